@@ -1,0 +1,80 @@
+# darwin_mri: every target sets up what it needs. Settings: make scan FATHER=... MOTHER=... OUT=... DEVICE=...
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+READY := .venv/.ready
+TORCH = $(shell sed -n '/^torch==/p' constraints.txt)
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+
+DARWIN := $(BIN)/darwin-mri
+DEVICE_FLAG = $(if $(DEVICE),--device $(DEVICE))
+PARENTS = $(if $(FATHER),--father $(FATHER)) $(if $(MOTHER),--mother $(MOTHER)) $(if $(BASE),--base $(BASE))
+SOURCES = $(wildcard darwin_mri tests speed)
+
+.PHONY: help setup scan breed genealogy bench report nursery test check speed clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "Settings: FATHER= MOTHER= BASE= (hub id, folder or nursery:NAME) CONFIG= OUT= DEVICE=auto|cuda|cpu"
+
+setup: $(READY) ## make .venv with everything pinned by constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found: install one (on Debian also python3-venv) or give PYTHON=/its/path" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,dev]'
+	@touch $@
+
+scan: FATHER ?= nursery:gemma4-korean
+scan: MOTHER ?= nursery:gemma4-reasoning
+scan: BASE ?= nursery:gemma4-base
+scan: OUT ?= reports/scan
+scan: $(READY) ## scan FATHER and MOTHER layer by layer, and the pair
+	$(DARWIN) scan $(FATHER) --against $(MOTHER) $(if $(BASE),--base $(BASE)) --out $(OUT) --overwrite $(DEVICE_FLAG)
+
+breed: CONFIG ?= configs/david.yaml
+breed: OUT ?= reports/$(basename $(notdir $(CONFIG)))
+breed: $(READY) ## scan, search, write the child, score it, report: CONFIG (default configs/david.yaml)
+	$(DARWIN) breed --config $(CONFIG) $(PARENTS) --out $(OUT) --overwrite $(DEVICE_FLAG)
+
+genealogy: OUT ?= reports/genealogy
+genealogy: $(READY) ## three generations in a row: opus, david, genesis; each child fathers the next
+	$(DARWIN) breed --config configs/opus.yaml --out $(OUT)/opus --overwrite $(DEVICE_FLAG)
+	$(DARWIN) breed --config configs/david.yaml --father $(OUT)/opus/child --out $(OUT)/david --overwrite $(DEVICE_FLAG)
+	$(DARWIN) breed --config configs/genesis.yaml --father $(OUT)/david/child --out $(OUT)/genesis --overwrite $(DEVICE_FLAG)
+
+bench: FATHER ?= nursery:gemma4-korean
+bench: MOTHER ?= nursery:gemma4-reasoning
+bench: TASKS ?= nursery_click,nursery_musr,nursery_gpqa
+bench: OUT ?= reports/bench
+bench: $(READY) ## score FATHER and MOTHER on TASKS (default: the nursery's three)
+	$(DARWIN) bench $(FATHER) $(MOTHER) --tasks $(TASKS) --out $(OUT) $(DEVICE_FLAG)
+
+report: OUT ?= reports/david
+report: $(READY) ## render the report of the run in OUT again, from its records alone
+	$(DARWIN) report $(OUT)
+
+nursery: $(READY) ## list the small trained parents that ship with the package
+	$(DARWIN) nursery
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## formatting, lint, types, and which room may import which
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+speed: OUT ?= reports/speed.json
+speed: $(READY) ## measure speed against the alternatives, side by side; table, and JSON in OUT
+	$(BIN)/python -m speed --out $(OUT)
+
+clean: ## remove .venv, caches and build leftovers; reports stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

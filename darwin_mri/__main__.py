@@ -1,0 +1,5 @@
+"""Run the command line as a module."""
+
+from darwin_mri.cli import main
+
+main()

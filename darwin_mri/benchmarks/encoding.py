@@ -1,0 +1,66 @@
+"""Items as token ids: every text is tokenised once, and the cut between context and choice is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+
+from transformers import PreTrainedTokenizerBase
+
+from darwin_mri.benchmarks.items import Item, continuation
+from darwin_mri.errors import InputError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Token ids of items; nothing here depends on a model's weights.
+
+    Args:
+        names: "benchmark item key" of each item, for messages.
+        contexts: ids of each item's context, at least one.
+        continuations: ids of each choice of each item, at least one per choice.
+    """
+
+    names: tuple[str, ...]
+    contexts: tuple[tuple[int, ...], ...]
+    continuations: tuple[tuple[tuple[int, ...], ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def longest(self, index: int) -> int:
+        """Number of tokens of an item's context with its longest choice."""
+        return len(self.contexts[index]) + max(len(ids) for ids in self.continuations[index])
+
+
+def prepare(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> Prepared:
+    """Tokenise items with the tokenizer's own special tokens, as lm-eval's HFLM does by default.
+
+    Context plus choice is encoded as one text and cut after the context's tokens. Where a tokenizer merges the end of the
+    context with the choice, encode(context) is no prefix of encode(context + choice); the cut then moves left to the last
+    token on which the context and all choices agree, the same for all choices so that they stay comparable.
+
+    Args:
+        items: items whose contexts end in no white space (``Item`` sees to it).
+        tokenizer: any tokenizer of transformers.
+
+    Raises:
+        InputError: nothing of the context, or no token of a choice, is left after the cut; the message names the key.
+    """
+    texts = [text for item in items for text in (item.context, *(item.context + continuation(c) for c in item.choices))]
+    encoded = iter(tokenizer(texts, return_attention_mask=False)["input_ids"] if texts else [])
+    names, contexts, continuations = [], [], []
+    for item in items:
+        name = f"{item.benchmark} item {item.key}"
+        context = next(encoded)
+        wholes = [next(encoded) for _ in item.choices]
+        cut = len(commonprefix([context, *wholes]))
+        if cut == 0:
+            raise InputError(f"{name}: the tokenizer leaves no token of the context before the choices: check the tokenizer")
+        if any(len(whole) <= cut for whole in wholes):
+            raise InputError(f"{name}: the tokenizer leaves no token for a choice: check the choices and the tokenizer")
+        names.append(name)
+        contexts.append(tuple(context[:cut]))
+        continuations.append(tuple(tuple(whole[cut:]) for whole in wholes))
+    return Prepared(tuple(names), tuple(contexts), tuple(continuations))

@@ -1,0 +1,52 @@
+"""The nursery's three benchmarks, made by seed from the generated world in the formats of CLIcK, MuSR and GPQA.
+
+Prompts are cloze prompts: choices are scored as text after the prompt and not listed in it, because the nursery's models
+are trained on plain statements and answers, not on lettered options.
+"""
+
+from __future__ import annotations
+
+import random
+
+from darwin_mri.benchmarks.items import Item
+from darwin_mri.nursery import world
+
+STORIES = 300
+
+
+def nursery_click() -> tuple[Item, ...]:
+    """600 Korean items: 300 culture facts in both test wordings; cluster = fact, slice = kind of fact."""
+    return _fact_items("nursery_click", world.korean_facts())
+
+
+def nursery_gpqa() -> tuple[Item, ...]:
+    """600 English items: 300 science facts in both test wordings; cluster = fact, slice = kind of fact."""
+    return _fact_items("nursery_gpqa", world.science_facts())
+
+
+def nursery_musr() -> tuple[Item, ...]:
+    """600 English items: 300 stories with two questions each; cluster = story, slices placement and deduction."""
+    items = []
+    for number in range(STORIES):
+        tale = world.story(f"test-{number:03d}")
+        for form, question in enumerate(tale.questions):
+            kind, _, gold, choices = question
+            context = f"{tale.narrative}\nQuestion: {world.ask(question, form, test=True)} Answer:"
+            wrong = tuple(choice for choice in choices if choice != gold)
+            items.append(_item("nursery_musr", f"{tale.key}-q{form}", context, gold, wrong, cluster=tale.key, slice_=kind))
+    return tuple(items)
+
+
+def _fact_items(benchmark: str, facts: tuple[world.Fact, ...]) -> tuple[Item, ...]:
+    return tuple(
+        _item(benchmark, f"{fact.key}-w{number}", context, fact.value, fact.wrong, cluster=fact.key, slice_=fact.kind)
+        for fact in facts
+        for number, context in enumerate(world.wordings(fact, test=True))
+    )
+
+
+def _item(benchmark: str, key: str, context: str, gold: str, wrong: tuple[str, ...], *, cluster: str, slice_: str) -> Item:
+    """An item whose choices are shuffled by its own key, so no other item or loading order can move the gold."""
+    choices = [gold, *wrong]
+    random.Random(f"{world.WORLD_SEED}:{benchmark}:{key}").shuffle(choices)
+    return Item(key, context, tuple(choices), choices.index(gold), cluster, slice_, benchmark)

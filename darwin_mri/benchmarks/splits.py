@@ -1,0 +1,87 @@
+"""Search and held-out parts of a benchmark, and seeded samples; both go by cluster and ignore the order of the items."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from darwin_mri.benchmarks.items import Item
+from darwin_mri.errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two parts of a benchmark that share no cluster: ``search`` feeds the fitness, ``held_out`` the report."""
+
+    search: tuple[Item, ...]
+    held_out: tuple[Item, ...]
+
+
+def split_items(items: Iterable[Item], seed: int, search_share: float = 0.4) -> Split:
+    """Split by cluster, with the same share of clusters in every slice.
+
+    Args:
+        items: the benchmark's items, in any order.
+        seed: with the cluster's name it decides, through sha256, on which side a cluster falls.
+        search_share: share of each slice's clusters that goes to the search part, in (0, 1).
+
+    Returns:
+        The two parts, each sorted by key.
+
+    Raises:
+        InputError: the share is out of range, or one part would be empty.
+    """
+    if not 0.0 < search_share < 1.0:
+        raise InputError(f"search share {search_share} is not between 0 and 1: use for example 0.4")
+    by_cluster = _by_cluster(items)
+    strata: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for cluster, members in by_cluster.items():
+        strata[tuple(sorted({item.slice for item in members}))].append(cluster)
+    search: list[Item] = []
+    held_out: list[Item] = []
+    for clusters in strata.values():
+        clusters.sort(key=lambda cluster: _draw(seed, cluster))
+        cut = int(search_share * len(clusters) + 0.5)
+        for rank, cluster in enumerate(clusters):
+            (search if rank < cut else held_out).extend(by_cluster[cluster])
+    if not search or not held_out:
+        raise InputError(
+            f"splitting {len(by_cluster)} clusters at {search_share} leaves one part empty: give more items or another share"
+        )
+    return Split(tuple(sorted(search, key=_key)), tuple(sorted(held_out, key=_key)))
+
+
+def sample_items(items: Iterable[Item], n: int, seed: int) -> tuple[Item, ...]:
+    """A seeded sample of ``n`` items, whole clusters at a time (the last one cut to fit), in order of drawing.
+
+    A smaller sample is the beginning of a larger one with the same seed. Asking for more items than there are gives all.
+
+    Raises:
+        InputError: ``n`` is below 1 or there are no items.
+    """
+    by_cluster = _by_cluster(items)
+    if n < 1 or not by_cluster:
+        raise InputError(f"cannot sample {n} items from {len(by_cluster)} clusters: ask for at least one of at least one")
+    drawn: list[Item] = []
+    for cluster in sorted(by_cluster, key=lambda cluster: _draw(seed, cluster)):
+        drawn += by_cluster[cluster]
+        if len(drawn) >= n:
+            break
+    return tuple(drawn[:n])
+
+
+def _by_cluster(items: Iterable[Item]) -> dict[str, list[Item]]:
+    groups: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in sorted(items, key=_key):
+        groups[item.cluster].append(item)
+    return groups
+
+
+def _key(item: Item) -> str:
+    return item.key
+
+
+def _draw(seed: int, cluster: str) -> str:
+    return hashlib.sha256(f"{seed}:{cluster}".encode()).hexdigest()

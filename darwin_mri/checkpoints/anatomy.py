@@ -1,0 +1,238 @@
+"""Find the parts of a decoder by watching one tiny forward; a table of families would be out of date next month."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from darwin_mri.checkpoints.ffn import activation_name, recompute_ffn, submodule
+from darwin_mri.checkpoints.loading import first_line, quiet
+from darwin_mri.checkpoints.names import (
+    ATTENTION_NAMES,
+    FFN_CLASS_WORDS,
+    FFN_NAMES,
+    MIXER_NAMES,
+    MOE_NAMES,
+    ffn_layout,
+)
+from darwin_mri.errors import CheckpointError
+from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy
+
+PROBE_TOKENS = 8
+TOLERANCE = 1e-3
+MIXERS = ("full_attention", "sliding_attention", "linear_attention")
+NO_FFN = "no FFN here"
+
+
+class Passage(NamedTuple):
+    """What went through a module in the probe forward. Kept alive until compared, so that no storage is re-used."""
+
+    given: torch.Tensor | None
+    returned: torch.Tensor | None
+
+
+def find_anatomy(model: Any) -> Anatomy:
+    """Find each layer's mixer, FFN and the FFN's norms by data flow in one tiny forward.
+
+    The pre-norm is the layer's child whose output storage is the FFN's input; the post-norm the one whose input storage
+    is the FFN's output. An FFN is believed only when re-computing it from its matrices gives the module's own output.
+
+    Args:
+        model: a causal language model or a wrapper around one, loaded and on its device.
+
+    Returns:
+        The anatomy. ``family`` is the text configuration's model type; layers without a plain FFN say why in ``note``.
+
+    Raises:
+        CheckpointError: not a decoder, its layer list cannot be found, or the probe forward fails.
+    """
+    config = model.config.get_text_config()
+    decoder, prefix = _decoder_and_prefix(model, config)
+    layers = list(model.get_submodule(prefix))
+    passages = _probe(decoder, layers, config)
+    found = [_layer_anatomy(index, layer, config, passages) for index, layer in enumerate(layers)]
+    return Anatomy(family=config.model_type, prefix=prefix, hidden_size=config.hidden_size, layers=tuple(found))
+
+
+def require_ffn(anatomy: Anatomy, ref: str) -> None:
+    """Raise CheckpointError, with the first reason, when no layer of the model has a plain FFN."""
+    if all(layer.ffn is None for layer in anatomy.layers):
+        note = anatomy.layers[0].note if anatomy.layers else NO_FFN
+        raise CheckpointError(f"{ref} ({anatomy.family}) has no plain FFN in any layer ({note}): not usable here")
+
+
+def layer_modules(model: Any, anatomy: Anatomy) -> list[nn.Module]:
+    """The decoder layers of a model, first to last."""
+    return list(model.get_submodule(anatomy.prefix))
+
+
+def _decoder_and_prefix(model: Any, config: Any) -> tuple[nn.Module, str]:
+    """The text decoder and the path of its layer list inside the model.
+
+    Only the decoder is searched: a vision tower may have as many layers.
+    """
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise CheckpointError(f"{config.model_type} is an encoder-decoder: only decoders can be scanned")
+    decoder = model.get_decoder()
+    lists = [module for module in decoder.modules() if isinstance(module, nn.ModuleList)]
+    lists = [module for module in lists if len(module) == config.num_hidden_layers]
+    if not lists:
+        where = type(decoder).__name__
+        raise CheckpointError(f"{config.model_type}: no list of {config.num_hidden_layers} layers in {where}")
+    # Some families keep other lists of one small part per layer; the decoder's own holds the most weights.
+    chosen = max(lists, key=lambda module: sum(parameter.numel() for parameter in module.parameters()))
+    return decoder, next(name for name, module in model.named_modules() if module is chosen)
+
+
+def _probe(decoder: nn.Module, layers: list[nn.Module], config: Any) -> dict[nn.Module, Passage]:
+    """Run a few tokens through the decoder and record what passed through each direct child of each layer."""
+    passages: dict[nn.Module, Passage] = {}
+
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        given = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
+        passages[module] = Passage(_tensor(given), _tensor(output))
+
+    children = [child for layer in layers for child in layer.children()]
+    handles = [child.register_forward_hook(record, with_kwargs=True) for child in children]
+    was_training = decoder.training
+    decoder.eval()
+    device = next(decoder.parameters()).device
+    tokens = (torch.arange(PROBE_TOKENS, device=device)[None] * 7 + 3) % config.vocab_size
+    try:
+        with torch.no_grad(), quiet():
+            decoder(input_ids=tokens, use_cache=False)
+    except Exception as error:  # whatever a family's forward raises, it means that the model cannot be run here
+        raise CheckpointError(f"{config.model_type} fails on {PROBE_TOKENS} tokens: {first_line(error)}") from error
+    finally:
+        decoder.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return passages
+
+
+def _layer_anatomy(index: int, layer: nn.Module, config: Any, passages: dict[nn.Module, Passage]) -> LayerAnatomy:
+    mixer, mixer_module = _find_mixer(index, layer, config)
+    name, note = _ffn_child(layer)
+    ffn, pre_norm, post_norm = None, None, None
+    if name is not None:
+        ffn, note = _ffn_anatomy(layer, name, config, passages)
+    if ffn is not None:
+        pre_norm, post_norm = _find_norms(layer, ffn.module, passages)
+    return LayerAnatomy(
+        index=index, mixer=mixer, mixer_module=mixer_module, ffn=ffn, pre_norm=pre_norm, post_norm=post_norm, note=note
+    )
+
+
+def _find_mixer(index: int, layer: nn.Module, config: Any) -> tuple[str, str | None]:
+    """Kind and name of a layer's mixer: the configuration's word where it has one, else what the attribute says."""
+    children = dict(layer.named_children())
+    names = [name for name in MIXER_NAMES if name in children and not _is_ffn_class(children[name])]
+    name = names[0] if names else None
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        return (kinds[index] if kinds[index] in MIXERS else "other"), name
+    if name == "linear_attn":
+        return "linear_attention", name
+    if name not in ATTENTION_NAMES or len(names) > 1:
+        return "other", name
+    return ("sliding_attention" if getattr(children[name], "sliding_window", None) else "full_attention"), name
+
+
+def _ffn_child(layer: nn.Module) -> tuple[str | None, str]:
+    """Name of the layer's FFN child, or None with the reason."""
+    children = dict(layer.named_children())
+    experts = [name for name in MOE_NAMES if name in children and any(True for _ in children[name].parameters())]
+    if experts:
+        return None, f"mixture of experts ({experts[0]})"
+    for name in FFN_NAMES:
+        if name in children:
+            inner = [part for part in MOE_NAMES if hasattr(children[name], part)]
+            return (None, f"mixture of experts ({name}.{inner[0]})") if inner else (name, "")
+    if "mixer" in children and _is_ffn_class(children["mixer"]):
+        return "mixer", ""
+    if ffn_layout(layer) is not None:
+        return None, "FFN without a module of its own"
+    return None, NO_FFN
+
+
+def _is_ffn_class(module: nn.Module) -> bool:
+    return any(word in type(module).__name__ for word in FFN_CLASS_WORDS)
+
+
+def _ffn_anatomy(
+    layer: nn.Module, name: str, config: Any, passages: dict[nn.Module, Passage]
+) -> tuple[FfnAnatomy | None, str]:
+    """The FFN's parts, validated on what passed through it; None with the reason where it is no plain FFN."""
+    module = submodule(layer, name)
+    layout = ffn_layout(module)
+    if layout is None:
+        return None, f"{name} ({type(module).__name__}) has no projections of a known layout"
+    activation = activation_name(module, config)
+    if activation is None:
+        return None, f"{name} has an activation without a name"
+    passage = passages.get(module)
+    if passage is None or passage.given is None or passage.returned is None:
+        return None, f"{name} took no part in the probe forward"
+    down = submodule(module, layout.down)
+    transposed = isinstance(down, Conv1D)
+    weight = down.weight
+    assert isinstance(weight, torch.Tensor)
+    ffn = FfnAnatomy(
+        module=name,
+        gate=None if layout.gate is None else f"{name}.{layout.gate}",
+        up=f"{name}.{layout.up}",
+        down=f"{name}.{layout.down}",
+        fused_gate_up=layout.fused,
+        transposed=transposed,
+        activation=activation,
+        width=weight.shape[0 if transposed else 1],
+        validation_error=0.0,
+    )
+    error = _validation_error(layer, ffn, passage.given, passage.returned)
+    if not error <= max(TOLERANCE, torch.finfo(passage.given.dtype).eps):
+        return None, f"{name} is no plain FFN: re-computed from its matrices it is off by {error:.2g} of its output"
+    return ffn.model_copy(update={"validation_error": error}), ""
+
+
+@torch.no_grad()
+def _validation_error(layer: nn.Module, ffn: FfnAnatomy, given: torch.Tensor, returned: torch.Tensor) -> float:
+    """Relative error of the re-computed FFN, infinity where the shapes do not even fit."""
+    try:
+        again = recompute_ffn(layer, ffn, given)
+    except RuntimeError:
+        return math.inf
+    if again.shape != returned.shape:
+        return math.inf
+    scale = returned.float().norm().clamp_min(torch.finfo(torch.float32).tiny)
+    return float((again.float() - returned.float()).norm() / scale)
+
+
+def _find_norms(layer: nn.Module, ffn: str, passages: dict[nn.Module, Passage]) -> tuple[str | None, str | None]:
+    """Names of the children that hand the FFN its input and take its output, None where nothing stands there."""
+    through = passages[submodule(layer, ffn)]
+    pre_norm, post_norm = None, None
+    for name, child in layer.named_children():
+        passage = passages.get(child)
+        if name == ffn or passage is None or isinstance(child, (nn.Dropout, nn.Identity)):
+            continue
+        if _same_storage(passage.returned, through.given):
+            pre_norm = name
+        if _same_storage(passage.given, through.returned):
+            post_norm = name
+    return pre_norm, post_norm
+
+
+def _same_storage(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    if one is None or other is None:
+        return False
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+
+def _tensor(value: Any) -> torch.Tensor | None:
+    """The tensor itself, or the first of a tuple."""
+    first = value[0] if isinstance(value, (tuple, list)) and value else value
+    return first if isinstance(first, torch.Tensor) else None

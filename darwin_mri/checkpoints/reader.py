@@ -1,0 +1,234 @@
+"""Lazy reading of a model folder of safetensors: names, shapes and places from the headers, tensors one at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from darwin_mri.errors import CheckpointError
+
+LENGTH_BYTES = 8  # a safetensors file starts with the length of its JSON header, little-endian
+LARGEST_HEADER = 100_000_000  # the format's own limit
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64, "BOOL": torch.bool,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where one tensor lies: its shard, dtype, shape, and absolute byte range."""
+
+    shard: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+
+class CheckpointReader:
+    """The tensors of a model folder, whatever its shard layout; use it as a context manager.
+
+    Opening reads only the shards' headers and checks them against the files' sizes. The shards are, as transformers
+    chooses them, ``model.safetensors``, else those of ``model.safetensors.index.json``; without either, every
+    ``*.safetensors``.
+
+    Args:
+        folder: a model folder. Its weight files may be links only within it or, in a hub cache, into the model's blobs.
+
+    Raises:
+        CheckpointError: there are no safetensors, or a file is missing, cut short, damaged or outside the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._open: dict[str, Any] = {}
+        self._entries: dict[str, _Entry] = {}
+        if not self.folder.is_dir():
+            raise CheckpointError(f"{self.folder} is not a folder: give a model folder with safetensors")
+        weight_map = _weight_map(self.folder)
+        self._shards = tuple(sorted(_single_or_all(self.folder) if weight_map is None else set(weight_map.values())))
+        for shard in self._shards:
+            self._add(_read_header(self.folder, shard))
+        for name, shard in sorted((weight_map or {}).items()):
+            if name not in self._entries or self._entries[name].shard != shard:
+                raise CheckpointError(
+                    f"{self.folder / shard} lacks tensor '{name}' that the index promises: download it again"
+                )
+
+    def _add(self, entries: dict[str, _Entry]) -> None:
+        for name, entry in entries.items():
+            if name in self._entries:
+                both = f"{self._entries[name].shard} and {entry.shard}"
+                raise CheckpointError(
+                    f"{self.folder}: tensor '{name}' is in both {both}: keep the files of one model only"
+                )
+            self._entries[name] = entry
+
+    def names(self) -> tuple[str, ...]:
+        """All tensor names, sorted."""
+        return tuple(sorted(self._entries))
+
+    def shards(self) -> tuple[str, ...]:
+        """The weight files, relative to the folder, sorted."""
+        return self._shards
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of tensor ``name``."""
+        return self._entry(name).shape
+
+    def dtype(self, name: str) -> torch.dtype:
+        """The dtype tensor ``name`` is stored in."""
+        return self._entry(name).dtype
+
+    def shard(self, name: str) -> str:
+        """The weight file that holds tensor ``name``."""
+        return self._entry(name).shard
+
+    def location(self, name: str) -> tuple[str, int, int]:
+        """(weight file, absolute byte offset in it, length in bytes) of tensor ``name``."""
+        entry = self._entry(name)
+        return entry.shard, entry.offset, entry.length
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Tensor ``name`` on the CPU, backed by the file's pages until they are needed; the file never changes with it.
+
+        Raises:
+            CheckpointError: no such tensor, or its file can no longer be read.
+        """
+        entry = self._entry(name)
+        try:
+            if entry.shard not in self._open:
+                path = within(self.folder, self.folder / entry.shard)
+                self._open[entry.shard] = safe_open(path, framework="pt", device="cpu").__enter__()
+            return self._open[entry.shard].get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{self.folder / entry.shard}: tensor '{name}' cannot be read ({error}): download it again"
+            ) from None
+
+    def close(self) -> None:
+        """Close every shard; tensors already handed out stay valid."""
+        for shard in self._open.values():
+            shard.__exit__(None, None, None)
+        self._open.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _entry(self, name: str) -> _Entry:
+        if name not in self._entries:
+            raise CheckpointError(f"{self.folder} has no tensor '{name}': compare the name with the folder's own")
+        return self._entries[name]
+
+
+def within(folder: Path, path: Path) -> Path:
+    """The real file behind ``path``, which must lie inside ``folder``.
+
+    One layout may leave the folder: the Hugging Face cache, where ``snapshots/REVISION/FILE`` links to ``blobs/HASH``
+    of the same model.
+
+    Raises:
+        CheckpointError: the file is missing or lies elsewhere.
+    """
+    root = folder.resolve()
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise CheckpointError(f"{path} is missing or a broken link: download the model again") from None
+    in_hub_cache = root.parent.name == "snapshots" and real.parent == root.parent.parent / "blobs"
+    if not (real.is_relative_to(root) or in_hub_cache):
+        raise CheckpointError(f"{path} leads outside the model folder: copy the file into it")
+    if not real.is_file():
+        raise CheckpointError(f"{path} is not a file: download the model again")
+    return real
+
+
+def _single_or_all(folder: Path) -> Iterable[str]:
+    """The weight files of a folder without an index."""
+    if (folder / "model.safetensors").is_file():
+        return ("model.safetensors",)
+    found = tuple(path.name for path in folder.glob("*.safetensors"))
+    if not found:
+        raise CheckpointError(f"{folder} holds no safetensors: convert the model, other weight formats are not read")
+    return found
+
+
+def _weight_map(folder: Path) -> dict[str, str] | None:
+    """Tensor name -> weight file as the index says; None where transformers would not look at an index."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.exists():
+        return None
+    try:
+        weight_map = json.loads(within(folder, index).read_text(encoding="utf-8"))["weight_map"]
+        mapping = {str(name): str(shard) for name, shard in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{index} is not a safetensors index: download it again") from None
+    for name, shard in sorted(mapping.items()):
+        if Path(shard).suffix != ".safetensors":
+            raise CheckpointError(
+                f"{index}: tensor '{name}' is in {shard}, which is not safetensors: convert the model"
+            )
+    return mapping
+
+
+def _read_header(folder: Path, shard: str) -> dict[str, _Entry]:
+    """The entries of one weight file, checked against its size."""
+    path = folder / shard
+    real = within(folder, path)
+    size = real.stat().st_size
+    with real.open("rb") as stream:
+        prefix = stream.read(LENGTH_BYTES)
+        header_length = struct.unpack("<Q", prefix)[0] if len(prefix) == LENGTH_BYTES else LARGEST_HEADER + 1
+        if header_length > min(LARGEST_HEADER, size - LENGTH_BYTES):
+            raise CheckpointError(f"{path} is cut short or not safetensors: download it again")
+        try:
+            header: dict[str, Any] = json.loads(stream.read(header_length))
+            header.pop("__metadata__", None)
+        except (ValueError, AttributeError, TypeError):
+            raise CheckpointError(f"{path} has a damaged header: download it again") from None
+    start = LENGTH_BYTES + header_length
+    entries = {name: _entry(path, shard, name, described, start) for name, described in header.items()}
+    end = max((entry.offset + entry.length for entry in entries.values()), default=start)
+    if end != size:
+        last = max(entries, key=lambda name: entries[name].offset, default="none")
+        raise CheckpointError(
+            f"{path} has {size} bytes where its header says {end} (last tensor '{last}'): download it again"
+        )
+    return entries
+
+
+def _entry(path: Path, shard: str, name: str, described: Any, start: int) -> _Entry:
+    """One header entry; the byte range must hold exactly the shape's elements."""
+    try:
+        dtype = described["dtype"]
+        shape = tuple(int(size) for size in described["shape"])
+        first, last = (int(offset) for offset in described["data_offsets"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{path}: tensor '{name}' has a damaged header entry: download it again") from None
+    if dtype not in DTYPES:
+        raise CheckpointError(
+            f"{path}: tensor '{name}' has dtype {dtype}, which is not read: use an unquantized checkpoint"
+        )
+    sound = first >= 0 and min(shape, default=0) >= 0 and last - first == math.prod(shape) * DTYPES[dtype].itemsize
+    if not sound:
+        raise CheckpointError(
+            f"{path}: tensor '{name}' has bytes {first} to {last}, not those of its shape: download it again"
+        )
+    return _Entry(shard, DTYPES[dtype], shape, start + first, last - first)

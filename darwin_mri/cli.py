@@ -1,0 +1,328 @@
+"""The command darwin-mri: parses, calls the pipeline, prints. Results go to stdout, progress and talk to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.exceptions import TyperException
+
+from darwin_mri import __version__
+from darwin_mri.errors import DarwinError
+
+app = typer.Typer(
+    name="darwin-mri", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Look into two language models before merging them; breed a child from what was seen; show what was gained.",
+)  # fmt: skip
+nursery_app = typer.Typer(invoke_without_command=True, help="List the bundled parents, or train them again.")
+app.add_typer(nursery_app, name="nursery")
+
+err = Console(stderr=True)
+out_console = Console()
+DEBUG = "--debug"
+
+Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
+Device = Annotated[str | None, typer.Option(help="auto, cuda or cpu.")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no talk.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of probes, splits, masks and search.")]
+Debug = Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")]
+
+
+class Talk:
+    """Progress on stderr: bars on a terminal, one line per stage elsewhere, nothing when quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        if self.quiet:
+            yield lambda steps: None
+            return
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        if not err.is_terminal:
+            err.print(f"{title} ...", markup=False, highlight=False)
+            yield lambda steps: None
+            return
+        with Progress(*columns, console=err) as bar:
+            task = bar.add_task(escape(title), total=total)
+            yield lambda steps: bar.advance(task, steps)
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            err.print(text, markup=False, highlight=False)
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _argv() -> tuple[str, ...]:
+    """The command as typed, with absolute paths cut to their last names: it is published in the manifest."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return ("darwin-mri", *words)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"darwin-mri {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False) -> None:
+    pass
+
+
+@app.command()
+def scan(
+    model: Annotated[str, typer.Argument(help="Hub id (name@revision), folder, or nursery:NAME.")],
+    against: Annotated[str | None, typer.Option(help="Second parent: scan both and the pair, and derive the prior.")] = None,
+    base: Annotated[str | None, typer.Option(help="Common ancestor of both, for task vectors.")] = None,
+    method: Annotated[str | None, typer.Option(help="Merge method the prior is for; chosen from the families when absent.")] = None,
+    out: Out = Path("reports/scan"),
+    probes: Annotated[str | None, typer.Option(help="Folder of JSONL probe texts; built-in when absent.")] = None,
+    protect: Annotated[str | None, typer.Option(help="Languages or domains to protect, e.g. ko,code.")] = None,
+    documents: Annotated[int | None, typer.Option(help="Probe documents per language and domain.")] = None,
+    device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, overwrite: Overwrite = False,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Scan a model layer by layer, or two models and how they correspond."""
+    from darwin_mri import pipeline
+    from darwin_mri.config import load_config
+    from darwin_mri.report.terminal import print_scan
+
+    cross = against is not None and method is None and not _siblings(model, against, offline)
+    method = method or ("folded" if cross else "task_arithmetic")
+    space = "ffn" if method in ("raw", "folded") else "layers"
+    config = load_config(None, {
+        "name": "scan", "father": model, "mother": against or model, "base": base, "method": method, "seed": seed,
+        "device": device, "dtype": dtype, "scan": {"probes": probes, "documents": documents},
+        "prior": {"protect": protect.split(",") if protect else None}, "search": {"space": space},
+    })  # fmt: skip
+    first, pair, prior = pipeline.scan(
+        config, out, pair=against is not None, argv=_argv(), offline=offline, overwrite=overwrite, progress=Talk(quiet)
+    )
+    if as_json:
+        document = {"father": first, "mother": pair and pair.mother, "pair": pair and pair.pair, "prior": prior}
+        _print_json({k: v.model_dump(mode="json", by_alias=True) for k, v in document.items() if v is not None})
+        return
+    if pair is None:
+        print_scan(out_console, first)
+    else:
+        print_scan(out_console, pair.father, pair=pair.pair, prior=prior, other=pair.mother)
+    if not quiet:
+        err.print(f"records in {out}", markup=False, highlight=False)
+
+
+def _siblings(first: str, second: str, offline: bool) -> bool:
+    from darwin_mri.stages.parents import find, same_shape
+
+    return same_shape(find(first, offline), find(second, offline))
+
+
+@app.command()
+def breed(
+    config_file: Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")] = None,
+    father: Annotated[str | None, typer.Option()] = None,
+    mother: Annotated[str | None, typer.Option()] = None,
+    base: Annotated[str | None, typer.Option()] = None,
+    method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (raw, folded).")] = None,
+    budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Exit 0 although the child fails its health check.")] = False,
+    device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, overwrite: Overwrite = False,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Scan, derive the prior, search, write the child, measure it against parents and null children, and report."""
+    from darwin_mri import pipeline
+    from darwin_mri.config import load_config
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report import build_view, load_run
+    from darwin_mri.report.terminal import print_report
+
+    if resume is None and config_file is None and (father is None or mother is None):
+        raise ConfigError("give --config FILE, or --father and --mother, or --resume RUN")
+    source = config_file
+    if resume is not None and config_file is None:
+        source = resume / "state" / "config.yaml"
+    overrides: dict[str, Any] = {
+        "father": father, "mother": mother, "base": base, "method": method, "seed": seed, "device": device, "dtype": dtype,
+        "search": {"budget": budget},
+    }  # fmt: skip
+    if method in ("raw", "folded"):
+        overrides["search"]["space"] = "ffn"
+    config = load_config(source, overrides)
+    folder = resume or out or Path("reports") / config.name
+    try:
+        result = pipeline.breed(
+            config, folder, argv=_argv(), offline=offline, resume=resume is not None, overwrite=overwrite, force=force,
+            progress=Talk(quiet),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        err.print(f"interrupted; continue with: darwin-mri breed --resume {folder}", markup=False, highlight=False)
+        raise typer.Exit(130) from None
+    if as_json:
+        _print_json(result.comparison.model_dump(mode="json", by_alias=True))
+        return
+    print_report(out_console, build_view(load_run(folder)))
+    if not quiet:
+        err.print(f"child in {folder / 'child'}, report in {folder / 'report.html'}", markup=False, highlight=False)
+
+
+@app.command()
+def merge(
+    genome_file: Annotated[Path, typer.Option("--genome", help="genome.json of a run, or one written by hand.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the child.")],
+    father: Annotated[str | None, typer.Option(help="Replaces the genome's father.")] = None,
+    mother: Annotated[str | None, typer.Option(help="Replaces the genome's mother.")] = None,
+    base: Annotated[str | None, typer.Option(help="Replaces the genome's base.")] = None,
+    device: Device = None, dtype: Dtype = None, offline: Offline = False, quiet: Quiet = False, as_json: Json = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Write the child of a given genome, without a search."""
+    from darwin_mri import pipeline
+    from darwin_mri.config import load_config
+    from darwin_mri.records import Genome
+
+    genome = Genome.load(genome_file)
+    config = load_config(None, {
+        "name": "merge", "father": father or genome.father, "mother": mother or genome.mother, "base": base or genome.base,
+        "method": genome.method, "density": genome.settings.get("density"), "rescale": genome.settings.get("rescale"),
+        "seed": genome.seed, "device": device, "dtype": dtype, "search": {"space": genome.space},
+    })  # fmt: skip
+    files = pipeline.merge(config, genome, out, offline=offline, progress=Talk(quiet))
+    if as_json:
+        _print_json(files.model_dump(mode="json", by_alias=True))
+    else:
+        out_console.print(f"{out}: {len(files.changed)} of {files.tensors} tensors differ from the father's", markup=False)
+
+
+@app.command()
+def bench(
+    models: Annotated[list[str], typer.Argument(help="Models; the first is compared with the others.")],
+    tasks: Annotated[str, typer.Option(help="Benchmarks, comma-separated.")] = "nursery_click,nursery_musr,nursery_gpqa",
+    limit: Annotated[int | None, typer.Option(help="Items per benchmark, a seeded sample.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Our scorer instead of lm-eval.")] = False,
+    out: Out = Path("reports/bench"),
+    device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, quiet: Quiet = False,
+    as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Score models on benchmarks, with intervals and paired tests."""
+    from darwin_mri import pipeline
+    from darwin_mri.report.terminal import contrasts_table, scores_table
+
+    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+    comparison = pipeline.bench(
+        models, names, items=limit, seed=1 if seed is None else seed, device=device or "auto", dtype=dtype or "auto",
+        offline=offline, harness=not fast, out=out, progress=Talk(quiet),
+    )  # fmt: skip
+    if as_json:
+        _print_json(comparison.model_dump(mode="json", by_alias=True))
+        return
+    out_console.print(scores_table(comparison))
+    if comparison.contrasts:
+        out_console.print(contrasts_table(comparison))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")], quiet: Quiet = False, as_json: Json = False, debug: Debug = False
+) -> None:
+    """Render a run's terminal report, report.html and card.md again, from its records alone."""
+    from darwin_mri.report import write_report
+    from darwin_mri.report.terminal import print_report
+
+    view = write_report(run)
+    if as_json:
+        _print_json({"html": "report.html", "text": "report.txt", "card": "card.md"})
+    else:
+        print_report(out_console, view)
+    if not quiet:
+        err.print(f"written: {run / 'report.html'}", markup=False, highlight=False)
+
+
+@app.command()
+def check(
+    child: Annotated[str, typer.Argument(help="The child's folder.")],
+    father: Annotated[str, typer.Option(help="The father it came from.")],
+    force: Annotated[bool, typer.Option("--force", help="Exit 0 even when a gate fails.")] = False,
+    device: Device = None, dtype: Dtype = None, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Check a child's health; exit 3 when a gate fails."""
+    from darwin_mri import pipeline
+    from darwin_mri.report.terminal import health_table
+
+    health = pipeline.check(child, father, device=device or "auto", dtype=dtype or "auto")
+    if as_json:
+        _print_json(health.model_dump(mode="json", by_alias=True))
+    else:
+        out_console.print(health_table(health))
+    if not health.passed and not force:
+        raise typer.Exit(3)
+
+
+@nursery_app.callback()
+def nursery(context: typer.Context, as_json: Json = False) -> None:
+    """List the bundled parents."""
+    if context.invoked_subcommand is not None:
+        return
+    from darwin_mri.nursery import list_nursery
+
+    rows = list_nursery()
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        out_console.print(f"nursery:{row['name']:<18} {row['role']:<42} {row['family']:<14} {row['sha256'][:12]}", markup=False, highlight=False, soft_wrap=True)
+
+
+@nursery_app.command("train")
+def nursery_train(
+    corpus: Annotated[Path, typer.Option(help="Folder with the corpus files named in NOTICE.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained models.")],
+    debug: Debug = False,
+) -> None:
+    """Train the nursery's four models again from the recipe (about an hour on two cores)."""
+    from darwin_mri.nursery.recipe import train_all
+
+    train_all(corpus, out)
+
+
+def main() -> None:
+    """Entry point: exit codes 0 done, 1 failed, 2 usage, 3 a gate failed, 130 interrupted."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except TyperException as error:  # wrong usage: an unknown option, a missing argument
+        error.show()
+        sys.exit(error.exit_code)
+    except DarwinError as error:
+        if DEBUG in sys.argv:
+            raise
+        err.print(f"darwin-mri: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("interrupted", markup=False)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The YAML a user writes, validated: every field explained, unknown keys refused with the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from darwin_mri.errors import ConfigError
+
+OPERATORS = ("linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della")
+ARMS = ("raw", "folded")
+Method = Literal[
+    "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "raw", "folded"
+]  # fmt: skip
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScanConfig(Section):
+    """What the MRI reads."""
+
+    probes: str | None = Field(None, description="folder of JSONL probe files; the built-in set when absent")
+    languages: tuple[str, ...] | None = Field(None, description="languages to measure; all in the probe set when absent")
+    documents: int = Field(16, ge=1, description="documents per language and domain")
+    max_tokens: int = Field(128, ge=8, description="tokens read of each document")
+    bootstrap: int = Field(400, ge=50, description="bootstrap resamples over documents")
+    positions: int = Field(1024, ge=64, description="paired token positions kept for FFN similarity")
+
+
+class PriorConfig(Section):
+    """How scans become the search's starting point."""
+
+    preset: Literal["response", "flat"] = "response"
+    protect: tuple[str, ...] = Field(("ko",), description="languages (ko) or domains (code) whose harm freezes a layer")
+    tolerance: float = Field(0.01, ge=0, description="relative rise of NLL per byte that a layer may cost a protected text")
+    stability: float = Field(0.8, gt=0, le=1, description="share of bootstrap resamples in which the rule must hold")
+    reference_ratio: float | None = Field(None, gt=0, description="ratio at which harm is measured; upper / 1.5 when absent")
+    upper: float | None = Field(None, gt=0, description="largest ratio; 1.5 for task vectors, 1 for interpolation")
+    sigma_max: float = Field(0.3, gt=0, description="spread of a gene without evidence, as a share of upper")
+    sigma_min: float = Field(0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper")
+    items: int = Field(64, ge=8, description="search items per benchmark used to measure the fitness response")
+
+
+class SearchConfig(Section):
+    """How long and how wide the search looks."""
+
+    space: Literal["ffn", "layers"] = "layers"
+    budget: int = Field(60, ge=1, description="evaluations")
+    population: int = Field(10, ge=2, description="candidates per generation")
+    items: int = Field(80, ge=8, description="search items per benchmark in the fitness")
+    finalists: int = Field(4, ge=1, description="best candidates re-scored on fresh search items")
+    smooth: bool = Field(True, description="fitness is the gold choice's probability; accuracy when false")
+
+
+class BenchConfig(Section):
+    """What is reported."""
+
+    tasks: tuple[str, ...] = ("nursery_click", "nursery_musr", "nursery_gpqa")
+    items: int | None = Field(None, ge=8, description="held-out items per benchmark, seeded sample; all when absent")
+    search_share: float = Field(0.4, gt=0, lt=1, description="share of clusters that the search may see")
+    harness: bool = Field(True, description="parents and child are scored by lm-eval; null children always by the fast scorer")
+
+
+class Config(Section):
+    """One run."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    father: str
+    mother: str
+    base: str | None = None
+    method: Method = "task_arithmetic"
+    density: float = Field(1.0, gt=0, le=1, description="share of the mother's task vector kept (ties, dare_*, della)")
+    rescale: Literal["inverse_density", "l1", "none"] = "inverse_density"
+    fitness: dict[str, float] = Field({"nursery_click": 0.6, "nursery_musr": 0.4}, description="benchmark weights")
+    seed: int = 1
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on CPU, else the father's")
+    scan: ScanConfig = ScanConfig()
+    prior: PriorConfig = PriorConfig()
+    search: SearchConfig = SearchConfig()
+    bench: BenchConfig = BenchConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if not self.fitness or any(w <= 0 for w in self.fitness.values()):
+            raise ValueError("fitness needs at least one benchmark, each with a weight above 0")
+        missing = set(self.fitness) - set(self.bench.tasks)
+        if missing:
+            raise ValueError(f"fitness names {sorted(missing)}, which bench.tasks does not list")
+        if self.cross and self.search.space != "ffn":
+            raise ValueError(f"method {self.method} changes FFN weights only: set search.space to ffn")
+        if self.prior.reference_ratio and self.prior.reference_ratio > self.upper:
+            raise ValueError("prior.reference_ratio is above prior.upper")
+        return self
+
+    @property
+    def cross(self) -> bool:
+        """Whether the method is a cross-architecture arm."""
+        return self.method in ARMS
+
+    @property
+    def upper(self) -> float:
+        """Largest ratio of the search."""
+        return self.prior.upper or (1.0 if self.cross or self.method in ("linear", "slerp") else 1.5)
+
+    @property
+    def reference_ratio(self) -> float:
+        """Ratio at which the blend response is measured."""
+        return self.prior.reference_ratio or self.upper / 1.5
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Fitness weights that sum to 1."""
+        total = sum(self.fitness.values())
+        return {name: weight / total for name, weight in self.fitness.items()}
+
+
+def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    for part in path:
+        kind = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
+    return list(model.model_fields)
+
+
+def make_config(data: dict[str, Any], where: str) -> Config:
+    """Validate a mapping; raises ConfigError that names the field and, for an unknown key, the nearest known one."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "config"
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(Config, first["loc"][:-1]), 1)
+            message = "unknown key" + (f": did you mean '{near[0]}'?" if near else "")
+        raise ConfigError(f"{where}: {name}: {message}") from None
+
+
+def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
+    """Read a YAML file (or nothing) and lay command-line overrides over it (None values are not overrides).
+
+    Args:
+        path: YAML file; None when everything comes from the command line.
+        overrides: nested mapping, e.g. ``{"search": {"budget": 40}}``.
+    """
+    data: Any = {}
+    if path is not None:
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"config file {path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"config file {path} must hold a mapping of options, as configs/david.yaml does")
+    _overlay(data, overrides)
+    return make_config(data, str(path) if path else "command line")
+
+
+def _overlay(data: dict[str, Any], overrides: dict[str, Any]) -> None:
+    for key, value in overrides.items():
+        if isinstance(value, dict):
+            _overlay(data.setdefault(key, {}), value)
+        elif value is not None:
+            data[key] = value

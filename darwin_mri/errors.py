@@ -1,0 +1,27 @@
+"""Errors a user can act on: each message says what happened, where, and what to do next."""
+
+
+class DarwinError(Exception):
+    """Base of every expected failure; the command line prints it in one line and exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+class InputError(DarwinError):
+    """Something given by the user (path, model, file, option) cannot be used."""
+
+
+class CheckpointError(InputError):
+    """A model folder is damaged, incomplete or not a model."""
+
+
+class ConfigError(DarwinError):
+    """The configuration is wrong: exit code 2, as any wrong usage."""
+
+    exit_code = 2
+
+
+class GateError(DarwinError):
+    """A stated gate (health check, required vigor) failed; results were written all the same."""
+
+    exit_code = 3

@@ -1,0 +1,285 @@
+"""Writing a child: the father's folder with some tensors' bytes replaced, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from darwin_mri.checkpoints.reader import CheckpointReader, within
+from darwin_mri.errors import CheckpointError, DarwinError, InputError
+from darwin_mri.records import ChildFiles
+
+NOTE = "darwin_mri.json"  # written last: a folder without it is no finished child
+CHUNK = 2**23  # bytes copied, hashed and compared at a time
+# What a model folder needs beside its weights. Code (*.py), pickles and the father's model card match none of these.
+COPIED = (
+    "config.json", "generation_config.json", "model.safetensors.index.json", "*processor_config.json",
+    "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+    "*.model", "*.tiktoken", "chat_template.json", "*.jinja", "additional_chat_templates/*.jinja",
+    "LICENSE*", "LICENCE*", "license*", "NOTICE*", "COPYING*", "USE_POLICY*",
+)  # fmt: skip
+NEVER = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
+
+
+def write_child(
+    father: Path,
+    out: Path,
+    changed: Sequence[str],
+    compute: Callable[[str], torch.Tensor],
+    *,
+    note: dict[str, Any],
+    on_tensor: Callable[[str], None] | None = None,
+) -> ChildFiles:
+    """Write the child's model folder: the father's files and shard layout, with the bytes of ``changed`` replaced.
+
+    Each shard is streamed from the father's, so peak memory is one tensor; everything is written to a hidden sibling of
+    ``out`` and renamed at the end, so an error, an interrupt or a full disk leaves ``out`` as it was.
+
+    Args:
+        father: the father's model folder.
+        out: the child's folder; must not exist, be empty, or hold an earlier child, which is then replaced.
+        changed: names of the tensors to replace.
+        compute: name -> the new tensor, in the father's shape and dtype; called once per name, in file order.
+        note: what ``darwin_mri.json`` says of the child (genealogy, genome); a ``genealogy`` list is returned as well.
+        on_tensor: called with each name once its bytes are written.
+
+    Returns:
+        sha256 per shard, and the tensors whose bytes differ from the father's.
+
+    Raises:
+        CheckpointError: the father is damaged or lacks a tensor.
+        InputError: ``out`` is in use, or a computed tensor has another shape or dtype or is not finite.
+        DarwinError: the disk is too small; says how many bytes are missing.
+    """
+    father, out = Path(father).resolve(), Path(os.path.abspath(out))
+    _refuse_occupied(father, out)
+    _to_json(note)  # a note that cannot be written is refused before hours of work, not after
+    with CheckpointReader(father) as reader:
+        sources = {shard: within(father, father / shard) for shard in reader.shards()}
+        others = {name: within(father, father / name) for name in _other_files(father, reader.shards())}
+        plan = _plan(reader, changed)
+        needed = sum(path.stat().st_size for path in (*sources.values(), *others.values()))
+        require_space(_existing_parent(out), needed)
+        with _partial_folder(out) as partial, _full_disk_explained(partial, needed):
+            for name, source in others.items():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, partial / name)
+            digests: dict[str, str] = {}
+            differing: list[str] = []
+            for shard, source in sources.items():
+                (partial / shard).parent.mkdir(parents=True, exist_ok=True)
+                with source.open("rb") as old, (partial / shard).open("wb") as new:
+                    stream = _Shard(old, new)
+                    for offset, length, name in plan[shard]:
+                        stream.copy_until(offset)
+                        if stream.replace(_bytes_of(name, compute(name), reader), length):
+                            differing.append(name)
+                        if on_tensor is not None:
+                            on_tensor(name)
+                    stream.copy_until(source.stat().st_size)
+                    new.flush()
+                    os.fsync(new.fileno())
+                digests[shard] = stream.digest.hexdigest()
+            files = ChildFiles(
+                shards=digests,
+                changed=tuple(sorted(differing)),
+                tensors=len(reader.names()),
+                genealogy=tuple(note.get("genealogy", ())),
+            )
+            _write_synced(partial / NOTE, _to_json({"schema": 1, **note, "shards": digests, "changed": files.changed}))
+            _move_into_place(partial, out)
+    return files
+
+
+class _Shard:
+    """One weight file on its way from the father to the child, hashed as it passes."""
+
+    def __init__(self, old: BinaryIO, new: BinaryIO) -> None:
+        self._old, self._new = old, new
+        self.digest = hashlib.sha256()
+
+    def copy_until(self, offset: int) -> None:
+        """Copy the father's bytes up to an absolute offset."""
+        while (left := offset - self._old.tell()) > 0:
+            piece = self._old.read(min(left, CHUNK))
+            if not piece:
+                raise CheckpointError(f"{self._old.name} became shorter while it was read: download it again")
+            self._write(piece)
+
+    def replace(self, content: np.ndarray, length: int) -> bool:
+        """Write ``content`` in place of the father's next ``length`` bytes; True where they differ."""
+        differs = False
+        for start in range(0, length, CHUNK):
+            piece = content[start : start + CHUNK]
+            differs |= not np.array_equal(np.frombuffer(self._old.read(piece.size), dtype=np.uint8), piece)
+            self._write(piece.data)
+        return differs
+
+    def _write(self, piece: bytes | memoryview) -> None:
+        self._new.write(piece)
+        self.digest.update(piece)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise a DarwinError naming the missing bytes unless the disk of ``folder`` has ``needed`` bytes free."""
+    missing = needed - shutil.disk_usage(folder).free
+    if missing > 0:
+        raise DarwinError(
+            f"{folder} has no room for the child: {missing:,} of {needed:,} bytes are missing; "
+            "free them or choose another --out"
+        )
+
+
+def _plan(reader: CheckpointReader, changed: Sequence[str]) -> dict[str, list[tuple[int, int, str]]]:
+    """Per shard, the (offset, length, name) of each changed tensor in file order."""
+    plan: dict[str, list[tuple[int, int, str]]] = {shard: [] for shard in reader.shards()}
+    for name in set(changed):
+        shard, offset, length = reader.location(name)
+        plan[shard].append((offset, length, name))
+    for places in plan.values():
+        places.sort()
+    return plan
+
+
+def _bytes_of(name: str, tensor: torch.Tensor, reader: CheckpointReader) -> np.ndarray:
+    """The tensor's bytes as they go to disk, once it is known to fit the father's slot and to be finite."""
+    shape, dtype = reader.shape(name), reader.dtype(name)
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+        got, wanted = f"{tuple(tensor.shape)} {tensor.dtype}", f"{shape} {dtype}"
+        raise InputError(
+            f"tensor '{name}' came as {got} where the father has {wanted}: bring it into his shape and dtype"
+        )
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    if not _all_finite(flat):
+        raise InputError(f"tensor '{name}' of the child has NaN or infinite values: lower its ratio, check the parents")
+    return flat.view(torch.uint8).numpy()
+
+
+def _all_finite(flat: torch.Tensor) -> bool:
+    """Whether every value is finite. A finite sum proves it in one cheap pass; only another one needs the slow look."""
+    if not flat.is_floating_point():
+        return True
+    if flat.element_size() == 1:  # 8-bit floats have no sum
+        flat = flat.float()
+    total = flat.sum(dtype=torch.float64 if flat.dtype == torch.float64 else torch.float32)
+    return bool(total.isfinite()) or bool(flat.isfinite().all())
+
+
+def _other_files(father: Path, shards: Sequence[str]) -> list[str]:
+    """Names, relative to the father's folder, of what is copied beside the weights."""
+    found = {path for pattern in COPIED for path in father.glob(pattern) if path.is_file() or path.is_symlink()}
+    names = {path.relative_to(father).as_posix() for path in found}
+    if "model.safetensors" in shards:  # the whole model in one file: an index beside it is stale
+        names.discard("model.safetensors.index.json")
+    return sorted(name for name in names if not name.lower().endswith(NEVER))
+
+
+def _refuse_occupied(father: Path, out: Path) -> None:
+    """Refuse an ``out`` that is not free for a child."""
+    if father.is_relative_to(out.resolve()) or out.resolve().is_relative_to(father):
+        raise InputError(f"{out} overlaps the father's folder: choose another --out")
+    if not os.path.lexists(out):
+        return
+    if out.is_symlink() or not out.is_dir():
+        raise InputError(f"{out} exists and is not a folder: choose another --out")
+    if any(out.iterdir()) and not (out / NOTE).is_file():
+        raise InputError(f"{out} is not empty and holds no earlier child ({NOTE}): choose another --out")
+
+
+def _existing_parent(out: Path) -> Path:
+    return next(folder for folder in out.parents if folder.is_dir())
+
+
+@contextmanager
+def _partial_folder(out: Path) -> Iterator[Path]:
+    """A hidden sibling of ``out``, removed in the end unless it was renamed; also clears those of killed runs."""
+    for left in out.parent.glob(f".{out.name}.partial-*"):
+        if not _alive(left.name.rpartition("-")[2]):
+            shutil.rmtree(left, ignore_errors=True)
+    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{out.parent} cannot be written to ({error.strerror}): choose another --out") from None
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    """Whether another process of this number runs here; what is no number counts as alive."""
+    if not pid.isdecimal():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return int(pid) != os.getpid()
+
+
+@contextmanager
+def _full_disk_explained(partial: Path, needed: int) -> Iterator[None]:
+    """Turn ENOSPC into a DarwinError that says how many bytes are missing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+        missing = max(1, needed - written - shutil.disk_usage(partial).free)
+        raise DarwinError(
+            f"the disk of {partial.parent} filled up: about {missing:,} of {needed:,} bytes are missing; "
+            "free them and run again"
+        ) from None
+
+
+def _move_into_place(partial: Path, out: Path) -> None:
+    """Rename the finished folder to ``out``; an earlier child there is kept until the new one stands."""
+    _sync_folder(partial)
+    earlier = out.parent / f".{out.name}.earlier-{os.getpid()}"
+    if out.exists():
+        out.rename(earlier)
+    try:
+        partial.rename(out)
+    except BaseException:
+        if earlier.exists():
+            earlier.rename(out)
+        raise
+    _sync_folder(out.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the folder's own entries, so that a rename survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _to_json(note: dict[str, Any]) -> str:
+    try:
+        return json.dumps(note, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the child's note cannot be written as JSON ({error}): give plain values") from None
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -1,0 +1,126 @@
+"""What of a task vector is kept: seeded masks that depend on names alone, and the level that trims by magnitude."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STEPS = 2**16  # keep_mask draws 16 bits per element, so a density is met to 1/65536
+SAMPLE = 2**16  # elements drawn to bracket a trim level
+
+
+def _bits(seed: int, tensor_name: str, parent: str) -> np.random.SFC64:
+    """The stream of random bits of (seed, tensor name, parent).
+
+    numpy's bit generators promise one stream in all versions and mix in the whole hash; torch's CPU generator promises
+    no such thing, keeps 32 bits of a seed, and took about six times as long per mask.
+    """
+    digest = hashlib.sha256(f"{seed}\0{tensor_name}\0{parent}".encode()).digest()
+    return np.random.SFC64(int.from_bytes(digest, "big"))
+
+
+def keep_mask(shape: Sequence[int], density: float, seed: int, tensor_name: str, parent: str) -> Tensor:
+    """A boolean CPU mask that is True with probability ``density``, element by element and independently.
+
+    It depends on (seed, tensor name, parent) alone: order, device, threads and shards never change it. The mask of a
+    smaller density is a subset of that of a larger one.
+
+    Args:
+        shape: shape of the tensor.
+        density: share to keep, in [0, 1].
+        seed: the run's seed.
+        tensor_name: the tensor's name in the father.
+        parent: whose task vector is masked.
+    """
+    count = math.prod(shape)
+    level = round(density * STEPS)
+    if level >= STEPS:
+        return torch.ones(tuple(shape), dtype=torch.bool)
+    words = _bits(seed, tensor_name, parent).random_raw((count + 3) // 4)
+    return torch.from_numpy(words.view(np.uint16)[:count] < np.uint16(level)).reshape(tuple(shape))
+
+
+def uniform(shape: Sequence[int], seed: int, tensor_name: str, parent: str) -> Tensor:
+    """Uniform fp32 CPU numbers in [0, 1) that depend on (seed, tensor name, parent) alone; arguments as keep_mask."""
+    count = math.prod(shape)
+    words = _bits(seed, tensor_name, parent).random_raw((count + 1) // 2).view(np.uint32)[:count]
+    # fp32 holds 24 bits exactly: with more, a draw could round up to 1.
+    return torch.from_numpy((words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)).reshape(tuple(shape))
+
+
+def magprune(delta: Tensor, density: float, epsilon: float, draws: Tensor, rescale: str) -> Tensor:
+    """DELLA's MAGPRUNE as fp32 weights to multiply a task vector with (arXiv 2406.11617).
+
+    Within each row, the element of rank i of n by rising magnitude is kept with probability
+    p_i = density - h + 2 h (i + 1/2) / n, which averages to ``density``; h = epsilon / 2, narrowed where p_i would
+    leave (0, 1]. The kept are rescaled by 1 / p_i; ``l1`` and ``none`` as for DARE.
+
+    Args:
+        delta: fp32 task vector; its last dimension is the row.
+        density: mean share to keep, in [0, 1].
+        epsilon: width of the window of probabilities.
+        draws: uniform numbers in [0, 1) of delta's shape.
+        rescale: inverse_density, l1 or none.
+    """
+    half = min(epsilon / 2, 1 - density, density / 2)
+    length = delta.shape[-1] if delta.dim() else 1
+    magnitudes = delta.reshape(-1, length).abs()
+    order = magnitudes.argsort(dim=-1, stable=True)
+    by_rank = density - half + 2 * half * (torch.arange(length, device=delta.device) + 0.5) / max(length, 1)
+    probability = torch.empty_like(magnitudes).scatter_(1, order, by_rank.float().expand_as(order))
+    kept = (draws.to(delta.device).reshape_as(probability) < probability).float()
+    if rescale == "inverse_density":
+        kept.div_(probability.clamp_(min=torch.finfo(torch.float32).tiny))
+    elif rescale == "l1":
+        kept.mul_(magnitudes.sum() / (magnitudes * kept).sum().clamp(min=torch.finfo(torch.float32).tiny))
+    return kept.reshape(delta.shape)
+
+
+def trim_level(magnitudes: Tensor, density: float) -> float:
+    """The level at or below which a trim to the ``density`` largest magnitudes drops.
+
+    The level lies just under the k-th largest magnitude, k = round(density n) but at least 1, so that equal magnitudes
+    are kept together (bf16 parents differ by few distinct amounts). Found by selection, never by a full sort.
+
+    Args:
+        magnitudes: absolute values, fp32, any shape.
+        density: share to keep, in [0, 1].
+
+    Returns:
+        the level for ``torch.hardshrink``; 0 keeps all, infinity nothing.
+    """
+    count = magnitudes.numel()
+    if density >= 1 or count == 0:
+        return 0.0
+    if density <= 0:
+        return math.inf
+    rank = count - max(1, round(density * count))  # from the smallest, 0-based
+    if magnitudes.device.type != "cpu":
+        smallest_kept = float(magnitudes.flatten().kthvalue(rank + 1).values)
+    else:
+        smallest_kept = _select(magnitudes.flatten().numpy(), rank)
+    return float(np.nextafter(np.float32(smallest_kept), np.float32(0)))
+
+
+def _select(values: np.ndarray, rank: int) -> float:
+    """The element of 0-based ``rank`` from the smallest, exactly.
+
+    A sample brackets it, so that one pass of comparisons leaves a few per cent of the elements to select from; where
+    the bracket misses, the selection runs over all of them.
+    """
+    if values.size > 4 * SAMPLE:
+        sample = np.sort(values[np.random.Generator(np.random.PCG64(rank)).integers(0, values.size, SAMPLE)])
+        share = rank / values.size
+        spread = 5 * math.sqrt(SAMPLE * share * (1 - share)) + 2
+        low = sample[max(0, int(share * SAMPLE - spread))]
+        high = sample[min(SAMPLE - 1, int(share * SAMPLE + spread))]
+        below = int(np.count_nonzero(values < low))
+        inside = values[(values >= low) & (values <= high)]
+        if 0 <= rank - below < inside.size:
+            return float(np.partition(inside, rank - below)[rank - below])
+    return float(np.partition(values, rank)[rank])

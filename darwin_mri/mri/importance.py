@@ -1,0 +1,122 @@
+"""Channels 4 (causal) and 5: what the loss loses when a layer's FFN adds only its mean.
+
+Mean ablation replaces the FFN's increment f by its mean over all probe tokens; the rise of NLL per byte is read per document,
+so language and domain figures, their intervals and their nulls come from the same forwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from darwin_mri.checkpoints import layer_modules
+from darwin_mri.mri.activations import Activations
+from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights, channel, estimates, permutation_p
+from darwin_mri.probes import Reading, ablate, document_nll, increment_module
+from darwin_mri.records import Anatomy, Channel, Estimate
+
+
+@torch.inference_mode()
+def ablation_nll(
+    model: Any, anatomy: Anatomy, activations: Activations, *, advance: Callable[[int], None] = lambda _: None
+) -> np.ndarray:
+    """NLL per document with one layer's FFN mean-ablated, shape (layers, documents); unablated where there is no FFN."""
+    reading = activations.reading
+    out = np.tile(activations.nll, (len(anatomy.layers), 1))
+    for info, layer in zip(anatomy.layers, layer_modules(model, anatomy), strict=True):
+        module, mean = increment_module(layer, info), activations.mean_f[info.index]
+        if module is None or mean is None:
+            continue
+        with ablate(module, mean):
+            for batch in reading.batches:
+                out[info.index, batch.documents.cpu().numpy()] = document_nll(model, batch).double().cpu().numpy()
+                advance(len(batch.ids))
+    return out
+
+
+def relative_rise(ablated: np.ndarray, plain: np.ndarray, size: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Relative rise of NLL per byte, shape (resamples, layers).
+
+    Args:
+        ablated: (layers, documents); plain and size (bytes): (documents,); weights: (resamples, documents).
+    """
+    base = (weights @ plain) / (weights @ size)
+    return (weights @ ablated.T) / (weights @ size)[:, None] / base[:, None] - 1
+
+
+def domain_importance(
+    ablated: np.ndarray, plain: np.ndarray, reading: Reading, resamples: int, seed: int
+) -> tuple[dict[str, list[Estimate]], dict[str, Channel]]:
+    """Channel 5: per domain the rise of NLL per byte by layer, with intervals; one channel verdict per domain."""
+    sizes = reading.bytes_read.numpy()
+    result: dict[str, list[Estimate]] = {}
+    channels: dict[str, Channel] = {}
+    for domain in sorted({p.domain for p in reading.probes}):
+        keep = np.array([p.domain == domain for p in reading.probes])
+        result[domain], channels[f"importance:{domain}"] = _estimate(
+            ablated[:, keep], plain[keep], sizes[keep], [p.doc for p in reading.probes if p.domain == domain], resamples, seed
+        )
+    return result, channels
+
+
+def _estimate(
+    ablated: np.ndarray, plain: np.ndarray, sizes: np.ndarray, docs: list[str], resamples: int, seed: int
+) -> tuple[list[Estimate], Channel]:
+    names = sorted(set(docs))
+    # A document in several languages is one unit of resampling.
+    member = np.array([[doc == name for doc in docs] for name in names], dtype=float)
+    ablated, plain, sizes = ablated @ member.T, member @ plain, member @ sizes
+    values = relative_rise(ablated, plain, sizes, np.ones((1, len(names))))[0]
+    resampled = relative_rise(ablated, plain, sizes, bootstrap_weights(len(names), resamples, seed))
+
+    def statistic(table: np.ndarray) -> np.ndarray:
+        return table.sum(1)
+
+    p_value = permutation_p((ablated - plain) / plain.sum(), statistic, seed=seed) if len(names) >= MIN_DOCUMENTS else 1.0
+    return estimates(values, resampled), channel(values, resampled, p_value, len(names))
+
+
+def language_sensitivity(
+    ablated: np.ndarray, plain: np.ndarray, reading: Reading, resamples: int, seed: int
+) -> tuple[dict[str, list[Estimate]], dict[str, list[Estimate]], dict[str, Channel]]:
+    """Channel 4, causal, on parallel passages only.
+
+    S_k(l) = relative rise of NLL per byte in language k, minus the mean rise over the other languages; passages are resampled
+    as wholes, so every language always sees the same content.
+
+    Returns:
+        (sensitivity by language, raw rise by language, channel verdict by language).
+    """
+    probes, sizes = reading.probes, reading.bytes_read.numpy()
+    languages = sorted({p.language for p in probes if p.pair})
+    passages = sorted({p.pair for p in probes if p.pair})
+    index = {(p.pair, p.language): i for i, p in enumerate(probes) if p.pair}
+    passages = [name for name in passages if all((name, k) in index for k in languages)]
+    if not languages or not passages:
+        return {}, {}, {}
+    rows = {k: np.array([index[(name, k)] for name in passages]) for k in languages}
+    weights = np.vstack([np.ones((1, len(passages))), bootstrap_weights(len(passages), resamples, seed)])
+    rises = {k: relative_rise(ablated[:, r], plain[r], sizes[r], weights) for k, r in rows.items()}
+    sensitivity: dict[str, list[Estimate]] = {}
+    raw: dict[str, list[Estimate]] = {}
+    channels: dict[str, Channel] = {}
+    for k in languages:
+        raw[k] = estimates(rises[k][0], rises[k][1:])
+        others = [rises[other] for other in languages if other != k]
+        if not others:
+            continue  # one language alone has nothing to be specific against
+        contrast = rises[k] - np.mean(others, axis=0)
+        sensitivity[k] = estimates(contrast[0], contrast[1:])
+        per_document = _document_contrast(ablated, plain, rows, k)
+        p_value = permutation_p(per_document, lambda table: table.mean(1), seed=seed) if len(passages) >= MIN_DOCUMENTS else 1.0
+        channels[f"language:{k}"] = channel(contrast[0], contrast[1:], p_value, len(passages))
+    return sensitivity, raw, channels
+
+
+def _document_contrast(ablated: np.ndarray, plain: np.ndarray, rows: dict[str, np.ndarray], language: str) -> np.ndarray:
+    """Each passage's own contrast, (layers, passages): what the permutation null shuffles over layers."""
+    rise = {k: ablated[:, r] / plain[r] - 1 for k, r in rows.items()}
+    return rise[language] - np.mean([rise[k] for k in rise if k != language], axis=0)

@@ -1,0 +1,91 @@
+"""Channel 4, representational and neuronal: what the one pass already knows about languages."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from darwin_mri.mri.activations import Activations
+from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights, channel, estimates, permutation_p
+from darwin_mri.records import Channel, Estimate
+
+ENTROPY_QUANTILE = 0.01  # arXiv 2402.16438: the 1 % of neurons with the lowest entropy over languages
+ACTIVE_QUANTILE = 0.95  # and among them those whose firing probability reaches the 95th percentile somewhere
+
+
+def alignment(
+    activations: Activations, resamples: int, seed: int, pivot: str = "en"
+) -> tuple[dict[str, list[Estimate]], dict[str, Channel]]:
+    """Representational channel: cos(parallel passages) - mean cos(mismatched ones), pooled h_out, each language against English.
+
+    Returns:
+        (estimates per layer by language, channel verdict by language); empty without parallel passages in the pivot.
+    """
+    probes = activations.reading.probes
+    index = {(p.pair, p.language): i for i, p in enumerate(probes) if p.pair}
+    languages = sorted({p.language for p in probes if p.pair})
+    if pivot not in languages:
+        pivot = languages[0] if languages else ""
+    passages = [n for n in sorted({p.pair for p in probes if p.pair}) if all((n, k) in index for k in languages)]
+    if len(passages) < 2:
+        return {}, {}
+    result: dict[str, list[Estimate]] = {}
+    channels: dict[str, Channel] = {}
+    weights = bootstrap_weights(len(passages), resamples, seed)
+    for language in languages:
+        if language == pivot:
+            continue
+        table = np.zeros((len(activations.layers), len(passages)))
+        for row, layer in enumerate(activations.layers):
+            if layer.pooled is None:
+                continue
+            here = _normalised(layer.pooled, [index[(n, language)] for n in passages])
+            there = _normalised(layer.pooled, [index[(n, pivot)] for n in passages])
+            cosine = here @ there.T
+            mismatched = (cosine.sum(1) - cosine.diagonal()) / (len(passages) - 1)
+            table[row] = cosine.diagonal() - mismatched
+        resampled = weights @ table.T / len(passages)
+        p_value = permutation_p(table, lambda t: t.mean(1), seed=seed) if len(passages) >= MIN_DOCUMENTS else 1.0
+        result[language] = estimates(table.mean(1), resampled)
+        channels[f"alignment:{language}"] = channel(table.mean(1), resampled, p_value, len(passages))
+    return result, channels
+
+
+def _normalised(pooled: torch.Tensor, rows: list[int]) -> np.ndarray:
+    """Rows as unit vectors after removing their mean, which all passages share."""
+    vectors = pooled[rows].double().cpu().numpy()
+    vectors = vectors - vectors.mean(0)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def specific_neurons(activations: Activations) -> list[dict[str, int]]:
+    """Neuronal channel (arXiv 2402.16438): neurons of low activation-probability entropy, counted per layer and language.
+
+    p_k(j) = share of tokens of language k on which neuron j's gate is positive; entropy of p normalised over languages. The
+    lowest 1 % over the whole model count for their strongest language, where its p reaches the 95th percentile of all p.
+    """
+    probes = activations.reading.probes
+    languages = sorted({p.language for p in probes})
+    first = next((layer.sites["a"] for layer in activations.layers if "a" in layer.sites), None)
+    if first is None or len(languages) < 2:
+        return [{} for _ in activations.layers]
+    table = first.table[:, 0].cpu().numpy()
+    tokens = np.array([table[[p.language == k for p in probes]].sum() for k in languages])
+    shares = [None if layer.firing is None else layer.firing.cpu().numpy() / tokens[:, None] for layer in activations.layers]
+    flat = np.concatenate([s for s in shares if s is not None], axis=1)
+    low_entropy = np.quantile(_entropy(flat), ENTROPY_QUANTILE)
+    active = np.quantile(flat, ACTIVE_QUANTILE)
+    out = []
+    for share in shares:
+        if share is None:
+            out.append({})
+            continue
+        chosen = (_entropy(share) <= low_entropy) & (share.max(0) >= active)
+        owner = share.argmax(0)
+        out.append({k: int(((owner == i) & chosen).sum()) for i, k in enumerate(languages)})
+    return out
+
+
+def _entropy(share: np.ndarray) -> np.ndarray:
+    probability = share / np.maximum(share.sum(0), 1e-12)
+    return -(probability * np.log(np.maximum(probability, 1e-12))).sum(0)

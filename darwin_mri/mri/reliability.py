@@ -1,0 +1,65 @@
+"""How far a channel can be trusted: bootstrap over probe documents, reliability, and a permutation null."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from darwin_mri.records import Channel, Estimate
+
+MIN_DOCUMENTS = 4  # below this no interval is given
+ALPHA = 0.05
+
+
+def bootstrap_weights(documents: int, resamples: int, seed: int) -> np.ndarray:
+    """Multinomial resampling weights, shape (resamples, documents): how often each document is drawn."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(documents, np.full(documents, 1 / documents), size=resamples).astype(float)
+
+
+def estimates(values: np.ndarray, resampled: np.ndarray) -> list[Estimate]:
+    """Percentile intervals per layer.
+
+    Args:
+        values: (layers,) on all documents.
+        resampled: (resamples, layers).
+    """
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+    return [Estimate(value=float(v), low=float(min(a, v)), high=float(max(b, v))) for v, a, b in zip(values, low, high, strict=True)]
+
+
+def reliability(values: np.ndarray, resampled: np.ndarray) -> float:
+    """1 - (mean bootstrap variance) / (variance over layers), clipped to [0, 1]; 0 when layers do not differ."""
+    between = float(np.var(values))
+    if between <= 1e-30:
+        return 0.0
+    return float(np.clip(1 - np.mean(np.var(resampled, axis=0)) / between, 0.0, 1.0))
+
+
+def permutation_p(
+    table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, permutations: int = 200, seed: int = 0
+) -> float:
+    """Share of layer-label shuffles (independently within each document) whose variance over layers reaches the observed.
+
+    Args:
+        table: (layers, documents) per-document values; the null says a document does not know its layer.
+        statistic: maps such a table to (layers,) values.
+    """
+    rng = np.random.default_rng(seed)
+    observed = np.var(statistic(table))
+    reached = 0
+    for _ in range(permutations):
+        order = rng.random(table.shape).argsort(axis=0)
+        reached += np.var(statistic(np.take_along_axis(table, order, axis=0))) >= observed
+    return (reached + 1) / (permutations + 1)
+
+
+def channel(values: np.ndarray, resampled: np.ndarray, p_value: float, documents: int) -> Channel:
+    """The channel's verdict; informative needs documents enough, p at most 0.05 and a reliability above 0.5."""
+    trust = reliability(values, resampled)
+    if documents < MIN_DOCUMENTS:
+        return Channel(reliability=0.0, p_value=1.0, informative=False, note=f"too few documents for an interval ({documents})")
+    informative = p_value <= ALPHA and trust > 0.5
+    note = "" if informative else f"no signal: reliability {trust:.2f}, permutation p {p_value:.3f}"
+    return Channel(reliability=trust, p_value=p_value, informative=informative, note=note)

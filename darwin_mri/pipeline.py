@@ -1,0 +1,228 @@
+"""The story: inputs -> scan -> prior -> search -> child -> health -> bench -> compare -> report.
+
+Each step is a function of records and models that leaves its record in the run folder; a resumed run reads what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from darwin_mri.checkpoints import ModelSource, resolve_device
+from darwin_mri.config import Config
+from darwin_mri.errors import GateError, InputError
+from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Inputs, Prior, Scan
+from darwin_mri.report import write_report
+from darwin_mri.stages import benching, merging, parents, scanning, searching, writing
+from darwin_mri.stages.items import choose_items
+from darwin_mri.stages.run import Progress, Run, Silent, open_run
+
+__all__ = ["BreedResult", "bench", "breed", "check", "merge", "scan"]
+
+
+@dataclass(frozen=True)
+class BreedResult:
+    """Where the run is and what came out of it."""
+
+    folder: Path
+    genome: Genome
+    health: Health
+    comparison: Comparison
+
+
+@contextmanager
+def _running(run: Run) -> Iterator[None]:
+    """Leave an honest status in the manifest whatever happens."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.save_manifest(status="interrupted")
+        raise
+    except BaseException as error:
+        run.save_manifest(status="failed", note=str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise
+    run.save_manifest(status="done")
+
+
+def scan(
+    config: Config, out: Path, *, pair: bool, argv: tuple[str, ...] = (), offline: bool = False, overwrite: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Scan, scanning.PairScans | None, Prior | None]:
+    """Scan one parent, or both with the pair and the prior.
+
+    Returns:
+        (father's scan, both scans and the pair, prior); the last two None for a single model.
+    """  # fmt: skip
+    progress = progress or Silent()
+    device = resolve_device(config.device)
+    sources = _find(config, offline, roles=("father", "mother", "base") if pair else ("father",))
+    loaded = {role: _load(source, config, device) for role, source in sources.items() if role != "base"}
+    run = open_run(out, config, argv, device, overwrite=overwrite)
+    with _running(run):
+        _inputs(run, sources)
+        if not pair:
+            with run.timed("scan"):
+                return scanning.scan_one(run, loaded["father"], progress), None, None
+        with run.timed("scan"):
+            scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
+        with run.timed("prior"):
+            breed_ = _breed(config, sources, loaded, scans)
+            items = choose_items(config)
+            prior, measured = searching.measure_prior(run, loaded["father"], breed_, scans.pair, items, progress)
+        return scans.father, scanning.PairScans(scans.father, scans.mother, measured), prior
+
+
+def breed(
+    config: Config, out: Path, *, argv: tuple[str, ...] = (), offline: bool = False, resume: bool = False,
+    overwrite: bool = False, force: bool = False, progress: Progress | None = None,
+) -> BreedResult:
+    """The whole pipeline.
+
+    Raises:
+        GateError: the child fails its health check (everything is written all the same); ``force`` keeps quiet about it.
+    """  # fmt: skip
+    progress = progress or Silent()
+    device = resolve_device(config.device)
+    sources = _find(config, offline)
+    run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
+    with _running(run):
+        with run.timed("inputs"):
+            inputs = _inputs(run, sources)
+            loaded = {role: _load(sources[role], config, device) for role in ("father", "mother")}
+            items = choose_items(config)
+        with run.timed("scan"):
+            scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
+        breed_ = _breed(config, sources, loaded, scans)
+        mother = loaded.pop("mother")  # the search needs her tensors, not her model
+        del mother
+        father = loaded["father"]
+        with run.timed("prior"):
+            prior, pair = searching.measure_prior(run, father, breed_, scans.pair, items, progress)
+        with run.timed("search"):
+            genome = run.record(
+                "genome.json",
+                Genome,
+                lambda: searching.find_winner(
+                    run, father, sources["mother"].ref, config.base and sources["base"].ref, breed_, prior, pair, items, progress
+                ).genome,
+            )
+        with run.timed("child"):
+            ancestry = tuple(dict.fromkeys(line for parent in inputs.parents for line in parent.genealogy))
+            child = writing.write_genome(genome, breed_, sources["father"], out / "child", ancestry, progress)
+            child.save(run.path("child.json"))
+            expect_change = any(value != 0.0 for value in genome.genes.values())
+            health = writing.child_health(
+                out / "child", sources["father"], config.scan, config.seed, device, config.dtype, expect_change=expect_change
+            )
+            health.save(run.path("health.json"))
+        with run.timed("bench"):
+            comparison = _bench_run(run, sources, breed_, father, genome, items.held_out, device, progress)
+    with run.timed("report"):
+        write_report(out)
+    if not health.passed and not force:
+        failed = ", ".join(gate.name for gate in health.gates if not gate.passed)
+        raise GateError(f"the child fails its health check ({failed}): see {out.name}/health.json, or pass --force to accept it")
+    return BreedResult(out, genome, health, comparison)
+
+
+def merge(
+    config: Config, genome: Genome, out: Path, *, offline: bool = False, progress: Progress | None = None
+) -> ChildFiles:
+    """Write the child of a given genome, no search. Cross-architecture genomes need the scan's layer map inside them."""
+    progress = progress or Silent()
+    device = resolve_device(config.device)
+    sources = _find(config, offline)
+    father = _load(sources["father"], config, device)
+    if config.cross:
+        mother = _load(sources["mother"], config, device)
+        breed_ = merging.cross(config, father, mother, genome.layer_map, genome.gate_rms)
+    else:
+        breed_ = merging.breed_siblings(config, father, sources["mother"], sources.get("base"))
+    unknown = sorted(set(genome.genes) - set(breed_.tensors()))
+    if unknown:
+        raise InputError(f"the genome has gene {unknown[0]}, which this pair and space do not have: check parents and method")
+    ancestry = parents.genealogy(sources["father"].folder)
+    return writing.write_genome(genome, breed_, sources["father"], out, ancestry, progress)
+
+
+def check(child: str, father: str, *, device: str = "auto", dtype: str = "auto", seed: int = 1) -> Health:
+    """The health check of any child against its father."""
+    sources = [parents.find(ref, True) for ref in (child, father)]
+    config = Config(father=father, mother=father)
+    return writing.child_health(
+        sources[0].folder, sources[1], config.scan, seed, resolve_device(device), dtype, expect_change=True
+    )
+
+
+def bench(
+    refs: list[str], tasks: tuple[str, ...], *, items: int | None, seed: int, device: str, dtype: str, offline: bool,
+    harness: bool, out: Path, progress: Progress | None = None,
+) -> Comparison:
+    """Score models on benchmarks (all items, or a seeded sample) and write comparison.json; the first model is the child."""  # fmt: skip
+    progress = progress or Silent()
+    config = Config(father=refs[0], mother=refs[0], fitness=dict.fromkeys(tasks, 1.0), bench={"tasks": tasks, "items": items}, seed=seed)  # type: ignore[arg-type]
+    device = resolve_device(device)
+    chosen = benching.whole_benchmarks(tasks, items, seed)
+    answers, names = {}, {}
+    for number, ref in enumerate(refs):
+        source = parents.find(ref, offline)
+        key = f"model-{number}"
+        answers[key] = benching.bench_model(
+            source, chosen, device=device, dtype=dtype, harness=harness, progress=progress, title=source.ref
+        )
+        names[key] = (source.ref, "child" if number == 0 and len(refs) > 1 else "baseline")
+    comparison = benching.make_comparison(answers, names, chosen, config.weights, seed, split="full")
+    comparison.save(out / "comparison.json")
+    return comparison
+
+
+def _find(config: Config, offline: bool, roles: tuple[str, ...] = ("father", "mother", "base")) -> dict[str, ModelSource]:
+    return {role: parents.find(ref, offline) for role in roles if (ref := getattr(config, role))}
+
+
+def _load(source: ModelSource, config: Config, device: str) -> parents.Loaded:
+    digest = parents.digest(source)
+    return parents.load(source, digest, device=device, dtype=config.dtype)
+
+
+def _inputs(run: Run, sources: dict[str, ModelSource]) -> Inputs:
+    made = Inputs(parents=tuple(parents.describe(role, source) for role, source in sources.items()))
+    if run.keep and run.path("inputs.json").is_file():
+        before = Inputs.load(run.path("inputs.json"))
+        if [p.digest for p in before.parents] != [p.digest for p in made.parents]:
+            raise InputError(f"{run.folder.name} was started with other parents (weights differ): start a new run")
+    made.save(run.path("inputs.json"))
+    return made
+
+
+def _breed(
+    config: Config, sources: dict[str, ModelSource], loaded: dict[str, parents.Loaded], scans: scanning.PairScans
+) -> merging.Breed:
+    if config.cross:
+        return merging.breed_cross(config, loaded["father"], loaded["mother"], scans.mother, scans.pair)
+    return merging.breed_siblings(config, loaded["father"], sources["mother"], sources.get("base"))
+
+
+def _bench_run(
+    run: Run, sources: dict[str, ModelSource], breed_: merging.Breed, father: parents.Loaded, genome: Genome,
+    held_out: benching.ItemsByTask, device: str, progress: Progress,
+) -> Comparison:  # fmt: skip
+    config, tasks = run.config, tuple(held_out)
+    child = ModelSource("child", run.path("child"), None)
+    models = {"father": sources["father"], "mother": sources["mother"], "child": child}
+    answers: dict[str, benching.AnswersByTask] = {}
+    names = {key: (config.name if key == "child" else source.ref, key) for key, source in models.items()}
+    for key, source in models.items():
+        kept = benching.load_answers(run, key, tasks) if run.keep else None
+        answers[key] = kept or benching.bench_model(
+            source, held_out, device=device, dtype=config.dtype, harness=config.bench.harness, progress=progress, title=key
+        )
+        benching.save_answers(run, key, answers[key])
+    for name, found in benching.bench_nulls(father, breed_, genome, held_out, progress).items():
+        answers[f"null:{name}"], names[f"null:{name}"] = found, (name, f"null:{name}")
+        benching.save_answers(run, f"null:{name}", found)
+    comparison = benching.make_comparison(answers, names, held_out, config.weights, config.seed)
+    comparison.save(run.path("comparison.json"))
+    return comparison

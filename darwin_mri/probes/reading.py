@@ -1,0 +1,139 @@
+"""Probe texts as a model reads them: token batches with a row per document, and the loss of each document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from darwin_mri.probes.alignment import encode_with_ends
+from darwin_mri.probes.texts import Probe
+
+LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once: bounds memory at 262k-token vocabularies
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``ids`` and ``attention`` of shape (rows, length), right-padded; ``text`` marks tokens of the text itself (no prefix
+    token, no padding); ``documents`` gives each row's index into the reading."""
+
+    ids: torch.Tensor
+    attention: torch.Tensor
+    text: torch.Tensor
+    documents: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All probes tokenised once for one model.
+
+    ``ends[i][t]`` is the character where token t of probe i ends; ``bytes_read`` counts the UTF-8 bytes behind the tokens
+    that are predicted (all but a first token without a prefix), so that NLL per byte compares across tokenizers.
+    """
+
+    probes: tuple[Probe, ...]
+    prefix: tuple[int, ...]
+    ids: tuple[tuple[int, ...], ...]
+    ends: tuple[tuple[int, ...], ...]
+    bytes_read: torch.Tensor
+    batches: tuple[Batch, ...]
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(row) for row in self.ids)
+
+
+def prefix_tokens(tokenizer: Any) -> tuple[int, ...]:
+    """Special tokens the tokenizer puts before a text by itself (Gemma's <bos>; nothing for Qwen)."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a", add_special_tokens=True)["input_ids"]
+    for start in range(len(full) - len(bare) + 1):
+        if full[start : start + len(bare)] == bare:
+            return tuple(full[:start])
+    return ()
+
+
+def read(probes: Sequence[Probe], tokenizer: Any, *, max_tokens: int, device: str, token_budget: int = 4096) -> Reading:
+    """Tokenise probes and sort them into batches of at most ``token_budget`` padded tokens."""
+    prefix = prefix_tokens(tokenizer)
+    encoded = [encode_with_ends(tokenizer, probe.text, max_tokens) for probe in probes]
+    kept = [i for i, (ids, _) in enumerate(encoded) if len(ids) + len(prefix) >= 2]
+    probes = tuple(probes[i] for i in kept)
+    ids = tuple(tuple(encoded[i][0]) for i in kept)
+    ends = tuple(tuple(encoded[i][1]) for i in kept)
+    read_bytes = []
+    for probe, end in zip(probes, ends, strict=True):
+        first = 0 if prefix else end[0]  # without a prefix the first token is context only
+        read_bytes.append(max(1, len(probe.text[first : end[-1]].encode())))
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    batches = tuple(_batch(group, ids, prefix, device) for group in _groups(order, ids, len(prefix), token_budget))
+    return Reading(probes, prefix, ids, ends, torch.tensor(read_bytes, dtype=torch.float64), batches)
+
+
+def _groups(order: list[int], ids: Sequence[Sequence[int]], prefix: int, budget: int) -> Iterator[list[int]]:
+    group: list[int] = []
+    for index in order:  # ascending length: the newest row is the longest
+        if group and (len(group) + 1) * (len(ids[index]) + prefix) > budget:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+def _batch(group: list[int], ids: Sequence[Sequence[int]], prefix: tuple[int, ...], device: str) -> Batch:
+    length = max(len(ids[i]) for i in group) + len(prefix)
+    tokens = torch.zeros(len(group), length, dtype=torch.long)
+    attention = torch.zeros_like(tokens)
+    text = torch.zeros(len(group), length, dtype=torch.bool)
+    for row, index in enumerate(group):
+        full = [*prefix, *ids[index]]
+        tokens[row, : len(full)] = torch.tensor(full)
+        attention[row, : len(full)] = 1
+        text[row, len(prefix) : len(full)] = True
+    return Batch(tokens.to(device), attention.to(device), text.to(device), torch.tensor(group, device=device))
+
+
+def select_reading(reading: Reading, keep: Sequence[int], *, device: str, token_budget: int = 4096) -> Reading:
+    """The reading of some of its probes only (indices into ``reading.probes``)."""
+    ids = tuple(reading.ids[i] for i in keep)
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    batches = tuple(
+        _batch(group, ids, reading.prefix, device) for group in _groups(order, ids, len(reading.prefix), token_budget)
+    )
+    return Reading(
+        tuple(reading.probes[i] for i in keep),
+        reading.prefix,
+        ids,
+        tuple(reading.ends[i] for i in keep),
+        reading.bytes_read[list(keep)],
+        batches,
+    )
+
+
+def document_nll(model: Any, batch: Batch, forward: Callable[..., Any] | None = None) -> torch.Tensor:
+    """Summed negative log-likelihood of each row's text tokens, shape (rows,), float32, in nats.
+
+    Args:
+        forward: replaces ``model.get_decoder()`` (used with substituted weights); same arguments.
+    """
+    decoder = forward or model.get_decoder()
+    # The decoder, not the full model: Gemma 4 drops tokens in its KV-shared layers when logits_to_keep is passed.
+    hidden = decoder(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).last_hidden_state
+    rows, columns = torch.nonzero(batch.text[:, 1:], as_tuple=True)  # the token at column + 1 is predicted
+    losses = []
+    for start in range(0, len(rows), LOGIT_POSITIONS):
+        r, c = rows[start : start + LOGIT_POSITIONS], columns[start : start + LOGIT_POSITIONS]
+        logits = project(model, hidden[r, c])
+        losses.append(torch.nn.functional.cross_entropy(logits, batch.ids[r, c + 1], reduction="none"))
+    total = torch.zeros(len(batch.ids), device=hidden.device)
+    return total.index_add(0, rows, torch.cat(losses))
+
+
+def project(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits in float32 of final hidden states, with the config's soft cap where there is one (Gemma 2, 3n and 4)."""
+    logits = model.get_output_embeddings()(hidden).float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return torch.tanh(logits / cap) * cap if cap else logits

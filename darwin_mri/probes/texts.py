@@ -1,0 +1,107 @@
+"""Probe texts: what the MRI reads, with language, domain, document and parallel passage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from darwin_mri.errors import InputError
+from darwin_mri.records import ProbesInfo
+
+DOMAINS = ("prose", "math", "code", "knowledge", "reasoning")
+BUILT_IN = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One text. ``doc`` is the unit of resampling; equal ``pair`` means equal content in another language."""
+
+    text: str
+    language: str
+    domain: str
+    doc: str
+    pair: str | None = None
+
+
+def load_probes(folder: Path | None = None) -> tuple[Probe, ...]:
+    """All probes of a folder of JSONL files, the built-in set when ``folder`` is None.
+
+    Raises:
+        InputError: names the file and line that cannot be used, or the folder without any probe.
+    """
+    source = folder or BUILT_IN
+    files = sorted(source.glob("*.jsonl")) if source.is_dir() else []
+    if not files:
+        raise InputError(f"probe folder {source.name} has no .jsonl file: give --probes a folder with text, language, domain, doc")
+    probes = []
+    for path in files:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"probe file {path.name} cannot be read as UTF-8 text: {error}") from None
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                probes.append(_parse(line, f"{path.name} line {number}"))
+    if not probes:
+        raise InputError(f"probe folder {source.name} holds no text: every .jsonl file in it is empty")
+    return tuple(probes)
+
+
+def _parse(line: str, where: str) -> Probe:
+    try:
+        data = json.loads(line)
+        probe = Probe(data["text"], data["language"], data["domain"], str(data["doc"]), data.get("pair"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"probe {where}: not an object with text, language, domain and doc ({error!r})") from None
+    if not isinstance(probe.text, str) or not probe.text.strip():
+        raise InputError(f"probe {where}: text is empty")
+    if probe.domain not in DOMAINS:
+        raise InputError(f"probe {where}: domain {probe.domain!r} is none of {', '.join(DOMAINS)}")
+    language = probe.language
+    if not (isinstance(language, str) and (language == "code" or (2 <= len(language) <= 3 and language.isalpha() and language.islower()))):
+        raise InputError(f"probe {where}: language {language!r} is no ISO 639 code such as ko or en (or 'code')")
+    return probe
+
+
+def select_probes(probes: Sequence[Probe], languages: Sequence[str] | None, documents: int, seed: int) -> tuple[Probe, ...]:
+    """At most ``documents`` documents per domain, the same parallel passages in every language; seeded, order kept.
+
+    Args:
+        languages: keep these languages and, whatever they are, texts of the domains math and code.
+    """
+    chosen: set[tuple[str, str]] = set()
+    by_domain: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for probe in probes:
+        # Parallel passages are drawn once for all languages, so that content stays fixed across them.
+        by_domain[(probe.domain, "" if probe.pair else probe.language)].setdefault(probe.doc)
+    for (domain, language), docs in sorted(by_domain.items()):
+        names = list(docs)
+        random.Random(f"{seed}:{domain}:{language}").shuffle(names)
+        chosen.update((domain, name) for name in names[:documents])
+    kept = tuple(
+        p
+        for p in probes
+        if (p.domain, p.doc) in chosen and (not languages or p.language in languages or p.domain in ("math", "code"))
+    )
+    if not kept:
+        raise InputError(f"no probe text in the languages {', '.join(languages or ())}: check scan.languages")
+    return kept
+
+
+def describe_probes(probes: Sequence[Probe], tokens: int) -> ProbesInfo:
+    """Digest and counts for the scan record."""
+    digest = hashlib.sha256()
+    for probe in probes:
+        digest.update(f"{probe.language}\0{probe.domain}\0{probe.doc}\0{probe.text}\0".encode())
+    return ProbesInfo(
+        digest=digest.hexdigest(),
+        languages=tuple(sorted({p.language for p in probes})),
+        domains=tuple(sorted({p.domain for p in probes}, key=DOMAINS.index)),
+        documents=len({p.doc for p in probes}),
+        tokens=tokens,
+    )

@@ -1,0 +1,66 @@
+"""What every record shares: frozen, schema-versioned, strict JSON in and out, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from darwin_mri.errors import InputError
+
+SCHEMA = 1
+
+
+class Part(BaseModel):
+    """A piece of a record. NaN and infinity are refused: what was not measured is absent, never a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Record(Part):
+    """A record with one file on disk."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+
+    def to_json(self) -> str:
+        """The record as indented JSON text; the same record gives the same bytes."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write to a temporary name beside ``path`` and rename."""
+        write_text(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a record; raises InputError that names the file and the first wrong field."""
+        try:
+            data: Any = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: run the stage that writes it") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as JSON ({error}): delete it and run its stage again") from None
+        if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
+            raise InputError(f"{path} has schema {data['schema']}, newer than {SCHEMA}: update darwin_mri")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{path}: field '{where}': {first['msg']}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

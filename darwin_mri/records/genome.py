@@ -1,0 +1,44 @@
+"""The search vector: the winner with its null children, and the ledger of every evaluation."""
+
+from __future__ import annotations
+
+from darwin_mri.records.base import Part, Record
+
+
+class Genome(Record):
+    """A child's recipe. ``genes`` are named values; ``ratios`` the FFN ratio per father layer they lead to.
+
+    ``method`` is an operator (dare_ties, task_arithmetic, ...) or a cross-architecture arm (raw, folded, ...). ``nulls`` are
+    named genomes that show what no search or no mother would have given.
+    """
+
+    space: str
+    method: str
+    seed: int
+    father: str
+    mother: str
+    base: str | None = None
+    genes: dict[str, float]
+    ratios: tuple[float, ...]
+    nulls: dict[str, dict[str, float]] = {}
+    layer_map: tuple[int, ...] = ()
+    gate_rms: tuple[float, ...] = ()  # mother's measured gate spread by layer: what a cross-architecture donor was built with
+    settings: dict[str, float | str] = {}  # method parameters outside the genome, e.g. density, rescale
+    search_score: float | None = None  # best fitness seen on search items
+    retest_score: float | None = None  # the winner on fresh search items
+
+
+class LedgerLine(Part):
+    """One evaluation. ``status``: ok, failed, raced (stopped early); ``reason`` in words unless ok."""
+
+    evaluation: int
+    generation: int
+    candidate: int
+    genes: dict[str, float]
+    fitness: float | None
+    scores: dict[str, float]
+    items: int
+    seconds: float
+    status: str
+    reason: str = ""
+    sigma: float | None = None

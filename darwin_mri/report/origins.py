@@ -1,0 +1,136 @@
+"""Where the run comes from and what it cannot show: genealogy, provenance and limits as sections."""
+
+from __future__ import annotations
+
+import shlex
+
+import yaml
+
+from darwin_mri.records import ChildFiles, Health, Inputs, Manifest
+from darwin_mri.report import words
+from darwin_mri.report.elements import Block, Bullets, Code, Row, Section, Table, Text, Tree, table
+from darwin_mri.report.run import Run
+
+
+def genealogy_section(run: Run) -> Section:
+    """Section 'genealogy': the child, its parents, and the ancestors each parent declares."""
+    key, title = "genealogy", "Genealogy"
+    tree = genealogy(run)
+    if tree is None:
+        return Section(key, title, missing="inputs.json and genome.json are missing: the parents are not known.")
+    blocks: list[Block] = [tree]
+    if run.child is not None and run.child.genealogy:
+        blocks.append(Text(f"The child declares: {' → '.join(run.child.genealogy)}."))
+    return Section(key, title, tuple(blocks))
+
+
+def genealogy(run: Run) -> Tree | None:
+    """The family tree from the child back; None when no parent is known."""
+    parents: list[Tree] = []
+    if run.inputs is not None:
+        for parent in run.inputs.parents:
+            parents.append(_ancestors(parent.ref, parent.role, parent.genealogy))
+    elif run.genome is not None:
+        known = (("father", run.genome.father), ("mother", run.genome.mother), ("base", run.genome.base))
+        parents = [Tree(ref, role) for role, ref in known if ref]
+    return Tree(run.name, "child", tuple(parents)) if parents else None
+
+
+def _ancestors(label: str, role: str, eldest_first: tuple[str, ...]) -> Tree:
+    """A parent with its ancestors nested behind it, the youngest nearest."""
+    node: Tree | None = None
+    for name in eldest_first:
+        node = Tree(name, "ancestor", (node,) if node else ())
+    return Tree(label, role, (node,) if node else ())
+
+
+def provenance_section(run: Run) -> Section:
+    """Section 'provenance': the command, versions, inputs, what was written, and the health check."""
+    key, title = "provenance", "Provenance"
+    blocks: list[Block] = []
+    if run.manifest is not None:
+        blocks += _manifest_blocks(run.manifest)
+    if run.inputs is not None:
+        blocks.append(_inputs_table(run.inputs))
+    if run.child is not None:
+        blocks += _child_blocks(run.child)
+    if run.health is not None:
+        blocks.append(health_table(run.health))
+    missing = "manifest.json is missing: the command, versions and seed of this run are not known." if run.manifest is None else ""
+    return Section(key, title, tuple(blocks), missing)
+
+
+def command(manifest: Manifest) -> str:
+    """The command that repeats the run; absolute folders are shortened."""
+    return " ".join(shlex.quote(words.without_folders(part)) for part in manifest.argv) or "(no command was recorded)"
+
+
+def _manifest_blocks(manifest: Manifest) -> list[Block]:
+    commit = "not recorded" if manifest.commit is None else manifest.commit + (" with local changes" if manifest.dirty else "")
+    facts = [
+        ("started", manifest.created), ("status", manifest.status), ("commit", commit), ("seed", str(manifest.seed)),
+        ("device", manifest.device), *((name, version) for name, version in manifest.versions.items()),
+    ]  # fmt: skip
+    config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    blocks: list[Block] = [
+        Code("Command to reproduce", command(manifest)),
+        table("Run", ("what", "value"), [Row(fact) for fact in facts], text=(0, 1)),
+        Code("Resolved configuration", words.without_folders(config).rstrip("\n"), folded=True),
+    ]
+    if manifest.seconds:
+        rows = [Row((stage, words.fixed(seconds, 1))) for stage, seconds in manifest.seconds.items()]
+        rows.append(Row(("total", words.fixed(sum(manifest.seconds.values()), 1)), strong=True))
+        blocks.append(table("Seconds per stage", ("stage", "seconds"), rows, folded=True))
+    return blocks
+
+
+def _inputs_table(inputs: Inputs) -> Table:
+    rows = [
+        Row((p.role, p.ref, p.revision or words.ABSENT, p.family or words.ABSENT, p.digest[:16], str(len(p.files)), words.size(sum(f.size for f in p.files))), p.role)
+        for p in inputs.parents
+    ]  # fmt: skip
+    columns = ("role", "model", "revision", "family", "sha256", "files", "size")
+    return table("Parents", columns, rows, text=(0, 1, 2, 3, 4), note="Every file's own sha256 is in inputs.json.")
+
+
+def _child_blocks(child: ChildFiles) -> list[Block]:
+    rows = [Row((name, digest)) for name, digest in child.shards.items()]
+    text = f"{len(child.changed)} of {words.plural(child.tensors, 'tensor')} differ from the father's."
+    return [table("Child", ("shard", "sha256"), rows, text=(0, 1), note=text)]
+
+
+def health_table(health: Health) -> Table:
+    """Each gate of the health check with its value and limit."""
+    rows = [
+        Row((g.name, "passed" if g.passed else "FAILED", g.value if isinstance(g.value, str) else words.compact(g.value), g.limit, g.note), strong=not g.passed)
+        for g in health.gates
+    ]  # fmt: skip
+    state = "passed" if health.passed else "FAILED"
+    return table(f"Health check of the child: {state}", ("gate", "result", "value", "limit", "note"), rows, text=(0, 1, 3, 4))
+
+
+def limits_section(run: Run) -> Section:
+    """Section 'limits': what a careful reader would object, said by us."""
+    return Section("limits", "Limits", (Bullets(tuple(_limits(run))),))
+
+
+def _limits(run: Run) -> list[str]:
+    found = ["Intervals cover the choice of items only: not another seed, another prompt, or other training data of the parents."]
+    if run.comparison is not None:
+        sizes = {s.benchmark: s.n for s in run.comparison.scores if s.slice == "all" and s.evidence == "measured" and s.n}
+        sizes.pop("composite", None)
+        if sizes:
+            found.append(f"Held-out items: {', '.join(f'{name} {n}' for name, n in sizes.items())}. Differences smaller than the 'visible' column prove nothing, in either direction.")
+        if any(name.startswith("nursery_") for name in sizes):
+            found.append("Nursery benchmarks and parents are tiny and made for this project: they show that the method runs and how it is judged, not how large models behave.")
+        if any(s.evidence != "measured" for s in run.comparison.scores):
+            found.append("Published and estimated scores were taken by others, under prompts and settings that may differ: they give orientation and prove nothing here.")
+        if not any(s.role.startswith("null:") for s in run.comparison.scores):
+            found.append("No null child was scored: what search and MRI add over a uniform ratio is not known.")
+    if run.genome is not None:
+        found.append(f"One search with one seed ({run.genome.seed}): another seed finds another genome.")
+    if run.father is not None:
+        probes = run.father.probes
+        found.append(f"The MRI read {probes.documents} documents ({probes.tokens} tokens) in {words.listing(list(probes.languages)) or 'no language'}; mean ablation measures what a layer's FFN does alone, not what it would do after a merge.")
+    found.append("What the parents' training data hold is not known here: a benchmark may be contaminated in father, mother and child alike.")
+    return found

@@ -1,0 +1,109 @@
+"""Reading a run folder: every record that is there, and a plain list of what is not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from darwin_mri.errors import InputError
+from darwin_mri.records import (
+    ChildFiles,
+    Comparison,
+    Genome,
+    Health,
+    Inputs,
+    LedgerLine,
+    Manifest,
+    PairScan,
+    Prior,
+    Record,
+    Scan,
+)
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The records of one run; those that are missing are None, those that cannot be read are named in ``problems``."""
+
+    name: str
+    manifest: Manifest | None = None
+    inputs: Inputs | None = None
+    father: Scan | None = None
+    mother: Scan | None = None
+    pair: PairScan | None = None
+    prior: Prior | None = None
+    ledger: tuple[LedgerLine, ...] = ()
+    genome: Genome | None = None
+    comparison: Comparison | None = None
+    health: Health | None = None
+    child: ChildFiles | None = None
+    problems: tuple[str, ...] = ()
+
+
+def load_run(run: Path) -> Run:
+    """Read the records of a run folder.
+
+    Args:
+        run: folder as DESIGN section 4 lays it out; any of its files may be missing.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run} is not a folder: give the folder of a run, for example reports/david")
+    problems: list[str] = []
+
+    def read(kind: type[R], name: str) -> R | None:
+        path = run / name
+        if not path.is_file():
+            return None
+        try:
+            return kind.load(path)
+        except InputError as error:
+            problems.append(str(error).replace(str(path), name))  # the folder is the reader's business, not the report's
+            return None
+
+    manifest = read(Manifest, "manifest.json")
+    named = manifest.config.get("name") if manifest else None
+    return Run(
+        name=named if isinstance(named, str) and named else run.resolve().name,
+        manifest=manifest,
+        inputs=read(Inputs, "inputs.json"),
+        father=read(Scan, "scan/father.json"),
+        mother=read(Scan, "scan/mother.json"),
+        pair=read(PairScan, "scan/pair.json"),
+        prior=read(Prior, "prior.json"),
+        ledger=_read_ledger(run / "ledger.jsonl", problems),
+        genome=read(Genome, "genome.json"),
+        comparison=read(Comparison, "comparison.json"),
+        health=read(Health, "health.json"),
+        child=read(ChildFiles, "child.json"),
+        problems=tuple(problems),
+    )
+
+
+def _read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
+    """The evaluations, in order; a line cut short by a killed run is counted and left out."""
+    if not path.is_file():
+        return ()
+    lines: list[LedgerLine] = []
+    broken = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            if isinstance(data, dict):
+                data.pop("schema", None)
+            lines.append(LedgerLine.model_validate(data))
+        except (ValueError, ValidationError):
+            broken += 1
+    if broken:
+        problems.append(f"ledger.jsonl: {broken} of {broken + len(lines)} lines cannot be read and are left out")
+    return tuple(lines)

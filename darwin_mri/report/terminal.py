@@ -1,0 +1,195 @@
+"""The report and the scan in a terminal: the same view, laid out by Rich."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table as RichTable
+from rich.text import Text as RichText
+from rich.tree import Tree as RichTree
+
+from darwin_mri.records import Comparison, PairScan, Prior, Scan
+from darwin_mri.report import elements as el
+from darwin_mri.report import scans, scores, words
+from darwin_mri.report.view import View
+
+STYLES = {"father": "blue", "mother": "dark_orange3", "child": "green", "base": "magenta", "null": "dim", "baseline": "dim"}
+LEVELS = {"serious": "bold red", "warning": "yellow", "note": "dim"}
+TONES = {"gain": "green", "level": "yellow", "loss": "red", "none": "dim"}
+CHARTED = ("genome", "evolution")  # sections whose figures a terminal shows as their table
+
+
+class Fitted:
+    """A table that keeps its numbers on one line where the console is wide enough, and folds them where it is not."""
+
+    def __init__(self, table: el.Table, caption: bool = True) -> None:
+        self.table, self.caption = table, caption
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _table(self.table, self.caption, whole=_least_width(self.table) <= options.max_width)
+
+
+def scores_table(comparison: Comparison) -> Fitted:
+    """Every score on a whole benchmark, ready to print."""
+    return Fitted(scores.score_table(comparison))
+
+
+def contrasts_table(comparison: Comparison) -> Fitted:
+    """Every contrast with its tests, ready to print."""
+    return Fitted(scores.contrast_table(comparison))
+
+
+def print_scan(
+    console: Console, scan: Scan, pair: PairScan | None = None, prior: Prior | None = None, other: Scan | None = None
+) -> None:
+    """Print one line per layer, the legend, silent channels and where the rest is.
+
+    Args:
+        console: where to.
+        scan: the father's scan, or the only one.
+        pair: both parents side by side; adds the layer map.
+        prior: adds trust and frozen layers.
+        other: the mother's scan, printed after.
+    """
+    for one in (scan, other):
+        if one is None:
+            continue
+        model = one.model
+        title = f"{model.ref}  {model.family}, {words.plural(model.layers, 'layer')}, hidden {model.hidden_size}, FFN {model.ffn_size}"
+        console.print(_text(title, "bold"), soft_wrap=True)
+        probes = f"{one.probes.documents} documents, {one.probes.tokens} tokens; {', '.join(one.probes.languages)}; {', '.join(one.probes.domains)}"
+        console.print(_text(f"probes: {probes}", "dim"), soft_wrap=True)
+        table = scans.layer_table(one, pair, prior)
+        console.print(Fitted(table, caption=False))
+        console.print(_text(table.note, "dim"))
+        silent = [name for name, channel in one.channels.items() if not channel.informative]
+        if silent:
+            console.print(_text(f"no signal: {', '.join(silent)}", "yellow"))
+        console.print()
+    if prior is not None:
+        state = "informative" if prior.informative else f"not informative ({prior.note})"
+        frozen = words.ranges(list(prior.frozen)) or "none"
+        console.print(_text(f"prior {prior.preset}: {state}; frozen layers: {frozen} (protected: {', '.join(prior.protect) or 'nothing'})"))
+    console.print(_text("All channels, languages and intervals are in scan/*.json; darwin-mri report RUN draws them.", "dim"))
+
+
+def print_report(console: Console, view: View) -> None:
+    """Print the report: verdict, alerts, then each section's text and tables; maps are left to report.html."""
+    verdict = view.verdict
+    parts: list[RenderableType] = [_text(verdict.headline, "bold")]
+    if verdict.detail:
+        parts.append(_text(verdict.detail))
+    console.print(_text(view.name, "bold"), _text(view.subtitle, "dim"), sep="  ")
+    console.print(Panel(Group(*parts), border_style=TONES[verdict.tone], padding=(0, 1)))
+    for alert in view.alerts:
+        grid = RichTable.grid(padding=(0, 1))
+        grid.add_column(width=8)
+        grid.add_column()
+        grid.add_row(_text(alert.level, LEVELS[alert.level]), _text(alert.text))
+        console.print(grid)
+    for section in view.sections:
+        console.print()
+        console.rule(_text(section.title, "bold"), align="left", style="dim")
+        if section.missing:
+            console.print(_text(section.missing, "yellow"))
+        if section.key == "mri":
+            for table in view.layers:
+                _print_table(console, table)
+                console.print()
+            continue
+        for block, following in zip_longest(section.blocks, section.blocks[1:]):
+            if isinstance(block, el.Text) and isinstance(following, el.Figures):
+                continue  # words that lead to a map
+            _print_block(console, block, section.key)
+    console.print()
+    console.print(_text("Heat maps, similarity, layer tables and all data: report.html in the same folder.", "dim"))
+
+
+def _print_block(console: Console, block: el.Block, section: str) -> None:
+    match block:
+        case el.Text():
+            console.print(_text(block.text))
+        case el.Bullets():
+            for item in block.items:
+                console.print(Padding(_text(f"- {item}"), (0, 0, 0, 1)))
+        case el.Code(folded=False):
+            console.print(_text(block.caption, "dim"))
+            console.print(Padding(_text(block.text), (0, 0, 0, 2)))
+        case el.Tree():
+            console.print(_tree(block))
+        case el.Table(folded=False):
+            _print_table(console, block)
+        case el.Figure() if section in (*CHARTED, "scores", "contrasts"):
+            _print_table(console, block.table)
+        case _:
+            pass  # maps and folded tables: report.html has them
+
+
+def _print_table(console: Console, table: el.Table) -> None:
+    console.print(Fitted(table))
+    if table.note:
+        console.print(_text(table.note, "dim"))
+
+
+def _table(table: el.Table, caption: bool, whole: bool) -> RichTable:
+    """A Rich table; groups get a line of their own in place of a first column that repeats their name."""
+    drawn = RichTable(
+        title=_text(table.caption, "bold") if caption else None, title_justify="left", box=None, header_style="dim", padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )  # fmt: skip
+    first = 1 if table.grouped else 0
+    for index, name in enumerate(table.columns[first:], first):
+        numeric = index in table.numeric
+        keep = whole and (numeric or index == table.marked)
+        drawn.add_column(_text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=keep)
+    for row in table.rows:
+        if first and row.group:
+            if drawn.row_count:
+                drawn.add_row()
+            drawn.add_row(_text(row.cells[0], "bold"))
+        drawn.add_row(*(_cell(row, index, table.marked) for index in range(first, len(row.cells))))
+    return drawn
+
+
+def _least_width(table: el.Table) -> int:
+    """Columns of the console that the table needs with its numbers and marked cells on one line, its other text folded."""
+    width = 0
+    for index in range(1 if table.grouped else 0, len(table.columns)):
+        cells = [table.columns[index], *(row.cells[index] for row in table.rows)]
+        if index in table.numeric or index == table.marked:
+            width += max(map(cell_len, cells)) + 1 + (2 if index == table.marked else 0)
+        else:
+            width += max(cell_len(word) for cell in cells for word in cell.split() or [""]) + 1
+    return width
+
+
+def _cell(row: el.Row, index: int, marked: int) -> RichText:
+    text = _text(row.cells[index], "bold" if row.strong else "")
+    if not row.role or index != marked:
+        return text
+    family = el.role_family(row.role)
+    return RichText.assemble(_text(f"{el.GLYPHS[family]} ", STYLES[family]), text)
+
+
+def _tree(node: el.Tree) -> RichTree:
+    drawn = RichTree(_person(node), guide_style="dim")
+    _grow(drawn, node)
+    return drawn
+
+
+def _grow(drawn: RichTree, node: el.Tree) -> None:
+    for parent in node.parents:
+        _grow(drawn.add(_person(parent)), parent)
+
+
+def _person(node: el.Tree) -> RichText:
+    return RichText.assemble(_text(f"{node.role} ", "dim"), _text(node.label))
+
+
+def _text(words_: str, style: str = "") -> RichText:
+    """Outside text as Rich text: never read as markup, never able to move the cursor."""
+    return RichText(words.clean(words_), style=style)

@@ -1,0 +1,120 @@
+"""Find, describe and load the parents of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darwin_mri.checkpoints import (
+    ModelSource,
+    disk_names,
+    file_digests,
+    find_anatomy,
+    find_model,
+    load_model,
+    load_tokenizer,
+    require_ffn,
+    weights_digest,
+)
+from darwin_mri.checkpoints.reader import CheckpointReader
+from darwin_mri.config import ScanConfig
+from darwin_mri.errors import CheckpointError, InputError
+from darwin_mri.merging import FolderSource
+from darwin_mri.mri import Parent, model_info
+from darwin_mri.probes import Probe, load_probes, read, select_probes
+from darwin_mri.records import Anatomy, FileDigest, ParentInput
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A parent in memory."""
+
+    source: ModelSource
+    digest: str
+    model: Any
+    tokenizer: Any
+    anatomy: Anatomy
+
+
+def describe(role: str, source: ModelSource) -> ParentInput:
+    """Files with size and sha256, family and ancestors: everything about a parent that needs no torch."""
+    files: tuple[FileDigest, ...] = file_digests(source.folder)
+    config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    return ParentInput(
+        role=role,
+        ref=source.ref,
+        revision=source.revision,
+        digest=weights_digest(files),
+        files=files,
+        family=str(config.get("model_type", "")),
+        genealogy=genealogy(source.folder),
+    )
+
+
+def genealogy(folder: Path) -> tuple[str, ...]:
+    """Ancestors a child of darwin_mri carries in its darwin_mri.json; empty for any other model."""
+    try:
+        note = json.loads((folder / "darwin_mri.json").read_text(encoding="utf-8"))
+        return tuple(str(line) for line in note["genealogy"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def digest(source: ModelSource) -> str:
+    """sha256 over the weight files' digests."""
+    return weights_digest(file_digests(source.folder))
+
+
+def load(source: ModelSource, digest: str, *, device: str, dtype: str) -> Loaded:
+    """Load a parent with its tokenizer and anatomy; refuses one without any FFN."""
+    model = load_model(source, device=device, dtype=working_dtype(device, dtype))
+    anatomy = find_anatomy(model)
+    require_ffn(anatomy, source.ref)
+    return Loaded(source, digest, model, load_tokenizer(source), anatomy)
+
+
+def working_dtype(device: str, dtype: str) -> str:
+    """float32 on a CPU, where half precision is slow; the checkpoint's own elsewhere."""
+    return "float32" if dtype == "auto" and device == "cpu" else dtype
+
+
+def parent_for_scan(loaded: Loaded, probes: tuple[Probe, ...], config: ScanConfig) -> Parent:
+    device = str(next(loaded.model.parameters()).device)
+    reading = read(probes, loaded.tokenizer, max_tokens=config.max_tokens, device=device)
+    if not reading.probes:
+        raise InputError(f"{loaded.source.ref}: no probe text has two tokens: give longer probe texts")
+    info = model_info(loaded.source.ref, loaded.digest, loaded.model, loaded.anatomy)
+    return Parent(info, loaded.model, loaded.anatomy, reading)
+
+
+def chosen_probes(config: ScanConfig, seed: int) -> tuple[Probe, ...]:
+    """The probes of this run: from ``config.probes`` or the built-in set, cut to the languages and documents asked for."""
+    probes = load_probes(Path(config.probes) if config.probes else None)
+    return select_probes(probes, config.languages, config.documents, seed)
+
+
+def folder_source(source: ModelSource, names: list[str]) -> FolderSource:
+    """A folder's tensors under the father's in-memory names.
+
+    Raises:
+        InputError: the folder lacks some of the father's parameters, so it is no sibling.
+    """
+    reader = CheckpointReader(source.folder)
+    try:
+        return FolderSource(reader, disk_names(names, reader.names()))
+    except CheckpointError as error:
+        raise InputError(
+            f"{source.ref} is no sibling of the father ({error}): for another architecture use method raw or folded"
+        ) from None
+
+
+def find(ref: str, offline: bool) -> ModelSource:
+    return find_model(ref, offline=offline)
+
+
+def same_shape(first: ModelSource, second: ModelSource) -> bool:
+    """Whether two folders hold the same tensors in the same shapes: siblings, as far as headers can tell."""
+    with CheckpointReader(first.folder) as one, CheckpointReader(second.folder) as other:
+        return one.names() == other.names() and all(tuple(one.shape(n)) == tuple(other.shape(n)) for n in one.names())

@@ -1,0 +1,115 @@
+"""What a reviewer must know before reading the scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from darwin_mri.records import Alert, Contrast, Score
+
+FEW_ITEMS = 100
+LEVEL = 0.05
+
+
+def possible_score(value_percent_rounded: float, decimals: int, n: int) -> bool:
+    """Whether some whole number of right answers out of ``n`` prints as this percentage.
+
+    ``value_percent_rounded`` is the printed per cent, ``decimals`` its digits after the point: 65.0 of 198 items is
+    impossible at one decimal (128 gives 64.6, 129 gives 65.2). Either rounding of a half is accepted. (The GRIM test, Brown
+    and Heathers 2017.)
+    """
+    if n <= 0:
+        return False
+    half = 0.5 * 10.0**-decimals + 1e-9
+    near = value_percent_rounded * n / 100
+    return any(
+        0 <= right <= n and abs(100 * right / n - value_percent_rounded) <= half
+        for right in (math.floor(near), math.ceil(near))
+    )
+
+
+def find_alerts(
+    measured: Sequence[Score], published: Sequence[Score], contrasts: Sequence[Contrast], composite: str
+) -> tuple[Alert, ...]:
+    """Alerts of a comparison, the serious first; ``composite`` is the composite's benchmark name."""
+    found = [
+        *_beaten_by_nulls(measured, contrasts, composite),
+        *_impossible(published),
+        *_protocols(measured, published),
+        *_few_items(measured, contrasts, composite),
+    ]
+    return tuple(sorted(found, key=lambda alert: ("serious", "warning", "note").index(alert.level)))
+
+
+def _beaten_by_nulls(measured: Sequence[Score], contrasts: Sequence[Contrast], composite: str) -> Iterable[Alert]:
+    nulls = [score for score in measured if score.benchmark == composite and score.role.startswith("null:")]
+    child = next((score for score in measured if score.benchmark == composite and score.role == "child"), None)
+    if not nulls or child is None:
+        return
+    best = max(nulls, key=lambda score: score.value)
+    name = best.role.removeprefix("null:")
+    p_value = next(c.p_value for c in contrasts if c.benchmark == composite and c.name == f"child - {best.role}")
+    figures = f"child {_percent(child.value)}, null '{name}' {_percent(best.value)}, p = {p_value:.2g}"
+    if best.value >= child.value:
+        yield Alert(level="serious", text=f"The search found nothing that a null child does not have: {figures}.")
+    elif p_value > LEVEL:
+        yield Alert(level="warning", text=f"The child cannot be told from its best null child: {figures}.")
+
+
+def _impossible(published: Sequence[Score]) -> Iterable[Alert]:
+    for score in published:
+        if score.n is None or score.evidence == "estimated":  # a guess is not a count
+            continue
+        decimals = max(
+            0, len(f"{score.value:.6f}".rstrip("0").partition(".")[2]) - 2
+        )  # digits of the per cent as given
+        printed = round(100 * score.value, decimals)
+        if not possible_score(printed, decimals, score.n):
+            yield Alert(
+                level="serious",
+                text=f"The {score.evidence} score {printed:.{decimals}f} % of {score.model} on {score.benchmark} is impossible"
+                f" for {score.n} items: no whole number of right answers rounds to it.",
+            )
+
+
+def _protocols(measured: Sequence[Score], published: Sequence[Score]) -> Iterable[Alert]:
+    known: dict[str, dict[str, None]] = {}  # protocols per benchmark, in order
+    for score in (*measured, *published):
+        if _unknown(score.protocol):
+            continue
+        known.setdefault(score.benchmark, {})[score.protocol] = None
+    for benchmark, protocols in known.items():
+        if len(protocols) > 1:
+            yield Alert(
+                level="warning",
+                text=f"Scores on {benchmark} come from different protocols ({'; '.join(protocols)}): do not subtract them.",
+            )
+    seen = {score.benchmark for score in measured}
+    for score in published:
+        if _unknown(score.protocol) and score.benchmark in seen:
+            yield Alert(
+                level="note",
+                text=f"The {score.evidence} score of {score.model} on {score.benchmark} ({_percent(score.value)}) was taken under"
+                " an unknown protocol: it stands beside the measured scores for orientation only.",
+            )
+
+
+def _few_items(measured: Sequence[Score], contrasts: Sequence[Contrast], composite: str) -> Iterable[Alert]:
+    sizes = {s.benchmark: s.n for s in measured if s.slice == "all" and s.benchmark != composite and s.n is not None}
+    for benchmark, n in sizes.items():
+        if n >= FEW_ITEMS:
+            continue
+        text = f"{benchmark} has only {n} item{'s' if n != 1 else ''}"
+        contrast = next((c for c in contrasts if c.benchmark == benchmark), None)
+        if contrast is not None:
+            other, least = contrast.name.removeprefix("child - "), 100 * contrast.detectable
+            text += f": a difference from the {other} under {least:.1f} points could not have been seen"
+        yield Alert(level="warning", text=text + ".")
+
+
+def _unknown(protocol: str) -> bool:
+    return not protocol or "unknown" in protocol.lower()
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"

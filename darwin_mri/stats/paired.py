@@ -1,0 +1,154 @@
+"""Paired comparison of two models on the same items: cluster bootstrap, sign flips, McNemar, Holm.
+
+Everything works on per-cluster totals, since resampling (sum, size) pairs is the cluster bootstrap. A composite is the
+weighted sum of benchmark means, each benchmark resampled by its own clusters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+
+from darwin_mri.stats import StatsError
+from darwin_mri.stats.intervals import Interval, detectable_difference
+
+RESAMPLES = 9_999
+_CHUNK = 2_000_000  # random numbers drawn at a time: bounds memory to some 20 MB whatever the benchmark's size
+_TIE = 1e-9  # credits are sums of thirds and quarters: equal statistics may differ in the last bits
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClusterTotals:
+    """Per-cluster totals of one quantity over items: ``sums`` (C,) or (C, models), ``sizes`` (C,) in items."""
+
+    sums: Floats
+    sizes: Floats
+
+    @classmethod
+    def of(cls, values: ArrayLike, clusters: Sequence[str]) -> ClusterTotals:
+        """Total ``values`` (items,) or (items, models) within each cluster, in order of first appearance."""
+        table = np.asarray(values, dtype=np.float64)
+        if len(table) != len(clusters) or not len(clusters):
+            raise StatsError(f"{len(table)} values for {len(clusters)} cluster names: give one cluster per item")
+        numbers: dict[str, int] = {}
+        index = np.array([numbers.setdefault(name, len(numbers)) for name in clusters])
+        sums = np.zeros((len(numbers), *table.shape[1:]))
+        np.add.at(sums, index, table)
+        return cls(sums, np.bincount(index).astype(np.float64))
+
+    @property
+    def n(self) -> int:
+        """Number of items."""
+        return int(self.sizes.sum())
+
+    @property
+    def means(self) -> Floats:
+        """Mean over items, () or (models,)."""
+        return self.sums.sum(axis=0) / self.sizes.sum()
+
+    @property
+    def detectable(self) -> float:
+        """Smallest difference that could have been seen, for totals of paired differences (C,)."""
+        return detectable_difference(float((self.sums**2).sum()) / self.n, self.n)
+
+
+def bootstrap_means(totals: ClusterTotals, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
+    """Means over items in resamples of whole clusters, shape (resamples,) or (resamples, models).
+
+    All models share each resample, so the difference of two columns is the paired bootstrap of their difference.
+    """
+    clusters = len(totals.sizes)
+    rows = max(1, _CHUNK // clusters)
+    chunks: list[Floats] = []
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        drawn = rng.integers(0, clusters, size=(count, clusters)) + np.arange(count)[:, None] * clusters
+        times = np.bincount(drawn.ravel(), minlength=count * clusters).reshape(count, clusters).astype(np.float64)
+        items = times @ totals.sizes
+        sums = times @ totals.sums
+        chunks.append(sums / (items if sums.ndim == 1 else items[:, None]))
+    return np.concatenate(chunks)
+
+
+def percentile_interval(samples: Floats, estimate: float, confidence: float = 0.95) -> Interval:
+    """Percentile bootstrap interval, widened where needed to hold ``estimate`` (a handful of clusters may miss it)."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail])
+    return min(float(low), estimate), max(float(high), estimate)
+
+
+def paired_bootstrap(
+    parts: Sequence[tuple[ClusterTotals, float]], rng: np.random.Generator, resamples: int = RESAMPLES
+) -> tuple[float, float, float]:
+    """Weighted sum of mean paired differences with its 95 % cluster bootstrap interval.
+
+    ``parts`` holds, per benchmark, the totals (C,) of item differences and the benchmark's weight; one part of weight 1 is a
+    plain contrast. Returns (difference, low, high).
+    """
+    difference = float(sum(weight * float(totals.means) for totals, weight in parts))
+    samples = np.zeros(resamples)
+    for totals, weight in parts:
+        samples += weight * bootstrap_means(totals, rng, resamples)
+    return (difference, *percentile_interval(samples, difference))
+
+
+def effects(parts: Sequence[tuple[ClusterTotals, float]]) -> Floats:
+    """What each cluster adds to the weighted sum of mean differences; they add up to the difference itself."""
+    return np.concatenate([weight * totals.sums / totals.n for totals, weight in parts])
+
+
+def sign_flip_p_value(
+    cluster_effects: Floats,
+    rng: np.random.Generator,
+    alternative: Literal["two-sided", "greater"] = "two-sided",
+    resamples: int = RESAMPLES,
+) -> float:
+    """P-value of "no difference" when either model could have given each cluster's answers.
+
+    Signs of whole clusters are flipped at random; p = (1 + flips at least as extreme) / (1 + flips), which is valid at any
+    number of flips (Phipson and Smyth 2010). ``cluster_effects`` as from ``effects``. In (0, 1].
+    """
+    observed = float(cluster_effects.sum())
+    moving = cluster_effects[cluster_effects != 0]
+    if not len(moving):
+        return 1.0
+    rows = max(1, _CHUNK // len(moving))
+    extreme = 0
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        signs = rng.integers(0, 2, size=(count, len(moving)), dtype=np.int8) * 2.0 - 1.0
+        flipped = signs @ moving
+        if alternative == "two-sided":
+            extreme += int((np.abs(flipped) >= abs(observed) - _TIE).sum())
+        else:
+            extreme += int((flipped >= observed - _TIE).sum())
+    return (1 + extreme) / (1 + resamples)
+
+
+def mcnemar_exact(wins: int, losses: int) -> float:
+    """Exact two-sided McNemar p-value from discordant counts; 1 when there are none. Ignores clusters."""
+    return float(binomtest(min(wins, losses), wins + losses).pvalue) if wins + losses else 1.0
+
+
+def holm(p_values: Iterable[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given (Holm 1979)."""
+    raw = list(p_values)
+    adjusted = [0.0] * len(raw)
+    running = 0.0
+    for rank, index in enumerate(sorted(range(len(raw)), key=raw.__getitem__)):
+        running = max(running, min(1.0, raw[index] * (len(raw) - rank)))
+        adjusted[index] = running
+    return adjusted
+
+
+def composite_detectable(parts: Sequence[tuple[ClusterTotals, float]]) -> float:
+    """Smallest difference of the weighted sum that could have been seen: the benchmarks' variances add up."""
+    return min(1.0, math.sqrt(sum((weight * totals.detectable) ** 2 for totals, weight in parts)))

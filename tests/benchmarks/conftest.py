@@ -1,0 +1,122 @@
+"""Pico models of three real families with byte-level BPE tokenizers trained on the nursery's world."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
+)
+
+from darwin_mri.benchmarks import Item, load_benchmark, sample_items
+from darwin_mri.nursery import world
+
+VOCABULARY = 900
+SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 4}
+IDS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+
+
+def training_documents(per_source: int) -> list[str]:
+    rng = random.Random(5)
+    sources = (
+        world.fact_documents(rng, world.korean_facts()),
+        world.fact_documents(rng, world.science_facts()),
+        world.story_documents(rng),
+    )
+    return [document for source in sources for document in islice(source, per_source)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def train_tokenizer(*, bos: bool, split_words: bool = True) -> PreTrainedTokenizerFast:
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split_words)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "<eos>", "<bos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(training_documents(300), trainer)
+    if bos:
+        bpe.post_processor = processors.TemplateProcessing("<bos> $A", "<bos> $A $B", special_tokens=[("<bos>", 2)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return train_tokenizer(bos=False)
+
+
+@pytest.fixture(scope="session")
+def bos_tokenizer() -> PreTrainedTokenizerFast:
+    return train_tokenizer(bos=True)
+
+
+def _gemma4() -> PreTrainedModel:
+    """Sliding window shorter than every context, KV sharing, per-layer embeddings and a soft cap that bites."""
+    config = Gemma4TextConfig(
+        **SHAPE, **IDS, vocab_size_per_layer_input=VOCABULARY, hidden_size_per_layer_input=8, num_key_value_heads=1,
+        head_dim=16, global_head_dim=16, layer_types=["sliding_attention", "full_attention"] * 2, sliding_window=6,
+        num_kv_shared_layers=2, final_logit_softcapping=3.0, max_position_embeddings=256,
+    )  # fmt: skip
+    return Gemma4ForCausalLM(config)
+
+
+def _qwen3_5() -> PreTrainedModel:
+    config = Qwen3_5TextConfig(
+        **SHAPE, **IDS, num_key_value_heads=1, head_dim=16, linear_key_head_dim=16, linear_value_head_dim=16,
+        linear_num_key_heads=1, linear_num_value_heads=2, tie_word_embeddings=True, max_position_embeddings=256,
+    )  # fmt: skip
+    assert set(config.layer_types) == {"linear_attention", "full_attention"}
+    return Qwen3_5ForCausalLM(config)
+
+
+def _llama() -> PreTrainedModel:
+    return LlamaForCausalLM(LlamaConfig(**SHAPE, **IDS, num_key_value_heads=1, head_dim=16, max_position_embeddings=256))
+
+
+MAKERS = {"gemma4": _gemma4, "qwen3_5": _qwen3_5, "llama": _llama}
+
+
+def make_model(family: str, seed: int = 0) -> PreTrainedModel:
+    """Weights large enough that positions, masks and caps show in the log-probabilities."""
+    torch.manual_seed(seed)
+    model = MAKERS[family]()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0.0, 0.25)
+    return model.eval()
+
+
+@pytest.fixture(scope="session", params=sorted(MAKERS))
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return make_model(request.param)
+
+
+@pytest.fixture(scope="session")
+def mixed_items() -> tuple[Item, ...]:
+    """24 items of all three kinds, with several lengths, 4 and 5 choices, and stories with two questions."""
+    return tuple(
+        item for name in ("nursery_click", "nursery_musr", "nursery_gpqa") for item in sample_items(load_benchmark(name), 8, 3)
+    )

@@ -1,0 +1,162 @@
+"""The anatomy is found by data flow in families that agree on few names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from darwin_mri.checkpoints import (
+    activation_function,
+    effective_gain,
+    ffn_matrices,
+    find_anatomy,
+    find_model,
+    layer_modules,
+    load_model,
+    require_ffn,
+    submodule,
+)
+from darwin_mri.errors import CheckpointError
+from tests import toys
+
+GLU = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+FUSED = ("mlp.gate_up_proj", "mlp.gate_up_proj", "mlp.down_proj")
+TANH = "gelu_pytorch_tanh"
+AFTER_ATTENTION = "post_attention_layernorm"
+SANDWICH = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+# family -> layer list, projections, activation, norms around the FFN
+EXPECTED: dict[str, tuple[str, tuple[str | None, str, str], str, tuple[str | None, str | None]]] = {
+    "gemma4_text": ("model.layers", GLU, TANH, SANDWICH),
+    "gemma3_text": ("model.layers", GLU, TANH, SANDWICH),
+    "qwen3_5_text": ("model.layers", GLU, "silu", (AFTER_ATTENTION, None)),
+    "qwen3": ("model.layers", GLU, "silu", (AFTER_ATTENTION, None)),
+    "llama": ("model.layers", GLU, "silu", (AFTER_ATTENTION, None)),
+    "olmo2": ("model.layers", GLU, "silu", (None, "post_feedforward_layernorm")),
+    "phi3": ("model.layers", FUSED, "silu", (AFTER_ATTENTION, None)),
+    "gpt_neox": ("gpt_neox.layers", (None, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"), "gelu", (AFTER_ATTENTION, None)),
+    "starcoder2": ("model.layers", (None, "mlp.c_fc", "mlp.c_proj"), TANH, (AFTER_ATTENTION, None)),
+    "cohere2": ("model.layers", GLU, "silu", ("input_layernorm", None)),
+    "gpt2": ("transformer.h", (None, "mlp.c_fc", "mlp.c_proj"), "gelu_new", ("ln_2", None)),
+}
+
+
+def _load(folder: Path, dtype: str = "auto") -> Any:
+    return load_model(find_model(str(folder)), device="cpu", dtype=dtype)
+
+
+@pytest.mark.parametrize("family", EXPECTED)
+def test_parts_are_found(family: str, tmp_path: Path) -> None:
+    model = _load(toys.pico(family, tmp_path / family))
+    anatomy = find_anatomy(model)
+    prefix, projections, activation, norms = EXPECTED[family]
+    assert (anatomy.family, anatomy.prefix, anatomy.hidden_size) == (family, prefix, toys.HIDDEN)
+    assert len(anatomy.layers) == toys.LAYERS
+    width = 40 if family == "qwen3_5_text" else toys.WIDTH
+    assert anatomy.ffn_size == width
+    for info, layer in zip(anatomy.layers, layer_modules(model, anatomy), strict=True):
+        ffn = info.ffn
+        assert ffn is not None and info.note == ""
+        assert (ffn.gate, ffn.up, ffn.down) == projections
+        assert ffn.activation == activation
+        assert (info.pre_norm, info.post_norm) == norms
+        assert ffn.fused_gate_up == (family == "phi3")
+        assert ffn.transposed == (family == "gpt2")
+        assert ffn.validation_error < 1e-4
+        gate, up, down = ffn_matrices(layer, ffn)
+        assert up.shape == (width, toys.HIDDEN) and down.shape == (toys.HIDDEN, width)
+        assert (gate is None) == (projections[0] is None)
+    require_ffn(anatomy, family)
+
+
+def test_matrices_alone_give_the_ffn(tmp_path: Path) -> None:
+    """Independent of the module's own validation: a gated and a fused FFN written out."""
+    for family in ("gemma4_text", "phi3"):
+        model = _load(toys.pico(family, tmp_path / family))
+        anatomy = find_anatomy(model)
+        layer, ffn = layer_modules(model, anatomy)[1], anatomy.layers[1].ffn
+        assert ffn is not None
+        gate, up, down = ffn_matrices(layer, ffn)
+        assert gate is not None
+        x = torch.randn(5, toys.HIDDEN)
+        neurons = activation_function(ffn.activation)(x @ gate.T) * (x @ up.T)
+        torch.testing.assert_close(neurons @ down.T, submodule(layer, ffn.module)(x), atol=1e-5, rtol=1e-4)
+
+
+def test_mixers_are_named(tmp_path: Path) -> None:
+    qwen = find_anatomy(_load(toys.pico_qwen35(tmp_path / "qwen")))
+    assert [layer.mixer for layer in qwen.layers] == ["linear_attention"] * 3 + ["full_attention"]
+    assert [layer.mixer_module for layer in qwen.layers] == ["linear_attn"] * 3 + ["self_attn"]
+    gemma = find_anatomy(_load(toys.pico_gemma4(tmp_path / "gemma")))
+    assert [layer.mixer for layer in gemma.layers] == ["sliding_attention", "full_attention"] * 2
+    gpt2 = find_anatomy(_load(toys.pico("gpt2", tmp_path / "gpt2")))
+    assert {(layer.mixer, layer.mixer_module) for layer in gpt2.layers} == {("full_attention", "attn")}
+
+
+def test_wrappers_have_the_anatomy_of_their_text_model(tmp_path: Path) -> None:
+    """The vision tower has as many layers as the decoder here, with the same names."""
+    for pico, prefix in ((toys.pico_gemma4, "model.language_model.layers"), (toys.pico_qwen35, "model.layers")):
+        text = find_anatomy(_load(pico(tmp_path / f"{pico.__name__}-text")))
+        wrapped = find_anatomy(_load(pico(tmp_path / f"{pico.__name__}-wrapped", wrapped=True)))
+        assert wrapped.prefix == prefix
+        assert wrapped.model_copy(update={"prefix": text.prefix}) == text
+
+
+def test_bfloat16_is_validated_too(tmp_path: Path) -> None:
+    for family in ("gemma4_text", "phi3", "gpt2"):
+        anatomy = find_anatomy(_load(toys.pico(family, tmp_path / family, dtype="bfloat16")))
+        assert all(layer.ffn is not None for layer in anatomy.layers)
+
+
+def test_no_ffn_is_an_answer(tmp_path: Path) -> None:
+    for family, reason in (("mamba2", "no FFN here"), ("mixtral", "mixture of experts")):
+        anatomy = find_anatomy(_load(toys.pico(family, tmp_path / family)))
+        assert all(layer.ffn is None and reason in layer.note for layer in anatomy.layers)
+        assert anatomy.ffn_size == 0
+        with pytest.raises(CheckpointError, match=reason):
+            require_ffn(anatomy, family)
+
+
+def test_an_ffn_that_is_more_than_its_matrices_is_not_believed(tmp_path: Path) -> None:
+    model = _load(toys.pico_llama(tmp_path / "llama"))
+    mlp = submodule(layer_modules(model, find_anatomy(model))[2], "mlp")
+    handle = mlp.register_forward_hook(lambda *given: given[2] * 1.01)
+    found = find_anatomy(model).layers
+    handle.remove()
+    assert [layer.ffn is None for layer in found] == [False, False, True, False]
+    assert "no plain FFN" in found[2].note and "0.0099" in found[2].note
+
+
+def test_probing_leaves_no_trace(tmp_path: Path) -> None:
+    model = _load(toys.pico_gemma4(tmp_path / "gemma"))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    find_anatomy(model)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("family", "offset"), [("gemma4_text", 0.0), ("qwen3_5_text", 1.0), ("gemma3_text", 1.0), ("llama", 0.0)]
+)
+def test_gain_is_the_familys_formula(family: str, offset: float, tmp_path: Path) -> None:
+    for dtype in ("float32", "bfloat16"):
+        model = _load(toys.pico(family, tmp_path / family, dtype=dtype))
+        anatomy = find_anatomy(model)
+        norm: Any = submodule(layer_modules(model, anatomy)[1], anatomy.layers[1].pre_norm or "")
+        calls: list[int] = []
+        handle = norm.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        gain, residual = effective_gain(norm, toys.HIDDEN)
+        handle.remove()
+        torch.testing.assert_close(gain, offset + norm.weight.float(), atol=2e-6, rtol=2e-6)
+        assert residual < 1e-5
+        assert not calls
+        assert gain.std() > 0.05  # the toy's gains are rough, so the comparison says something
+
+
+def test_a_layernorm_is_told_by_its_residual(tmp_path: Path) -> None:
+    model = _load(toys.pico("gpt2", tmp_path / "gpt2"))
+    norm = submodule(layer_modules(model, find_anatomy(model))[0], "ln_2")
+    assert effective_gain(norm, toys.HIDDEN)[1] > 0.3

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darwin_mri.records import Score
+from darwin_mri.stats.alerts import possible_score
+from tests.stats.test_compare import family, run
+
+
+def published(value: float, n: int | None, protocol: str = "unknown", benchmark: str = "gpqa") -> Score:
+    return Score(
+        model="big-27B", role="baseline", benchmark=benchmark, slice="all", evidence="published", protocol=protocol,
+        correct=None, n=n, value=value, low=None, high=None, chance=None, source="a model card",
+    )  # fmt: skip
+
+
+@given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.integers(0, 3))
+def test_a_count_always_prints_as_a_possible_score(case: tuple[int, int], decimals: int) -> None:
+    right, n = case
+    assert possible_score(round(100 * right / n, decimals), decimals, n)
+
+
+@pytest.mark.parametrize(
+    ("percent", "decimals", "n", "expected"),
+    [
+        (65.0, 1, 198, False),
+        (65.2, 1, 198, True),
+        (65, 0, 198, True),
+        (92, 0, 10, False),
+        (101, 0, 50, False),
+        (0, 0, 0, False),
+    ],
+)
+def test_possible_score(percent: float, decimals: int, n: int, expected: bool) -> None:
+    assert possible_score(percent, decimals, n) is expected
+
+
+def test_possible_score_equals_enumeration() -> None:
+    for n in (7, 40, 198):
+        printable = {round(100 * right / n, 1) for right in range(n + 1)}
+        for tenth in range(1001):
+            if not np.isclose(n * tenth % 500, 0):  # ties may round either way
+                assert possible_score(tenth / 10, 1, n) == (tenth / 10 in printable)
+
+
+def test_a_null_that_equals_the_child_is_serious_and_first() -> None:
+    rows = family(n=60, F=0.6, M=0.5, C=0.7)
+    alerts = run({**rows, "N": rows["C"]}).alerts
+    assert alerts[0].level == "serious" and "null 'uniform'" in alerts[0].text
+    assert any(alert.text.startswith("click has only 60 items") for alert in alerts)
+
+
+def test_a_null_within_noise_is_a_warning_and_a_clear_one_is_silent() -> None:
+    close = run(family(F=0.6, M=0.5, C=0.72, R=0.68, N=0.3)).alerts
+    assert [alert.level for alert in close] == ["warning"] and "cannot be told from its best null" in close[0].text
+    assert run(family(F=0.6, M=0.5, C=0.8, N=0.3)).alerts == ()
+
+
+def test_an_impossible_published_score_is_flagged() -> None:
+    rows = family(F=0.6, M=0.5, C=0.8)
+    texts = [alert.text for alert in run(rows, published=(published(0.651, 198, "own scorer, 0-shot"),)).alerts]
+    assert len(texts) == 1 and "65.1 %" in texts[0] and "impossible for 198 items" in texts[0]
+    assert run(rows, published=(published(129 / 198, 198, "own scorer, 0-shot"),)).alerts == ()
+
+
+def test_protocols_are_told_apart() -> None:
+    rows = family(F=0.6, M=0.5, C=0.8)
+    unknown = published(0.794, None)
+    found = run(rows, published=(unknown,))
+    assert [alert.level for alert in found.alerts] == ["note"] and "79.4 %" in found.alerts[0].text
+    assert found.scores[-1] == unknown
+    other = run(rows, published=(published(0.794, None, "5-shot"),)).alerts
+    assert [alert.level for alert in other] == ["warning"] and "own scorer, 0-shot; 5-shot" in other[0].text
+    assert run(rows, published=(published(0.6, None, benchmark="kobest"),)).alerts == ()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from darwin_mri.stats import StatsError
+from darwin_mri.stats.intervals import clustered_error
+from darwin_mri.stats.paired import (
+    ClusterTotals,
+    bootstrap_means,
+    composite_detectable,
+    effects,
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    percentile_interval,
+    sign_flip_p_value,
+)
+
+CLUSTERS = st.lists(st.tuples(st.integers(-3, 3), st.integers(3, 5)), min_size=1, max_size=20)
+
+
+def totals(pairs: list[tuple[int, int]]) -> ClusterTotals:
+    sums, sizes = zip(*pairs, strict=True)
+    return ClusterTotals(np.array(sums, dtype=float), np.array(sizes, dtype=float))
+
+
+def test_totals_add_up_items_by_cluster() -> None:
+    found = ClusterTotals.of([1.0, 0.5, -1.0, 0.25], ["a", "b", "a", "b"])
+    assert found.sums.tolist() == [0.0, 0.75]
+    assert found.sizes.tolist() == [2.0, 2.0]
+    assert (found.n, float(found.means)) == (4, 0.1875)
+    with pytest.raises(StatsError, match="one cluster per item"):
+        ClusterTotals.of([1.0], ["a", "b"])
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_equals_statsmodels(wins: int, losses: int) -> None:
+    reference: Any = mcnemar([[5, wins], [losses, 5]], exact=True)
+    expected = float(reference.pvalue) if wins + losses else 1.0
+    assert mcnemar_exact(wins, losses) == pytest.approx(min(1.0, expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 12])
+def test_holm_equals_statsmodels(count: int) -> None:
+    p_values = np.random.default_rng(count).random(count) ** 3
+    reference: Any = multipletests(p_values, method="holm")[1]
+    assert holm(p_values.tolist()) == pytest.approx(reference.tolist(), abs=1e-12)
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=12))
+def test_holm_only_raises_p_values_and_keeps_their_order(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    assert all(raw <= new <= 1 for raw, new in zip(p_values, adjusted, strict=True))
+    assert sorted(adjusted) == [adjusted[index] for index in np.argsort(p_values, kind="stable")]
+
+
+def test_holm_of_nothing_is_nothing() -> None:
+    assert holm([]) == []
+
+
+def test_bootstrap_agrees_with_the_clustered_error() -> None:
+    rng = np.random.default_rng(5)
+    sizes = rng.integers(1, 5, size=300).astype(float)
+    sums = rng.binomial(sizes.astype(int), rng.beta(2, 2, size=300)).astype(float)
+    samples = bootstrap_means(ClusterTotals(sums, sizes), np.random.default_rng(1))
+    assert samples.std() == pytest.approx(clustered_error(sums, sizes), rel=0.03)
+    assert samples.mean() == pytest.approx(sums.sum() / sizes.sum(), abs=0.002)
+
+
+def test_chunks_resample_whole_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darwin_mri.stats.paired._CHUNK", 7)
+    both = ClusterTotals(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([2.0, 3.0]))
+    samples = bootstrap_means(both, np.random.default_rng(0), 50)
+    assert samples.shape == (50, 2)
+    assert {tuple(np.round(row, 9)) for row in samples} == {(1.0, 0.0), (0.0, 1.0), (0.4, 0.6)}
+
+
+@given(CLUSTERS, st.integers(0, 5))
+def test_p_value_is_a_probability_and_symmetric(pairs: list[tuple[int, int]], seed: int) -> None:
+    forward = effects([(totals(pairs), 1.0)])
+    one = sign_flip_p_value(forward, np.random.default_rng(seed), resamples=199)
+    assert 0 < one <= 1
+    assert one == sign_flip_p_value(-forward, np.random.default_rng(seed), resamples=199)
+    up = sign_flip_p_value(forward, np.random.default_rng(seed), "greater", resamples=199)
+    assert 0 < up <= 1
+
+
+@given(CLUSTERS, st.integers(0, 5))
+def test_bootstrap_is_antisymmetric_and_holds_its_estimate(pairs: list[tuple[int, int]], seed: int) -> None:
+    forward = totals(pairs)
+    backward = ClusterTotals(-forward.sums, forward.sizes)
+    value, low, high = paired_bootstrap([(forward, 1.0)], np.random.default_rng(seed), 199)
+    mirrored = paired_bootstrap([(backward, 1.0)], np.random.default_rng(seed), 199)
+    assert low <= value <= high
+    assert mirrored == pytest.approx((-value, -high, -low), abs=1e-12)
+
+
+def test_sign_flips_agree_with_enumeration() -> None:
+    values = np.array([3.0, 1.0, 2.0, -1.0, 2.0, 1.0, -2.0, 3.0]) / 20
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 8)).reshape(8, -1)
+    exact = float((np.abs(signs.T @ values) >= values.sum() - 1e-9).mean())
+    assert sign_flip_p_value(values, np.random.default_rng(0)) == pytest.approx(exact, abs=0.015)
+    assert sign_flip_p_value(np.zeros(4), np.random.default_rng(0)) == 1.0
+
+
+def test_sign_flips_reject_a_true_null_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(8)
+    rejected = sum(
+        sign_flip_p_value(rng.integers(-2, 3, size=40) / 100.0, rng, resamples=199) <= 0.05 for _ in range(400)
+    )
+    assert rejected / 400 <= 0.08
+
+
+def test_composite_is_the_weighted_sum_with_added_variances() -> None:
+    rng = np.random.default_rng(2)
+    one = ClusterTotals(rng.integers(-2, 4, size=80).astype(float), np.full(80, 4.0))
+    two = ClusterTotals(rng.integers(-1, 2, size=150).astype(float), np.ones(150))
+    parts = [(one, 0.6), (two, 0.4)]
+    value, low, high = paired_bootstrap(parts, np.random.default_rng(0))
+    assert value == pytest.approx(0.6 * float(one.means) + 0.4 * float(two.means))
+    assert effects(parts).sum() == pytest.approx(value)
+    error = np.hypot(0.6 * clustered_error(one.sums, one.sizes), 0.4 * clustered_error(two.sums, two.sizes))
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.05)
+    assert composite_detectable(parts) == pytest.approx(np.hypot(0.6 * one.detectable, 0.4 * two.detectable))
+
+
+def test_percentile_interval_is_widened_to_its_estimate() -> None:
+    assert percentile_interval(np.full(10, 0.5), 0.4) == (0.4, 0.5)
