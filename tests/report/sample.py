@@ -39,7 +39,7 @@ from darwin_mri.records import (
 )
 
 FATHER, MOTHER, CHILD = "nursery:gemma4-korean", "nursery:qwen35-mother", "genesis-nursery"
-LANGUAGES, DOMAINS = ("ko", "en", "ja", "de"), ("prose", "math", "code", "knowledge", "reasoning")
+LANGUAGES, DOMAINS = ("ko","en","ja","de","zh","fr","es"), ("prose", "math", "code", "knowledge", "reasoning")
 NULLS = ("uniform", "prior-mean", "random", "shuffled-donor")
 BENCHMARKS = {"nursery_click": (240, 0.25), "nursery_musr": (180, 0.34), "nursery_gpqa": (96, 0.25)}
 FILES = (
@@ -181,7 +181,7 @@ def make_ledger(layers: int, rng: random.Random, lines: int = 60) -> list[Ledger
 def _genome(father: str, layers: int, layer_map: tuple[int, ...], frozen: tuple[int, ...], rng: random.Random) -> Genome:
     ratios = tuple(0.0 if i in frozen else round(0.3 * rng.random(), 4) for i in range(layers))
     genes = {f"ffn.{i}": ratio for i, ratio in enumerate(ratios) if i not in frozen}
-    nulls = {name: {gene: 0.15 for gene in genes} for name in NULLS}
+    nulls = {name: dict.fromkeys(genes, 0.15) for name in NULLS}
     return Genome(
         space="ffn", method="folded", seed=1, father=father, mother=MOTHER, genes=genes, ratios=ratios, nulls=nulls, layer_map=layer_map,
         search_score=0.492, retest_score=0.471,
