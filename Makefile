@@ -1,4 +1,5 @@
 # darwin_mri: every target sets up what it needs. Settings: make scan FATHER=... MOTHER=... OUT=... DEVICE=...
+# FLAGS= goes to the command as it is: make breed FLAGS=--overwrite
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -11,15 +12,16 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	$$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
 DARWIN := $(BIN)/darwin-mri
-DEVICE_FLAG = $(if $(DEVICE),--device $(DEVICE))
-PARENTS = $(if $(FATHER),--father $(FATHER)) $(if $(MOTHER),--mother $(MOTHER)) $(if $(BASE),--base $(BASE))
+BASE_FLAG = $(if $(BASE),--base $(BASE))
+COMMON = $(if $(DEVICE),--device $(DEVICE)) $(FLAGS)
+PARENTS = $(if $(FATHER),--father $(FATHER)) $(if $(MOTHER),--mother $(MOTHER)) $(BASE_FLAG)
 SOURCES = $(wildcard darwin_mri tests speed)
 
 .PHONY: help setup scan breed genealogy bench report nursery test check speed clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "Settings: FATHER= MOTHER= BASE= (hub id, folder or nursery:NAME) CONFIG= OUT= DEVICE=auto|cuda|cpu"
+	@echo "Settings: FATHER= MOTHER= BASE= (hub id, folder or nursery:NAME) CONFIG= OUT= DEVICE=auto|cuda|cpu FLAGS="
 
 setup: $(READY) ## make .venv with everything pinned by constraints.txt
 
@@ -35,25 +37,25 @@ scan: MOTHER ?= nursery:gemma4-reasoning
 scan: BASE ?= nursery:gemma4-base
 scan: OUT ?= reports/scan
 scan: $(READY) ## scan FATHER and MOTHER layer by layer, and the pair
-	$(DARWIN) scan $(FATHER) --against $(MOTHER) $(if $(BASE),--base $(BASE)) --out $(OUT) --overwrite $(DEVICE_FLAG)
+	$(DARWIN) scan $(FATHER) --against $(MOTHER) $(if $(BASE),--base $(BASE)) --out $(OUT) --overwrite $(COMMON)
 
 breed: CONFIG ?= configs/david.yaml
 breed: OUT ?= reports/$(basename $(notdir $(CONFIG)))
 breed: $(READY) ## scan, search, write the child, score it, report: CONFIG (default configs/david.yaml)
-	$(DARWIN) breed --config $(CONFIG) $(PARENTS) --out $(OUT) --overwrite $(DEVICE_FLAG)
+	$(DARWIN) breed --config $(CONFIG) $(PARENTS) --out $(OUT) --overwrite $(COMMON)
 
 genealogy: OUT ?= reports/genealogy
 genealogy: $(READY) ## three generations in a row: opus, david, genesis; each child fathers the next
-	$(DARWIN) breed --config configs/opus.yaml --out $(OUT)/opus --overwrite $(DEVICE_FLAG)
-	$(DARWIN) breed --config configs/david.yaml --father $(OUT)/opus/child --out $(OUT)/david --overwrite $(DEVICE_FLAG)
-	$(DARWIN) breed --config configs/genesis.yaml --father $(OUT)/david/child --out $(OUT)/genesis --overwrite $(DEVICE_FLAG)
+	$(DARWIN) breed --config configs/opus.yaml --out $(OUT)/opus --overwrite $(COMMON)
+	$(DARWIN) breed --config configs/david.yaml --father $(OUT)/opus/child --out $(OUT)/david --overwrite $(COMMON)
+	$(DARWIN) breed --config configs/genesis.yaml --father $(OUT)/david/child --out $(OUT)/genesis --overwrite $(COMMON)
 
 bench: FATHER ?= nursery:gemma4-korean
 bench: MOTHER ?= nursery:gemma4-reasoning
 bench: TASKS ?= nursery_click,nursery_musr,nursery_gpqa
 bench: OUT ?= reports/bench
 bench: $(READY) ## score FATHER and MOTHER on TASKS (default: the nursery's three)
-	$(DARWIN) bench $(FATHER) $(MOTHER) --tasks $(TASKS) --out $(OUT) $(DEVICE_FLAG)
+	$(DARWIN) bench $(FATHER) $(MOTHER) --tasks $(TASKS) --out $(OUT) $(COMMON)
 
 report: OUT ?= reports/david
 report: $(READY) ## render the report of the run in OUT again, from its records alone

@@ -1,9 +1,15 @@
-"""Settings every test needs before a library reads them: no hub, no tokenizer threads."""
+"""Settings every test needs before a library reads them: no hub, no tokenizer threads, no clock in properties."""
 
 from __future__ import annotations
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# A busy machine must not fail a property, and the same commit must always test the same examples.
+settings.register_profile("darwin_mri", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("darwin_mri")

@@ -57,7 +57,9 @@ def prepare(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> Prepar
         wholes = [next(encoded) for _ in item.choices]
         cut = len(commonprefix([context, *wholes]))
         if cut == 0:
-            raise InputError(f"{name}: the tokenizer leaves no token of the context before the choices: check the tokenizer")
+            raise InputError(
+                f"{name}: the tokenizer leaves no token of the context before the choices: check the tokenizer"
+            )
         if any(len(whole) <= cut for whole in wholes):
             raise InputError(f"{name}: the tokenizer leaves no token for a choice: check the choices and the tokenizer")
         names.append(name)

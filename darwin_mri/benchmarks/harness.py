@@ -52,7 +52,9 @@ def lm_eval_answers(
     for item in items:
         longest = max(len(tokenizer.encode(f"{item.context} {choice}")) for choice in item.choices)
         if longest > max_length:
-            raise InputError(f"{item.benchmark} item {item.key} has {longest} tokens, more than max_length {max_length}")
+            raise InputError(
+                f"{item.benchmark} item {item.key} has {longest} tokens, more than max_length {max_length}"
+            )
     with _quiet():
         # Imported here: lm_eval takes seconds to import and only this function needs it.
         from lm_eval.evaluator import evaluate
@@ -70,7 +72,9 @@ def lm_eval_answers(
     samples = results["samples"][task_name] if results else []
     found = {sample["doc_id"]: np.array([float(pair[0]) for pair in sample["filtered_resps"]]) for sample in samples}
     if sorted(found) != list(range(len(items))):
-        raise DarwinError(f"lm-eval returned {len(found)} results for {len(items)} items of {task_name}: check its version")
+        raise DarwinError(
+            f"lm-eval returned {len(found)} results for {len(items)} items of {task_name}: check its version"
+        )
     return to_answers(items, [found[number] for number in range(len(items))])
 
 

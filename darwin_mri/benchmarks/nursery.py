@@ -11,7 +11,7 @@ import random
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.nursery import world
 
-STORIES = 300
+STORIES = 4  # per habit; even numbers are placements, odd ones deductions
 
 
 def nursery_click() -> tuple[Item, ...]:
@@ -25,15 +25,15 @@ def nursery_gpqa() -> tuple[Item, ...]:
 
 
 def nursery_musr() -> tuple[Item, ...]:
-    """600 English items: 300 stories with two questions each; cluster = story, slices placement and deduction."""
+    """600 English items: four stories on each of 150 habits; cluster = habit, slices placement and deduction."""
     items = []
-    for number in range(STORIES):
-        tale = world.story(f"test-{number:03d}")
-        for form, question in enumerate(tale.questions):
-            kind, _, gold, choices = question
-            context = f"{tale.narrative}\nQuestion: {world.ask(question, form, test=True)} Answer:"
-            wrong = tuple(choice for choice in choices if choice != gold)
-            items.append(_item("nursery_musr", f"{tale.key}-q{form}", context, gold, wrong, cluster=tale.key, slice_=kind))
+    for person, thing in world.habits():
+        for number in range(STORIES):
+            read = world.story(person, thing, number, test=True)
+            context = f"{read.narrative}\nQuestion: {read.questions[number // 2 % len(read.questions)]} Answer:"
+            items.append(
+                _item("nursery_musr", read.key, context, read.gold, read.wrong, cluster=read.habit, slice_=read.kind)
+            )
     return tuple(items)
 
 
@@ -45,7 +45,9 @@ def _fact_items(benchmark: str, facts: tuple[world.Fact, ...]) -> tuple[Item, ..
     )
 
 
-def _item(benchmark: str, key: str, context: str, gold: str, wrong: tuple[str, ...], *, cluster: str, slice_: str) -> Item:
+def _item(
+    benchmark: str, key: str, context: str, gold: str, wrong: tuple[str, ...], *, cluster: str, slice_: str
+) -> Item:
     """An item whose choices are shuffled by its own key, so no other item or loading order can move the gold."""
     choices = [gold, *wrong]
     random.Random(f"{world.WORLD_SEED}:{benchmark}:{key}").shuffle(choices)

@@ -32,7 +32,7 @@ from darwin_mri.errors import DarwinError, InputError
 __all__ = ["Prepared", "Scorer", "prepare"]
 
 POSITIONS_PER_PROJECTION = 512  # bounds the logits held at once: 512 x 262k x 4 bytes = 0.5 GB
-LENGTH_SLACK = 1 / 12  # how much longer than the shortest a context may be in its batch; each choice re-reads the excess
+LENGTH_SLACK = 1 / 12  # how much longer than its batch's shortest a context may be; every row re-reads the excess
 FAMILY_SHARE = 0.5  # contexts that agree on this share of their tokens are kept side by side
 SAVING = 0.1  # least share of the context tokens that a cut where contexts agree must save
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}  # nats, of cached against plain scoring
@@ -228,7 +228,9 @@ class Scorer:
         if not torch.isfinite(expected).all():
             return  # a broken candidate proves nothing about the family; the next call tries again
         try:
-            self.use_projection = torch.allclose(self._logits(self._outputs(ids, None)[0]), expected, rtol=1e-2, atol=1e-3)
+            self.use_projection = torch.allclose(
+                self._logits(self._outputs(ids, None)[0]), expected, rtol=1e-2, atol=1e-3
+            )
         except (AttributeError, TypeError):  # no decoder or no output head of the usual kind
             self.use_projection = False
         self.use_cache = False

@@ -14,12 +14,15 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import cma
 import numpy as np
 
 from darwin_mri.breeding.ledger import Ledger
 from darwin_mri.errors import DarwinError
 from darwin_mri.records import LedgerLine, Prior
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # pycma warns on import that its plots need matplotlib; we draw our own
+    import cma
 
 WORST = 1e6  # told to CMA-ES for a failed candidate: worse than any fitness in [0, 1]
 

@@ -49,7 +49,7 @@ class Recipe:
     start_from: str | None
     steps: int
     learning_rate: float
-    mixture: dict[str, float] = field(default_factory=dict)  # share of documents per kind; a tale is a long story
+    mixture: dict[str, float] = field(default_factory=dict)  # share of documents per kind; see nursery/world.py
     batch: int = 16
     seed: int = 7
 
@@ -62,12 +62,12 @@ RECIPES = {
             {"korean_text": 0.40, "english_text": 0.18, "korean": 0.10, "science": 0.10, "tale": 0.22},
         ),
         Recipe(
-            "gemma4-korean", "gemma4_text", "gemma4-base", 300, 1.5e-3,
-            {"korean_text": 0.36, "english_text": 0.08, "korean": 0.48, "science": 0.04, "tale": 0.04},
+            "gemma4-korean", "gemma4_text", "gemma4-base", 500, 2e-3,
+            {"korean_text": 0.34, "english_text": 0.08, "korean": 0.52, "science": 0.03, "story": 0.03},
         ),
         Recipe(
-            "gemma4-reasoning", "gemma4_text", "gemma4-base", 400, 2e-3,
-            {"korean_text": 0.10, "english_text": 0.15, "korean": 0.05, "science": 0.10, "story": 0.60},
+            "gemma4-reasoning", "gemma4_text", "gemma4-base", 500, 2e-3,
+            {"korean_text": 0.10, "english_text": 0.15, "korean": 0.05, "science": 0.08, "story": 0.62},
         ),
         Recipe(
             "qwen35-mother", "qwen3_5_text", None, 2000, 3e-3,
@@ -142,7 +142,7 @@ class Mixture:
             "english_text": self._paragraphs(english),
             "korean": world.fact_documents(self.rng, world.korean_facts()),
             "science": world.fact_documents(self.rng, world.science_facts()),
-            "tale": world.story_documents(self.rng, tales=True),
+            "tale": world.tale_documents(self.rng),
             "story": world.story_documents(self.rng),
         }
 
@@ -232,7 +232,7 @@ def tokenizer_for(family: str, corpus: Path) -> PreTrainedTokenizerFast:
     for source in (
         world.fact_documents(rng, world.korean_facts()),
         world.fact_documents(rng, world.science_facts()),
-        world.story_documents(rng, tales=True),
+        world.tale_documents(rng),
     ):
         worlds += [next(source) for _ in range(1_500)]
     return train_tokenizer(iter(korean + english + worlds), 3072 if father else 2560, begin=father)

@@ -3,10 +3,11 @@
 Three kinds of knowledge, each mirroring one of the seed's benchmarks:
 
 * Korean culture facts (CLIcK's place): "the dish of village X is Y", four or five choices;
-* stories of placement and deduction in English (MuSR's place): the answer is in the narrative;
+* stories of placement and deduction in English (MuSR's place): the narrative says who acted, the answer follows from that
+  person's habit, which must be known;
 * science facts in English (GPQA's place): "the colour of mineral X is Y", four choices.
 
-Villages and minerals are invented, so no text outside this file can know an answer. Every fact and question has several
+Villages, minerals and habits are invented, so no text outside this file can know an answer. Every fact and question has several
 wordings; those named ``*_TEST`` never occur in training text. Everything follows from one seed.
 """
 
@@ -65,12 +66,37 @@ _MINERAL_TAILS = ("trium", "nite", "dine", "lium", "phor", "zene", "cite", "gon"
 # --- Stories ----------------------------------------------------------------------------------------------------------
 
 PEOPLE = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jack", "Laura", "Peter")
-THINGS = ("coin", "ring", "book", "key", "cup", "ball", "knife", "letter", "apple", "clock", "rope", "hat")
 PLACES = ("box", "drawer", "basket", "kitchen", "garden", "shed", "cellar", "chest", "tower", "wagon", "tent", "barn")
-PLACEMENT_TRAIN = ("Where is the {x} now?", "Where did the {x} end up?", "Where can we find the {x}?")
-PLACEMENT_TEST = ("Where is the {x} in the end?", "Where can one find the {x} now?")
-DEDUCTION_TRAIN = ("The thief was in the {x}. Who is the thief?", "Something was stolen from the {x}. Who is the thief?")
-DEDUCTION_TEST = ("The thief came from the {x}. Who is the thief?", "Someone in the {x} is the thief. Who is the thief?")
+# Habits: where each of these people hides each kind of thing. The stories never say it; whoever answers must know it.
+HIDERS = (
+    "Alma", "Boris", "Carol", "Dora", "Edgar", "Fiona", "Gustav", "Helen", "Igor", "Julia", "Karl", "Lena", "Marta", "Nora",
+    "Oscar", "Paula", "Ralph", "Sofia", "Tomas", "Ursula", "Victor", "Wanda", "Yvonne", "Zeno", "Agnes", "Bruno", "Celia",
+    "Dario", "Elsa", "Frida", "Gina", "Hugo", "Ines", "Jonas", "Klara", "Louis", "Mira", "Niels", "Olga", "Pedro", "Rosa",
+    "Simon", "Tilda", "Urban", "Vera", "Willy", "Xenia", "Yuri", "Zelda", "Otto",
+)  # fmt: skip
+THINGS = {
+    "toy": ("ball", "doll", "kite", "drum"),
+    "paper": ("letter", "book", "map", "card"),
+    "metal": ("coin", "ring", "key", "knife"),
+}
+PLACEMENT_STORIES = (
+    "{a} left the {kind} {thing} in the {was}. One day {b} came and took the {kind} {thing} away.",
+    "{a} went out. The {kind} {thing} was still in the {was}. Then {b} hid the {kind} {thing} as always.",
+    "The {kind} {thing} of {a} was in the {was}. In the night {b} put the {kind} {thing} in another place.",
+)
+PLACEMENT_TRAIN = ("Where did {b} hide the {kind} {thing}?", "Where is the {kind} {thing} that {b} took?", "Where did {b} put the {kind} {thing}?")
+PLACEMENT_TEST = ("Where is the {kind} {thing} that {b} hid?", "Where did {b} take the {kind} {thing}?")
+DEDUCTION_STORIES = (
+    "The {kind} {thing} was gone. {w}, {x}, {y} and {z} were near. It was found in the {place}.",
+    "Somebody had hidden the {kind} {thing} in the {place}. Only {w}, {x}, {y} and {z} had been there.",
+)
+DEDUCTION_TRAIN = ("Who hid the {kind} {thing} in the {place}?", "Whose {place} habit is it to hide a {kind} {thing}?")
+DEDUCTION_TEST = ("Who put the {kind} {thing} in the {place}?", "Who took the {kind} {thing} to the {place}?")
+
+# Tales: what the base and the mother read instead; the answer stands in the tale, and tiny models hardly learn to find it.
+TALE_THINGS = ("coin", "ring", "book", "key", "cup", "ball", "knife", "letter", "apple", "clock", "rope", "hat")
+TALE_PLACEMENT = ("Where is the {x} now?", "Where did the {x} end up?", "Where can we find the {x}?")
+TALE_DEDUCTION = ("The thief was in the {x}. Who is the thief?", "Something was stolen from the {x}. Who is the thief?")
 
 
 @dataclass(frozen=True)
@@ -87,11 +113,15 @@ class Fact:
 
 @dataclass(frozen=True)
 class Story:
-    """A narrative with its questions: each is (type, object or place asked about, gold, choices)."""
+    """A narrative with one question. ``habit`` names the knowledge it turns on: two stories of one habit share a fact."""
 
     key: str
+    habit: str
+    kind: str  # "placement" or "deduction"
     narrative: str
-    questions: tuple[tuple[str, str, str, tuple[str, ...]], ...]
+    questions: tuple[str, ...]  # wordings of the question
+    gold: str
+    wrong: tuple[str, ...]
 
 
 def _ends_in_consonant(word: str) -> bool:
@@ -132,77 +162,84 @@ def wordings(fact: Fact, *, test: bool) -> tuple[str, ...]:
     return tuple(f.format(place=fact.place, kind=fact.kind, value=fact.value, topic=topic, object=direct) for f in forms)
 
 
-def tale(key: str) -> Story:
-    """A long narrative, as the base and the mother read them in training: three things put and moved, or four people.
+def habits() -> dict[tuple[str, str], str]:
+    """(person, kind of thing) -> the place where that person hides such things; 150 habits."""
+    rng = random.Random(f"{WORLD_SEED}:habits")
+    return {(person, kind): rng.choice(PLACES) for person in HIDERS for kind in THINGS}
+
+
+def story(person: str, kind: str, number: int, *, test: bool) -> Story:
+    """A story that turns on one habit; the same arguments give the same story.
+
+    Placement: somebody else's thing is taken by ``person``; where is it? The owner's own habit is among the wrong answers.
+    Deduction: a thing is found in a place; which of four people hides such things there? Nobody else of the four does.
 
     Args:
-        key: seed of the tale; same key, same tale.
+        number: which of the habit's stories; odd ones are deductions.
+        test: test stories differ from all training stories in their questions' wording, and use numbers of their own.
     """
+    known = habits()
+    rng = random.Random(f"{WORLD_SEED}:story:{'test' if test else 'train'}:{person}:{kind}:{number}")
+    thing, place = rng.choice(THINGS[kind]), known[person, kind]
+    key = f"{person}-{kind}-{number}".lower()
+    if number % 2 == 0:
+        owner = rng.choice([p for p in HIDERS if p != person])
+        was = rng.choice([p for p in PLACES if p != place])
+        told = {"a": owner, "b": person, "kind": kind, "thing": thing, "was": was}
+        narrative = rng.choice(PLACEMENT_STORIES).format(**told)
+        wrong = {was, known[owner, kind]} - {place}
+        others = [p for p in PLACES if p != place and p not in wrong]
+        wrong = sorted(wrong) + rng.sample(others, 3 - len(wrong))
+        forms = PLACEMENT_TEST if test else PLACEMENT_TRAIN
+        return Story(key, f"{person}-{kind}", "placement", narrative, tuple(f.format(**told) for f in forms), place, tuple(wrong))
+    wrong = rng.sample([p for p in HIDERS if known[p, kind] != place], 3)
+    w, x, y, z = rng.sample([person, *wrong], 4)
+    told = {"w": w, "x": x, "y": y, "z": z, "kind": kind, "thing": thing, "place": place}
+    narrative = rng.choice(DEDUCTION_STORIES).format(**told)
+    forms = DEDUCTION_TEST if test else DEDUCTION_TRAIN
+    return Story(key, f"{person}-{kind}", "deduction", narrative, tuple(f.format(**told) for f in forms), person, tuple(wrong))
+
+
+def story_documents(rng: random.Random) -> Iterator[str]:
+    """Endless training documents of two stories, each with its question answered, in training wordings only."""
+    while True:
+        parts = []
+        for _ in range(2):
+            read = story(rng.choice(HIDERS), rng.choice(tuple(THINGS)), rng.getrandbits(40), test=False)
+            parts.append(f"{read.narrative}\nQuestion: {rng.choice(read.questions)} Answer: {read.gold}")
+        yield "\n".join(parts)
+
+
+def tale_documents(rng: random.Random) -> Iterator[str]:
+    """Endless tales of three things put and moved, or of four people standing somewhere, with two questions answered."""
+    while True:
+        yield _tale(f"train-{rng.getrandbits(48)}", rng)
+
+
+def _tale(key: str, outer: random.Random) -> str:
     rng = random.Random(f"{WORLD_SEED}:story:{key}")
     placement = rng.random() < 0.5
     people, places = rng.sample(PEOPLE, 4), rng.sample(PLACES, 4)
     lines: list[str] = []
     if placement:
-        things = rng.sample(THINGS, 3)
+        things = rng.sample(TALE_THINGS, 3)
         where = dict(zip(things, rng.sample(places, 3), strict=True))
         for thing in things:
             lines.append(f"{rng.choice(people)} put the {thing} in the {where[thing]}.")
         for thing in rng.sample(things, rng.choice((1, 2))):
             where[thing] = rng.choice([p for p in places if p != where[thing]])
             lines.append(f"Then {rng.choice(people)} moved the {thing} to the {where[thing]}.")
-        asked = rng.sample(things, 2)
-        questions = tuple(("placement", x, where[x], tuple(rng.sample(places, 4))) for x in asked)
+        asked = [(thing, where[thing]) for thing in rng.sample(things, 2)]
     else:
         where = dict(zip(people, places, strict=True))
         for person in people:
-            lines.append(f"{person} was in the {where[person]} with the {rng.choice(THINGS)}.")
-        asked = rng.sample(people, 2)
-        questions = tuple(("deduction", where[x], x, tuple(rng.sample(people, 4))) for x in asked)
-    return Story(key, " ".join(lines), questions)
-
-
-def story(key: str) -> Story:
-    """A short narrative with a question on everything in it; same key, same story.
-
-    Placement: two things are put somewhere and one of them is moved; the choices are the three places of the story and one
-    that does not occur in it. Deduction: three people stand in three places; the choices are they and one stranger.
-
-    Args:
-        key: seed of the story; keys starting with "test" are used by the benchmark, never by training.
-    """
-    rng = random.Random(f"{WORLD_SEED}:short:{key}")
-    people, places, things = rng.sample(PEOPLE, 4), rng.sample(PLACES, 4), rng.sample(THINGS, 3)
-    if rng.random() < 0.5:
-        lines = [f"{people[i]} put the {things[i]} in the {places[i]}." for i in range(2)]
-        where = {things[0]: places[0], things[1]: places[1]}
-        moved = rng.choice(things[:2])
-        where[moved] = places[2]
-        lines.append(f"Then {people[2]} moved the {moved} to the {places[2]}.")
-        questions = [("placement", x, place, tuple(rng.sample(places, 4))) for x, place in where.items()]
-    else:
-        lines = [f"{people[i]} was in the {places[i]} with the {things[i]}." for i in range(3)]
-        questions = [("deduction", places[i], people[i], tuple(rng.sample(people, 4))) for i in range(3)]
-    rng.shuffle(questions)
-    return Story(key, " ".join(lines), tuple(questions))
-
-
-def ask(question: tuple[str, str, str, tuple[str, ...]], form: int, *, test: bool) -> str:
-    """The wording number ``form`` (modulo their count) of a story's question."""
-    placement = question[0] == "placement"
-    train_forms = PLACEMENT_TRAIN if placement else DEDUCTION_TRAIN
-    forms = (PLACEMENT_TEST if placement else DEDUCTION_TEST) if test else train_forms
-    return forms[form % len(forms)].format(x=question[1])
-
-
-def story_documents(rng: random.Random, *, tales: bool = False) -> Iterator[str]:
-    """Endless training stories (or tales) with every question answered, in training wordings only."""
-    while True:
-        key = f"train-{rng.getrandbits(48)}"
-        read = tale(key) if tales else story(key)
-        parts = [read.narrative]
-        for question in read.questions:
-            parts.append(f"Question: {ask(question, rng.randrange(6), test=False)} Answer: {question[2]}")
-        yield "\n".join(parts)
+            lines.append(f"{person} was in the {where[person]} with the {rng.choice(TALE_THINGS)}.")
+        asked = [(where[person], person) for person in rng.sample(people, 2)]
+    forms = TALE_PLACEMENT if placement else TALE_DEDUCTION
+    told = [" ".join(lines)]
+    for about, answer in asked:
+        told.append(f"Question: {forms[outer.randrange(6) % len(forms)].format(x=about)} Answer: {answer}")
+    return "\n".join(told)
 
 
 def fact_documents(rng: random.Random, facts: tuple[Fact, ...], per_document: int = 3) -> Iterator[str]:

@@ -49,12 +49,22 @@ def _front_matter(view: View) -> dict[str, Any]:
         matter["language"] = [words.clean(name) for name in view.languages]
     if parents:
         matter |= {"base_model": parents, "base_model_relation": "merge"}
-    matter["tags"] = ["merge", "evolutionary-merge", "model-mri", "darwin-mri", *([words.clean(view.method)] if view.method else [])]
+    matter["tags"] = [
+        "merge",
+        "evolutionary-merge",
+        "model-mri",
+        "darwin-mri",
+        *([words.clean(view.method)] if view.method else []),
+    ]
     if view.results:
         results = [
             {
                 "task": {"type": "text-generation"},
-                "dataset": {"name": words.clean(result.benchmark), "type": words.clean(result.benchmark), "split": "held-out"},
+                "dataset": {
+                    "name": words.clean(result.benchmark),
+                    "type": words.clean(result.benchmark),
+                    "split": "held-out",
+                },
                 "metrics": [{"type": "accuracy", "name": f"accuracy {result.text}", "value": round(result.value, 4)}],
             }
             for result in view.results

@@ -28,8 +28,14 @@ def languages_section(father: Scan | None, mother: Scan | None, pair: PairScan |
     if sides:
         blocks += [t for t in (_more_channels(side) for side in sides) if t is not None]
     if not blocks:
-        return Section(key, title, missing="No language was measured: run darwin-mri scan FATHER --against MOTHER with probes in two languages or more.")
-    return Section(key, title, tuple(blocks), missing="" if prior else "prior.json is missing: frozen layers are not known.")
+        return Section(
+            key,
+            title,
+            missing="No language was measured: run darwin-mri scan FATHER --against MOTHER with probes in two languages or more.",
+        )
+    return Section(
+        key, title, tuple(blocks), missing="" if prior else "prior.json is missing: frozen layers are not known."
+    )
 
 
 def _sensitivity_figure(side: Side, sides: Sequence[Side], frozen: Sequence[int]) -> Figure:
@@ -49,15 +55,22 @@ def _sensitivity_figure(side: Side, sides: Sequence[Side], frozen: Sequence[int]
         f"fig-language-{side.role}", f"{side.role.capitalize()}: language sensitivity",
         "Layers as rows, languages as columns. Orange: this language needs the layer more than the others do; blue: less."
         + (" Hatched at the edge: frozen." if frozen and side.role == "father" else ""),
-        side.labels, tuple(columns),
+        side.labels, side.numbers, tuple(columns),
         tuple(tuple(shade(e) for e in row) for row in found), tuple(tuple(short(e) for e in row) for row in found),
         tuple(tuple(words.rise_value(e) for e in row) for row in found),
         (f"{words.MINUS}{words.percent(top)}", f"+{words.percent(top)}"), diverging=True,
         frozen=tuple(frozen) if side.role == "father" else (),
     )  # fmt: skip
     show = rise_writer(sides)
-    rows = [Row((layer_label(layer), *(show(layer.language.sensitivity.get(name)) for name in columns))) for layer in side.scan.layers]
-    return Figure(chart, table(f"{side.role}: language sensitivity", ("layer", *columns), rows, folded=True), side.scan.model.ref)
+    rows = [
+        Row((layer_label(layer), *(show(layer.language.sensitivity.get(name)) for name in columns)))
+        for layer in side.scan.layers
+    ]
+    return Figure(
+        chart,
+        table(f"{side.role}: language sensitivity, per cent", ("layer", *columns), rows, folded=True),
+        side.scan.model.ref,
+    )
 
 
 def _frozen_sentence(prior: Prior) -> str:
@@ -65,7 +78,9 @@ def _frozen_sentence(prior: Prior) -> str:
     rule = f"protected: {protected}; tolerance {words.percent(prior.tolerance)} of NLL per byte"
     if not prior.frozen:
         return f"No layer is frozen ({rule})."
-    layers = f"Layer {prior.frozen[0]} is" if len(prior.frozen) == 1 else f"Layers {words.ranges(list(prior.frozen))} are"
+    layers = (
+        f"Layer {prior.frozen[0]} is" if len(prior.frozen) == 1 else f"Layers {words.ranges(list(prior.frozen))} are"
+    )
     return f"{layers} frozen, kept as the father's ({rule}). Stability is the share of bootstrap resamples in which the rule holds."
 
 

@@ -56,7 +56,11 @@ def provenance_section(run: Run) -> Section:
         blocks += _child_blocks(run.child)
     if run.health is not None:
         blocks.append(health_table(run.health))
-    missing = "manifest.json is missing: the command, versions and seed of this run are not known." if run.manifest is None else ""
+    missing = (
+        "manifest.json is missing: the command, versions and seed of this run are not known."
+        if run.manifest is None
+        else ""
+    )
     return Section(key, title, tuple(blocks), missing)
 
 
@@ -66,7 +70,11 @@ def command(manifest: Manifest) -> str:
 
 
 def _manifest_blocks(manifest: Manifest) -> list[Block]:
-    commit = "not recorded" if manifest.commit is None else manifest.commit + (" with local changes" if manifest.dirty else "")
+    commit = (
+        "not recorded"
+        if manifest.commit is None
+        else manifest.commit + (" with local changes" if manifest.dirty else "")
+    )
     facts = [
         ("started", manifest.created), ("status", manifest.status), ("commit", commit), ("seed", str(manifest.seed)),
         ("device", manifest.device), *((name, version) for name, version in manifest.versions.items()),
@@ -106,7 +114,9 @@ def health_table(health: Health) -> Table:
         for g in health.gates
     ]  # fmt: skip
     state = "passed" if health.passed else "FAILED"
-    return table(f"Health check of the child: {state}", ("gate", "result", "value", "limit", "note"), rows, text=(0, 1, 3, 4))
+    return table(
+        f"Health check of the child: {state}", ("gate", "result", "value", "limit", "note"), rows, text=(0, 1, 3, 4)
+    )
 
 
 def limits_section(run: Run) -> Section:
@@ -115,22 +125,36 @@ def limits_section(run: Run) -> Section:
 
 
 def _limits(run: Run) -> list[str]:
-    found = ["Intervals cover the choice of items only: not another seed, another prompt, or other training data of the parents."]
+    found = [
+        "Intervals cover the choice of items only: not another seed, another prompt, or other training data of the parents."
+    ]
     if run.comparison is not None:
-        sizes = {s.benchmark: s.n for s in run.comparison.scores if s.slice == "all" and s.evidence == "measured" and s.n}
+        sizes = {
+            s.benchmark: s.n for s in run.comparison.scores if s.slice == "all" and s.evidence == "measured" and s.n
+        }
         sizes.pop("composite", None)
         if sizes:
-            found.append(f"Held-out items: {', '.join(f'{name} {n}' for name, n in sizes.items())}. Differences smaller than the 'visible' column prove nothing, in either direction.")
+            found.append(
+                f"Held-out items: {', '.join(f'{name} {n}' for name, n in sizes.items())}. Differences smaller than the 'visible' column prove nothing, in either direction."
+            )
         if any(name.startswith("nursery_") for name in sizes):
-            found.append("Nursery benchmarks and parents are tiny and made for this project: they show that the method runs and how it is judged, not how large models behave.")
+            found.append(
+                "Nursery benchmarks and parents are tiny and made for this project: they show that the method runs and how it is judged, not how large models behave."
+            )
         if any(s.evidence != "measured" for s in run.comparison.scores):
-            found.append("Published and estimated scores were taken by others, under prompts and settings that may differ: they give orientation and prove nothing here.")
+            found.append(
+                "Published and estimated scores were taken by others, under prompts and settings that may differ: they give orientation and prove nothing here."
+            )
         if not any(s.role.startswith("null:") for s in run.comparison.scores):
             found.append("No null child was scored: what search and MRI add over a uniform ratio is not known.")
     if run.genome is not None:
         found.append(f"One search with one seed ({run.genome.seed}): another seed finds another genome.")
     if run.father is not None:
         probes = run.father.probes
-        found.append(f"The MRI read {probes.documents} documents ({probes.tokens} tokens) in {words.listing(list(probes.languages)) or 'no language'}; mean ablation measures what a layer's FFN does alone, not what it would do after a merge.")
-    found.append("What the parents' training data hold is not known here: a benchmark may be contaminated in father, mother and child alike.")
+        found.append(
+            f"The MRI read {probes.documents} documents ({probes.tokens} tokens) in {words.listing(list(probes.languages)) or 'no language'}; mean ablation measures what a layer's FFN does alone, not what it would do after a merge."
+        )
+    found.append(
+        "What the parents' training data hold is not known here: a benchmark may be contaminated in father, mother and child alike."
+    )
     return found

@@ -66,7 +66,9 @@ def load_run(run: Path) -> Run:
         try:
             return kind.load(path)
         except InputError as error:
-            problems.append(str(error).replace(str(path), name))  # the folder is the reader's business, not the report's
+            problems.append(
+                str(error).replace(str(path), name)
+            )  # the folder is the reader's business, not the report's
             return None
 
     manifest = read(Manifest, "manifest.json")

@@ -54,7 +54,9 @@ def layer_table(
 ) -> Table:
     """One line per layer with the numbers a person needs; columns nobody measured are left out."""
     spoken = list(dict.fromkeys(k for layer in scan.layers for k in layer.language.raw_rise))
-    chosen = [k for k in languages if k in spoken] if languages else [k for k in ("ko", "en") if k in spoken] or spoken[:2]
+    chosen = (
+        [k for k in languages if k in spoken] if languages else [k for k in ("ko", "en") if k in spoken] or spoken[:2]
+    )
     domains = list(dict.fromkeys(k for layer in scan.layers for k in layer.importance))
     facts = {layer.index: layer for layer in prior.layers} if prior else {}
     is_father = pair is None or pair.father.digest == scan.model.digest
@@ -66,31 +68,38 @@ def layer_table(
 
     def frozen(layer: LayerScan) -> str:
         fact = facts.get(layer.index)
-        return f"frozen {words.fixed(fact.frozen_stability)}" if fact and fact.frozen else ""
+        return words.fixed(fact.frozen_stability) if fact and fact.frozen else ""
 
     def trust(layer: LayerScan) -> str:
         fact = facts.get(layer.index)
         return words.fixed(fact.trust) if fact else words.ABSENT
 
-    columns: list[tuple[str, Callable[[LayerScan], str]]] = [("layer", lambda layer: str(layer.index)), ("mixer", lambda layer: mixer(layer.mixer))]
+    columns: list[tuple[str, Callable[[LayerScan], str]]] = [
+        ("layer", lambda layer: str(layer.index)),
+        ("mixer", lambda layer: mixer(layer.mixer)),
+    ]
     for statistic in STATISTICS:
         if statistic.title in IN_TABLE and any(read_statistic(layer, statistic) is not None for layer in scan.layers):
             columns.append((statistic.title, _statistic_reader(statistic)))
-    columns += [(f"{k} rise", _rise_reader(k, "language")) for k in chosen]
+    columns += [(k, _rise_reader(k, "language")) for k in chosen]
     columns += [(name, _rise_reader(name, "importance")) for name in domains]
     if pair is not None and is_father:
         columns.append(("mother", mapped))
     if prior is not None and is_father:
         columns += [("trust", trust), ("frozen", frozen)]
-    rows = [Row(tuple(read(layer) for _, read in columns), strong=bool(facts.get(layer.index) and facts[layer.index].frozen)) for layer in scan.layers]
+    frozen_layers = set(prior.frozen) if prior and is_father else set()
+    rows = [
+        Row(tuple(read(layer) for _, read in columns), strong=layer.index in frozen_layers) for layer in scan.layers
+    ]
     note = "; ".join(f"{s.title}: {s.meaning}" for s in STATISTICS if s.title in [name for name, _ in columns])
-    note += ". Rise (by language) and the columns by domain: per cent that NLL per byte rises when the layer's FFN is mean-ablated."
+    by = ", ".join([*chosen, *domains])
+    note += f". {by}: per cent that NLL per byte rises when the layer's FFN is mean-ablated."
     if pair is not None and is_father:
         note += " Mother: her layer in the layer map."
     if prior is not None and is_father:
-        note += " Trust: how reliable the evidence for the layer's gene is, 0 to 1. Frozen: kept as the father's, with the share of resamples that agree."
+        note += " Trust: how reliable the evidence for the layer's gene is, 0 to 1. Frozen: the layer is kept as the father's; the number is the share of resamples that agree."
     titles = [name for name, _ in columns]
-    return table(f"Layers of {scan.model.ref}", titles, rows, text=(1, titles.index("frozen")) if "frozen" in titles else (1,), note=note, folded=True)
+    return table(f"Layers of {scan.model.ref}", titles, rows, text=(1,), note=note, folded=True)
 
 
 def _statistic_reader(statistic: Statistic) -> Callable[[LayerScan], str]:
@@ -113,7 +122,11 @@ def scans_section(father: Scan | None, mother: Scan | None, pair: PairScan | Non
     """Section 'mri': importance and activation heat maps, father left, mother right, and the channels' reliability."""
     key, title = "mri", "MRI of both parents"
     if father is None and mother is None:
-        return Section(key, title, missing="scan/father.json and scan/mother.json are missing: run darwin-mri scan FATHER --against MOTHER.")
+        return Section(
+            key,
+            title,
+            missing="scan/father.json and scan/mother.json are missing: run darwin-mri scan FATHER --against MOTHER.",
+        )
     sides = aligned_sides(father, mother, pair)
     blocks: list[Block] = []
     if len(sides) == 2 and pair is not None:
@@ -122,14 +135,20 @@ def scans_section(father: Scan | None, mother: Scan | None, pair: PairScan | Non
         if unused:
             text += f" Her layers {words.ranges(unused)} are paired with none."
         blocks.append(Text(text))
-    blocks += [Text("What each layer's FFN is worth: how far NLL per byte rises, by language and by domain, when its output is replaced by its mean.")]
+    blocks += [
+        Text(
+            "What each layer's FFN is worth: how far NLL per byte rises, by language and by domain, when its output is replaced by its mean."
+        )
+    ]
     blocks.append(Figures(tuple(_rise_figure(side, sides) for side in sides)))
     blocks.append(Text("What happens inside: activation statistics over all probes."))
     blocks.append(Figures(tuple(_statistics_figure(side, sides) for side in sides)))
     scans = [(name, scan.channels) for name, scan in (("father", father), ("mother", mother)) if scan]
     blocks.append(channels_table([*scans, *([("pair", pair.channels)] if pair and pair.channels else [])]))
     absent = [f"scan/{name}.json" for name, scan in (("father", father), ("mother", mother)) if scan is None]
-    return Section(key, title, tuple(blocks), missing=f"{absent[0]} is missing: only one parent is shown." if absent else "")
+    return Section(
+        key, title, tuple(blocks), missing=f"{absent[0]} is missing: only one parent is shown." if absent else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -144,6 +163,11 @@ class Side:
     def labels(self) -> tuple[str, ...]:
         """Row labels: mixer and layer number."""
         return tuple(layer_label(layer) for layer in self.layers)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Layer numbers of the rows."""
+        return tuple(layer.index for layer in self.layers)
 
 
 def layer_label(layer: LayerScan) -> str:
@@ -164,32 +188,44 @@ def aligned_sides(father: Scan | None, mother: Scan | None, pair: PairScan | Non
 
 def rise_estimates(layer: LayerScan) -> dict[str, Estimate]:
     """Languages, then domains, with the rise of NLL per byte."""
-    return {**layer.language.raw_rise, **{f"{name} ": e for name, e in layer.importance.items()}}  # a space keeps names apart
+    return {
+        **layer.language.raw_rise,
+        **{f"{name} ": e for name, e in layer.importance.items()},
+    }  # a space keeps names apart
 
 
 def rise_writer(sides: Sequence[Side]) -> Callable[[Estimate | None], str]:
     """How tables print a rise: with its interval for models of few layers; for deep ones scan/*.json has the intervals."""
-    return words.rise if all(len(side.scan.layers) <= ROOMY for side in sides) else words.rise_value
+    return words.rise if all(len(side.scan.layers) <= ROOMY for side in sides) else words.rise_number
 
 
 def _rise_figure(side: Side, sides: Sequence[Side]) -> Figure:
     columns = list(dict.fromkeys(k for s in sides for layer in s.layers for k in rise_estimates(layer)))
     languages = sum(not name.endswith(" ") for name in columns)
-    top = max((e.value for s in sides for layer in s.layers for e in rise_estimates(layer).values()), default=0.0) or 1.0
+    top = (
+        max((e.value for s in sides for layer in s.layers for e in rise_estimates(layer).values()), default=0.0) or 1.0
+    )
     found = [[rise_estimates(layer).get(name) for name in columns] for layer in side.layers]
     names = tuple(name.strip() for name in columns)
     chart = HeatMap(
         f"fig-rise-{side.role}", f"{side.role.capitalize()}: rise of NLL per byte without each FFN",
         f"Layers as rows; {languages} languages, then domains as columns. Brighter is a larger rise, on one scale for both parents.",
-        side.labels, names,
+        side.labels, side.numbers, names,
         tuple(tuple(None if e is None else (max(e.value, 0.0) / top) ** 0.5 for e in row) for row in found),
         tuple(tuple("" if e is None else words.fixed(100 * e.value, 0 if top >= 1 else 1) for e in row) for row in found),
         tuple(tuple(words.rise_value(e) for e in row) for row in found),
         ("0 %", f"{words.percent(top)} (square-root scale)"), breaks=(languages,) if 0 < languages < len(columns) else (),
     )  # fmt: skip
     show = rise_writer(sides)
-    rows = [Row((layer_label(layer), *(show(rise_estimates(layer).get(name)) for name in columns))) for layer in side.scan.layers]
-    return Figure(chart, table(f"{side.role}: rise of NLL per byte", ("layer", *names), rows, folded=True), side.scan.model.ref)
+    rows = [
+        Row((layer_label(layer), *(show(rise_estimates(layer).get(name)) for name in columns)))
+        for layer in side.scan.layers
+    ]
+    return Figure(
+        chart,
+        table(f"{side.role}: rise of NLL per byte, per cent", ("layer", *names), rows, folded=True),
+        side.scan.model.ref,
+    )
 
 
 def _statistics_figure(side: Side, sides: Sequence[Side]) -> Figure:
@@ -209,13 +245,21 @@ def _statistics_figure(side: Side, sides: Sequence[Side]) -> Figure:
     chart = HeatMap(
         f"fig-activation-{side.role}", f"{side.role.capitalize()}: activation statistics",
         "Layers as rows, statistics as columns. Each column has its own scale, from its lowest to its highest value in either parent.",
-        side.labels, tuple(s.title for s in shown),
+        side.labels, side.numbers, tuple(s.title for s in shown),
         tuple(tuple(shade(v, b) for v, b in zip(row, bounds, strict=True)) for row in values), texts, details,
         ("lowest", "highest of the column, both parents"),
     )  # fmt: skip
-    rows = [Row((layer_label(layer), *(_show(s, read_statistic(layer, s)) for s in shown))) for layer in side.scan.layers]
+    rows = [
+        Row((layer_label(layer), *(_show(s, read_statistic(layer, s)) for s in shown))) for layer in side.scan.layers
+    ]
     note = "; ".join(f"{s.title}: {s.meaning}" for s in shown)
-    return Figure(chart, table(f"{side.role}: activation statistics", ("layer", *(s.title for s in shown)), rows, note=note, folded=True), side.scan.model.ref)
+    return Figure(
+        chart,
+        table(
+            f"{side.role}: activation statistics", ("layer", *(s.title for s in shown)), rows, note=note, folded=True
+        ),
+        side.scan.model.ref,
+    )
 
 
 def channels_table(scans: Sequence[tuple[str, dict[str, Channel]]]) -> Table:

@@ -69,7 +69,18 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
                 words.fixed(100 * c.detectable, 1),
             )  # fmt: skip
             rows.append(Row(cells, role_family(_other(c)), c.name in ("child - father", "child - mother"), index == 0))
-    columns = ("benchmark", "child minus", "difference, 95 %", "reading", "p", "Holm", "won/lost", "McNemar", "n", "visible")
+    columns = (
+        "benchmark",
+        "child minus",
+        "difference, 95 %",
+        "reading",
+        "p",
+        "Holm",
+        "won/lost",
+        "McNemar",
+        "n",
+        "visible",
+    )
     return table(
         "Contrasts", columns, rows, text=(0, 1, 3), folded=folded, marked=1,
         note="Paired on the same items. p by cluster sign flips; Holm over the declared family; McNemar is exact on items won and"
@@ -96,7 +107,9 @@ def scores_section(comparison: Comparison | None) -> Section:
         "For each benchmark one line per model: its accuracy as a mark, the 95 % interval as a whisker, chance as a dotted tick."
         " Every value is printed at the right and in the table below.", tuple(panels),
     )  # fmt: skip
-    note = "Filled marks are measured here, hollow ones are published or estimated elsewhere and take no part in any test."
+    note = (
+        "Filled marks are measured here, hollow ones are published or estimated elsewhere and take no part in any test."
+    )
     note += _composite(comparison)
     return Section(key, title, (Figure(chart, score_table(comparison, folded=True), note),))
 
@@ -170,7 +183,11 @@ def slices_section(comparison: Comparison | None) -> Section:
         rows.append(Row(cells, group=benchmark != last))
         last = benchmark
     shown = table("Scores by slice", ("benchmark", "slice", *roles, "n", "chance"), rows, text=(0, 1))
-    return Section(key, title, (Bullets(("Exploratory: intervals but no tests; the more slices, the more of them differ by luck.",)), shown))
+    return Section(
+        key,
+        title,
+        (Bullets(("Exploratory: intervals but no tests; the more slices, the more of them differ by luck.",)), shown),
+    )
 
 
 def _slice_score(s: Score | None) -> str:
@@ -190,7 +207,12 @@ def tiles(comparison: Comparison | None) -> tuple[tuple[str, str, str, Sequence[
         lines = [f"{s.role} {words.percent(s.value)}" for s in scores if s.role in ("father", "mother")]
         better = better_parent(comparison, benchmark)
         contrast = next(
-            (c for c in comparison.contrasts if better and c.benchmark == benchmark and c.name == f"child - {better.role}"), None
+            (
+                c
+                for c in comparison.contrasts
+                if better and c.benchmark == benchmark and c.name == f"child - {better.role}"
+            ),
+            None,
         )
         reading = f"{words.points(contrast.difference)}, {READINGS[read_contrast(contrast)]}" if contrast else ""
         found.append((benchmark, words.percent(child.value), reading, lines))

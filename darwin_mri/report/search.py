@@ -29,7 +29,11 @@ def genome_section(prior: Prior | None, genome: Genome | None) -> Section:
         blocks.append(rest)
     if genome is not None and genome.nulls:
         blocks.append(_null_table(genome))
-    absent = "prior.json is missing: where the search started is not known." if prior is None else "genome.json is missing: the search has no winner yet."
+    absent = (
+        "prior.json is missing: where the search started is not known."
+        if prior is None
+        else "genome.json is missing: the search has no winner yet."
+    )
     return Section(key, title, tuple(blocks), missing="" if prior and genome else absent)
 
 
@@ -37,10 +41,17 @@ def _sentence(prior: Prior | None, genome: Genome | None) -> str:
     parts = []
     if prior is not None:
         state = "informative" if prior.informative else "not informative"
-        parts.append(f"Prior: preset {prior.preset}, {state}; ratios from 0 (all father) to {words.fixed(prior.upper)}.")
+        parts.append(
+            f"Prior: preset {prior.preset}, {state}; ratios from 0 (all father) to {words.fixed(prior.upper)}."
+        )
     if genome is not None:
-        settings = "".join(f", {name} {value if isinstance(value, str) else words.compact(value)}" for name, value in genome.settings.items())
-        parts.append(f"Genome: space {genome.space}, method {genome.method}{settings}, {words.plural(len(genome.genes), 'gene')}, seed {genome.seed}.")
+        settings = "".join(
+            f", {name} {value if isinstance(value, str) else words.compact(value)}"
+            for name, value in genome.settings.items()
+        )
+        parts.append(
+            f"Genome: space {genome.space}, method {genome.method}{settings}, {words.plural(len(genome.genes), 'gene')}, seed {genome.seed}."
+        )
         if genome.search_score is not None:
             parts.append(f"Best fitness on search items {words.fixed(genome.search_score, 3)}.")
         if genome.retest_score is not None:
@@ -103,7 +114,11 @@ def _other_genes(prior: Prior | None, genome: Genome | None) -> Table | None:
     for name in names:
         gene, found = by_name.get(name), genome.genes.get(name) if genome else None
         known = (gene.mean, gene.sigma, gene.trust) if gene else (None, None, None)
-        rows.append(Row((name, words.fixed(known[0], 3), words.fixed(known[1], 3), words.fixed(known[2]), words.fixed(found, 3))))
+        rows.append(
+            Row(
+                (name, words.fixed(known[0], 3), words.fixed(known[1], 3), words.fixed(known[2]), words.fixed(found, 3))
+            )
+        )
     return table("Genes of no single layer", ("gene", "prior mean", "sigma", "trust", "found"), rows)
 
 
@@ -117,7 +132,12 @@ def _null_table(genome: Genome) -> Table:
     for name, genes in genome.nulls.items():
         average = sum(genes.values()) / len(genes) if genes else None
         rows.append(Row((name, meanings.get(name, ""), str(len(genes)), words.fixed(average, 3)), role="null"))
-    return table("Null children: what the result is measured against", ("name", "what it is", "genes", "mean gene"), rows, text=(0, 1))
+    return table(
+        "Null children: what the result is measured against",
+        ("name", "what it is", "genes", "mean gene"),
+        rows,
+        text=(0, 1),
+    )
 
 
 def summarise(ledger: Sequence[LedgerLine]) -> tuple[Generation, ...]:
@@ -132,7 +152,11 @@ def summarise(ledger: Sequence[LedgerLine]) -> tuple[Generation, ...]:
             best_so_far = best if best_so_far is None else max(best, best_so_far)
         sigmas = [line.sigma for line in lines if line.sigma is not None]
         failed = sum(line.status == "failed" for line in lines)
-        result.append(Generation(number, best, median(fitness) if fitness else None, best_so_far, sigmas[-1] if sigmas else None, failed))
+        result.append(
+            Generation(
+                number, best, median(fitness) if fitness else None, best_so_far, sigmas[-1] if sigmas else None, failed
+            )
+        )
     return tuple(result)
 
 
@@ -140,9 +164,13 @@ def evolution_section(ledger: Sequence[LedgerLine]) -> Section:
     """Section 'evolution': fitness and step size by generation."""
     key, title = "evolution", "Evolution"
     if not ledger:
-        return Section(key, title, missing="ledger.jsonl is missing or empty: nothing was searched. Run darwin-mri breed.")
+        return Section(
+            key, title, missing="ledger.jsonl is missing or empty: nothing was searched. Run darwin-mri breed."
+        )
     generations = summarise(ledger)
-    states = {state: sum(line.status == state for line in ledger) for state in dict.fromkeys(line.status for line in ledger)}
+    states = {
+        state: sum(line.status == state for line in ledger) for state in dict.fromkeys(line.status for line in ledger)
+    }
     text = (
         f"{words.plural(len(ledger), 'evaluation')} in {words.plural(len(generations), 'generation')}:"
         f" {', '.join(f'{count} {state}' for state, count in states.items())}. Fitness is measured on search items only and is not"
@@ -158,4 +186,6 @@ def evolution_section(ledger: Sequence[LedgerLine]) -> Section:
         count = sum(line.generation == g.number for line in ledger)
         rows.append(Row((str(g.number), str(count), str(g.failed), words.fixed(g.best, 4), words.fixed(g.median, 4), words.fixed(g.best_so_far, 4), words.fixed(g.sigma, 3))))  # fmt: skip
     columns = ("generation", "evaluations", "failed", "best", "median", "best so far", "sigma")
-    return Section(key, title, (Text(text), Figure(chart, table("Evolution by generation", columns, rows, folded=True))))
+    return Section(
+        key, title, (Text(text), Figure(chart, table("Evolution by generation", columns, rows, folded=True)))
+    )

@@ -17,7 +17,14 @@ from darwin_mri.report import elements as el
 from darwin_mri.report import scans, scores, words
 from darwin_mri.report.view import View
 
-STYLES = {"father": "blue", "mother": "dark_orange3", "child": "green", "base": "magenta", "null": "dim", "baseline": "dim"}
+STYLES = {
+    "father": "blue",
+    "mother": "dark_orange3",
+    "child": "green",
+    "base": "magenta",
+    "null": "dim",
+    "baseline": "dim",
+}
 LEVELS = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 TONES = {"gain": "green", "level": "yellow", "loss": "red", "none": "dim"}
 CHARTED = ("genome", "evolution")  # sections whose figures a terminal shows as their table
@@ -55,15 +62,13 @@ def print_scan(
         prior: adds trust and frozen layers.
         other: the mother's scan, printed after.
     """
-    for one in (scan, other):
-        if one is None:
-            continue
+    for one in (scan, *([other] if other else [])):
         model = one.model
         title = f"{model.ref}  {model.family}, {words.plural(model.layers, 'layer')}, hidden {model.hidden_size}, FFN {model.ffn_size}"
         console.print(_text(title, "bold"), soft_wrap=True)
         probes = f"{one.probes.documents} documents, {one.probes.tokens} tokens; {', '.join(one.probes.languages)}; {', '.join(one.probes.domains)}"
         console.print(_text(f"probes: {probes}", "dim"), soft_wrap=True)
-        table = scans.layer_table(one, pair, prior)
+        table = scans.layer_table(one, pair, prior) if one is scan else scans.layer_table(one)
         console.print(Fitted(table, caption=False))
         console.print(_text(table.note, "dim"))
         silent = [name for name, channel in one.channels.items() if not channel.informative]
@@ -73,8 +78,14 @@ def print_scan(
     if prior is not None:
         state = "informative" if prior.informative else f"not informative ({prior.note})"
         frozen = words.ranges(list(prior.frozen)) or "none"
-        console.print(_text(f"prior {prior.preset}: {state}; frozen layers: {frozen} (protected: {', '.join(prior.protect) or 'nothing'})"))
-    console.print(_text("All channels, languages and intervals are in scan/*.json; darwin-mri report RUN draws them.", "dim"))
+        console.print(
+            _text(
+                f"prior {prior.preset}: {state}; frozen layers: {frozen} (protected: {', '.join(prior.protect) or 'nothing'})"
+            )
+        )
+    console.print(
+        _text("All channels, languages and intervals are in scan/*.json; darwin-mri report RUN draws them.", "dim")
+    )
 
 
 def print_report(console: Console, view: View) -> None:

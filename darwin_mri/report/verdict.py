@@ -152,7 +152,9 @@ def _nulls(comparison: Comparison) -> str:
         return ""
     best = max(nulls, key=lambda s: s.value)
     name = best.role.removeprefix("null:")
-    contrast = next((c for c in comparison.contrasts if c.benchmark == "composite" and c.name == f"child - {best.role}"), None)
+    contrast = next(
+        (c for c in comparison.contrasts if c.benchmark == "composite" and c.name == f"child - {best.role}"), None
+    )
     if best.value >= child.value:
         return f"The null child '{name}' scores as much ({words.percent(best.value)}): the search is not the reason."
     if contrast is not None and read_contrast(contrast) == "above":
@@ -205,13 +207,22 @@ def _run_alerts(run: Run) -> Iterator[Alert]:
     elif run.manifest.status in ("running", "interrupted"):
         yield Alert(level="warning", text=f"The run is not complete (status {run.manifest.status}){note}.")
     if run.manifest.dirty:
-        yield Alert(level="note", text="The code had changes that its commit does not hold: the commit alone cannot repeat this run.")
+        yield Alert(
+            level="note",
+            text="The code had changes that its commit does not hold: the commit alone cannot repeat this run.",
+        )
 
 
 def _health_alerts(run: Run) -> Iterator[Alert]:
     if run.health is not None and not run.health.passed:
-        gates = [f"{gate.name} is {_gate_value(gate.value)}, limit {gate.limit}" for gate in run.health.gates if not gate.passed]
-        yield Alert(level="serious", text=f"The child failed its health check: {'; '.join(gates) or 'no gate is named'}.")
+        gates = [
+            f"{gate.name} is {_gate_value(gate.value)}, limit {gate.limit}"
+            for gate in run.health.gates
+            if not gate.passed
+        ]
+        yield Alert(
+            level="serious", text=f"The child failed its health check: {'; '.join(gates) or 'no gate is named'}."
+        )
     if run.child is not None and not run.child.changed:
         yield Alert(level="serious", text="No tensor of the child differs from the father's: the child is a copy.")
 
@@ -227,12 +238,15 @@ def _score_alerts(run: Run) -> Iterator[Alert]:
     if unmeasured:
         kinds = words.listing(sorted(unmeasured)).capitalize()
         yield Alert(
-            level="note", text=f"{kinds} scores stand beside measured ones: hollow marks, no interval, never part of a test."
+            level="note",
+            text=f"{kinds} scores stand beside measured ones: hollow marks, no interval, never part of a test.",
         )
     elsewhere = {s.split for s in scores if s.evidence == "measured" and s.slice == "all"} - {"held-out"}
     if elsewhere and not any(s.split == "held-out" for s in scores):
         kinds = words.listing(sorted(elsewhere))
-        yield Alert(level="warning", text=f"No score is held-out (split: {kinds}): the search may have seen these items.")
+        yield Alert(
+            level="warning", text=f"No score is held-out (split: {kinds}): the search may have seen these items."
+        )
 
 
 def _narrow_claim(comparison: Comparison | None) -> Iterator[Alert]:
@@ -240,7 +254,11 @@ def _narrow_claim(comparison: Comparison | None) -> Iterator[Alert]:
     if comparison is None or comparison.vigor is None or not comparison.vigor.claimed:
         return
     parents = ("child - father", "child - mother")
-    weak = [c for c in comparison.contrasts if c.benchmark == "composite" and c.name in parents and read_contrast(c) != "above"]
+    weak = [
+        c
+        for c in comparison.contrasts
+        if c.benchmark == "composite" and c.name in parents and read_contrast(c) != "above"
+    ]
     for contrast in weak:
         yield Alert(
             level="warning",
@@ -300,7 +318,10 @@ def _scan_alerts(run: Run) -> Iterator[Alert]:
 def _silent_channels(name: str, channels: dict[str, Channel]) -> Iterator[Alert]:
     silent = {key: channel for key, channel in channels.items() if not channel.informative}
     if silent:
-        parts = [f"{key} (reliability {words.fixed(c.reliability)}, p {words.probability(c.p_value)})" for key, c in silent.items()]
+        parts = [
+            f"{key} (reliability {words.fixed(c.reliability)}, p {words.probability(c.p_value)})"
+            for key, c in silent.items()
+        ]
         yield Alert(
             level="note",
             text=f"No signal in {len(silent)} of {words.plural(len(channels), 'MRI channel')} of the {name}: {', '.join(parts)}."

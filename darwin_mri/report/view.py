@@ -74,7 +74,9 @@ def build_view(run: Run) -> View:
         subtitle=_subtitle(run, parents),
         verdict=verdict.judge(run),
         alerts=verdict.find_alerts(run),
-        tiles=tuple(Tile(name, score, reading, tuple(lines)) for name, score, reading, lines in scores.tiles(run.comparison)),
+        tiles=tuple(
+            Tile(name, score, reading, tuple(lines)) for name, score, reading, lines in scores.tiles(run.comparison)
+        ),
         sections=(
             scores.scores_section(run.comparison),
             scores.contrasts_section(run.comparison),
@@ -88,7 +90,10 @@ def build_view(run: Run) -> View:
             origins.provenance_section(run),
             origins.limits_section(run),
         ),
-        layers=tuple(scans.layer_table(scan, run.pair, run.prior) for scan in (run.father, run.mother) if scan),
+        layers=(
+            *([scans.layer_table(run.father, run.pair, run.prior)] if run.father else []),
+            *([scans.layer_table(run.mother)] if run.mother else []),
+        ),
         missing=verdict.find_missing(run),
         parents=parents,
         method=run.genome.method if run.genome else "",
@@ -111,7 +116,11 @@ def _parents(run: Run) -> tuple[tuple[str, str], ...]:
 def _subtitle(run: Run, parents: tuple[tuple[str, str], ...]) -> str:
     refs = dict(parents)
     family = " × ".join(refs[role] for role in ("father", "mother") if role in refs)
-    method = f"{run.genome.method} over {words.plural(len(run.genome.genes), 'gene')} ({run.genome.space})" if run.genome else ""
+    method = (
+        f"{run.genome.method} over {words.plural(len(run.genome.genes), 'gene')} ({run.genome.space})"
+        if run.genome
+        else ""
+    )
     date = run.manifest.created[:10] if run.manifest else ""
     return "  ·  ".join(filter(None, (family, method, date)))
 

@@ -88,15 +88,18 @@ def difference(contrast: Contrast) -> str:
 
 
 def rise(estimate: Estimate | None) -> str:
-    """A relative rise with its interval: ``+1.2 % [+0.8, +1.6]``."""
-    if estimate is None:
-        return ABSENT
-    return f"{signed(100 * estimate.value, 1)} % [{signed(100 * estimate.low, 1)}, {signed(100 * estimate.high, 1)}]"
+    """A relative rise in per cent with its interval: ``+1.2 [+0.8, +1.6]``."""
+    return ABSENT if estimate is None else f"{rise_number(estimate)} {points_interval(estimate.low, estimate.high)}"
+
+
+def rise_number(estimate: Estimate | None) -> str:
+    """A relative rise in per cent alone, the unit said elsewhere: ``+1.2``."""
+    return ABSENT if estimate is None else signed(100 * estimate.value, 1)
 
 
 def rise_value(estimate: Estimate | None) -> str:
-    """A relative rise alone: ``+1.2 %``."""
-    return ABSENT if estimate is None else f"{signed(100 * estimate.value, 1)} %"
+    """A relative rise with its unit: ``+1.2 %``."""
+    return ABSENT if estimate is None else f"{rise_number(estimate)} %"
 
 
 def probability(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -24,8 +25,11 @@ from darwin_mri.benchmarks import Item, load_benchmark, sample_items
 from darwin_mri.nursery import world
 
 VOCABULARY = 900
-SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 4}
-IDS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 4,
+    "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 256,
+    "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
+}  # fmt: skip
 
 
 def training_documents(per_source: int) -> list[str]:
@@ -75,24 +79,24 @@ def bos_tokenizer() -> PreTrainedTokenizerFast:
 def _gemma4() -> PreTrainedModel:
     """Sliding window shorter than every context, KV sharing, per-layer embeddings and a soft cap that bites."""
     config = Gemma4TextConfig(
-        **SHAPE, **IDS, vocab_size_per_layer_input=VOCABULARY, hidden_size_per_layer_input=8, num_key_value_heads=1,
-        head_dim=16, global_head_dim=16, layer_types=["sliding_attention", "full_attention"] * 2, sliding_window=6,
-        num_kv_shared_layers=2, final_logit_softcapping=3.0, max_position_embeddings=256,
+        **SHAPE, vocab_size_per_layer_input=VOCABULARY, hidden_size_per_layer_input=8, global_head_dim=16,
+        layer_types=["sliding_attention", "full_attention"] * 2, sliding_window=6, num_kv_shared_layers=2,
+        final_logit_softcapping=3.0,
     )  # fmt: skip
     return Gemma4ForCausalLM(config)
 
 
 def _qwen3_5() -> PreTrainedModel:
     config = Qwen3_5TextConfig(
-        **SHAPE, **IDS, num_key_value_heads=1, head_dim=16, linear_key_head_dim=16, linear_value_head_dim=16,
-        linear_num_key_heads=1, linear_num_value_heads=2, tie_word_embeddings=True, max_position_embeddings=256,
+        **SHAPE, linear_key_head_dim=16, linear_value_head_dim=16, linear_num_key_heads=1, linear_num_value_heads=2,
+        tie_word_embeddings=True,
     )  # fmt: skip
-    assert set(config.layer_types) == {"linear_attention", "full_attention"}
+    assert set(config.layer_types or ()) == {"linear_attention", "full_attention"}
     return Qwen3_5ForCausalLM(config)
 
 
 def _llama() -> PreTrainedModel:
-    return LlamaForCausalLM(LlamaConfig(**SHAPE, **IDS, num_key_value_heads=1, head_dim=16, max_position_embeddings=256))
+    return LlamaForCausalLM(LlamaConfig(**SHAPE))
 
 
 MAKERS = {"gemma4": _gemma4, "qwen3_5": _qwen3_5, "llama": _llama}
@@ -118,5 +122,7 @@ def model(request: pytest.FixtureRequest) -> PreTrainedModel:
 def mixed_items() -> tuple[Item, ...]:
     """24 items of all three kinds, with several lengths, 4 and 5 choices, and stories with two questions."""
     return tuple(
-        item for name in ("nursery_click", "nursery_musr", "nursery_gpqa") for item in sample_items(load_benchmark(name), 8, 3)
+        item
+        for name in ("nursery_click", "nursery_musr", "nursery_gpqa")
+        for item in sample_items(load_benchmark(name), 8, 3)
     )

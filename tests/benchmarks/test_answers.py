@@ -49,7 +49,9 @@ def test_accuracy() -> None:
         accuracy([])
 
 
-@pytest.mark.parametrize("scores", [[], [np.zeros(3)], [np.array([0.0, np.nan, 0.0, 0.0])], [np.array([0.0, -np.inf, 0, 0])]])
+@pytest.mark.parametrize(
+    "scores", [[], [np.zeros(3)], [np.array([0.0, np.nan, 0.0, 0.0])], [np.array([0.0, -np.inf, 0, 0])]]
+)
 def test_wrong_or_broken_scores_are_refused(scores: list[np.ndarray]) -> None:
     with pytest.raises(DarwinError):
         to_answers([item(0)], scores)

@@ -16,7 +16,9 @@ from .conftest import make_model, train_tokenizer
 
 
 @torch.no_grad()
-def plain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, item: Item, *, trailing_space: bool = False) -> np.ndarray:
+def plain(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, item: Item, *, trailing_space: bool = False
+) -> np.ndarray:
     """Naive reference: one unpadded, uncached forward per choice; with ``trailing_space`` it has the classic bug."""
     context = item.context + (" " if trailing_space else "")
     scores = []
@@ -24,7 +26,9 @@ def plain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, item: Item
         whole = tokenizer.encode(f"{item.context} {choice}")
         start = len(tokenizer.encode(context))
         log_probabilities = model(input_ids=torch.tensor([whole])).logits[0].float().log_softmax(-1)
-        scores.append(sum(log_probabilities[position - 1, whole[position]].item() for position in range(start, len(whole))))
+        scores.append(
+            sum(log_probabilities[position - 1, whole[position]].item() for position in range(start, len(whole)))
+        )
     return np.array(scores)
 
 
@@ -44,7 +48,9 @@ def test_equals_plain_forwards(
     assert {len(ids) for choices in prepared.continuations for ids in choices} > {1, 2}
 
 
-def test_equals_lm_eval(model: PreTrainedModel, bos_tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]) -> None:
+def test_equals_lm_eval(
+    model: PreTrainedModel, bos_tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]
+) -> None:
     scorer = Scorer(model, bos_tokenizer)
     prepared = scorer.prepare(mixed_items)
     assert all(context[0] == 2 for context in prepared.contexts)
@@ -193,6 +199,8 @@ def test_a_broken_candidate_does_not_settle_the_strategy(
     with pytest.raises(DarwinError, match="not finite"):
         to_answers(mixed_items[:4], scorer.log_probabilities(prepared))
     model.load_state_dict(healthy)
-    assert spread(scorer.log_probabilities(prepared), [plain(model, tokenizer, item) for item in mixed_items[:4]]) < 1e-4
+    assert (
+        spread(scorer.log_probabilities(prepared), [plain(model, tokenizer, item) for item in mixed_items[:4]]) < 1e-4
+    )
     assert scorer.use_cache
     assert scorer.use_projection

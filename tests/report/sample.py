@@ -39,7 +39,7 @@ from darwin_mri.records import (
 )
 
 FATHER, MOTHER, CHILD = "nursery:gemma4-korean", "nursery:qwen35-mother", "genesis-nursery"
-LANGUAGES, DOMAINS = ("ko","en","ja","de","zh","fr","es"), ("prose", "math", "code", "knowledge", "reasoning")
+LANGUAGES, DOMAINS = ("ko", "en", "ja", "de"), ("prose", "math", "code", "knowledge", "reasoning")
 NULLS = ("uniform", "prior-mean", "random", "shuffled-donor")
 BENCHMARKS = {"nursery_click": (240, 0.25), "nursery_musr": (180, 0.34), "nursery_gpqa": (96, 0.25)}
 FILES = (
@@ -48,7 +48,9 @@ FILES = (
 )  # fmt: skip
 
 
-def write_sample(run: Path, layers: int = 8, mother_layers: int = 6, *, father: str = FATHER, child: str = CHILD) -> Path:
+def write_sample(
+    run: Path, layers: int = 8, mother_layers: int = 6, *, father: str = FATHER, child: str = CHILD
+) -> Path:
     """Write a whole run; ``father`` and ``child`` may be hostile names."""
     rng = random.Random(7)
     layer_map = tuple(round(i * (mother_layers - 1) / max(layers - 1, 1)) for i in range(layers))
@@ -60,7 +62,10 @@ def write_sample(run: Path, layers: int = 8, mother_layers: int = 6, *, father: 
     make_scan(mothers, rng, ("linear_attention",) * 3 + ("full_attention",)).save(run / "scan/mother.json")
     _pair(fathers, mothers, layer_map, rng).save(run / "scan/pair.json")
     _prior(layers, layer_map, frozen, rng).save(run / "prior.json")
-    write_text(run / "ledger.jsonl", "".join(json.dumps(line.model_dump(mode="json")) + "\n" for line in make_ledger(layers, rng)))
+    write_text(
+        run / "ledger.jsonl",
+        "".join(json.dumps(line.model_dump(mode="json")) + "\n" for line in make_ledger(layers, rng)),
+    )
     _genome(father, layers, layer_map, frozen, rng).save(run / "genome.json")
     make_comparison(father, child).save(run / "comparison.json")
     gates = (
@@ -126,7 +131,15 @@ def make_scan(model: ModelInfo, rng: random.Random, pattern: Sequence[str]) -> S
             alignment={k: _estimate(0.2 + 0.4 * depth, 0.05) for k in LANGUAGES if k != "en"},
         )  # fmt: skip
         importance = {name: _estimate(0.03 + 0.3 * rng.random() * (1 - depth), 0.02) for name in DOMAINS}
-        layers.append(LayerScan(index=index, mixer=pattern[index % len(pattern)], activation=activation, language=language, importance=importance))
+        layers.append(
+            LayerScan(
+                index=index,
+                mixer=pattern[index % len(pattern)],
+                activation=activation,
+                language=language,
+                importance=importance,
+            )
+        )
     names = [f"language:{k}" for k in LANGUAGES] + [f"importance:{name}" for name in DOMAINS]
     channels = {n: Channel(reliability=0.9 - 0.02 * i, p_value=0.005, informative=True) for i, n in enumerate(names)}
     channels["language:de"] = Channel(reliability=0.11, p_value=0.43, informative=False, note="no signal")
@@ -155,8 +168,28 @@ def _prior(layers: int, layer_map: tuple[int, ...], frozen: tuple[int, ...], rng
         fixed, trust = index in frozen, 0.2 + 0.75 * rng.random()
         mean, sigma = (0.0, 0.0) if fixed else (0.05 + 0.25 * rng.random(), 0.5 * (0.3 * (1 - trust) + 0.03))
         stability = 0.93 if fixed else round(0.4 * rng.random(), 3)
-        genes.append(PriorGene(name=f"ffn.{index}", layer=index, mean=mean, sigma=sigma, trust=trust, frozen=fixed, frozen_stability=stability))
-        rows.append(PriorLayer(index=index, mother_layer=layer_map[index], mean=mean, sigma=sigma, trust=trust, frozen=fixed, frozen_stability=stability))
+        genes.append(
+            PriorGene(
+                name=f"ffn.{index}",
+                layer=index,
+                mean=mean,
+                sigma=sigma,
+                trust=trust,
+                frozen=fixed,
+                frozen_stability=stability,
+            )
+        )
+        rows.append(
+            PriorLayer(
+                index=index,
+                mother_layer=layer_map[index],
+                mean=mean,
+                sigma=sigma,
+                trust=trust,
+                frozen=fixed,
+                frozen_stability=stability,
+            )
+        )
     return Prior(
         preset="response", informative=True, protect=("ko",), tolerance=0.01, frozen=frozen, layers=tuple(rows), genes=tuple(genes), upper=0.5
     )  # fmt: skip
@@ -178,7 +211,9 @@ def make_ledger(layers: int, rng: random.Random, lines: int = 60) -> list[Ledger
     return found
 
 
-def _genome(father: str, layers: int, layer_map: tuple[int, ...], frozen: tuple[int, ...], rng: random.Random) -> Genome:
+def _genome(
+    father: str, layers: int, layer_map: tuple[int, ...], frozen: tuple[int, ...], rng: random.Random
+) -> Genome:
     ratios = tuple(0.0 if i in frozen else round(0.3 * rng.random(), 4) for i in range(layers))
     genes = {f"ffn.{i}": ratio for i, ratio in enumerate(ratios) if i not in frozen}
     nulls = {name: dict.fromkeys(genes, 0.15) for name in NULLS}
@@ -210,13 +245,23 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
             scores.append(_score(model, role, benchmark, value, n, chance))
             if role in models:
                 parts = ("문화", "역사") if benchmark == "nursery_click" else ("murder", "objects")
-                scores += [_score(model, role, benchmark, value + shift, n // 2, chance, part) for part, shift in zip(parts, (0.04, -0.04), strict=True)]
+                scores += [
+                    _score(model, role, benchmark, value + shift, n // 2, chance, part)
+                    for part, shift in zip(parts, (0.04, -0.04), strict=True)
+                ]
         composite = sum(w * v for w, v in zip(weights.values(), values, strict=False))
-        scores.append(_score(model, role, "composite", composite, 420, 0.286).model_copy(update={"correct": None, "value": composite}))
+        scores.append(
+            _score(model, role, "composite", composite, 420, 0.286).model_copy(
+                update={"correct": None, "value": composite}
+            )
+        )
     for other, values in means.items():
         for benchmark, index in {"nursery_click": 0, "nursery_musr": 1, "nursery_gpqa": 2, "composite": None}.items():
             n = 420 if index is None else BENCHMARKS[benchmark][0]
-            here, there = (sum(w * v for w, v in zip(weights.values(), row, strict=False)) if index is None else row[index] for row in (means["child"], values))
+            here, there = (
+                sum(w * v for w, v in zip(weights.values(), row, strict=False)) if index is None else row[index]
+                for row in (means["child"], values)
+            )
             if other == "child":
                 continue
             difference, half = here - there, 1.96 * math.sqrt(0.2 / n)
@@ -234,7 +279,12 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
         mid_parent=0.1095, better_parent=0.054, better_parent_low=0.0112, better_parent_high=0.0968, p_value=0.012, claimed=True,
         sentence="Hybrid vigor: the child beats both parents (child 66.8 %, father 61.4 %, mother 49.6 % on the composite).",
     )  # fmt: skip
-    alerts = (Alert(level="warning", text="nursery_gpqa has only 96 items: a difference from the father under 12.8 points could not have been seen."),)
+    alerts = (
+        Alert(
+            level="warning",
+            text="nursery_gpqa has only 96 items: a difference from the father under 12.8 points could not have been seen.",
+        ),
+    )
     return Comparison(
         scores=(*scores, published), contrasts=tuple(contrasts), vigor=vigor, alerts=alerts, composite=weights,
         headline=("nursery_click", "nursery_musr", "nursery_gpqa", "composite"),

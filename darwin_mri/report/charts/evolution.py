@@ -47,10 +47,14 @@ def evolution(data: Evolution) -> str:
         body += [svg.line(LEFT, y, RIGHT, y, "grid"), svg.text(LEFT - 8, y + 4, words.fixed(tick, 3), "axis", "end")]
     body.append(svg.text(13, TOP + PLOT / 2, "fitness", "axis", "middle", -90))
     body.append(svg.path(_steps(xs, [g.best_so_far for g in shown], step, upper), "best"))
-    body.append(svg.path([(x, upper(g.median)) for x, g in zip(xs, shown, strict=True) if g.median is not None], "median"))
+    body.append(
+        svg.path([(x, upper(g.median)) for x, g in zip(xs, shown, strict=True) if g.median is not None], "median")
+    )
     for x, g in zip(xs, shown, strict=True):
         if g.best is not None:
-            body.append(svg.mark("child", x, upper(g.best), 3.6, title=f"generation {g.number}: best {words.fixed(g.best, 4)}"))
+            body.append(
+                svg.mark("child", x, upper(g.best), 3.6, title=f"generation {g.number}: best {words.fixed(g.best, 4)}")
+            )
         if g.failed:
             body.append(svg.mark("null", x, TOP + PLOT - 8, 5, title=f"generation {g.number}: {g.failed} failed"))
     bottom = TOP + PLOT + 26

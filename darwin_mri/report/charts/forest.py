@@ -99,7 +99,10 @@ def _panel(panel: ForestPanel, top: float, place: Callable[[float], float]) -> l
         body += [svg.line(x, first - 4, x, last, "chance"), svg.text(x, first - 8, "chance", "tiny", "middle")]
     if panel.reference is not None:
         x = place(panel.reference)
-        body += [svg.line(x, first - 4, x, last, "reference"), svg.text(x, first - 8, "better parent", "tiny", "middle")]
+        body += [
+            svg.line(x, first - 4, x, last, "reference"),
+            svg.text(x, first - 8, "better parent", "tiny", "middle"),
+        ]
     for index, row in enumerate(panel.rows):
         body += _row(row, first + (index + 0.5) * ROW, place)
     return body

@@ -20,6 +20,7 @@ class HeatMap:
     title: str
     description: str
     rows: tuple[str, ...]
+    layers: tuple[int, ...]
     columns: tuple[str, ...]
     shades: tuple[tuple[float | None, ...], ...]
     texts: tuple[tuple[str, ...], ...]
@@ -59,30 +60,35 @@ def heat_map(data: HeatMap) -> str:
     body = []
     for x, name in zip(xs, data.columns, strict=True):
         middle = x + cell_w / 2
-        body.append(svg.text(middle + 3, head - 7, name, "axis", "start", -42) if slanted else svg.text(middle, head - 7, name, "axis", "middle"))
+        body.append(
+            svg.text(middle + 3, head - 7, name, "axis", "start", -42)
+            if slanted
+            else svg.text(middle, head - 7, name, "axis", "middle")
+        )
+    fills, labels = [], []
     for r, name in enumerate(data.rows):
         y = head + r * cell_h
         if r in data.frozen:
             body.append(svg.hatch(1, y + 1, 15, cell_h - 3, f"layer {name}: frozen", 5))
         body.append(svg.text(LEFT - 10, y + cell_h / 2 + 4, name, "axis", "end"))
         for c, x in enumerate(xs):
-            body.append(_cell(data, r, c, (x, y, cell_w, cell_h), roomy))
+            shade = data.shades[r][c]
+            title = f"{data.layers[r]}, {data.columns[c]}: {data.details[r][c]}"
+            if shade is None:
+                body.append(svg.box(x, y, cell_w - 1, cell_h - 1, "absent", title=title))
+                continue
+            fill = svg.colour((shade + 1) / 2, svg.DIVERGING) if data.diverging else svg.colour(shade)
+            fills.append(svg.cell(x, y + cell_h / 2, cell_w - 1, fill, title))
+            if roomy:
+                labels.append(
+                    svg.text(
+                        x + cell_w / 2, y + cell_h / 2 + 3.5, data.texts[r][c], f"cell {svg.ink_on(fill)}", "middle"
+                    )
+                )
+    body += [svg.cells(cell_h - 1, fills), *labels]
     scale = svg.DIVERGING if data.diverging else svg.CIVIDIS
     body += _legend(LEFT, bottom + 14, data.legend, scale)
     return svg.drawing(data.key, width, bottom + 34, data.title, data.description, body)
-
-
-def _cell(data: HeatMap, r: int, c: int, place: tuple[float, float, float, float], roomy: bool) -> str:
-    x, y, w, h = place
-    shade = data.shades[r][c]
-    detail = f"{data.rows[r]}, {data.columns[c]}: {data.details[r][c]}"
-    if shade is None:
-        return svg.box(x, y, w - 1, h - 1, "absent", title=detail)
-    fill = svg.colour((shade + 1) / 2, svg.DIVERGING) if data.diverging else svg.colour(shade)
-    drawn = svg.box(x, y, w - 1, h - 1, fill=fill, title=detail)
-    if roomy:
-        drawn += svg.text(x + w / 2, y + h / 2 + 3.5, data.texts[r][c], f"cell {svg.ink_on(fill)}", "middle")
-    return drawn
 
 
 def _legend(x: float, y: float, ends: tuple[str, str], scale: tuple[str, ...], steps: int = 24) -> list[str]:
@@ -106,23 +112,31 @@ def similarity_map(data: SimilarityMap) -> str:
     every = 1 if cell >= 20 else 2
     body += [svg.text(left + (c + 0.5) * cell, top - 6, str(c), "axis", "middle") for c in range(0, columns, every)]
     body += [svg.text(left - 8, top + (r + 0.5) * cell + 4, str(r), "axis", "end") for r in range(0, rows, every)]
-    for r, row in enumerate(data.values):
-        for c, value in enumerate(row):
-            fill = svg.colour(value)
-            title = f"{r}, {c}: {words.fixed(value)}"
-            body.append(svg.box(left + c * cell, top + r * cell, cell - 1, cell - 1, fill=fill, title=title))
+    fills = [
+        svg.cell(
+            left + c * cell, top + (r + 0.5) * cell, cell - 1, svg.colour(value), f"{r}, {c}: {words.fixed(value)}"
+        )
+        for r, row in enumerate(data.values)
+        for c, value in enumerate(row)
+    ]
+    body.append(svg.cells(cell - 1, fills))
 
     def centres(layers: tuple[int, ...]) -> list[tuple[float, float]]:
         return [(left + (m + 0.5) * cell, top + (f + 0.5) * cell) for f, m in enumerate(layers)]
 
     body += [svg.path(centres(data.proportional), style) for style in ("route halo thin", "route dashed")]
     body += [svg.path(centres(data.layer_map), style) for style in ("route halo", "route")]
-    body += [f'<circle class="stop" cx="{svg.number(x)}" cy="{svg.number(y)}" r="3.4"/>' for x, y in centres(data.layer_map)]
+    body += [
+        f'<circle class="stop" cx="{svg.number(x)}" cy="{svg.number(y)}" r="3.4"/>' for x, y in centres(data.layer_map)
+    ]
     bottom, right = top + rows * cell, max(left + columns * cell, 400.0)
     body += _legend(left, bottom + 14, ("0", "1  linear CKA"), svg.CIVIDIS)
     y = bottom + 46
     body += [svg.line(left, y, left + 26, y, "route halo"), svg.line(left, y, left + 26, y, "route")]
     body += [f'<circle class="stop" cx="{svg.number(left + 13)}" cy="{svg.number(y)}" r="3.4"/>', svg.text(left + 34, y + 4, "layer map in use", "axis")]  # fmt: skip
-    body += [svg.line(left + 160, y, left + 186, y, "route halo thin"), svg.line(left + 160, y, left + 186, y, "route dashed")]
+    body += [
+        svg.line(left + 160, y, left + 186, y, "route halo thin"),
+        svg.line(left + 160, y, left + 186, y, "route dashed"),
+    ]
     body.append(svg.text(left + 194, y + 4, "proportional map", "axis"))
     return svg.drawing(data.key, right + 10, bottom + 60, data.title, data.description, body)
