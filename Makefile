@@ -1,5 +1,5 @@
 # darwin_mri: every target sets up what it needs. Settings: make scan FATHER=... MOTHER=... OUT=... DEVICE=...
-# FLAGS= goes to the command as it is: make breed FLAGS=--overwrite
+# FLAGS= goes to the command as it is: make breed FLAGS='--budget 40'
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -34,10 +34,11 @@ $(READY): pyproject.toml constraints.txt
 
 scan: FATHER ?= nursery:gemma4-korean
 scan: MOTHER ?= nursery:gemma4-reasoning
-scan: BASE ?= nursery:gemma4-base
+# the nursery's base belongs to the nursery's parents only
+scan: BASE ?= $(if $(filter command environment,$(origin FATHER) $(origin MOTHER)),,nursery:gemma4-base)
 scan: OUT ?= reports/scan
 scan: $(READY) ## scan FATHER and MOTHER layer by layer, and the pair
-	$(DARWIN) scan $(FATHER) --against $(MOTHER) $(if $(BASE),--base $(BASE)) --out $(OUT) --overwrite $(COMMON)
+	$(DARWIN) scan $(FATHER) --against $(MOTHER) $(BASE_FLAG) --out $(OUT) --overwrite $(COMMON)
 
 breed: CONFIG ?= configs/david.yaml
 breed: OUT ?= reports/$(basename $(notdir $(CONFIG)))

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 from typer.exceptions import TyperException
 
 from darwin_mri import __version__
@@ -85,7 +86,11 @@ def _version(show: bool) -> None:
 
 
 @app.callback()
-def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False) -> None:
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     pass
 
 
@@ -211,7 +216,9 @@ def merge(
     if as_json:
         _print_json(files.model_dump(mode="json", by_alias=True))
     else:
-        out_console.print(f"{out}: {len(files.changed)} of {files.tensors} tensors differ from the father's", markup=False)
+        out_console.print(
+            f"{out}: {len(files.changed)} of {files.tensors} tensors differ from the father's", markup=False
+        )
 
 
 @app.command()
@@ -243,7 +250,10 @@ def bench(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder.")], quiet: Quiet = False, as_json: Json = False, debug: Debug = False
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Render a run's terminal report, report.html and card.md again, from its records alone."""
     from darwin_mri.report import write_report
@@ -267,13 +277,16 @@ def check(
 ) -> None:  # fmt: skip
     """Check a child's health; exit 3 when a gate fails."""
     from darwin_mri import pipeline
-    from darwin_mri.report.terminal import health_table
 
     health = pipeline.check(child, father, device=device or "auto", dtype=dtype or "auto")
     if as_json:
         _print_json(health.model_dump(mode="json", by_alias=True))
     else:
-        out_console.print(health_table(health))
+        table = Table("gate", "", "measured", "limit", "note")
+        for gate in health.gates:
+            cells = (gate.name, "ok" if gate.passed else "FAILED", str(gate.value), gate.limit, gate.note)
+            table.add_row(*(escape(cell) for cell in cells))
+        out_console.print(table)
     if not health.passed and not force:
         raise typer.Exit(3)
 
@@ -290,7 +303,12 @@ def nursery(context: typer.Context, as_json: Json = False) -> None:
         _print_json(rows)
         return
     for row in rows:
-        out_console.print(f"nursery:{row['name']:<18} {row['role']:<42} {row['family']:<14} {row['sha256'][:12]}", markup=False, highlight=False, soft_wrap=True)
+        out_console.print(
+            f"nursery:{row['name']:<18} {row['role']:<42} {row['family']:<14} {row['sha256'][:12]}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @nursery_app.command("train")

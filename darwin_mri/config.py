@@ -26,7 +26,9 @@ class ScanConfig(Section):
     """What the MRI reads."""
 
     probes: str | None = Field(None, description="folder of JSONL probe files; the built-in set when absent")
-    languages: tuple[str, ...] | None = Field(None, description="languages to measure; all in the probe set when absent")
+    languages: tuple[str, ...] | None = Field(
+        None, description="languages to measure; all in the probe set when absent"
+    )
     documents: int = Field(16, ge=1, description="documents per language and domain")
     max_tokens: int = Field(128, ge=8, description="tokens read of each document")
     bootstrap: int = Field(400, ge=50, description="bootstrap resamples over documents")
@@ -38,9 +40,13 @@ class PriorConfig(Section):
 
     preset: Literal["response", "flat"] = "response"
     protect: tuple[str, ...] = Field(("ko",), description="languages (ko) or domains (code) whose harm freezes a layer")
-    tolerance: float = Field(0.01, ge=0, description="relative rise of NLL per byte that a layer may cost a protected text")
+    tolerance: float = Field(
+        0.01, ge=0, description="relative rise of NLL per byte that a layer may cost a protected text"
+    )
     stability: float = Field(0.8, gt=0, le=1, description="share of bootstrap resamples in which the rule must hold")
-    reference_ratio: float | None = Field(None, gt=0, description="ratio at which harm is measured; upper / 1.5 when absent")
+    reference_ratio: float | None = Field(
+        None, gt=0, description="ratio at which harm is measured; upper / 1.5 when absent"
+    )
     upper: float | None = Field(None, gt=0, description="largest ratio; 1.5 for task vectors, 1 for interpolation")
     sigma_max: float = Field(0.3, gt=0, description="spread of a gene without evidence, as a share of upper")
     sigma_min: float = Field(0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper")
@@ -64,7 +70,9 @@ class BenchConfig(Section):
     tasks: tuple[str, ...] = ("nursery_click", "nursery_musr", "nursery_gpqa")
     items: int | None = Field(None, ge=8, description="held-out items per benchmark, seeded sample; all when absent")
     search_share: float = Field(0.4, gt=0, lt=1, description="share of clusters that the search may see")
-    harness: bool = Field(True, description="parents and child are scored by lm-eval; null children always by the fast scorer")
+    harness: bool = Field(
+        True, description="parents and child are scored by lm-eval; null children always by the fast scorer"
+    )
 
 
 class Config(Section):
@@ -80,7 +88,9 @@ class Config(Section):
     fitness: dict[str, float] = Field({"nursery_click": 0.6, "nursery_musr": 0.4}, description="benchmark weights")
     seed: int = 1
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on CPU, else the father's")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: float32 on CPU, else the father's"
+    )
     scan: ScanConfig = ScanConfig()
     prior: PriorConfig = PriorConfig()
     search: SearchConfig = SearchConfig()

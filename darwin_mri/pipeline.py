@@ -47,7 +47,13 @@ def _running(run: Run) -> Iterator[None]:
 
 
 def scan(
-    config: Config, out: Path, *, pair: bool, argv: tuple[str, ...] = (), offline: bool = False, overwrite: bool = False,
+    config: Config,
+    out: Path,
+    *,
+    pair: bool,
+    argv: tuple[str, ...] = (),
+    offline: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Scan, scanning.PairScans | None, Prior | None]:
     """Scan one parent, or both with the pair and the prior.
@@ -75,8 +81,15 @@ def scan(
 
 
 def breed(
-    config: Config, out: Path, *, argv: tuple[str, ...] = (), offline: bool = False, resume: bool = False,
-    overwrite: bool = False, force: bool = False, progress: Progress | None = None,
+    config: Config,
+    out: Path,
+    *,
+    argv: tuple[str, ...] = (),
+    offline: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> BreedResult:
     """The whole pipeline.
 
@@ -104,9 +117,19 @@ def breed(
             genome = run.record(
                 "genome.json",
                 Genome,
-                lambda: searching.find_winner(
-                    run, father, sources["mother"].ref, config.base and sources["base"].ref, breed_, prior, pair, items, progress
-                ).genome,
+                lambda: (
+                    searching.find_winner(
+                        run,
+                        father,
+                        sources["mother"].ref,
+                        config.base and sources["base"].ref,
+                        breed_,
+                        prior,
+                        pair,
+                        items,
+                        progress,
+                    ).genome
+                ),
             )
         with run.timed("child"):
             ancestry = tuple(dict.fromkeys(line for parent in inputs.parents for line in parent.genealogy))
@@ -114,7 +137,13 @@ def breed(
             child.save(run.path("child.json"))
             expect_change = any(value != 0.0 for value in genome.genes.values())
             health = writing.child_health(
-                out / "child", sources["father"], config.scan, config.seed, device, config.dtype, expect_change=expect_change
+                out / "child",
+                sources["father"],
+                config.scan,
+                config.seed,
+                device,
+                config.dtype,
+                expect_change=expect_change,
             )
             health.save(run.path("health.json"))
         with run.timed("bench"):
@@ -123,7 +152,9 @@ def breed(
         write_report(out)
     if not health.passed and not force:
         failed = ", ".join(gate.name for gate in health.gates if not gate.passed)
-        raise GateError(f"the child fails its health check ({failed}): see {out.name}/health.json, or pass --force to accept it")
+        raise GateError(
+            f"the child fails its health check ({failed}): see {out.name}/health.json, or pass --force to accept it"
+        )
     return BreedResult(out, genome, health, comparison)
 
 
@@ -142,7 +173,9 @@ def merge(
         breed_ = merging.breed_siblings(config, father, sources["mother"], sources.get("base"))
     unknown = sorted(set(genome.genes) - set(breed_.tensors()))
     if unknown:
-        raise InputError(f"the genome has gene {unknown[0]}, which this pair and space do not have: check parents and method")
+        raise InputError(
+            f"the genome has gene {unknown[0]}, which this pair and space do not have: check parents and method"
+        )
     ancestry = parents.genealogy(sources["father"].folder)
     return writing.write_genome(genome, breed_, sources["father"], out, ancestry, progress)
 
@@ -157,12 +190,27 @@ def check(child: str, father: str, *, device: str = "auto", dtype: str = "auto",
 
 
 def bench(
-    refs: list[str], tasks: tuple[str, ...], *, items: int | None, seed: int, device: str, dtype: str, offline: bool,
-    harness: bool, out: Path, progress: Progress | None = None,
+    refs: list[str],
+    tasks: tuple[str, ...],
+    *,
+    items: int | None,
+    seed: int,
+    device: str,
+    dtype: str,
+    offline: bool,
+    harness: bool,
+    out: Path,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Score models on benchmarks (all items, or a seeded sample) and write comparison.json; the first model is the child."""  # fmt: skip
     progress = progress or Silent()
-    config = Config(father=refs[0], mother=refs[0], fitness=dict.fromkeys(tasks, 1.0), bench={"tasks": tasks, "items": items}, seed=seed)  # type: ignore[arg-type]
+    config = Config(
+        father=refs[0],
+        mother=refs[0],
+        fitness=dict.fromkeys(tasks, 1.0),
+        bench={"tasks": tasks, "items": items},
+        seed=seed,
+    )  # type: ignore[arg-type]
     device = resolve_device(device)
     chosen = benching.whole_benchmarks(tasks, items, seed)
     answers, names = {}, {}
@@ -178,7 +226,9 @@ def bench(
     return comparison
 
 
-def _find(config: Config, offline: bool, roles: tuple[str, ...] = ("father", "mother", "base")) -> dict[str, ModelSource]:
+def _find(
+    config: Config, offline: bool, roles: tuple[str, ...] = ("father", "mother", "base")
+) -> dict[str, ModelSource]:
     return {role: parents.find(ref, offline) for role in roles if (ref := getattr(config, role))}
 
 
@@ -217,7 +267,13 @@ def _bench_run(
     for key, source in models.items():
         kept = benching.load_answers(run, key, tasks) if run.keep else None
         answers[key] = kept or benching.bench_model(
-            source, held_out, device=device, dtype=config.dtype, harness=config.bench.harness, progress=progress, title=key
+            source,
+            held_out,
+            device=device,
+            dtype=config.dtype,
+            harness=config.bench.harness,
+            progress=progress,
+            title=key,
         )
         benching.save_answers(run, key, answers[key])
     for name, found in benching.bench_nulls(father, breed_, genome, held_out, progress).items():

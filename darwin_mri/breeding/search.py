@@ -144,8 +144,16 @@ def _evaluate(
             fitness, scores = float(result.fitness), {k: float(v) for k, v in result.scores.items()}
         else:
             status, reason = "failed", "fitness is not finite"
-    except (ArithmeticError, RuntimeError, ValueError, MemoryError) as error:  # torch raises RuntimeError when memory runs out
-        status, reason = "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    except (
+        ArithmeticError,
+        RuntimeError,
+        ValueError,
+        MemoryError,
+    ) as error:  # torch raises RuntimeError when memory runs out
+        status, reason = (
+            "failed",
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
+        )
     return LedgerLine(
         evaluation=number, generation=generation, candidate=candidate, genes=genes, fitness=fitness, scores=scores,
         items=items, seconds=round(time.monotonic() - began, 4), status=status, reason=reason, sigma=sigma,

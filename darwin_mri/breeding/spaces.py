@@ -63,7 +63,9 @@ def _gene(space: str, anatomy: Anatomy, prefix: str, tensor: str) -> tuple[str, 
         return ("outside", None) if space == "layers" else None
     index, _, rest = tensor.removeprefix(prefix).partition(".")
     info = anatomy.layers[int(index)]
-    in_ffn = info.ffn is not None and (rest.startswith(f"{info.ffn.module}.") or rest.split(".")[0] in (info.ffn.up, info.ffn.down))
+    in_ffn = info.ffn is not None and (
+        rest.startswith(f"{info.ffn.module}.") or rest.split(".")[0] in (info.ffn.up, info.ffn.down)
+    )
     if in_ffn:
         return f"L{index}.ffn", int(index)
     return (f"L{index}.mixer", int(index)) if space == "layers" else None

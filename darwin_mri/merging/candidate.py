@@ -45,7 +45,10 @@ class Candidate:
             return self.merge.tensor(name, ratio)
         if name not in self.resident:
             device = self.parameters[name].device
-            self.resident[name] = (self.merge.father.tensor(name).to(device), self.merge.direction(name, 1.0).to(device))
+            self.resident[name] = (
+                self.merge.father.tensor(name).to(device),
+                self.merge.direction(name, 1.0).to(device),
+            )
         father, direction = self.resident[name]
         if ratio == 0.0:
             return father

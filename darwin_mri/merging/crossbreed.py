@@ -19,11 +19,18 @@ from darwin_mri.errors import InputError
 from darwin_mri.merging.merge import Donors
 from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy
 
-GAIN_FLOOR = 0.05  # a father gain nearer to zero than this share of the mean would blow up the folded column: it is clipped
+GAIN_FLOOR = (
+    0.05  # a father gain nearer to zero than this share of the mean would blow up the folded column: it is clipped
+)
 
 
 def build_donors(
-    arm: str, father: Any, father_anatomy: Anatomy, mother: Any, mother_anatomy: Anatomy, layer_map: Sequence[int],
+    arm: str,
+    father: Any,
+    father_anatomy: Anatomy,
+    mother: Any,
+    mother_anatomy: Anatomy,
+    layer_map: Sequence[int],
     gate_rms: Sequence[float],
 ) -> Donors:
     """Donor tensors under the father's parameter names.
@@ -51,7 +58,10 @@ def build_donors(
         gate, up, down = ffn_matrices(mother_layers[source.index], source.ffn)
         assert gate is not None
         if arm == "folded":
-            gate, up = (w * _gain_ratio(father_layers[info.index], info, mother_layers[source.index], source) for w in (gate, up))
+            gate, up = (
+                w * _gain_ratio(father_layers[info.index], info, mother_layers[source.index], source)
+                for w in (gate, up)
+            )
             gate, up = fold_activation(gate, up, source.ffn.activation, ffn.activation, gate_rms[source.index])
         place = f"{father_anatomy.prefix}.{info.index}"
         tensors[f"{place}.{ffn.gate}.weight"] = fit_width(gate, ffn.width, 0)
@@ -63,7 +73,9 @@ def build_donors(
 def _plain_gated(info: LayerAnatomy, who: str) -> FfnAnatomy:
     ffn = info.ffn
     if ffn is None or ffn.gate is None or ffn.fused_gate_up or ffn.transposed:
-        raise InputError(f"{who} layer {info.index} has no FFN with separate gate, up and down matrices: it cannot be crossed")
+        raise InputError(
+            f"{who} layer {info.index} has no FFN with separate gate, up and down matrices: it cannot be crossed"
+        )
     return ffn
 
 

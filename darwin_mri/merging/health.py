@@ -23,7 +23,14 @@ PROMPTS = 6
 
 
 def check_child(
-    child_folder: Path, father_folder: Path, child: Any, father: Any, tokenizer: Any, probes: Sequence[Probe], *, expect_change: bool
+    child_folder: Path,
+    father_folder: Path,
+    child: Any,
+    father: Any,
+    tokenizer: Any,
+    probes: Sequence[Probe],
+    *,
+    expect_change: bool,
 ) -> Health:
     """Run every gate.
 
@@ -86,11 +93,16 @@ def _likelihood(child: Any, father: Any, tokenizer: Any, probes: Sequence[Probe]
     for language in sorted({probe.language for probe in prose}):
         texts = [probe for probe in prose if probe.language == language][:8]
         reading = read(texts, tokenizer, max_tokens=128, device=str(next(father.parameters()).device))
-        totals = [sum(float(document_nll(model, batch).sum()) for batch in reading.batches) for model in (child, father)]
+        totals = [
+            sum(float(document_nll(model, batch).sum()) for batch in reading.batches) for model in (child, father)
+        ]
         ratio = totals[0] / totals[1]
         gates.append(
             HealthGate(
-                name=f"NLL per byte, {language}", passed=ratio <= NLL_RISE, value=round(ratio, 4), limit=f"<= {NLL_RISE} x father"
+                name=f"NLL per byte, {language}",
+                passed=ratio <= NLL_RISE,
+                value=round(ratio, 4),
+                limit=f"<= {NLL_RISE} x father",
             )
         )
     return gates
@@ -123,7 +135,9 @@ def _greedy(child: Any, father: Any, tokenizer: Any, probes: Sequence[Probe]) ->
 def _complete(model: Any, tokenizer: Any, prompt: str) -> str:
     ids = [*prefix_tokens(tokenizer), *tokenizer(prompt, add_special_tokens=False)["input_ids"][:32]]
     tokens = torch.tensor([ids], device=next(model.parameters()).device)
-    out = model.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
+    out = model.generate(
+        tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0
+    )
     return tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)
 
 

@@ -95,7 +95,9 @@ class Merge:
         base = None if self.base is None else self.base.tensor(name).float()
         if mother.shape != father.shape or (base is not None and base.shape != father.shape):
             other = mother.shape if mother.shape != father.shape else (base.shape if base is not None else ())
-            raise InputError(f"tensor {name} has shape {tuple(father.shape)} in the father and {tuple(other)} elsewhere: not siblings")
+            raise InputError(
+                f"tensor {name} has shape {tuple(father.shape)} in the father and {tuple(other)} elsewhere: not siblings"
+            )
         if self.shuffle_donor:
             origin = father if base is None else base
             if self.method == "linear":  # an interpolation's donor is the whole tensor

@@ -210,7 +210,9 @@ def summarise(activations: Activations) -> list[dict[str, dict[str, dict[str, fl
             if site in layer.sites:
                 sums = layer.sites[site]
                 table, largest = sums.table.cpu().numpy(), sums.largest.cpu().numpy()
-                sites[site] = {g: _moments(table[keep], largest[keep], len(sums.total), site) for g, keep in groups.items()}
+                sites[site] = {
+                    g: _moments(table[keep], largest[keep], len(sums.total), site) for g, keep in groups.items()
+                }
                 sites[site]["all"].update(_dimension_statistics(sums, site))
         if layer.gate_square is not None and "a" in sites:
             tokens = float(layer.sites["a"].table[:, 0].sum())

@@ -57,7 +57,12 @@ def domain_importance(
     for domain in sorted({p.domain for p in reading.probes}):
         keep = np.array([p.domain == domain for p in reading.probes])
         result[domain], channels[f"importance:{domain}"] = _estimate(
-            ablated[:, keep], plain[keep], sizes[keep], [p.doc for p in reading.probes if p.domain == domain], resamples, seed
+            ablated[:, keep],
+            plain[keep],
+            sizes[keep],
+            [p.doc for p in reading.probes if p.domain == domain],
+            resamples,
+            seed,
         )
     return result, channels
 
@@ -75,7 +80,9 @@ def _estimate(
     def statistic(table: np.ndarray) -> np.ndarray:
         return table.sum(1)
 
-    p_value = permutation_p((ablated - plain) / plain.sum(), statistic, seed=seed) if len(names) >= MIN_DOCUMENTS else 1.0
+    p_value = (
+        permutation_p((ablated - plain) / plain.sum(), statistic, seed=seed) if len(names) >= MIN_DOCUMENTS else 1.0
+    )
     return estimates(values, resampled), channel(values, resampled, p_value, len(names))
 
 
@@ -111,12 +118,18 @@ def language_sensitivity(
         contrast = rises[k] - np.mean(others, axis=0)
         sensitivity[k] = estimates(contrast[0], contrast[1:])
         per_document = _document_contrast(ablated, plain, rows, k)
-        p_value = permutation_p(per_document, lambda table: table.mean(1), seed=seed) if len(passages) >= MIN_DOCUMENTS else 1.0
+        p_value = (
+            permutation_p(per_document, lambda table: table.mean(1), seed=seed)
+            if len(passages) >= MIN_DOCUMENTS
+            else 1.0
+        )
         channels[f"language:{k}"] = channel(contrast[0], contrast[1:], p_value, len(passages))
     return sensitivity, raw, channels
 
 
-def _document_contrast(ablated: np.ndarray, plain: np.ndarray, rows: dict[str, np.ndarray], language: str) -> np.ndarray:
+def _document_contrast(
+    ablated: np.ndarray, plain: np.ndarray, rows: dict[str, np.ndarray], language: str
+) -> np.ndarray:
     """Each passage's own contrast, (layers, passages): what the permutation null shuffles over layers."""
     rise = {k: ablated[:, r] / plain[r] - 1 for k, r in rows.items()}
     return rise[language] - np.mean([rise[k] for k in rise if k != language], axis=0)

@@ -71,7 +71,9 @@ def specific_neurons(activations: Activations) -> list[dict[str, int]]:
         return [{} for _ in activations.layers]
     table = first.table[:, 0].cpu().numpy()
     tokens = np.array([table[[p.language == k for p in probes]].sum() for k in languages])
-    shares = [None if layer.firing is None else layer.firing.cpu().numpy() / tokens[:, None] for layer in activations.layers]
+    shares = [
+        None if layer.firing is None else layer.firing.cpu().numpy() / tokens[:, None] for layer in activations.layers
+    ]
     flat = np.concatenate([s for s in shares if s is not None], axis=1)
     low_entropy = np.quantile(_entropy(flat), ENTROPY_QUANTILE)
     active = np.quantile(flat, ACTIVE_QUANTILE)

@@ -26,7 +26,10 @@ def estimates(values: np.ndarray, resampled: np.ndarray) -> list[Estimate]:
         resampled: (resamples, layers).
     """
     low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
-    return [Estimate(value=float(v), low=float(min(a, v)), high=float(max(b, v))) for v, a, b in zip(values, low, high, strict=True)]
+    return [
+        Estimate(value=float(v), low=float(min(a, v)), high=float(max(b, v)))
+        for v, a, b in zip(values, low, high, strict=True)
+    ]
 
 
 def reliability(values: np.ndarray, resampled: np.ndarray) -> float:
@@ -59,7 +62,9 @@ def channel(values: np.ndarray, resampled: np.ndarray, p_value: float, documents
     """The channel's verdict; informative needs documents enough, p at most 0.05 and a reliability above 0.5."""
     trust = reliability(values, resampled)
     if documents < MIN_DOCUMENTS:
-        return Channel(reliability=0.0, p_value=1.0, informative=False, note=f"too few documents for an interval ({documents})")
+        return Channel(
+            reliability=0.0, p_value=1.0, informative=False, note=f"too few documents for an interval ({documents})"
+        )
     informative = p_value <= ALPHA and trust > 0.5
     note = "" if informative else f"no signal: reliability {trust:.2f}, permutation p {p_value:.3f}"
     return Channel(reliability=trust, p_value=p_value, informative=informative, note=note)

@@ -77,7 +77,13 @@ def text_blocks(model: Any, batches: Sequence[tuple[Batch, float]]) -> list[Bloc
 
 
 def responses(
-    genes: Sequence[str], loss: str, at_zero: np.ndarray, at_reference: np.ndarray, reference: float, resamples: int, seed: int
+    genes: Sequence[str],
+    loss: str,
+    at_zero: np.ndarray,
+    at_reference: np.ndarray,
+    reference: float,
+    resamples: int,
+    seed: int,
 ) -> list[Response]:
     """One Response per gene from block slopes (blocks, genes), with the 95 % interval of the harm by resampling blocks."""
     blocks = reference * (at_zero + at_reference) / 2

@@ -99,9 +99,17 @@ def bits_per_byte(reading: Reading, nll: np.ndarray) -> dict[str, float]:
     """The model's loss by ``language:xx`` (prose only, so that content compares) and ``domain:xx``."""
     sizes = reading.bytes_read.numpy()
     out = {}
-    for kind, names in (("language", {p.language for p in reading.probes}), ("domain", {p.domain for p in reading.probes})):
+    for kind, names in (
+        ("language", {p.language for p in reading.probes}),
+        ("domain", {p.domain for p in reading.probes}),
+    ):
         for name in sorted(names):
-            keep = np.array([(p.language == name and p.domain == "prose") if kind == "language" else p.domain == name for p in reading.probes])
+            keep = np.array(
+                [
+                    (p.language == name and p.domain == "prose") if kind == "language" else p.domain == name
+                    for p in reading.probes
+                ]
+            )
             if keep.any():
                 out[f"{kind}:{name}"] = float(nll[keep].sum() / sizes[keep].sum() * NATS_TO_BITS)
     return out

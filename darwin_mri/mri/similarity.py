@@ -102,8 +102,12 @@ def proportional_map(father_layers: int, mother_layers: int) -> tuple[int, ...]:
 
 
 def map_p_value(
-    father: Sequence[torch.Tensor | None], mother: Sequence[torch.Tensor | None], documents: np.ndarray,
-    *, permutations: int = 20, seed: int = 0,
+    father: Sequence[torch.Tensor | None],
+    mother: Sequence[torch.Tensor | None],
+    documents: np.ndarray,
+    *,
+    permutations: int = 20,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Observed mean CKA along the map and its p-value against mother positions shuffled over other documents."""  # fmt: skip
     observed = float(np.max(cka_matrix(father, mother), axis=1).mean())

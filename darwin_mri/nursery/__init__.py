@@ -24,6 +24,12 @@ def list_nursery() -> list[dict[str, str]]:
         family = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
         weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         rows.append(
-            {"name": folder.name, "path": str(folder), "family": family, "role": ROLES.get(folder.name, ""), "sha256": weights}
+            {
+                "name": folder.name,
+                "path": str(folder),
+                "family": family,
+                "role": ROLES.get(folder.name, ""),
+                "sha256": weights,
+            }
         )
     return rows

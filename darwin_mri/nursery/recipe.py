@@ -36,7 +36,12 @@ from darwin_mri.nursery import world
 
 RECIPE_VERSION = 1
 SEQUENCE = 128
-KOREAN_FILES = ("ko_sentences_klue_kornlu.txt.gz", "ko_docs_react.txt.gz", "ko_reviews_nsmc.txt.gz", "ko_dialogue_chatbot.tsv.gz")
+KOREAN_FILES = (
+    "ko_sentences_klue_kornlu.txt.gz",
+    "ko_docs_react.txt.gz",
+    "ko_reviews_nsmc.txt.gz",
+    "ko_dialogue_chatbot.tsv.gz",
+)
 ENGLISH_FILES = ("en_books.txt.gz",)
 
 
@@ -66,8 +71,12 @@ RECIPES = {
             {"korean_text": 0.34, "english_text": 0.08, "korean": 0.52, "science": 0.03, "story": 0.03},
         ),
         Recipe(
-            "gemma4-reasoning", "gemma4_text", "gemma4-base", 500, 2e-3,
+            "gemma4-reasoning-first", "gemma4_text", "gemma4-base", 500, 2e-3,
             {"korean_text": 0.10, "english_text": 0.15, "korean": 0.05, "science": 0.08, "story": 0.62},
+        ),
+        Recipe(
+            "gemma4-reasoning", "gemma4_text", "gemma4-reasoning-first", 600, 2e-3,
+            {"korean_text": 0.10, "english_text": 0.12, "korean": 0.03, "science": 0.05, "habit": 0.40, "story": 0.30},
         ),
         Recipe(
             "qwen35-mother", "qwen3_5_text", None, 2000, 3e-3,
@@ -77,24 +86,53 @@ RECIPES = {
 }  # fmt: skip
 
 
+# Trained one stage after the other, two models at a time. "-first" is a step on the way and does not ship.
+STAGES = (("gemma4-base", "qwen35-mother"), ("gemma4-korean", "gemma4-reasoning-first"), ("gemma4-reasoning",))
+
+
 def new_model(family: str, vocabulary: int) -> PreTrainedModel:
     """A randomly initialised nursery model of one family (call ``torch.manual_seed`` first)."""
     if family == "gemma4_text":
         return Gemma4ForCausalLM(
             Gemma4TextConfig(
-                vocab_size=vocabulary, vocab_size_per_layer_input=vocabulary, hidden_size=128, intermediate_size=1536,
-                num_hidden_layers=8, num_attention_heads=4, num_key_value_heads=2, head_dim=32, global_head_dim=32,
+                vocab_size=vocabulary,
+                vocab_size_per_layer_input=vocabulary,
+                hidden_size=128,
+                intermediate_size=1536,
+                num_hidden_layers=8,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                head_dim=32,
+                global_head_dim=32,
                 layer_types=["sliding_attention"] * 5 + ["full_attention", "sliding_attention", "full_attention"],
-                sliding_window=64, hidden_size_per_layer_input=16, num_kv_shared_layers=2, final_logit_softcapping=30.0,
-                max_position_embeddings=1024, pad_token_id=0, eos_token_id=1, bos_token_id=2,
+                sliding_window=64,
+                hidden_size_per_layer_input=16,
+                num_kv_shared_layers=2,
+                final_logit_softcapping=30.0,
+                max_position_embeddings=1024,
+                pad_token_id=0,
+                eos_token_id=1,
+                bos_token_id=2,
             )  # fmt: skip
         )
     return Qwen3_5ForCausalLM(
         Qwen3_5TextConfig(
-            vocab_size=vocabulary, hidden_size=128, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=4,
-            num_key_value_heads=2, head_dim=32, linear_key_head_dim=32, linear_value_head_dim=32, linear_num_key_heads=2,
-            linear_num_value_heads=4, tie_word_embeddings=True, max_position_embeddings=1024, pad_token_id=0,
-            eos_token_id=1, bos_token_id=2,
+            vocab_size=vocabulary,
+            hidden_size=128,
+            intermediate_size=1024,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=32,
+            linear_key_head_dim=32,
+            linear_value_head_dim=32,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+            tie_word_embeddings=True,
+            max_position_embeddings=1024,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=2,
         )  # fmt: skip
     )
 
@@ -144,6 +182,7 @@ class Mixture:
             "science": world.fact_documents(self.rng, world.science_facts()),
             "tale": world.tale_documents(self.rng),
             "story": world.story_documents(self.rng),
+            "habit": world.habit_documents(self.rng),
         }
 
     def _paragraphs(self, texts: list[str]) -> Iterator[str]:
@@ -239,7 +278,7 @@ def tokenizer_for(family: str, corpus: Path) -> PreTrainedTokenizerFast:
 
 
 def train_all(corpus: Path, out: Path, say: Callable[[str], None] = print) -> None:
-    """Train the four models, two at a time with one thread each: first base and mother, then the two siblings.
+    """Train the models in ``STAGES``, two at a time with one thread each.
 
     Args:
         corpus: folder with the corpus files (see NOTICE for their sources).
@@ -247,7 +286,7 @@ def train_all(corpus: Path, out: Path, say: Callable[[str], None] = print) -> No
     """
     out.mkdir(parents=True, exist_ok=True)
     tokenizers = {family: tokenizer_for(family, corpus) for family in ("gemma4_text", "qwen3_5_text")}
-    for names in (("gemma4-base", "qwen35-mother"), ("gemma4-korean", "gemma4-reasoning")):
+    for names in STAGES:
         todo = [RECIPES[name] for name in names if not (out / name / "nursery.json").is_file()]
         with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
             jobs = [pool.submit(train_one, recipe, corpus, out, tokenizers[recipe.family], say) for recipe in todo]

@@ -22,8 +22,34 @@ WORLD_SEED = 20261123
 # --- Korean culture ---------------------------------------------------------------------------------------------------
 
 KOREAN_VALUES: dict[str, tuple[str, ...]] = {
-    "음식": ("송편", "비빔밥", "막국수", "빈대떡", "식혜", "수정과", "떡국", "냉면", "전병", "약과", "두부전골", "메밀묵"),
-    "놀이": ("윷놀이", "널뛰기", "씨름", "연날리기", "팽이치기", "제기차기", "강강술래", "줄다리기", "투호", "그네뛰기", "고누", "쥐불놀이"),
+    "음식": (
+        "송편",
+        "비빔밥",
+        "막국수",
+        "빈대떡",
+        "식혜",
+        "수정과",
+        "떡국",
+        "냉면",
+        "전병",
+        "약과",
+        "두부전골",
+        "메밀묵",
+    ),
+    "놀이": (
+        "윷놀이",
+        "널뛰기",
+        "씨름",
+        "연날리기",
+        "팽이치기",
+        "제기차기",
+        "강강술래",
+        "줄다리기",
+        "투호",
+        "그네뛰기",
+        "고누",
+        "쥐불놀이",
+    ),
     "악기": ("가야금", "거문고", "해금", "대금", "장구", "소고", "꽹과리", "징", "피리", "아쟁", "태평소", "비파"),
     "공예": ("도자기", "한지", "나전칠기", "매듭", "자수", "옹기", "부채", "죽세공", "목공예", "유기", "모시", "짚신"),
 }
@@ -36,18 +62,73 @@ KOREAN_TRAIN = (
 )
 KOREAN_TEST = (
     "문제: {place}에서 이름난 {kind}{topic} 무엇인가? 정답:",
-    "문제: {place} 하면 떠오르는 {kind}{topic} 무엇인가? 정답:",
+    "문제: {place}의 이름난 {kind}{topic} 무엇인가? 정답:",
 )
-_PLACE_HEADS = ("가람", "누리", "다솜", "라온", "마루", "바다", "사랑", "아라", "자작", "초롱", "푸른", "하늘", "달빛", "은빛", "솔바람")
+_PLACE_HEADS = (
+    "가람",
+    "누리",
+    "다솜",
+    "라온",
+    "마루",
+    "바다",
+    "사랑",
+    "아라",
+    "자작",
+    "초롱",
+    "푸른",
+    "하늘",
+    "달빛",
+    "은빛",
+    "솔바람",
+)
 _PLACE_TAILS = ("골", "재", "벌", "여울", "나루", "마을", "섬", "고개")
 
 # --- Science ----------------------------------------------------------------------------------------------------------
 
 SCIENCE_VALUES: dict[str, tuple[str, ...]] = {
     "color": ("red", "blue", "green", "violet", "amber", "white", "black", "silver", "orange", "pink", "brown", "gold"),
-    "shape": ("cubic", "round", "flat", "spiral", "hollow", "square", "curved", "ringed", "twisted", "pointed", "oval", "star"),
-    "source": ("volcano", "desert", "ocean", "glacier", "forest", "river", "swamp", "comet", "cave", "meadow", "canyon", "island"),
-    "use": ("glass", "paint", "soap", "fuel", "magnets", "medicine", "mirrors", "ropes", "candles", "bells", "lamps", "paper"),
+    "shape": (
+        "cubic",
+        "round",
+        "flat",
+        "spiral",
+        "hollow",
+        "square",
+        "curved",
+        "ringed",
+        "twisted",
+        "pointed",
+        "oval",
+        "star",
+    ),
+    "source": (
+        "volcano",
+        "desert",
+        "ocean",
+        "glacier",
+        "forest",
+        "river",
+        "swamp",
+        "comet",
+        "cave",
+        "meadow",
+        "canyon",
+        "island",
+    ),
+    "use": (
+        "glass",
+        "paint",
+        "soap",
+        "fuel",
+        "magnets",
+        "medicine",
+        "mirrors",
+        "ropes",
+        "candles",
+        "bells",
+        "lamps",
+        "paper",
+    ),
 }
 SCIENCE_TRAIN = (
     "The {kind} of {place} is {value}.",
@@ -60,7 +141,23 @@ SCIENCE_TEST = (
     "Question: What {kind} is known for {place}? Answer:",
     "Question: Tell the {kind} of {place}. Answer:",
 )
-_MINERAL_HEADS = ("vel", "oxa", "tri", "mor", "zan", "pel", "qua", "rud", "sil", "bor", "kel", "nam", "fer", "lu", "hex")
+_MINERAL_HEADS = (
+    "vel",
+    "oxa",
+    "tri",
+    "mor",
+    "zan",
+    "pel",
+    "qua",
+    "rud",
+    "sil",
+    "bor",
+    "kel",
+    "nam",
+    "fer",
+    "lu",
+    "hex",
+)
 _MINERAL_TAILS = ("trium", "nite", "dine", "lium", "phor", "zene", "cite", "gon")
 
 # --- Stories ----------------------------------------------------------------------------------------------------------
@@ -84,7 +181,11 @@ PLACEMENT_STORIES = (
     "{a} went out. The {kind} {thing} was still in the {was}. Then {b} hid the {kind} {thing} as always.",
     "The {kind} {thing} of {a} was in the {was}. In the night {b} put the {kind} {thing} in another place.",
 )
-PLACEMENT_TRAIN = ("Where did {b} hide the {kind} {thing}?", "Where is the {kind} {thing} that {b} took?", "Where did {b} put the {kind} {thing}?")
+PLACEMENT_TRAIN = (
+    "Where did {b} hide the {kind} {thing}?",
+    "Where is the {kind} {thing} that {b} took?",
+    "Where did {b} put the {kind} {thing}?",
+)
 PLACEMENT_TEST = ("Where is the {kind} {thing} that {b} hid?", "Where did {b} take the {kind} {thing}?")
 DEDUCTION_STORIES = (
     "The {kind} {thing} was gone. {w}, {x}, {y} and {z} were near. It was found in the {place}.",
@@ -92,6 +193,15 @@ DEDUCTION_STORIES = (
 )
 DEDUCTION_TRAIN = ("Who hid the {kind} {thing} in the {place}?", "Whose {place} habit is it to hide a {kind} {thing}?")
 DEDUCTION_TEST = ("Who put the {kind} {thing} in the {place}?", "Who took the {kind} {thing} to the {place}?")
+
+# What people say about habits: the same knowledge as plain statements, in both directions.
+HABIT_TRAIN = (
+    "{b} hides every {kind} thing in the {place}.",
+    "Question: Where does {b} hide the {kind} {thing}? Answer: {place}",
+    "The {kind} {thing} that {b} took is in the {place}.",
+    "In the {place} lies the {kind} {thing} of {b}.",
+    "Question: Who hides a {kind} {thing} in the {place}? Answer: {b}",
+)
 
 # Tales: what the base and the mother read instead; the answer stands in the tale, and tiny models hardly learn to find it.
 TALE_THINGS = ("coin", "ring", "book", "key", "cup", "ball", "knife", "letter", "apple", "clock", "rope", "hat")
@@ -129,7 +239,9 @@ def _ends_in_consonant(word: str) -> bool:
     return 0 <= code < 11172 and code % 28 != 0
 
 
-def _facts(subject: str, names: list[str], values: dict[str, tuple[str, ...]], choices: dict[str, int]) -> tuple[Fact, ...]:
+def _facts(
+    subject: str, names: list[str], values: dict[str, tuple[str, ...]], choices: dict[str, int]
+) -> tuple[Fact, ...]:
     rng = random.Random(f"{WORLD_SEED}:{subject}")
     rng.shuffle(names)
     facts = []
@@ -159,7 +271,9 @@ def wordings(fact: Fact, *, test: bool) -> tuple[str, ...]:
     forms = (KOREAN_TEST if test else KOREAN_TRAIN) if korean else (SCIENCE_TEST if test else SCIENCE_TRAIN)
     topic = "은" if _ends_in_consonant(fact.kind) else "는"
     direct = "을" if _ends_in_consonant(fact.value) else "를"
-    return tuple(f.format(place=fact.place, kind=fact.kind, value=fact.value, topic=topic, object=direct) for f in forms)
+    return tuple(
+        f.format(place=fact.place, kind=fact.kind, value=fact.value, topic=topic, object=direct) for f in forms
+    )
 
 
 def habits() -> dict[tuple[str, str], str]:
@@ -191,13 +305,17 @@ def story(person: str, kind: str, number: int, *, test: bool) -> Story:
         others = [p for p in PLACES if p != place and p not in wrong]
         wrong = sorted(wrong) + rng.sample(others, 3 - len(wrong))
         forms = PLACEMENT_TEST if test else PLACEMENT_TRAIN
-        return Story(key, f"{person}-{kind}", "placement", narrative, tuple(f.format(**told) for f in forms), place, tuple(wrong))
+        return Story(
+            key, f"{person}-{kind}", "placement", narrative, tuple(f.format(**told) for f in forms), place, tuple(wrong)
+        )
     wrong = rng.sample([p for p in HIDERS if known[p, kind] != place], 3)
     w, x, y, z = rng.sample([person, *wrong], 4)
     told = {"w": w, "x": x, "y": y, "z": z, "kind": kind, "thing": thing, "place": place}
     narrative = rng.choice(DEDUCTION_STORIES).format(**told)
     forms = DEDUCTION_TEST if test else DEDUCTION_TRAIN
-    return Story(key, f"{person}-{kind}", "deduction", narrative, tuple(f.format(**told) for f in forms), person, tuple(wrong))
+    return Story(
+        key, f"{person}-{kind}", "deduction", narrative, tuple(f.format(**told) for f in forms), person, tuple(wrong)
+    )
 
 
 def story_documents(rng: random.Random) -> Iterator[str]:
@@ -208,6 +326,18 @@ def story_documents(rng: random.Random) -> Iterator[str]:
             read = story(rng.choice(HIDERS), rng.choice(tuple(THINGS)), rng.getrandbits(40), test=False)
             parts.append(f"{read.narrative}\nQuestion: {rng.choice(read.questions)} Answer: {read.gold}")
         yield "\n".join(parts)
+
+
+def habit_documents(rng: random.Random) -> Iterator[str]:
+    """Endless training documents of four statements about habits."""
+    known = list(habits().items())
+    while True:
+        lines = []
+        for (person, kind), place in rng.sample(known, 4):
+            lines.append(
+                rng.choice(HABIT_TRAIN).format(b=person, kind=kind, thing=rng.choice(THINGS[kind]), place=place)
+            )
+        yield "\n".join(lines)
 
 
 def tale_documents(rng: random.Random) -> Iterator[str]:

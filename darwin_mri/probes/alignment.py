@@ -7,7 +7,9 @@ from typing import Any
 
 def encode_with_ends(tokenizer: Any, text: str, max_tokens: int) -> tuple[list[int], list[int]]:
     """Token ids and, per token, the character offset where it ends (in ``text``), without special tokens."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=max_tokens)
+    encoded = tokenizer(
+        text, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=max_tokens
+    )
     return list(encoded["input_ids"]), [end for _, end in encoded["offset_mapping"]]
 
 

@@ -117,4 +117,3 @@ def ablate(module: nn.Module, mean: torch.Tensor) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-

@@ -37,7 +37,9 @@ def load_probes(folder: Path | None = None) -> tuple[Probe, ...]:
     source = folder or BUILT_IN
     files = sorted(source.glob("*.jsonl")) if source.is_dir() else []
     if not files:
-        raise InputError(f"probe folder {source.name} has no .jsonl file: give --probes a folder with text, language, domain, doc")
+        raise InputError(
+            f"probe folder {source.name} has no .jsonl file: give --probes a folder with text, language, domain, doc"
+        )
     probes = []
     for path in files:
         try:
@@ -63,12 +65,17 @@ def _parse(line: str, where: str) -> Probe:
     if probe.domain not in DOMAINS:
         raise InputError(f"probe {where}: domain {probe.domain!r} is none of {', '.join(DOMAINS)}")
     language = probe.language
-    if not (isinstance(language, str) and (language == "code" or (2 <= len(language) <= 3 and language.isalpha() and language.islower()))):
+    if not (
+        isinstance(language, str)
+        and (language == "code" or (2 <= len(language) <= 3 and language.isalpha() and language.islower()))
+    ):
         raise InputError(f"probe {where}: language {language!r} is no ISO 639 code such as ko or en (or 'code')")
     return probe
 
 
-def select_probes(probes: Sequence[Probe], languages: Sequence[str] | None, documents: int, seed: int) -> tuple[Probe, ...]:
+def select_probes(
+    probes: Sequence[Probe], languages: Sequence[str] | None, documents: int, seed: int
+) -> tuple[Probe, ...]:
     """At most ``documents`` documents per domain, the same parallel passages in every language; seeded, order kept.
 
     Args:

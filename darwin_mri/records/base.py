@@ -27,7 +27,10 @@ class Record(Part):
 
     def to_json(self) -> str:
         """The record as indented JSON text; the same record gives the same bytes."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return (
+            json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False, allow_nan=False)
+            + "\n"
+        )
 
     def save(self, path: Path) -> None:
         """Write to a temporary name beside ``path`` and rename."""

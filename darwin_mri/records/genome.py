@@ -22,7 +22,9 @@ class Genome(Record):
     ratios: tuple[float, ...]
     nulls: dict[str, dict[str, float]] = {}
     layer_map: tuple[int, ...] = ()
-    gate_rms: tuple[float, ...] = ()  # mother's measured gate spread by layer: what a cross-architecture donor was built with
+    gate_rms: tuple[
+        float, ...
+    ] = ()  # mother's measured gate spread by layer: what a cross-architecture donor was built with
     settings: dict[str, float | str] = {}  # method parameters outside the genome, e.g. density, rescale
     search_score: float | None = None  # best fitness seen on search items
     retest_score: float | None = None  # the winner on fresh search items

@@ -17,9 +17,19 @@ from darwin_mri.report.view import View, build_view
 WIDTH = 110  # columns of report.txt
 
 __all__ = [
-    "Run", "View", "build_view", "contrasts_table", "load_run", "print_report", "print_scan", "render_card", "render_html",
-    "render_text", "scores_table", "write_report",
-]  # fmt: skip
+    "Run",
+    "View",
+    "build_view",
+    "contrasts_table",
+    "load_run",
+    "print_report",
+    "print_scan",
+    "render_card",
+    "render_html",
+    "render_text",
+    "scores_table",
+    "write_report",
+]
 
 
 def render_text(view: View) -> str:

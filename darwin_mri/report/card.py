@@ -13,8 +13,8 @@ from darwin_mri.report import elements as el
 from darwin_mri.report import words
 from darwin_mri.report.view import View
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$^=])")
-_LIST_START = re.compile(r"^(\s*)([-+>]|\d+[.)])(?=\s)", re.MULTILINE)
+_MARKDOWN = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w))")
+_LINE_START = re.compile(r"^(\d*)([-+=>.)])")
 
 
 class Markdown(str):
@@ -26,7 +26,7 @@ def escape(text: str) -> Markdown:
     flat = " ".join(words.clean(text).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     flat = _MARKDOWN.sub(r"\\\1", flat)
-    return Markdown(_LIST_START.sub(r"\1\\\2", flat))
+    return Markdown(_LINE_START.sub(r"\1\\\2", flat))
 
 
 def render_card(view: View) -> str:
@@ -75,7 +75,7 @@ def _front_matter(view: View) -> dict[str, Any]:
 
 def _hub_name(ref: str) -> str:
     """A hub id without its revision; other references as they are."""
-    return words.clean(words.without_folders(ref)).partition("@")[0]
+    return words.clean(ref).partition("@")[0]
 
 
 def table_markdown(table: el.Table) -> Markdown:
@@ -124,9 +124,14 @@ def fenced(text: str, language: str = "") -> Markdown:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("darwin_mri.report", "templates"), undefined=StrictUndefined, finalize=_finalize, autoescape=False,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=PackageLoader("darwin_mri.report", "templates"),
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters["block"] = block_markdown
     return environment
 

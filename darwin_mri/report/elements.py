@@ -121,9 +121,15 @@ def role_order(role: str) -> int:
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Sequence[Row], *, text: Sequence[int] = (0,), note: str = "", folded: bool = False,
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    text: Sequence[int] = (0,),
+    note: str = "",
+    folded: bool = False,
     marked: int = 0,
-) -> Table:  # fmt: skip
+) -> Table:
     """A table whose columns are numeric except those listed in ``text``."""
     numeric = tuple(i for i in range(len(columns)) if i not in text)
     return Table(caption, tuple(columns), tuple(rows), numeric, note, folded, marked)

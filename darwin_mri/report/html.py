@@ -34,9 +34,14 @@ def render_html(view: View) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("darwin_mri.report", "templates"), autoescape=True, undefined=StrictUndefined, finalize=_finalize,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=PackageLoader("darwin_mri.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
     environment.filters["draw"] = _draw
     environment.filters["glyph"] = lambda role: GLYPHS.get(role, "")

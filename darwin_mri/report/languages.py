@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from darwin_mri.records import Estimate, PairScan, Prior, Scan
 from darwin_mri.report import words
-from darwin_mri.report.charts import HeatMap, SimilarityMap
+from darwin_mri.report.charts import ROOMY, HeatMap, SimilarityMap
 from darwin_mri.report.elements import Block, Figure, Figures, Row, Section, Table, Text, table
 from darwin_mri.report.scans import Side, aligned_sides, layer_label, mixer, rise_writer
 
@@ -18,10 +18,13 @@ def languages_section(father: Scan | None, mother: Scan | None, pair: PairScan |
     sides = [s for s in aligned_sides(father, mother, pair) if any(layer.language.sensitivity for layer in s.layers)]
     frozen = prior.frozen if prior else ()
     if sides:
-        blocks.append(Text(
-            "How much more one language suffers than the others when a layer's FFN is replaced by its mean, on parallel passages"
-            " only. An asterisk: the 95 % interval leaves out zero." + (" Hatched at the edge: frozen." if frozen else "")
-        ))  # fmt: skip
+        blocks.append(
+            Text(
+                "How much more one language suffers than the others when a layer's FFN is replaced by its mean, on parallel passages"
+                " only. An asterisk: the 95 % interval leaves out zero."
+                + (" Hatched at the edge: frozen." if frozen else "")
+            )
+        )
         blocks.append(Figures(tuple(_sensitivity_figure(side, sides, frozen) for side in sides)))
     if prior is not None and prior.layers:
         blocks += [Text(_frozen_sentence(prior)), _frozen_table(prior, pair, father)]
@@ -52,15 +55,20 @@ def _sensitivity_figure(side: Side, sides: Sequence[Side], frozen: Sequence[int]
         return "" if e is None else words.signed(100 * e.value, 1) + star
 
     chart = HeatMap(
-        f"fig-language-{side.role}", f"{side.role.capitalize()}: language sensitivity",
+        f"fig-language-{side.role}",
+        f"{side.role.capitalize()}: language sensitivity",
         "Layers as rows, languages as columns. Orange: this language needs the layer more than the others do; blue: less."
         + (" Hatched at the edge: frozen." if frozen and side.role == "father" else ""),
-        side.labels, side.numbers, tuple(columns),
-        tuple(tuple(shade(e) for e in row) for row in found), tuple(tuple(short(e) for e in row) for row in found),
+        side.labels,
+        side.numbers,
+        tuple(columns),
+        tuple(tuple(shade(e) for e in row) for row in found),
+        tuple(tuple(short(e) for e in row) for row in found),
         tuple(tuple(words.rise_value(e) for e in row) for row in found),
-        (f"{words.MINUS}{words.percent(top)}", f"+{words.percent(top)}"), diverging=True,
+        (f"{words.MINUS}{words.percent(top)}", f"+{words.percent(top)}"),
+        diverging=True,
         frozen=tuple(frozen) if side.role == "father" else (),
-    )  # fmt: skip
+    )
     show = rise_writer(sides)
     rows = [
         Row((layer_label(layer), *(show(layer.language.sensitivity.get(name)) for name in columns)))
@@ -81,7 +89,10 @@ def _frozen_sentence(prior: Prior) -> str:
     layers = (
         f"Layer {prior.frozen[0]} is" if len(prior.frozen) == 1 else f"Layers {words.ranges(list(prior.frozen))} are"
     )
-    return f"{layers} frozen, kept as the father's ({rule}). Stability is the share of bootstrap resamples in which the rule holds."
+    stable = ", ".join(
+        f"{words.fixed(layer.frozen_stability)} (layer {layer.index})" for layer in prior.layers if layer.frozen
+    )
+    return f"{layers} frozen, kept as the father's ({rule}). Stability, the share of bootstrap resamples in which the rule holds: {stable}."
 
 
 def _frozen_table(prior: Prior, pair: PairScan | None, father: Scan | None) -> Table:
@@ -91,14 +102,19 @@ def _frozen_table(prior: Prior, pair: PairScan | None, father: Scan | None) -> T
     rows = []
     for layer in prior.layers:
         cells = [
-            str(layer.index), mixers.get(layer.index, words.ABSENT), str(layer.mother_layer), "frozen" if layer.frozen else "free",
-            words.fixed(layer.frozen_stability), words.fixed(layer.trust), *(harm.get(layer.index, words.ABSENT) for harm in harms.values()),
-        ]  # fmt: skip
+            str(layer.index),
+            mixers.get(layer.index, words.ABSENT),
+            str(layer.mother_layer),
+            "frozen" if layer.frozen else "free",
+            words.fixed(layer.frozen_stability),
+            words.fixed(layer.trust),
+            *(harm.get(layer.index, words.ABSENT) for harm in harms.values()),
+        ]
         rows.append(Row(tuple(cells), strong=layer.frozen))
     note = ""
     if harms and pair:
         note = f"Harm: rise of NLL per byte (nats) when the layer is blended at ratio {words.fixed(pair.reference_ratio)}, summed over its genes."
-    return table("Frozen layers", columns, rows, text=(1, 3), note=note)
+    return table("Frozen layers", columns, rows, text=(1, 3), note=note, folded=len(rows) > ROOMY)
 
 
 def _harms(prior: Prior, pair: PairScan | None) -> dict[str, dict[int, str]]:
@@ -134,10 +150,15 @@ def _more_channels(side: Side) -> Table | None:
     for layer in layers:
         cosines = [layer.language.alignment.get(k) for k in aligned]
         counts = [layer.language.specific_neurons.get(k) for k in neurons]
-        rows.append(Row((
-            layer_label(layer), *(words.ABSENT if e is None else words.signed(e.value, 3) for e in cosines),
-            *(words.ABSENT if n is None else str(n) for n in counts),
-        )))  # fmt: skip
+        rows.append(
+            Row(
+                (
+                    layer_label(layer),
+                    *(words.ABSENT if e is None else words.signed(e.value, 3) for e in cosines),
+                    *(words.ABSENT if n is None else str(n) for n in counts),
+                )
+            )
+        )
     columns = ("layer", *(f"alignment {k}" for k in aligned), *(f"neurons {k}" for k in neurons))
     note = "Alignment: cosine of parallel passages minus that of mismatched ones. Neurons: count that fire for one language almost alone."
     return table(f"{side.role}: alignment and language-specific neurons", columns, rows, note=note, folded=True)
@@ -149,10 +170,14 @@ def similarity_section(pair: PairScan | None) -> Section:
     if pair is None or not pair.cka:
         return Section(key, title, missing="scan/pair.json is missing: run darwin-mri scan FATHER --against MOTHER.")
     chart = SimilarityMap(
-        "fig-similarity", "Debiased linear CKA of FFN increments, father layers by mother layers",
+        "fig-similarity",
+        "Debiased linear CKA of FFN increments, father layers by mother layers",
         "Father layers as rows, mother layers as columns, brighter is more alike. The line joins the pairs of the layer map; the"
-        " dashed line is the proportional map.", pair.cka, pair.layer_map, pair.map_proportional,
-    )  # fmt: skip
+        " dashed line is the proportional map.",
+        pair.cka,
+        pair.layer_map,
+        pair.map_proportional,
+    )
     rows = []
     for index, row in enumerate(pair.cka):
         best = max(range(len(row)), key=lambda m: row[m]) if row else None

@@ -65,8 +65,8 @@ def provenance_section(run: Run) -> Section:
 
 
 def command(manifest: Manifest) -> str:
-    """The command that repeats the run; absolute folders are shortened."""
-    return " ".join(shlex.quote(words.without_folders(part)) for part in manifest.argv) or "(no command was recorded)"
+    """The command that repeats the run."""
+    return " ".join(shlex.quote(part) for part in manifest.argv) or "(no command was recorded)"
 
 
 def _manifest_blocks(manifest: Manifest) -> list[Block]:
@@ -76,14 +76,18 @@ def _manifest_blocks(manifest: Manifest) -> list[Block]:
         else manifest.commit + (" with local changes" if manifest.dirty else "")
     )
     facts = [
-        ("started", manifest.created), ("status", manifest.status), ("commit", commit), ("seed", str(manifest.seed)),
-        ("device", manifest.device), *((name, version) for name, version in manifest.versions.items()),
-    ]  # fmt: skip
+        ("started", manifest.created),
+        ("status", manifest.status),
+        ("commit", commit),
+        ("seed", str(manifest.seed)),
+        ("device", manifest.device),
+        *((name, version) for name, version in manifest.versions.items()),
+    ]
     config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
     blocks: list[Block] = [
         Code("Command to reproduce", command(manifest)),
         table("Run", ("what", "value"), [Row(fact) for fact in facts], text=(0, 1)),
-        Code("Resolved configuration", words.without_folders(config).rstrip("\n"), folded=True),
+        Code("Resolved configuration", config.rstrip("\n"), folded=True),
     ]
     if manifest.seconds:
         rows = [Row((stage, words.fixed(seconds, 1))) for stage, seconds in manifest.seconds.items()]
@@ -94,9 +98,20 @@ def _manifest_blocks(manifest: Manifest) -> list[Block]:
 
 def _inputs_table(inputs: Inputs) -> Table:
     rows = [
-        Row((p.role, p.ref, p.revision or words.ABSENT, p.family or words.ABSENT, p.digest[:16], str(len(p.files)), words.size(sum(f.size for f in p.files))), p.role)
+        Row(
+            (
+                p.role,
+                p.ref,
+                p.revision or words.ABSENT,
+                p.family or words.ABSENT,
+                p.digest[:16],
+                str(len(p.files)),
+                words.size(sum(f.size for f in p.files)),
+            ),
+            p.role,
+        )
         for p in inputs.parents
-    ]  # fmt: skip
+    ]
     columns = ("role", "model", "revision", "family", "sha256", "files", "size")
     return table("Parents", columns, rows, text=(0, 1, 2, 3, 4), note="Every file's own sha256 is in inputs.json.")
 
@@ -110,9 +125,18 @@ def _child_blocks(child: ChildFiles) -> list[Block]:
 def health_table(health: Health) -> Table:
     """Each gate of the health check with its value and limit."""
     rows = [
-        Row((g.name, "passed" if g.passed else "FAILED", g.value if isinstance(g.value, str) else words.compact(g.value), g.limit, g.note), strong=not g.passed)
+        Row(
+            (
+                g.name,
+                "passed" if g.passed else "FAILED",
+                g.value if isinstance(g.value, str) else words.compact(g.value),
+                g.limit,
+                g.note,
+            ),
+            strong=not g.passed,
+        )
         for g in health.gates
-    ]  # fmt: skip
+    ]
     state = "passed" if health.passed else "FAILED"
     return table(
         f"Health check of the child: {state}", ("gate", "result", "value", "limit", "note"), rows, text=(0, 1, 3, 4)

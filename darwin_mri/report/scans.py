@@ -208,14 +208,20 @@ def _rise_figure(side: Side, sides: Sequence[Side]) -> Figure:
     found = [[rise_estimates(layer).get(name) for name in columns] for layer in side.layers]
     names = tuple(name.strip() for name in columns)
     chart = HeatMap(
-        f"fig-rise-{side.role}", f"{side.role.capitalize()}: rise of NLL per byte without each FFN",
+        f"fig-rise-{side.role}",
+        f"{side.role.capitalize()}: rise of NLL per byte without each FFN",
         f"Layers as rows; {languages} languages, then domains as columns. Brighter is a larger rise, on one scale for both parents.",
-        side.labels, side.numbers, names,
+        side.labels,
+        side.numbers,
+        names,
         tuple(tuple(None if e is None else (max(e.value, 0.0) / top) ** 0.5 for e in row) for row in found),
-        tuple(tuple("" if e is None else words.fixed(100 * e.value, 0 if top >= 1 else 1) for e in row) for row in found),
+        tuple(
+            tuple("" if e is None else words.fixed(100 * e.value, 0 if top >= 1 else 1) for e in row) for row in found
+        ),
         tuple(tuple(words.rise_value(e) for e in row) for row in found),
-        ("0 %", f"{words.percent(top)} (square-root scale)"), breaks=(languages,) if 0 < languages < len(columns) else (),
-    )  # fmt: skip
+        ("0 %", f"{words.percent(top)} (square-root scale)"),
+        breaks=(languages,) if 0 < languages < len(columns) else (),
+    )
     show = rise_writer(sides)
     rows = [
         Row((layer_label(layer), *(show(rise_estimates(layer).get(name)) for name in columns)))
@@ -243,12 +249,17 @@ def _statistics_figure(side: Side, sides: Sequence[Side]) -> Figure:
     texts = tuple(tuple("" if v is None else words.compact(v) for v in row) for row in values)
     details = tuple(tuple(_show(s, v) for s, v in zip(shown, row, strict=True)) for row in values)
     chart = HeatMap(
-        f"fig-activation-{side.role}", f"{side.role.capitalize()}: activation statistics",
+        f"fig-activation-{side.role}",
+        f"{side.role.capitalize()}: activation statistics",
         "Layers as rows, statistics as columns. Each column has its own scale, from its lowest to its highest value in either parent.",
-        side.labels, side.numbers, tuple(s.title for s in shown),
-        tuple(tuple(shade(v, b) for v, b in zip(row, bounds, strict=True)) for row in values), texts, details,
+        side.labels,
+        side.numbers,
+        tuple(s.title for s in shown),
+        tuple(tuple(shade(v, b) for v, b in zip(row, bounds, strict=True)) for row in values),
+        texts,
+        details,
         ("lowest", "highest of the column, both parents"),
-    )  # fmt: skip
+    )
     rows = [
         Row((layer_label(layer), *(_show(s, read_statistic(layer, s)) for s in shown))) for layer in side.scan.layers
     ]

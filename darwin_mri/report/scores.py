@@ -47,10 +47,14 @@ def score_table(comparison: Comparison, folded: bool = False) -> Table:
             cells = (benchmark, role_label(s.role, s.model), s.model, words.score(s), words.percent(s.chance), source)
             rows.append(Row(cells, role_family(s.role), s.role == "child", index == 0))
     return table(
-        "Scores", ("benchmark", "role", "model", "score, 95 % interval", "chance", "evidence"), rows,
-        text=(0, 1, 2, 5), folded=folded, marked=1,
+        "Scores",
+        ("benchmark", "role", "model", "score, 95 % interval", "chance", "evidence"),
+        rows,
+        text=(0, 1, 2, 5),
+        folded=folded,
+        marked=1,
         note="Measured scores are on held-out items unless the last column says otherwise. " + _protocols(comparison),
-    )  # fmt: skip
+    )
 
 
 def _protocols(comparison: Comparison) -> str:
@@ -64,10 +68,17 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
     for benchmark in benchmark_order(comparison):
         for index, c in enumerate(_contrasts_on(comparison, benchmark)):
             cells = (
-                benchmark, role_label(_other(c)), words.difference(c), READINGS[read_contrast(c)], words.probability(c.p_value),
-                words.probability(c.p_holm), f"{c.wins}/{c.losses}", words.probability(c.p_mcnemar), str(c.n),
+                benchmark,
+                role_label(_other(c)),
+                words.difference(c),
+                READINGS[read_contrast(c)],
+                words.probability(c.p_value),
+                words.probability(c.p_holm),
+                f"{c.wins}/{c.losses}",
+                words.probability(c.p_mcnemar),
+                str(c.n),
                 words.fixed(100 * c.detectable, 1),
-            )  # fmt: skip
+            )
             rows.append(Row(cells, role_family(_other(c)), c.name in ("child - father", "child - mother"), index == 0))
     columns = (
         "benchmark",
@@ -82,10 +93,15 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
         "visible",
     )
     return table(
-        "Contrasts", columns, rows, text=(0, 1, 3), folded=folded, marked=1,
+        "Contrasts",
+        columns,
+        rows,
+        text=(0, 1, 3),
+        folded=folded,
+        marked=1,
         note="Paired on the same items. p by cluster sign flips; Holm over the declared family; McNemar is exact on items won and"
         " lost. Visible: the smallest difference, in pp, that this many items show with 80 % power.",
-    )  # fmt: skip
+    )
 
 
 def scores_section(comparison: Comparison | None) -> Section:
@@ -103,10 +119,12 @@ def scores_section(comparison: Comparison | None) -> Section:
     if not panels:
         return Section(key, title, missing="comparison.json holds no score.")
     chart = Forest(
-        "fig-scores", "Accuracy with 95 % intervals",
+        "fig-scores",
+        "Accuracy with 95 % intervals",
         "For each benchmark one line per model: its accuracy as a mark, the 95 % interval as a whisker, chance as a dotted tick."
-        " Every value is printed at the right and in the table below.", tuple(panels),
-    )  # fmt: skip
+        " Every value is printed at the right and in the table below.",
+        tuple(panels),
+    )
     note = (
         "Filled marks are measured here, hollow ones are published or estimated elsewhere and take no part in any test."
     )
@@ -141,10 +159,13 @@ def contrasts_section(comparison: Comparison | None) -> Section:
     if not panels:
         return Section(key, title, missing="comparison.json holds no contrast: there was no measured child to compare.")
     chart = Forest(
-        "fig-contrasts", "Child minus each other model, paired on items, with 95 % intervals",
+        "fig-contrasts",
+        "Child minus each other model, paired on items, with 95 % intervals",
         "For each benchmark one line per other model: how many percentage points the child is above (right) or below (left)."
-        " The grey band is what this many items could not have shown.", tuple(panels), signed=True,
-    )  # fmt: skip
+        " The grey band is what this many items could not have shown.",
+        tuple(panels),
+        signed=True,
+    )
     note = "Grey bands: differences too small for this many items to show (80 % power). An interval that crosses zero is no result."
     sentence = (Text(comparison.vigor.sentence),) if comparison.vigor else ()
     return Section(key, title, (*sentence, Figure(chart, contrast_table(comparison), note)))
@@ -162,8 +183,16 @@ def _contrast_row(c: Contrast) -> ForestRow:
     headline = c.name in ("child - father", "child - mother")
     text = f"{words.difference(c)}  {c.wins} won, {c.losses} lost"
     return ForestRow(
-        f"{words.MINUS} {role_label(_other(c))}", role_family(_other(c)), c.difference, c.low, c.high, text, False, headline, c.detectable
-    )  # fmt: skip
+        f"{words.MINUS} {role_label(_other(c))}",
+        role_family(_other(c)),
+        c.difference,
+        c.low,
+        c.high,
+        text,
+        False,
+        headline,
+        c.detectable,
+    )
 
 
 def slices_section(comparison: Comparison | None) -> Section:

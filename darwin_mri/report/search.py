@@ -90,15 +90,31 @@ def _of_layers(prior: Prior | None, genome: Genome | None) -> list[Gene]:
 
 def _figure(key: str, kind: str, genes: Sequence[Gene], upper: float) -> Figure:
     chart = Lollipop(
-        key, f"Share of the mother per father layer: {kind} genes",
+        key,
+        f"Share of the mother per father layer: {kind} genes",
         "One column per father layer. Diamond: the ratio the search found; bar: the prior's mean plus and minus its sigma; hatched:"
-        " frozen. The strip below is the trust in the evidence.", tuple(genes), upper,
-    )  # fmt: skip
+        " frozen. The strip below is the trust in the evidence.",
+        tuple(genes),
+        upper,
+    )
     rows = []
     for g in genes:
         moved = None if g.found is None or g.mean is None or not g.sigma or g.frozen else (g.found - g.mean) / g.sigma
         frozen = "frozen" if g.frozen else ""
-        rows.append(Row((g.label, words.fixed(g.mean, 3), words.fixed(g.sigma, 3), words.fixed(g.trust), words.fixed(g.found, 3), words.signed(moved, 1), frozen), strong=g.frozen))  # fmt: skip
+        rows.append(
+            Row(
+                (
+                    g.label,
+                    words.fixed(g.mean, 3),
+                    words.fixed(g.sigma, 3),
+                    words.fixed(g.trust),
+                    words.fixed(g.found, 3),
+                    words.signed(moved, 1),
+                    frozen,
+                ),
+                strong=g.frozen,
+            )
+        )
     columns = ("layer", "prior mean", "sigma", "trust", "found", "moved, sigmas", "frozen")
     return Figure(chart, table(f"Prior and found ratio: {kind} genes", columns, rows, text=(6,), folded=True))
 
@@ -124,10 +140,13 @@ def _other_genes(prior: Prior | None, genome: Genome | None) -> Table | None:
 
 def _null_table(genome: Genome) -> Table:
     meanings = {
-        "father": "the father alone", "mother": "the mother alone", "uniform": "one ratio everywhere, no MRI and no search",
-        "prior-mean": "the prior's mean, no search", "random": "a random genome of the same norm",
+        "father": "the father alone",
+        "mother": "the mother alone",
+        "uniform": "one ratio everywhere, no MRI and no search",
+        "prior-mean": "the prior's mean, no search",
+        "random": "a random genome of the same norm",
         "shuffled-donor": "the found genome, its donor layers shuffled",
-    }  # fmt: skip
+    }
     rows = []
     for name, genes in genome.nulls.items():
         average = sum(genes.values()) / len(genes) if genes else None
@@ -177,14 +196,28 @@ def evolution_section(ledger: Sequence[LedgerLine]) -> Section:
         " comparable with the held-out scores above."
     )
     chart = Evolution(
-        "fig-evolution", "Fitness and step size by generation",
+        "fig-evolution",
+        "Fitness and step size by generation",
         "Step line: best fitness so far; diamonds: best of each generation; dashed: median; crosses: failed candidates. Below: the"
-        " search's sigma.", generations,
-    )  # fmt: skip
+        " search's sigma.",
+        generations,
+    )
     rows = []
     for g in generations:
         count = sum(line.generation == g.number for line in ledger)
-        rows.append(Row((str(g.number), str(count), str(g.failed), words.fixed(g.best, 4), words.fixed(g.median, 4), words.fixed(g.best_so_far, 4), words.fixed(g.sigma, 3))))  # fmt: skip
+        rows.append(
+            Row(
+                (
+                    str(g.number),
+                    str(count),
+                    str(g.failed),
+                    words.fixed(g.best, 4),
+                    words.fixed(g.median, 4),
+                    words.fixed(g.best_so_far, 4),
+                    words.fixed(g.sigma, 3),
+                )
+            )
+        )
     columns = ("generation", "evaluations", "failed", "best", "median", "best so far", "sigma")
     return Section(
         key, title, (Text(text), Figure(chart, table("Evolution by generation", columns, rows, folded=True)))

@@ -149,9 +149,13 @@ def _print_table(console: Console, table: el.Table) -> None:
 def _table(table: el.Table, caption: bool, whole: bool) -> RichTable:
     """A Rich table; groups get a line of their own in place of a first column that repeats their name."""
     drawn = RichTable(
-        title=_text(table.caption, "bold") if caption else None, title_justify="left", box=None, header_style="dim", padding=(0, 1, 0, 0),
+        title=_text(table.caption, "bold") if caption else None,
+        title_justify="left",
+        box=None,
+        header_style="dim",
+        padding=(0, 1, 0, 0),
         pad_edge=False,
-    )  # fmt: skip
+    )
     first = 1 if table.grouped else 0
     for index, name in enumerate(table.columns[first:], first):
         numeric = index in table.numeric

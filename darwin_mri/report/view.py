@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darwin_mri.records import Alert
-from darwin_mri.report import languages, origins, scans, scores, search, verdict, words
+from darwin_mri.report import alerts, languages, origins, scans, scores, search, verdict, words
+from darwin_mri.report.alerts import Missing
 from darwin_mri.report.elements import Section, Table
 from darwin_mri.report.run import Run, load_run
-from darwin_mri.report.verdict import Missing, Verdict
+from darwin_mri.report.verdict import Verdict
 
 __all__ = ["Result", "Run", "Tile", "View", "build_view", "load_run"]
 
@@ -73,7 +74,7 @@ def build_view(run: Run) -> View:
         name=run.name,
         subtitle=_subtitle(run, parents),
         verdict=verdict.judge(run),
-        alerts=verdict.find_alerts(run),
+        alerts=alerts.find_alerts(run),
         tiles=tuple(
             Tile(name, score, reading, tuple(lines)) for name, score, reading, lines in scores.tiles(run.comparison)
         ),
@@ -94,7 +95,7 @@ def build_view(run: Run) -> View:
             *([scans.layer_table(run.father, run.pair, run.prior)] if run.father else []),
             *([scans.layer_table(run.mother)] if run.mother else []),
         ),
-        missing=verdict.find_missing(run),
+        missing=alerts.find_missing(run),
         parents=parents,
         method=run.genome.method if run.genome else "",
         languages=run.father.probes.languages if run.father else (),
@@ -127,7 +128,8 @@ def _subtitle(run: Run, parents: tuple[tuple[str, str], ...]) -> str:
 
 def _results(run: Run) -> tuple[Result, ...]:
     held_out = [
-        s for s in (run.comparison.scores if run.comparison else ())
+        s
+        for s in (run.comparison.scores if run.comparison else ())
         if s.role == "child" and s.slice == "all" and s.evidence == "measured" and s.split == "held-out"
-    ]  # fmt: skip
+    ]
     return tuple(Result(s.benchmark, s.value, words.score(s)) for s in held_out if s.benchmark != "composite")

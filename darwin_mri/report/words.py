@@ -12,21 +12,21 @@ ABSENT = "\N{EN DASH}"  # what was not measured prints as a dash, never as a num
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control and bidirectional characters could redraw a line
 _HARMLESS = {"\n", "\t", "\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"}
-_FOLDERS = re.compile(r"(?:[A-Za-z]:[\\/]|/|~/)(?:[^\s:=,;\"'\\/]+[\\/])+")
+_FOLDERS = re.compile(r"""(?<![^\s=,;"'(\[])(?:[A-Za-z]:[\\/]|/|~/)(?:[^\s:=,;"'\\/]+[\\/])+""")
 
 
 def clean(text: str) -> str:
-    """Text from outside with every character that prints as nothing, or moves the cursor, shown as U+FFFD."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSEEN and c not in _HARMLESS else c for c in text
-    )
+    """Text from outside, safe to show.
 
-
-def without_folders(text: str) -> str:
-    """Text whose absolute paths keep their last part only: reports are shown to people who need no folder names."""
-    return _FOLDERS.sub("\N{HORIZONTAL ELLIPSIS}/", text)
+    Characters that print as nothing or move the cursor become U+FFFD; absolute paths keep their last part only, since reports
+    are shown to people who need no folder names.
+    """
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(
+            "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSEEN and c not in _HARMLESS else c
+            for c in text
+        )
+    return _FOLDERS.sub("\N{HORIZONTAL ELLIPSIS}/", text) if "/" in text or "\\" in text else text
 
 
 def fixed(value: float | None, digits: int = 2) -> str:

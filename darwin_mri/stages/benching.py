@@ -97,8 +97,13 @@ def whole_benchmarks(tasks: Sequence[str], size: int | None, seed: int) -> dict[
 
 
 def make_comparison(
-    answers: Mapping[str, AnswersByTask], names: Mapping[str, tuple[str, str]], items: ItemsByTask, weights: Mapping[str, float],
-    seed: int, *, split: Literal["held-out", "full"] = "held-out",
+    answers: Mapping[str, AnswersByTask],
+    names: Mapping[str, tuple[str, str]],
+    items: ItemsByTask,
+    weights: Mapping[str, float],
+    seed: int,
+    *,
+    split: Literal["held-out", "full"] = "held-out",
 ) -> Comparison:
     """The comparison record; ``names`` maps each key of ``answers`` to (model name, role)."""
     protocols = {BENCHMARKS[task].protocol for task in items}

@@ -57,7 +57,9 @@ def choose_items(config: Config) -> Items:
 class Fitness:
     """Scores genomes on fixed items by writing them into the resident model; the same items for every candidate."""
 
-    def __init__(self, candidate: Candidate, scorer: Scorer, items: Mapping[str, Sequence[Item]], config: Config) -> None:
+    def __init__(
+        self, candidate: Candidate, scorer: Scorer, items: Mapping[str, Sequence[Item]], config: Config
+    ) -> None:
         self.candidate, self.scorer, self.weights, self.smooth = candidate, scorer, config.weights, config.search.smooth
         self.items = {name: tuple(items[name]) for name in config.weights}
         self.prepared = {name: scorer.prepare(part) for name, part in self.items.items()}
@@ -122,7 +124,9 @@ def _block_loss(model: Any, parts: list[tuple[Any, ...]]) -> BlockLoss:
             tokens = -torch.nn.functional.cross_entropy(logits, ids[rows, columns], reduction="none")
             choices = torch.zeros(len(ids), device=ids.device).index_add(0, rows, tokens)
             # Softmax over the choices of each item, then the gold choice's share.
-            highest = torch.full((len(gold),), -torch.inf, device=ids.device).scatter_reduce(0, owner, choices.detach(), "amax")
+            highest = torch.full((len(gold),), -torch.inf, device=ids.device).scatter_reduce(
+                0, owner, choices.detach(), "amax"
+            )
             weights = torch.exp(choices - highest[owner])
             totals = torch.zeros(len(gold), device=ids.device).index_add(0, owner, weights)
             total = total - weight * (weights[gold] / totals).mean()

@@ -21,6 +21,7 @@ class Breed:
     space: Space
     merge: Merge
     father: FolderSource
+    gate_rms: tuple[float, ...] = ()  # what a cross-architecture donor was built with; kept in the genome
 
     def tensors(self) -> dict[str, tuple[str, ...]]:
         return {gene.name: gene.tensors for gene in self.space.genes}
@@ -29,7 +30,14 @@ class Breed:
         """The null child's version: the mother's contribution with its values shuffled within each tensor."""
         m = self.merge
         merge = Merge(
-            m.father, m.mother, m.base, method=m.method, density=m.density, rescale=m.rescale, seed=m.seed, shuffle_donor=True
+            m.father,
+            m.mother,
+            m.base,
+            method=m.method,
+            density=m.density,
+            rescale=m.rescale,
+            seed=m.seed,
+            shuffle_donor=True,
         )
         return replace(self, merge=merge)
 
@@ -69,13 +77,11 @@ def breed_cross(config: Config, father: Loaded, mother: Loaded, mother_scan: Sca
     return cross(config, father, mother, pair.layer_map, gate_rms)
 
 
-def cross(
-    config: Config, father: Loaded, mother: Loaded, layer_map: Sequence[int], gate_rms: Sequence[float]
-) -> Breed:
+def cross(config: Config, father: Loaded, mother: Loaded, layer_map: Sequence[int], gate_rms: Sequence[float]) -> Breed:
     """The same from what a genome record keeps: its layer map and the mother's measured gate spread."""
     donors: Donors = build_donors(
         config.method, father.model, father.anatomy, mother.model, mother.anatomy, layer_map, gate_rms
     )
     source = father_tensors(father)
     merge = Merge(source, donors, None, method="linear", density=1.0, rescale=config.rescale, seed=config.seed)
-    return Breed(make_space("ffn", father.anatomy, donors.tensors), merge, source)
+    return Breed(make_space("ffn", father.anatomy, donors.tensors), merge, source, tuple(gate_rms))

@@ -95,7 +95,12 @@ def git_state() -> tuple[str | None, bool | None]:
             ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
         status = subprocess.run(
-            ["git", "status", "--porcelain", "--", str(here)], cwd=here, capture_output=True, text=True, check=True, timeout=10
+            ["git", "status", "--porcelain", "--", str(here)],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None, None
@@ -143,7 +148,9 @@ def open_run(
         theirs, ours = dict(manifest.config), public_config(config)
         if theirs != ours:
             changed = sorted(key for key in ours if ours[key] != theirs.get(key))
-            raise ConfigError(f"{folder} was started with another config ({', '.join(changed)} differ): resume with its own")
+            raise ConfigError(
+                f"{folder} was started with another config ({', '.join(changed)} differ): resume with its own"
+            )
         run = Run(folder, config, manifest, keep=True)
         run.save_manifest(status="running")
         return run
@@ -158,12 +165,22 @@ def open_run(
     run = Run(folder, config, new_manifest(config, argv, device), keep=False)
     run.save_manifest()
     # Parents' folders as the user gave them, for --resume; state/ is never published.
-    write_text(run.path(RESUME_CONFIG), yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_text(
+        run.path(RESUME_CONFIG), yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    )
     return run
 
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier run wrote and nothing else; the child is replaced when the new one is ready."""
-    for pattern in ("*.json", "ledger.jsonl", "report.html", "report.txt", "card.md", "scan/*.json", "answers/*/*.jsonl"):
+    for pattern in (
+        "*.json",
+        "ledger.jsonl",
+        "report.html",
+        "report.txt",
+        "card.md",
+        "scan/*.json",
+        "answers/*/*.jsonl",
+    ):
         for path in folder.glob(pattern):
             path.unlink()

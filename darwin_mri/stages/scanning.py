@@ -41,7 +41,9 @@ def scan_both(run: Run, father: Loaded, mother: Loaded, progress: Progress) -> P
     config = run.config
     probes = chosen_probes(config.scan, config.seed)
     parents = [parent_for_scan(loaded, probes, config.scan) for loaded in (father, mother)]
-    left, right, documents = paired_positions(parents[0].reading, parents[1].reading, config.scan.positions, config.seed)
+    left, right, documents = paired_positions(
+        parents[0].reading, parents[1].reading, config.scan.positions, config.seed
+    )
     father_scan, father_activations = _scan(parents[0], left, config, progress)
     father_scan.save(run.path(names[0]))
     mother_scan, mother_activations = _scan(parents[1], right, config, progress)

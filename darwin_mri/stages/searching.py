@@ -29,7 +29,9 @@ class Winner:
     result: SearchResult
 
 
-def measure_prior(run: Run, father: Loaded, breed: Breed, pair: PairScan, items: Items, progress: Progress) -> tuple[Prior, PairScan]:
+def measure_prior(
+    run: Run, father: Loaded, breed: Breed, pair: PairScan, items: Items, progress: Progress
+) -> tuple[Prior, PairScan]:
     """Channel 6 and the prior. The pair record gains the responses; both are written."""
     if run.keep and run.path("prior.json").is_file():
         return Prior.load(run.path("prior.json")), pair
@@ -90,7 +92,14 @@ def _protected_blocks(father: Loaded, config: Config, name: str) -> list[BlockLo
 
 
 def find_winner(
-    run: Run, father: Loaded, mother_ref: str, base_ref: str | None, breed: Breed, prior: Prior, pair: PairScan, items: Items,
+    run: Run,
+    father: Loaded,
+    mother_ref: str,
+    base_ref: str | None,
+    breed: Breed,
+    prior: Prior,
+    pair: PairScan,
+    items: Items,
     progress: Progress,
 ) -> Winner:
     """Search from the prior, re-score the finalists on fresh search items, and write genome.json."""  # fmt: skip
@@ -127,6 +136,7 @@ def find_winner(
         ratios=breed.space.ffn_ratios(winner.genes, len(father.anatomy.layers)),
         nulls=null_genomes(prior, winner.genes, config.seed),
         layer_map=pair.layer_map,
+        gate_rms=breed.gate_rms,
         settings={"density": config.density, "rescale": config.rescale, "upper": config.upper},
         search_score=winner.fitness,
         retest_score=retest,
@@ -136,7 +146,12 @@ def find_winner(
 
 
 def _retest(
-    candidate: Candidate, scorer: Scorer, finalists: Sequence[LedgerLine], items: Items, config: Config, progress: Progress
+    candidate: Candidate,
+    scorer: Scorer,
+    finalists: Sequence[LedgerLine],
+    items: Items,
+    config: Config,
+    progress: Progress,
 ) -> tuple[LedgerLine, float | None]:
     """The finalist with the best fitness on fresh items, and that fitness; the search's best when no items are left."""
     if not all(items.fresh.get(name) for name in config.weights):

@@ -13,14 +13,19 @@ from darwin_mri.stages.parents import chosen_probes, working_dtype
 from darwin_mri.stages.run import Progress
 
 
-def write_genome(genome: Genome, breed: Breed, father: ModelSource, out: Path, ancestry: tuple[str, ...], progress: Progress) -> ChildFiles:
+def write_genome(
+    genome: Genome, breed: Breed, father: ModelSource, out: Path, ancestry: tuple[str, ...], progress: Progress
+) -> ChildFiles:
     """Write the child of a genome into ``out``; only tensors whose gene is not 0 are computed."""
     ratio = {tensor: genome.genes.get(gene, 0.0) for tensor, gene in breed.space.gene_of().items()}
     moved = [name for name, value in ratio.items() if value != 0.0]
     on_disk = {breed.father.disk_names[name]: name for name in moved}
     note = {
         "schema": 1,
-        "genealogy": [*ancestry, f"{out.parent.name or out.name} = {genome.father} x {genome.mother} ({genome.method})"],
+        "genealogy": [
+            *ancestry,
+            f"{out.parent.name or out.name} = {genome.father} x {genome.mother} ({genome.method})",
+        ],
         "genome": genome.model_dump(mode="json", by_alias=True),
     }
     with progress.stage("write child", len(on_disk)) as advance:
@@ -34,7 +39,9 @@ def write_genome(genome: Genome, breed: Breed, father: ModelSource, out: Path, a
         )
 
 
-def child_health(child: Path, father: ModelSource, config: ScanConfig, seed: int, device: str, dtype: str, *, expect_change: bool) -> Health:
+def child_health(
+    child: Path, father: ModelSource, config: ScanConfig, seed: int, device: str, dtype: str, *, expect_change: bool
+) -> Health:
     """Load child and father from disk and run the gates."""
     dtype = working_dtype(device, dtype)
     source = ModelSource(child.name, child, None)

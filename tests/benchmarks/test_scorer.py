@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from darwin_mri.benchmarks import Item, Scorer, gold_probability, load_benchmark, prepare, to_answers
 from darwin_mri.benchmarks.harness import lm_eval_answers
+from darwin_mri.benchmarks.scorer import _cuts
 from darwin_mri.errors import DarwinError, InputError
 
 from .conftest import make_model, train_tokenizer
@@ -108,13 +109,33 @@ def test_shared_contexts_and_one_token_contexts(model: PreTrainedModel, tokenize
     assert spread(scores, [plain(model, tokenizer, item) for item in items]) < 1e-4
 
 
+def test_questions_on_one_passage_read_it_once(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    items = []
+    for story in load_benchmark("nursery_musr")[:3]:
+        passage = story.context.split("\n")[0]
+        for thing in ("ball", "ring", "book"):
+            context = f"{passage}\nQuestion: Where is the {thing}? Answer:"
+            items.append(replace(story, key=f"{story.key}-{thing}", context=context))
+    scorer = Scorer(model, tokenizer)
+    prepared = scorer.prepare(items)
+    passage_end, context_end = _cuts(prepared.contexts[:3])
+    assert 0 < passage_end < context_end
+    scores = scorer.log_probabilities(prepared)
+    assert scorer.use_cache
+    assert spread(scores, [plain(model, tokenizer, item) for item in items]) < 1e-4
+
+
 def test_the_trailing_space_trap(tokenizer: PreTrainedTokenizerFast) -> None:
     """With the space left in the prompt one-token choices have empty continuations: every choice ties, the first wins."""
     model = make_model("llama")
     items = []
-    for item in load_benchmark("nursery_musr")[:12]:
+    for item in (*load_benchmark("nursery_musr"), *load_benchmark("nursery_gpqa")):
+        if any(len(tokenizer.encode(f" {choice}")) > 1 for choice in item.choices):
+            continue
         gold_first = (item.choices[item.gold], *(c for c in item.choices if c != item.choices[item.gold]))
         items.append(replace(item, choices=gold_first, gold=0))
+    items = items[::5][:12]
+    assert len(items) == 12
     trapped = [plain(model, tokenizer, item, trailing_space=True) for item in items]
     assert all(np.ptp(scores) == 0.0 for scores in trapped)
     assert all(int(scores.argmax()) == item.gold for scores, item in zip(trapped, items, strict=True))  # "100 %"

@@ -21,7 +21,14 @@ def prior(frozen: tuple[int, ...] = (), mean: float = 0.5) -> Prior:
         for i in range(GENES)
     )  # fmt: skip
     return Prior(
-        preset="flat", informative=False, protect=("ko",), tolerance=0.01, frozen=frozen, layers=(), genes=genes, upper=1.0
+        preset="flat",
+        informative=False,
+        protect=("ko",),
+        tolerance=0.01,
+        frozen=frozen,
+        layers=(),
+        genes=genes,
+        upper=1.0,
     )
 
 
@@ -150,7 +157,17 @@ def test_null_genomes() -> None:
 
 def test_a_ledger_drops_a_line_cut_short(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.jsonl")
-    line = LedgerLine(evaluation=0, generation=0, candidate=0, genes={"a": 0.1}, fitness=0.5, scores={}, items=1, seconds=0.1, status="ok")
+    line = LedgerLine(
+        evaluation=0,
+        generation=0,
+        candidate=0,
+        genes={"a": 0.1},
+        fitness=0.5,
+        scores={},
+        items=1,
+        seconds=0.1,
+        status="ok",
+    )
     ledger.append(line)
     with (tmp_path / "l.jsonl").open("a") as stream:
         stream.write('{"evaluation": 1, "gener')

@@ -28,7 +28,10 @@ def source(folder: Path) -> ModelSource:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("family")
-    return {name: pico_gemma4(root / name, seed=seed, dtype="bfloat16") for seed, name in enumerate(("father", "mother", "base"))}
+    return {
+        name: pico_gemma4(root / name, seed=seed, dtype="bfloat16")
+        for seed, name in enumerate(("father", "mother", "base"))
+    }
 
 
 def siblings(folders: dict[str, Path], method: str) -> tuple[Loaded, Breed]:
@@ -49,12 +52,16 @@ def test_the_child_in_memory_equals_the_child_on_disk(folders: dict[str, Path], 
     before = logits(father.model)
     genes = {gene.name: 0.1 + 0.2 * (i % 4) for i, gene in enumerate(breed.space.genes)}
     genes["L1.ffn"] = 0.0
-    candidate.apply({name: 0.9 for name in genes})  # an earlier candidate must leave no trace
+    candidate.apply(dict.fromkeys(genes, 0.9))  # an earlier candidate must leave no trace
     candidate.apply(genes)
     ratio = {t: genes[g] for t, g in breed.space.gene_of().items() if genes[g]}
     disk = {breed.father.disk_names[name]: name for name in ratio}
     files = write_child(
-        folders["father"], tmp_path / "child", sorted(disk), lambda n: breed.merge.tensor(disk[n], ratio[disk[n]]), note={}
+        folders["father"],
+        tmp_path / "child",
+        sorted(disk),
+        lambda n: breed.merge.tensor(disk[n], ratio[disk[n]]),
+        note={},
     )
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "child", dtype=torch.float32)
     assert torch.equal(logits(written), logits(father.model))

@@ -13,7 +13,12 @@ from darwin_mri.probes import Probe
 from darwin_mri.stages.parents import Loaded, load, parent_for_scan
 from tests.toys import pico_gemma4, pico_qwen35
 
-WORDS = ["one two three four five six", "seven eight nine ten eleven", "a cat sat on a mat today", "red green blue and white"]
+WORDS = [
+    "one two three four five six",
+    "seven eight nine ten eleven",
+    "a cat sat on a mat today",
+    "red green blue and white",
+]
 
 
 def probes() -> tuple[Probe, ...]:

@@ -43,7 +43,9 @@ def test_statistics_agree_with_plain_torch(who: str, request: pytest.FixtureRequ
             assert got["rms"] == pytest.approx(float((values**2).mean() ** 0.5), rel=1e-5)
             assert got["mean"] == pytest.approx(float(mean), abs=1e-6)
             assert got["std"] == pytest.approx(float(std), rel=1e-5)
-            assert got["kurtosis"] == pytest.approx(float(((values - mean) ** 4).mean() / std**4 - 3), rel=1e-3, abs=1e-3)
+            assert got["kurtosis"] == pytest.approx(
+                float(((values - mean) ** 4).mean() / std**4 - 3), rel=1e-3, abs=1e-3
+            )
             assert got["max_abs"] == pytest.approx(float(values.abs().max()), rel=1e-5)
         h_in, h_out, f = (plain[index, site].double() for site in ("h_in", "h_out", "f"))
         ratio = (f.norm(dim=-1) / h_in.norm(dim=-1)).mean()
@@ -59,8 +61,11 @@ def test_hooks_agree_with_transformers_hidden_states(mother: Loaded) -> None:
     parent = as_parent(mother)
     seen: dict[int, torch.Tensor] = {}
     ids = parent.reading.batches[0].ids[:1]
-    with torch.inference_mode(), observe(
-        parent.model, parent.anatomy, lambda i, site, value: seen.__setitem__(i, value) if site == "h_in" else None
+    with (
+        torch.inference_mode(),
+        observe(
+            parent.model, parent.anatomy, lambda i, site, value: seen.__setitem__(i, value) if site == "h_in" else None
+        ),
     ):
         output = parent.model.get_decoder()(input_ids=ids, output_hidden_states=True, use_cache=False)
     for index, value in seen.items():

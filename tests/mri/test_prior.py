@@ -56,7 +56,15 @@ def test_without_evidence_the_prior_is_flat_and_says_so() -> None:
     )
     assert not prior.informative and "no signal" in prior.note
     flat = make_prior(
-        GENES, (0, 1), PriorConfig(preset="flat"), upper=1.5, reference=1.0, fitness=None, protected={}, resamples=300, seed=0
+        GENES,
+        (0, 1),
+        PriorConfig(preset="flat"),
+        upper=1.5,
+        reference=1.0,
+        fitness=None,
+        protected={},
+        resamples=300,
+        seed=0,
     )
     assert {g.mean for g in flat.genes} == {0.75} and {g.trust for g in flat.genes} == {0.0}
 
@@ -81,7 +89,7 @@ def test_slopes_agree_with_finite_differences(who: str, request: pytest.FixtureR
         got, losses = gene_slopes(loaded.model, directions, ratio, blocks)
         for position, gene in enumerate(directions):
             moved = []
-            for step in (-2e-2, 2e-2):
+            for step in (-4e-3, 4e-3):
                 with torch.no_grad():
                     kept = {name: parameters[name].clone() for name in directions}
                     for name in directions:
@@ -89,5 +97,5 @@ def test_slopes_agree_with_finite_differences(who: str, request: pytest.FixtureR
                     moved.append(float(document_nll(loaded.model, batch).double().sum()) / 10.0)
                     for name, value in kept.items():
                         parameters[name].copy_(value)
-            assert got[0, position] == pytest.approx((moved[1] - moved[0]) / 4e-2, rel=0.03, abs=3e-3)
+            assert got[0, position] == pytest.approx((moved[1] - moved[0]) / 8e-3, rel=0.05, abs=5e-3)
         assert np.isfinite(losses).all()

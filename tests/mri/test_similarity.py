@@ -41,7 +41,11 @@ def test_debiased_hsic_agrees_with_its_definition() -> None:
     def hsic(a: torch.Tensor, b: torch.Tensor) -> float:
         k, m = (a.double() @ a.double().T).fill_diagonal_(0), (b.double() @ b.double().T).fill_diagonal_(0)
         one = torch.ones(n, dtype=torch.double)
-        first = (k @ m).trace() + (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ m @ one)
+        first = (
+            (k @ m).trace()
+            + (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+            - 2 / (n - 2) * (one @ k @ m @ one)
+        )
         return float(first / (n * (n - 3)))
 
     expected = hsic(x, y) / (hsic(x, x) * hsic(y, y)) ** 0.5

@@ -10,9 +10,24 @@ from darwin_mri.report.charts.heat import ROOMY, HeatMap, SimilarityMap, heat_ma
 Chart = Forest | HeatMap | SimilarityMap | Lollipop | Evolution
 
 __all__ = [
-    "ROOMY", "Chart", "Evolution", "Forest", "ForestPanel", "ForestRow", "Gene", "Generation", "HeatMap", "Lollipop", "SimilarityMap",
-    "draw", "evolution", "forest", "heat_map", "lollipop", "similarity_map",
-]  # fmt: skip
+    "ROOMY",
+    "Chart",
+    "Evolution",
+    "Forest",
+    "ForestPanel",
+    "ForestRow",
+    "Gene",
+    "Generation",
+    "HeatMap",
+    "Lollipop",
+    "SimilarityMap",
+    "draw",
+    "evolution",
+    "forest",
+    "heat_map",
+    "lollipop",
+    "similarity_map",
+]
 
 
 def draw(chart: Chart) -> str:

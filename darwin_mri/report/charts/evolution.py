@@ -62,12 +62,19 @@ def evolution(data: Evolution) -> str:
     if sigmas:
         lower = _scale(0.0, max(sigmas) * 1.1 or 1.0, bottom, LOWER)
         for value in (0.0, max(sigmas)):
-            body += [svg.line(LEFT, lower(value), RIGHT, lower(value), "grid"), svg.text(LEFT - 8, lower(value) + 4, words.fixed(value, 2), "axis", "end")]  # fmt: skip
+            body += [
+                svg.line(LEFT, lower(value), RIGHT, lower(value), "grid"),
+                svg.text(LEFT - 8, lower(value) + 4, words.fixed(value, 2), "axis", "end"),
+            ]
         body.append(svg.path(_steps(xs, [g.sigma for g in shown], step, lower), "sigma-line"))
         body.append(svg.text(13, bottom + LOWER / 2, "sigma", "axis", "middle", -90))
         bottom += LOWER + 4
     every = max(1, round(len(shown) / 20))
-    body += [svg.text(x, bottom + 14, str(g.number), "axis", "middle") for i, (x, g) in enumerate(zip(xs, shown, strict=True)) if i % every == 0]  # fmt: skip
+    body += [
+        svg.text(x, bottom + 14, str(g.number), "axis", "middle")
+        for i, (x, g) in enumerate(zip(xs, shown, strict=True))
+        if i % every == 0
+    ]
     body.append(svg.text((LEFT + RIGHT) / 2, bottom + 32, "generation", "axis", "middle"))
     return svg.drawing(data.key, WIDTH, bottom + 40, data.title, data.description, body)
 
@@ -95,8 +102,12 @@ def _steps(
 def _legend() -> list[str]:
     x = LEFT
     return [
-        svg.line(x, 12, x + 24, 12, "best"), svg.text(x + 31, 16, "best so far", "axis"),
-        svg.mark("child", x + 122, 12, 3.6), svg.text(x + 132, 16, "best of the generation", "axis"),
-        svg.line(x + 280, 12, x + 304, 12, "median"), svg.text(x + 311, 16, "median", "axis"),
-        svg.mark("null", x + 376, 12, 5), svg.text(x + 387, 16, "failed candidates", "axis"),
-    ]  # fmt: skip
+        svg.line(x, 12, x + 24, 12, "best"),
+        svg.text(x + 31, 16, "best so far", "axis"),
+        svg.mark("child", x + 122, 12, 3.6),
+        svg.text(x + 132, 16, "best of the generation", "axis"),
+        svg.line(x + 280, 12, x + 304, 12, "median"),
+        svg.text(x + 311, 16, "median", "axis"),
+        svg.mark("null", x + 376, 12, 5),
+        svg.text(x + 387, 16, "failed candidates", "axis"),
+    ]

@@ -58,7 +58,10 @@ def lollipop(data: Lollipop) -> str:
             width = min(step * 0.62, 34.0)
             body.append(svg.box(middle - width / 2, strip, width, 22, "slot", title=f"trust {words.fixed(gene.trust)}"))
             body.append(svg.box(middle - width / 2, strip + 22 * (1 - gene.trust), width, 22 * gene.trust, "trust"))
-    body += [svg.text(LEFT - 8, strip + 15, "trust", "axis", "end"), svg.text((LEFT + RIGHT) / 2, strip + 40, "father layer", "axis", "middle")]  # fmt: skip
+    body += [
+        svg.text(LEFT - 8, strip + 15, "trust", "axis", "end"),
+        svg.text((LEFT + RIGHT) / 2, strip + 40, "father layer", "axis", "middle"),
+    ]
     return svg.drawing(data.key, WIDTH, strip + 50, data.title, data.description, body)
 
 
@@ -69,7 +72,16 @@ def _gene(gene: Gene, x: float, width: float, height: Callable[[float], float]) 
     body = []
     if gene.mean is not None and gene.sigma is not None:
         top, bottom = height(gene.mean + gene.sigma), height(gene.mean - gene.sigma)
-        body.append(svg.box(x - width / 2, top, width, bottom - top, "sigma", title=f"prior {words.fixed(gene.mean)} ± {words.fixed(gene.sigma)}"))  # fmt: skip
+        body.append(
+            svg.box(
+                x - width / 2,
+                top,
+                width,
+                bottom - top,
+                "sigma",
+                title=f"prior {words.fixed(gene.mean)} ± {words.fixed(gene.sigma)}",
+            )
+        )
     if gene.mean is not None:
         body.append(svg.line(x - width / 2, height(gene.mean), x + width / 2, height(gene.mean), "mean"))
     if gene.found is not None:

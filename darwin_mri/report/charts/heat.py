@@ -133,7 +133,10 @@ def similarity_map(data: SimilarityMap) -> str:
     body += _legend(left, bottom + 14, ("0", "1  linear CKA"), svg.CIVIDIS)
     y = bottom + 46
     body += [svg.line(left, y, left + 26, y, "route halo"), svg.line(left, y, left + 26, y, "route")]
-    body += [f'<circle class="stop" cx="{svg.number(left + 13)}" cy="{svg.number(y)}" r="3.4"/>', svg.text(left + 34, y + 4, "layer map in use", "axis")]  # fmt: skip
+    body += [
+        f'<circle class="stop" cx="{svg.number(left + 13)}" cy="{svg.number(y)}" r="3.4"/>',
+        svg.text(left + 34, y + 4, "layer map in use", "axis"),
+    ]
     body += [
         svg.line(left + 160, y, left + 186, y, "route halo thin"),
         svg.line(left + 160, y, left + 186, y, "route dashed"),

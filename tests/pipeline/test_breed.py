@@ -1,0 +1,170 @@
+"""The whole road on pico models: what is written, that it repeats itself, and that it resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from darwin_mri import pipeline
+from darwin_mri.checkpoints.reader import CheckpointReader
+from darwin_mri.errors import ConfigError, GateError, InputError
+from darwin_mri.records import ChildFiles, Genome, Prior, Scan
+from tests.pipeline.conftest import small
+
+RECORDS = ("inputs.json", "scan/father.json", "scan/mother.json", "scan/pair.json", "prior.json", "genome.json", "child.json",
+           "health.json", "comparison.json", "report.html", "report.txt", "card.md")  # fmt: skip
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.safetensors"))}
+
+
+def without_times(ledger: Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def run(family: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    pipeline.breed(small(family), out, force=True)
+    return out
+
+
+def test_every_record_is_there_and_nothing_absolute_is_published(run: Path, family: dict[str, Path]) -> None:
+    for name in (*RECORDS, "manifest.json", "ledger.jsonl"):
+        text = (run / name).read_text(encoding="utf-8")
+        assert text and str(family["father"].parent) not in text and str(run.parent) not in text, name
+    assert json.loads((run / "manifest.json").read_text())["status"] == "done"
+    assert {p.parent.name for p in run.glob("answers/*/*.jsonl")} == {
+        "father", "mother", "child", "null-uniform", "null-prior-mean", "null-random", "null-shuffled-donor",
+    }  # fmt: skip
+
+
+def test_the_same_command_gives_the_same_bytes(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
+    pipeline.breed(small(family), tmp_path / "run", force=True)
+    for name in RECORDS[:-3]:
+        assert (tmp_path / "run" / name).read_text() == (run / name).read_text(), name
+    assert digests(tmp_path / "run" / "child") == digests(run / "child")
+    assert without_times(tmp_path / "run" / "ledger.jsonl") == without_times(run / "ledger.jsonl")
+
+
+def test_the_child_loads_generates_and_differs_where_the_genome_says(run: Path, family: dict[str, Path]) -> None:
+    child = AutoModelForCausalLM.from_pretrained(run / "child")
+    out = child.generate(
+        torch.tensor([[5, 6, 7]]), attention_mask=torch.ones(1, 3), max_new_tokens=4, do_sample=False, pad_token_id=0
+    )
+    assert out.shape[1] > 3
+    genome, files = Genome.load(run / "genome.json"), ChildFiles.load(run / "child.json")
+    still = [
+        int(gene.split(".")[0][1:]) for gene, value in genome.genes.items() if gene.endswith(".ffn") and value == 0
+    ]
+    assert not any(f"layers.{i}.mlp." in name for i in still for name in files.changed)
+    with CheckpointReader(run / "child") as ours, CheckpointReader(family["father"]) as father:
+        changed = {n for n in father.names() if not torch.equal(ours.tensor(n), father.tensor(n))}
+    assert changed == set(files.changed)
+
+
+@pytest.mark.parametrize("stage", ["scan/mother.json", "prior.json", "genome.json", "child.json", "comparison.json"])
+def test_a_run_killed_after_any_stage_ends_the_same(
+    run: Path, family: dict[str, Path], tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from darwin_mri.records import base
+
+    whole = base.write_text
+
+    def killed(path: Path, text: str) -> None:
+        whole(path, text)
+        if str(path).endswith(stage):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(base, "write_text", killed)
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.breed(small(family), out, force=True)
+    assert json.loads((out / "manifest.json").read_text())["status"] == "interrupted"
+    monkeypatch.setattr(base, "write_text", whole)
+    pipeline.breed(small(family), out, force=True, resume=True)
+    assert (out / "genome.json").read_text() == (run / "genome.json").read_text()
+    assert (out / "comparison.json").read_text() == (run / "comparison.json").read_text()
+    assert digests(out / "child") == digests(run / "child")
+
+
+def test_resuming_with_another_config_or_other_parents_is_refused(run: Path, family: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="another config.*seed"):
+        pipeline.breed(small(family, seed=5), run, resume=True)
+    with pytest.raises(ConfigError, match="mother"):
+        pipeline.breed(small(family, mother=str(family["base"])), run, resume=True)
+
+
+def test_an_existing_run_is_not_overwritten_unasked(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="already holds a run"):
+        pipeline.breed(small(family), run)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds no run"):
+        pipeline.breed(small(family), tmp_path, overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_merge_writes_the_same_child_without_a_search(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
+    pipeline.merge(small(family), Genome.load(run / "genome.json"), tmp_path / "child")
+    assert digests(tmp_path / "child") == digests(run / "child")
+
+
+@pytest.mark.parametrize("method", ["raw", "folded"])
+def test_cross_architecture(family: dict[str, Path], tmp_path: Path, method: str) -> None:
+    config = small(family, mother=str(family["mother"]), base=None, method=method, search={"space": "ffn"})
+    result = pipeline.breed(config, tmp_path / "run", force=True)
+    files = ChildFiles.load(tmp_path / "run" / "child.json")
+    assert files.changed and all(".mlp." in name for name in files.changed)
+    assert (tmp_path / "run" / "child" / "config.json").read_bytes() == (family["father"] / "config.json").read_bytes()
+    assert result.genome.layer_map == tuple(sorted(result.genome.layer_map))
+    pipeline.merge(config, result.genome, tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(tmp_path / "run" / "child")
+
+
+@pytest.mark.parametrize("method", ["dare_ties", "slerp"])
+def test_other_operators(family: dict[str, Path], tmp_path: Path, method: str) -> None:
+    config = small(family, method=method, density=0.7, prior={"preset": "flat"}, search={"budget": 3})
+    result = pipeline.breed(config, tmp_path / "run", force=True)
+    assert result.genome.method == method and Prior.load(tmp_path / "run" / "prior.json").preset == "flat"
+
+
+def test_a_wrapped_multimodal_father_keeps_his_tower(family: dict[str, Path], tmp_path: Path) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    from tests.toys import pico_gemma4
+
+    parents = {
+        name: pico_gemma4(tmp_path / name, wrapped=True, seed=i, dtype="bfloat16") for i, name in enumerate(("f", "m"))
+    }
+    config = small(family, father=str(parents["f"]), mother=str(parents["m"]), base=None, search={"budget": 2})
+    pipeline.breed(config, tmp_path / "run", force=True)
+    _, info = AutoModelForImageTextToText.from_pretrained(tmp_path / "run" / "child", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+
+
+def test_a_failed_health_check_is_a_gate(
+    family: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from darwin_mri.merging import health
+
+    monkeypatch.setattr(health, "NLL_RISE", 0.0)  # a limit no child can meet
+    with pytest.raises(GateError, match="NLL per byte"):
+        pipeline.breed(small(family, search={"budget": 2}), tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_scan_of_one_model_and_of_a_pair(family: dict[str, Path], tmp_path: Path) -> None:
+    scan, pair, prior = pipeline.scan(small(family), tmp_path / "one", pair=False)
+    assert pair is None and prior is None and Scan.load(tmp_path / "one/scan/father.json") == scan
+    config = small(family, mother=str(family["mother"]), base=None, method="folded", search={"space": "ffn"})
+    _, pair, prior = pipeline.scan(config, tmp_path / "two", pair=True)
+    assert pair is not None and prior is not None
+    assert len(prior.layers) == len(pair.pair.layer_map) == len(pair.father.layers)
+    assert {r.loss for r in pair.pair.response} == {"fitness", "protect:ko"}

@@ -1,0 +1,210 @@
+"""The HTML report: self-contained, deterministic, safe, and complete whatever is missing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from darwin_mri.records import Comparison
+from darwin_mri.report import View, build_view, load_run, render_html, words, write_report
+from darwin_mri.report.charts import svg
+from tests.report.sample import FILES, write_sample
+from tests.report.sample_scores import make_comparison
+
+HOSTILE = "<script>alert(1)</script>\"'[red]&{{ 7*7 }}|`\x1b[31m\u202e"
+CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+class Page(HTMLParser):
+    """What a browser would find: tags with their attributes, text, and whether every tag is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "br", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def html(view: View) -> str:
+    return render_html(view)
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    folders = [write_sample(tmp_path / name) for name in ("one", "two")]
+    for folder in folders:
+        write_report(folder)
+    write_report(folders[0])
+    for name in ("report.html", "report.txt", "card.md"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_every_tag_is_closed_and_ids_are_unique(page: Page) -> None:
+    assert page.open == []
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_browser_is_told_to_load_nothing(page: Page) -> None:
+    policy = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == [CSP]
+    assert not {"script", "link", "iframe", "object", "embed", "img"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert not {"src", "srcset", "action", "data"} & set(attributes), tag
+        assert (attributes.get("href") or "#").startswith("#"), tag
+
+
+def test_nothing_points_to_another_host(html: str) -> None:
+    assert set(re.findall(r"https?://[^\s\"'<>)]+", html)) == {"http://www.w3.org/2000/svg"}  # a name, never fetched
+    assert "url(" not in html and "@import" not in html
+
+
+def test_sections_stand_in_the_order_of_the_design(page: Page) -> None:
+    keys = [a["id"] for tag, a in page.tags if tag == "section"]
+    assert keys == [
+        "verdict", "alerts", "scores", "contrasts", "mri", "language", "similarity", "genome", "evolution", "slices", "genealogy",
+        "provenance", "limits",
+    ]  # fmt: skip
+
+
+def test_every_score_of_the_record_is_printed(page: Page, run: Path) -> None:
+    for score in Comparison.load(run / "comparison.json").scores:
+        printed = words.score(score) if score.slice == "all" else words.percent(score.value)
+        assert " ".join(printed.split()) in page.text
+
+
+def test_every_difference_is_printed(page: Page, run: Path) -> None:
+    for contrast in Comparison.load(run / "comparison.json").contrasts:
+        assert words.difference(contrast) in page.text
+
+
+def test_charts_have_a_name_a_description_and_a_table(html: str, page: Page) -> None:
+    drawn = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    assert len(drawn) == 11
+    for chart in drawn:
+        assert re.match(
+            r'<svg class="chart" role="img" aria-labelledby="(\S+)-t \1-d".*?<title id="\1-t">[^<]+</title><desc id="\1-d">[^<]+',
+            chart,
+        )
+    for figure in re.findall(r"<figure>.*?</figure>", html, re.DOTALL):
+        assert "<table>" in figure
+    assert all(a.get("scope") in ("col", "row") for tag, a in page.tags if tag == "th")
+    assert all(a.get("tabindex") == "0" for _, a in page.tags if a.get("class") == "scroll")
+
+
+def test_heat_map_cells_say_their_number(html: str) -> None:
+    assert re.search(r"<title>0, ko: \+\d+\.\d %</title>", html)
+    assert re.search(r"<title>0, 0: 0\.\d\d</title>", html)
+
+
+@pytest.mark.parametrize("field", ["father", "child"])
+def test_hostile_names_are_text(tmp_path: Path, field: str) -> None:
+    html = render_html(build_view(load_run(write_sample(tmp_path / "run", **{field: HOSTILE}))))
+    page = Page(html)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "<script>alert(1)</script>" in page.text
+    assert "{{ 7*7 }}" in page.text
+    assert "\x1b" not in html and "\u202e" not in html
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_missing_part_still_renders_and_is_named(tmp_path: Path, run: Path, name: str) -> None:
+    folder = tmp_path / "genesis"
+    shutil.copytree(run, folder)
+    (folder / name).unlink()
+    view = write_report(folder)
+    assert name in [part.file for part in view.missing]
+    assert name in Page((folder / "report.html").read_text(encoding="utf-8")).text
+    assert name in (folder / "report.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kept", [None, *FILES])
+def test_one_part_alone_renders(tmp_path: Path, run: Path, kept: str | None) -> None:
+    folder = tmp_path / "genesis"
+    folder.mkdir()
+    if kept:
+        (folder / kept).parent.mkdir(exist_ok=True)
+        shutil.copy(run / kept, folder / kept)
+    view = write_report(folder)
+    assert len(view.missing) == len(FILES) - bool(kept)
+    assert view.verdict.headline in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_damaged_record_is_an_alert_without_folders(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path / "run")
+    (folder / "prior.json").write_text('{"schema": 1, "preset"', encoding="utf-8")
+    with (folder / "ledger.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"evaluation": 60, "gener')
+    html = render_html(build_view(load_run(folder)))
+    assert "prior.json cannot be read as JSON" in html and "1 of 61 lines" in html
+    assert str(tmp_path) not in html
+
+
+def test_no_absolute_path_is_shown(html: str) -> None:
+    assert "/home/someone" not in html and "…/it" in html
+
+
+def test_size_stays_small_even_for_the_real_pair(tmp_path: Path, html: str) -> None:
+    assert len(html.encode()) < 300 * 1024
+    write_report(write_sample(tmp_path / "real", layers=42, mother_layers=32))
+    assert (tmp_path / "real/report.html").stat().st_size < 500 * 1024
+
+
+def test_one_layer_and_one_mother_layer_render(tmp_path: Path) -> None:
+    write_report(write_sample(tmp_path / "tiny", layers=1, mother_layers=1))
+
+
+def test_colours_can_be_told_from_the_paper() -> None:
+    css = (Path(words.__file__).parent / "templates/report.css").read_text(encoding="utf-8")
+    light, dark = css[: css.index("@media")], css[css.index("@media") : css.index("* {")]
+    for part in (light, dark):
+        colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", part))
+        for name in ("father", "mother", "child", "base", "null", "baseline"):
+            assert svg.contrast(colours[name], colours["paper"]) >= 3
+        for name in ("ink", "soft", "good", "bad", "warn", "link"):
+            assert svg.contrast(colours[name], colours["paper"]) >= 4.5
+
+
+def test_text_on_heat_maps_can_be_read() -> None:
+    for step in range(101):
+        for scale in (svg.CIVIDIS, svg.DIVERGING):
+            fill = svg.colour(step / 100, scale)
+            ink = "#ffffff" if svg.ink_on(fill) == "on-dark" else "#111111"
+            assert svg.contrast(fill, ink) >= 4
+
+
+def test_published_scores_are_hollow_and_untested(html: str) -> None:
+    row = next(s for s in make_comparison().scores if s.evidence == "published")
+    assert 'class="mark baseline hollow"' in html
+    assert words.score(row) == "79.4 %  published"
