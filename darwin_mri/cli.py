@@ -327,7 +327,7 @@ def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 usage, 3 a gate failed, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="darwin-mri")
         sys.exit(code if isinstance(code, int) else 0)
     except TyperException as error:  # wrong usage: an unknown option, a missing argument
         error.show()

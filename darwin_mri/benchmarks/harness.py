@@ -60,15 +60,16 @@ def lm_eval_answers(
         from lm_eval.evaluator import evaluate
         from lm_eval.models.huggingface import HFLM
 
-        language_model = HFLM(
+        model_class: Any = HFLM  # its registering decorator hides the parameters from type checkers
+        language_model = model_class(
             pretrained=model,
-            tokenizer=tokenizer,  # pyright: ignore[reportArgumentType]
+            tokenizer=tokenizer,
             batch_size=batch_size,
             max_length=max_length,
             softmax_dtype=torch.float32,
         )
         task: Any = {task_name: _task(task_name, items)}
-        results = evaluate(lm=language_model, task_dict=task, bootstrap_iters=0, log_samples=True)
+        results: Any = evaluate(lm=language_model, task_dict=task, bootstrap_iters=0, log_samples=True)
     samples = results["samples"][task_name] if results else []
     found = {sample["doc_id"]: np.array([float(pair[0]) for pair in sample["filtered_resps"]]) for sample in samples}
     if sorted(found) != list(range(len(items))):

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from os.path import commonprefix
+from typing import Any
 
 import numpy as np
 import torch
@@ -214,7 +215,8 @@ class Scorer:
         """Logits in float32 from gathered outputs of shape (positions, hidden size or vocabulary)."""
         if not self.use_projection:
             return outputs.float()
-        logits = self.model.get_output_embeddings()(outputs)
+        head: Any = self.model.get_output_embeddings()
+        logits = head(outputs)
         if self.soft_cap is not None:
             logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
         return logits.float()

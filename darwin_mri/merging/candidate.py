@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from darwin_mri.merging.merge import LINEAR_IN_RATIO, Merge
-from darwin_mri.merging.operators import round_once
+from darwin_mri.merging.merge import LINEAR_IN_RATIO, Merge, along
 
 
 class Candidate:
@@ -52,4 +51,4 @@ class Candidate:
         father, direction = self.resident[name]
         if ratio == 0.0:
             return father
-        return round_once(father.float() + ratio * direction, father.dtype)
+        return along(father, direction, ratio)

@@ -53,6 +53,11 @@ def shuffled(tensor: torch.Tensor, seed: int, name: str) -> torch.Tensor:
     return tensor.flatten()[order].reshape(tensor.shape)
 
 
+def along(father: torch.Tensor, direction: torch.Tensor, ratio: float) -> torch.Tensor:
+    """father + ratio * direction, rounded once to the father's dtype: the one expression memory and disk share."""
+    return round_once(father.float() + ratio * direction, father.dtype)
+
+
 class Merge:
     """Child tensors of one pair.
 
@@ -81,11 +86,15 @@ class Merge:
     def tensor(self, name: str, ratio: float) -> torch.Tensor:
         """The child's tensor in the father's dtype; ratio 0 is the father's own tensor whatever the method."""
         original = self.father.tensor(name)
-        return original if ratio == 0.0 else round_once(self.exact(name, ratio), original.dtype)
+        if ratio == 0.0:
+            return original
+        if self.method in LINEAR_IN_RATIO:
+            return along(original, self.direction(name, 1.0), ratio)
+        return round_once(self.exact(name, ratio), original.dtype)
 
     def direction(self, name: str, ratio: float) -> torch.Tensor:
-        """(child at ``ratio`` - father) / ratio in float32: what a gene adds per unit of ratio. Exact for the methods that are
-        linear in the ratio, a chord for the others."""
+        """(child at ``ratio`` - father) / ratio in float32: what a gene adds per unit of ratio. The same at every ratio for
+        the methods that are linear in it, a chord for the others."""
         if self.method in LINEAR_IN_RATIO:
             ratio = 1.0
         return (self.exact(name, ratio) - self.father.tensor(name).float()) / ratio

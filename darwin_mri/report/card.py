@@ -14,7 +14,7 @@ from darwin_mri.report import words
 from darwin_mri.report.view import View
 
 _MARKDOWN = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w))")
-_LINE_START = re.compile(r"^(\d*)([-+=>.)])")
+_LINE_START = re.compile(r"^(\d*)([-+.)](?=\s|$)|-(?=-)|=)")
 
 
 class Markdown(str):

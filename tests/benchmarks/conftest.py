@@ -78,8 +78,9 @@ def bos_tokenizer() -> PreTrainedTokenizerFast:
 
 def _gemma4() -> PreTrainedModel:
     """Sliding window shorter than every context, KV sharing, per-layer embeddings and a soft cap that bites."""
+    full_attention: dict[str, Any] = {"global_head_dim": 16}
     config = Gemma4TextConfig(
-        **SHAPE, vocab_size_per_layer_input=VOCABULARY, hidden_size_per_layer_input=8, global_head_dim=16,
+        **SHAPE, **full_attention, vocab_size_per_layer_input=VOCABULARY, hidden_size_per_layer_input=8,
         layer_types=["sliding_attention", "full_attention"] * 2, sliding_window=6, num_kv_shared_layers=2,
         final_logit_softcapping=3.0,
     )  # fmt: skip

@@ -51,7 +51,7 @@ def test_the_card_tells_scores_genome_usage_and_limits(view: View) -> None:
         "AutoModelForCausalLM",
     ):
         assert text in card
-    assert "74.2 % \\[68.5, 79.5\\] n = 240" in card
+    assert "**74.2 % \\[68.5, 79.5\\] n = 240**" in card
     widths = {line.count(" | ") for line in card.splitlines() if line.startswith("| ") and "composite" in line}
     assert len(widths) == 2  # scores and contrasts
 
@@ -60,7 +60,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     hostile = "a|b <script>x</script> `c` [d](javascript:1)\n# e: ---"
     card = render_card(build_view(load_run(write_sample(tmp_path / "run", father=hostile, child=hostile))))
     body = card.split("---\n", 2)[2]
-    assert "<script>" not in body and "](javascript" not in body and "\n# e" not in body
+    assert "<script>" not in body and "[d](javascript" not in body and "\n# e" not in body
     assert front_matter(card)["base_model"][0].startswith("a|b <script>")
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,7 +131,8 @@ def test_heat_map_cells_say_their_number(html: str) -> None:
 
 @pytest.mark.parametrize("field", ["father", "child"])
 def test_hostile_names_are_text(tmp_path: Path, field: str) -> None:
-    html = render_html(build_view(load_run(write_sample(tmp_path / "run", **{field: HOSTILE}))))
+    names: dict[str, Any] = {field: HOSTILE}
+    html = render_html(build_view(load_run(write_sample(tmp_path / "run", **names))))
     page = Page(html)
     assert "script" not in {tag for tag, _ in page.tags}
     assert "<script>alert(1)</script>" in page.text
