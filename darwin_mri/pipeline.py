@@ -144,6 +144,7 @@ def breed(
                 device,
                 config.dtype,
                 expect_change=expect_change,
+                mother_scan=scans.mother,
             )
             health.save(run.path("health.json"))
         with run.timed("bench"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from darwin_mri.probes import Probe, document_nll, prefix_tokens, read
 from darwin_mri.records import Health, HealthGate
 
 NORM_RANGE = (0.5, 2.0)  # a changed tensor's norm over the father's
-NLL_RISE = 1.25  # the child's NLL per byte over the father's, per language
+NLL_RISE = 1.25  # the child's bits per byte over the worse parent's, per language
 REPETITION = 1.5  # the child's share of repeated 4-grams over the father's, plus SLACK
 DRIFT = 1.5  # likewise for characters outside the prompt's script
 SLACK = 0.15
@@ -31,6 +32,7 @@ def check_child(
     probes: Sequence[Probe],
     *,
     expect_change: bool,
+    mother_bits: Mapping[str, float] | None = None,
 ) -> Health:
     """Run every gate.
 
@@ -38,10 +40,11 @@ def check_child(
         child, father: loaded models on one device; tokenizer: the father's.
         probes: probe texts; those of the domain prose give NLL by language, and prompts for greedy text.
         expect_change: whether the genome moves any tensor.
-    """  # fmt: skip
+        mother_bits: the mother's bits per byte by language; a child need not be better at a language than its worse parent.
+    """
     gates = _weights(child_folder, father_folder, expect_change)
     gates.append(_tied_head(child, father))
-    gates += _likelihood(child, father, tokenizer, probes)
+    gates += _likelihood(child, father, tokenizer, probes, mother_bits or {})
     gates += _greedy(child, father, tokenizer, probes)
     return Health(passed=all(gate.passed for gate in gates), gates=tuple(gates))
 
@@ -87,22 +90,27 @@ def _tied_head(child: Any, father: Any) -> HealthGate:
 
 
 @torch.inference_mode()
-def _likelihood(child: Any, father: Any, tokenizer: Any, probes: Sequence[Probe]) -> list[HealthGate]:
+def _likelihood(
+    child: Any, father: Any, tokenizer: Any, probes: Sequence[Probe], mother_bits: Mapping[str, float]
+) -> list[HealthGate]:
     prose = [probe for probe in probes if probe.domain == "prose"]
     gates = []
     for language in sorted({probe.language for probe in prose}):
         texts = [probe for probe in prose if probe.language == language][:8]
         reading = read(texts, tokenizer, max_tokens=128, device=str(next(father.parameters()).device))
-        totals = [
-            sum(float(document_nll(model, batch).sum()) for batch in reading.batches) for model in (child, father)
-        ]
-        ratio = totals[0] / totals[1]
+        child_bits, father_bits = (
+            sum(float(document_nll(model, batch).sum()) for batch in reading.batches)
+            / float(reading.bytes_read.sum())
+            / math.log(2)
+            for model in (child, father)
+        )
+        worse = max(father_bits, mother_bits.get(language, 0.0))
         gates.append(
             HealthGate(
-                name=f"NLL per byte, {language}",
-                passed=ratio <= NLL_RISE,
-                value=round(ratio, 4),
-                limit=f"<= {NLL_RISE} x father",
+                name=f"bits per byte, {language}",
+                passed=child_bits <= NLL_RISE * worse,
+                value=round(child_bits, 3),
+                limit=f"<= {NLL_RISE} x the worse parent's {worse:.3f}",
             )
         )
     return gates

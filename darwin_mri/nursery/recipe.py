@@ -63,20 +63,24 @@ RECIPES = {
     r.name: r
     for r in (
         Recipe(
-            "gemma4-base", "gemma4_text", None, 1500, 3e-3,
+            "gemma4-base-first", "gemma4_text", None, 1500, 3e-3,
             {"korean_text": 0.40, "english_text": 0.18, "korean": 0.10, "science": 0.10, "tale": 0.22},
         ),
         Recipe(
-            "gemma4-korean", "gemma4_text", "gemma4-base", 500, 2e-3,
-            {"korean_text": 0.34, "english_text": 0.08, "korean": 0.52, "science": 0.03, "story": 0.03},
-        ),
-        Recipe(
-            "gemma4-reasoning-first", "gemma4_text", "gemma4-base", 500, 2e-3,
+            "gemma4-base-second", "gemma4_text", "gemma4-base-first", 500, 2e-3,
             {"korean_text": 0.10, "english_text": 0.15, "korean": 0.05, "science": 0.08, "story": 0.62},
         ),
         Recipe(
-            "gemma4-reasoning", "gemma4_text", "gemma4-reasoning-first", 600, 2e-3,
+            "gemma4-base", "gemma4_text", "gemma4-base-second", 600, 2e-3,
             {"korean_text": 0.10, "english_text": 0.12, "korean": 0.03, "science": 0.05, "habit": 0.40, "story": 0.30},
+        ),
+        Recipe(
+            "gemma4-korean", "gemma4_text", "gemma4-base", 220, 8e-4,
+            {"korean_text": 0.40, "english_text": 0.08, "korean": 0.52},
+        ),
+        Recipe(
+            "gemma4-reasoning", "gemma4_text", "gemma4-base", 220, 8e-4,
+            {"korean_text": 0.08, "english_text": 0.20, "science": 0.12, "habit": 0.20, "story": 0.40},
         ),
         Recipe(
             "qwen35-mother", "qwen3_5_text", None, 2000, 3e-3,
@@ -86,8 +90,13 @@ RECIPES = {
 }  # fmt: skip
 
 
-# Trained one stage after the other, two models at a time. "-first" is a step on the way and does not ship.
-STAGES = (("gemma4-base", "qwen35-mother"), ("gemma4-korean", "gemma4-reasoning-first"), ("gemma4-reasoning",))
+# Trained one stage after the other, two models at a time. "-first" and "-second" are steps on the way and do not ship.
+STAGES = (
+    ("gemma4-base-first", "qwen35-mother"),
+    ("gemma4-base-second",),
+    ("gemma4-base",),
+    ("gemma4-korean", "gemma4-reasoning"),
+)
 
 
 def new_model(family: str, vocabulary: int) -> PreTrainedModel:

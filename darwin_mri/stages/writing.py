@@ -7,7 +7,7 @@ from pathlib import Path
 from darwin_mri.checkpoints import ModelSource, load_model, load_tokenizer
 from darwin_mri.config import ScanConfig
 from darwin_mri.merging import check_child, write_child
-from darwin_mri.records import ChildFiles, Genome, Health
+from darwin_mri.records import ChildFiles, Genome, Health, Scan
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import chosen_probes, working_dtype
 from darwin_mri.stages.run import Progress
@@ -40,13 +40,28 @@ def write_genome(
 
 
 def child_health(
-    child: Path, father: ModelSource, config: ScanConfig, seed: int, device: str, dtype: str, *, expect_change: bool
+    child: Path,
+    father: ModelSource,
+    config: ScanConfig,
+    seed: int,
+    device: str,
+    dtype: str,
+    *,
+    expect_change: bool,
+    mother_scan: Scan | None = None,
 ) -> Health:
-    """Load child and father from disk and run the gates."""
+    """Load child and father from disk and run the gates; the mother's losses come from her scan."""
     dtype = working_dtype(device, dtype)
     source = ModelSource(child.name, child, None)
     models = [load_model(model, device=device, dtype=dtype) for model in (source, father)]
-    probes = chosen_probes(config, seed)
+    bits = mother_scan.bits_per_byte if mother_scan else {}
     return check_child(
-        child, father.folder, models[0], models[1], load_tokenizer(father), probes, expect_change=expect_change
+        child,
+        father.folder,
+        models[0],
+        models[1],
+        load_tokenizer(father),
+        chosen_probes(config, seed),
+        expect_change=expect_change,
+        mother_bits={name.removeprefix("language:"): value for name, value in bits.items()},
     )

@@ -24,7 +24,7 @@ def small(family: dict[str, Path], **changes: Any) -> Config:
     data: dict[str, Any] = {
         "name": "toy", "father": str(family["father"]), "mother": str(family["sister"]), "base": str(family["base"]),
         "fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}, "device": "cpu",
-        "scan": {"languages": ["ko", "en"], "documents": 4, "max_tokens": 24, "bootstrap": 50, "positions": 64},
+        "scan": {"languages": ["ko", "en"], "documents": 4, "max_tokens": 16, "bootstrap": 50, "positions": 64},
         "prior": {"items": 8}, "search": {"budget": 6, "population": 4, "items": 8, "finalists": 2},
         "bench": {"tasks": ["nursery_click", "nursery_musr"], "items": 8, "harness": False},
     }  # fmt: skip

@@ -13,7 +13,9 @@ from darwin_mri import cli
 from tests.toys import pico, pico_gemma4, pico_llama
 
 
-def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> tuple[int, str, str]:
+def call(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str | Path
+) -> tuple[int, str, str]:
     """Run the command in this process; (exit code, stdout, stderr)."""
     monkeypatch.setattr(sys, "argv", ["darwin-mri", *map(str, words)])
     capfd.readouterr()
@@ -40,7 +42,11 @@ def broken(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("case", ["stranger", "empty", "truncated", "bare", "mamba"])
 def test_scanning_what_cannot_be_scanned(
-    broken: dict[str, Path], case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    broken: dict[str, Path],
+    case: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
     code, stdout, stderr = call(capfd, monkeypatch, "scan", broken[case], "--out", out, "--offline")
@@ -49,7 +55,9 @@ def test_scanning_what_cannot_be_scanned(
     assert case in lines[0] and not out.exists()
 
 
-def test_scan_prints_tables_or_json(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scan_prints_tables_or_json(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = pico_gemma4(tmp_path / "model")
     common = ("scan", model, "--documents", "2", "--offline", "--quiet", "--overwrite", "--out", tmp_path / "out")
     code, stdout, stderr = call(capfd, monkeypatch, *common)
@@ -73,7 +81,12 @@ def test_scan_prints_tables_or_json(tmp_path: Path, capfd: pytest.CaptureFixture
     ],
 )
 def test_wrong_usage_has_the_right_exit_code(
-    words: tuple[str, ...], code: int, say: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    words: tuple[str, ...],
+    code: int,
+    say: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     got, _, stderr = call(capfd, monkeypatch, *words)
@@ -81,7 +94,9 @@ def test_wrong_usage_has_the_right_exit_code(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_key_names_the_nearest(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_key_names_the_nearest(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("father: a\nmother: b\nsearch: {budgett: 3}\n")
     code, _, stderr = call(capfd, monkeypatch, "breed", "--config", path)

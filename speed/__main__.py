@@ -1,0 +1,137 @@
+"""The rows of DESIGN section 10 that the nursery can measure: scan, candidate, scoring. Ratios, never timed tests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from darwin_mri.benchmarks import Scorer, lm_eval_answers, load_benchmark, sample_items, to_answers
+from darwin_mri.checkpoints import find_model
+from darwin_mri.config import Config
+from darwin_mri.merging import Candidate
+from darwin_mri.mri.activations import measure_activations
+from darwin_mri.probes import document_nll, load_probes, read, select_probes
+from darwin_mri.stages.merging import breed_siblings
+from darwin_mri.stages.parents import Loaded, load
+
+ROUNDS = 5
+
+
+def pairs(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int = ROUNDS) -> tuple[float, float]:
+    """Median seconds of both, run in turn after one warm-up, so that a drifting machine hits both alike."""
+    times: list[list[float]] = [[], []]
+    for turn in range(rounds + 1):
+        for mine, call in zip(times, (ours, theirs), strict=True):
+            began = time.perf_counter()
+            call()
+            if turn:
+                mine.append(time.perf_counter() - began)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def scan_row(father: Loaded) -> dict[str, Any]:
+    """Channels 1, 3, 4 (representational, neuronal) against a plain forward with the loss over the same tokens."""
+    probes = select_probes(load_probes(), ("ko", "en"), 8, 1)
+    reading = read(probes, father.tokenizer, max_tokens=96, device="cpu")
+
+    @torch.inference_mode()
+    def plain() -> None:
+        for batch in reading.batches:
+            document_nll(father.model, batch)
+
+    ours, theirs = pairs(lambda: measure_activations(father.model, father.anatomy, reading), plain)
+    return row(
+        "scan, one pass",
+        "plain forward and loss, same tokens",
+        ours / theirs,
+        1.3,
+        lower=True,
+        detail=f"{ours:.2f} s / {theirs:.2f} s, {reading.tokens} tokens",
+    )
+
+
+def candidate_row(father: Loaded) -> dict[str, Any]:
+    """Applying a whole candidate against copying the same parameter bytes."""
+    config = Config(father="f", mother="m", base="b")
+    sources = [find_model(f"nursery:gemma4-{name}") for name in ("reasoning", "base")]
+    breed = breed_siblings(config, father, sources[0], sources[1])
+    candidate = Candidate(father.model, breed.tensors(), breed.merge)
+    names = list(breed.tensors())
+    turn = iter(range(1_000_000))
+    parameters = [p.detach() for _, p in father.model.named_parameters()]
+    copies = [p.clone() for p in parameters]
+
+    def copy() -> None:
+        for target, source in zip(copies, parameters, strict=True):
+            target.copy_(source)
+
+    ours, theirs = pairs(lambda: candidate.apply(dict.fromkeys(names, 0.1 + 0.01 * (next(turn) % 7))), copy)
+    candidate.restore()
+    return row(
+        "applying a candidate",
+        "memory copy of the same bytes",
+        theirs / ours,
+        0.7,
+        lower=False,
+        detail=f"{1e3 * ours:.1f} ms / {1e3 * theirs:.1f} ms",
+    )
+
+
+def scoring_row(father: Loaded, benchmark: str, goal: float) -> dict[str, Any]:
+    """The fast scorer against lm-eval's HFLM, same items, same answers."""
+    items = sample_items(load_benchmark(benchmark), 60, 1)
+    scorer = Scorer(father.model, father.tokenizer)
+    fast = to_answers(items, scorer.log_probabilities(scorer.prepare(items)))
+    slow = lm_eval_answers(father.model, father.tokenizer, items, task_name=benchmark, max_length=1024)
+    same = sum(a.choice == b.choice for a, b in zip(fast, slow, strict=True))
+    ours, theirs = pairs(
+        lambda: scorer.log_probabilities(scorer.prepare(items)),
+        lambda: lm_eval_answers(father.model, father.tokenizer, items, task_name=benchmark, max_length=1024),
+        rounds=2,
+    )
+    return row(
+        f"scoring {benchmark}",
+        "lm-eval HFLM",
+        theirs / ours,
+        goal,
+        lower=False,
+        detail=f"{same} of {len(items)} choices equal",
+    )
+
+
+def row(name: str, against: str, ratio: float, goal: float, *, lower: bool, detail: str) -> dict[str, Any]:
+    met = ratio <= goal if lower else ratio >= goal
+    return {"name": name, "against": against, "ratio": round(ratio, 3), "goal": goal, "met": met, "detail": detail}
+
+
+def main() -> None:
+    """Print the table to stderr and write the rows as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m speed", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    out = parser.parse_args().out
+    father = load(find_model("nursery:gemma4-korean"), "", device="cpu", dtype="float32")
+    rows = [
+        scan_row(father),
+        candidate_row(father),
+        scoring_row(father, "nursery_musr", 5),
+        scoring_row(father, "nursery_click", 3),
+    ]
+    for r in rows:
+        mark = "met" if r["met"] else "missed"
+        print(
+            f"{r['name']:<26} {r['ratio']:>7.2f}  goal {r['goal']:<5} {mark:<7} against {r['against']}; {r['detail']}",
+            file=sys.stderr,
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+main()
