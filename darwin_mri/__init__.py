@@ -25,7 +25,7 @@ _HOMES = {
     "scan": "darwin_mri.pipeline",
     "write_report": "darwin_mri.report",
 }
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = ["__version__", *sorted(_HOMES)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

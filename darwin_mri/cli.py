@@ -330,8 +330,9 @@ def main() -> None:
         code = app(standalone_mode=False, prog_name="darwin-mri")
         sys.exit(code if isinstance(code, int) else 0)
     except TyperException as error:  # wrong usage: an unknown option, a missing argument
-        error.show()
-        sys.exit(error.exit_code)
+        usage: Any = error  # its type does not declare show, all of its children have it
+        usage.show()
+        sys.exit(usage.exit_code)
     except DarwinError as error:
         if DEBUG in sys.argv:
             raise

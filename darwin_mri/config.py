@@ -25,71 +25,85 @@ class Section(BaseModel):
 class ScanConfig(Section):
     """What the MRI reads."""
 
-    probes: str | None = Field(None, description="folder of JSONL probe files; the built-in set when absent")
+    probes: str | None = Field(default=None, description="folder of JSONL probe files; the built-in set when absent")
     languages: tuple[str, ...] | None = Field(
-        None, description="languages to measure; all in the probe set when absent"
+        default=None, description="languages to measure; all in the probe set when absent"
     )
-    documents: int = Field(16, ge=1, description="documents per language and domain")
-    max_tokens: int = Field(128, ge=8, description="tokens read of each document")
-    bootstrap: int = Field(400, ge=50, description="bootstrap resamples over documents")
-    positions: int = Field(1024, ge=64, description="paired token positions kept for FFN similarity")
+    documents: int = Field(default=16, ge=1, description="documents per language and domain")
+    max_tokens: int = Field(default=128, ge=8, description="tokens read of each document")
+    bootstrap: int = Field(default=400, ge=50, description="bootstrap resamples over documents")
+    positions: int = Field(default=1024, ge=64, description="paired token positions kept for FFN similarity")
 
 
 class PriorConfig(Section):
     """How scans become the search's starting point."""
 
     preset: Literal["response", "flat"] = "response"
-    protect: tuple[str, ...] = Field(("ko",), description="languages (ko) or domains (code) whose harm freezes a layer")
+    protect: tuple[str, ...] = Field(
+        default=("ko",), description="languages (ko) or domains (code) whose harm freezes a layer"
+    )
     tolerance: float = Field(
-        0.01, ge=0, description="relative rise of NLL per byte that a layer may cost a protected text"
+        default=0.01, ge=0, description="relative rise of NLL per byte that a layer may cost a protected text"
     )
-    stability: float = Field(0.8, gt=0, le=1, description="share of bootstrap resamples in which the rule must hold")
+    stability: float = Field(
+        default=0.8, gt=0, le=1, description="share of bootstrap resamples in which the rule must hold"
+    )
     reference_ratio: float | None = Field(
-        None, gt=0, description="ratio at which harm is measured; upper / 1.5 when absent"
+        default=None, gt=0, description="ratio at which harm is measured; upper / 1.5 when absent"
     )
-    upper: float | None = Field(None, gt=0, description="largest ratio; 1.5 for task vectors, 1 for interpolation")
-    sigma_max: float = Field(0.3, gt=0, description="spread of a gene without evidence, as a share of upper")
-    sigma_min: float = Field(0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper")
-    items: int = Field(64, ge=8, description="search items per benchmark used to measure the fitness response")
+    upper: float | None = Field(
+        default=None, gt=0, description="largest ratio; 1.5 for task vectors, 1 for interpolation"
+    )
+    sigma_max: float = Field(default=0.3, gt=0, description="spread of a gene without evidence, as a share of upper")
+    sigma_min: float = Field(
+        default=0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper"
+    )
+    items: int = Field(default=64, ge=8, description="search items per benchmark used to measure the fitness response")
 
 
 class SearchConfig(Section):
     """How long and how wide the search looks."""
 
     space: Literal["ffn", "layers"] = "layers"
-    budget: int = Field(60, ge=1, description="evaluations")
-    population: int = Field(10, ge=2, description="candidates per generation")
-    items: int = Field(80, ge=8, description="search items per benchmark in the fitness")
-    finalists: int = Field(4, ge=1, description="best candidates re-scored on fresh search items")
-    smooth: bool = Field(True, description="fitness is the gold choice's probability; accuracy when false")
+    budget: int = Field(default=60, ge=1, description="evaluations")
+    population: int = Field(default=10, ge=2, description="candidates per generation")
+    items: int = Field(default=80, ge=8, description="search items per benchmark in the fitness")
+    finalists: int = Field(default=4, ge=1, description="best candidates re-scored on fresh search items")
+    smooth: bool = Field(default=True, description="fitness is the gold choice's probability; accuracy when false")
 
 
 class BenchConfig(Section):
     """What is reported."""
 
     tasks: tuple[str, ...] = ("nursery_click", "nursery_musr", "nursery_gpqa")
-    items: int | None = Field(None, ge=8, description="held-out items per benchmark, seeded sample; all when absent")
-    search_share: float = Field(0.4, gt=0, lt=1, description="share of clusters that the search may see")
+    items: int | None = Field(
+        default=None, ge=8, description="held-out items per benchmark, seeded sample; all when absent"
+    )
+    search_share: float = Field(default=0.4, gt=0, lt=1, description="share of clusters that the search may see")
     harness: bool = Field(
-        True, description="parents and child are scored by lm-eval; null children always by the fast scorer"
+        default=True, description="parents and child are scored by lm-eval; null children always by the fast scorer"
     )
 
 
 class Config(Section):
     """One run."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     father: str
     mother: str
     base: str | None = None
     method: Method = "task_arithmetic"
-    density: float = Field(1.0, gt=0, le=1, description="share of the mother's task vector kept (ties, dare_*, della)")
+    density: float = Field(
+        default=1.0, gt=0, le=1, description="share of the mother's task vector kept (ties, dare_*, della)"
+    )
     rescale: Literal["inverse_density", "l1", "none"] = "inverse_density"
-    fitness: dict[str, float] = Field({"nursery_click": 0.6, "nursery_musr": 0.4}, description="benchmark weights")
+    fitness: dict[str, float] = Field(
+        default={"nursery_click": 0.6, "nursery_musr": 0.4}, description="benchmark weights"
+    )
     seed: int = 1
     device: Literal["auto", "cuda", "cpu"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: float32 on CPU, else the father's"
+        default="auto", description="auto: float32 on CPU, else the father's"
     )
     scan: ScanConfig = ScanConfig()
     prior: PriorConfig = PriorConfig()

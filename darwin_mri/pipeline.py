@@ -12,7 +12,7 @@ from pathlib import Path
 
 from darwin_mri.checkpoints import ModelSource, resolve_device
 from darwin_mri.config import Config
-from darwin_mri.errors import GateError, InputError
+from darwin_mri.errors import ConfigError, GateError, InputError
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Inputs, Prior, Scan
 from darwin_mri.report import write_report
 from darwin_mri.stages import benching, merging, parents, scanning, searching, writing
@@ -205,13 +205,9 @@ def bench(
 ) -> Comparison:
     """Score models on benchmarks (all items, or a seeded sample) and write comparison.json; the first model is the child."""  # fmt: skip
     progress = progress or Silent()
-    config = Config(
-        father=refs[0],
-        mother=refs[0],
-        fitness=dict.fromkeys(tasks, 1.0),
-        bench={"tasks": tasks, "items": items},
-        seed=seed,
-    )  # type: ignore[arg-type]
+    if not refs or not tasks:
+        raise ConfigError("bench needs at least one model and one task")
+    weights = {task: 1 / len(tasks) for task in tasks}
     device = resolve_device(device)
     chosen = benching.whole_benchmarks(tasks, items, seed)
     answers, names = {}, {}
@@ -222,7 +218,7 @@ def bench(
             source, chosen, device=device, dtype=dtype, harness=harness, progress=progress, title=source.ref
         )
         names[key] = (source.ref, "child" if number == 0 and len(refs) > 1 else "baseline")
-    comparison = benching.make_comparison(answers, names, chosen, config.weights, seed, split="full")
+    comparison = benching.make_comparison(answers, names, chosen, weights, seed, split="full")
     comparison.save(out / "comparison.json")
     return comparison
 

@@ -24,6 +24,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # pycma warns on import that its plots need matplotlib; we draw our own
     import cma
 
+OPENING = (1.0, 0.5, 0.25, 0.0)  # shares of the prior's mean tried first; 0 is the father himself
 WORST = 1e6  # told to CMA-ES for a failed candidate: worse than any fitness in [0, 1]
 
 
@@ -47,7 +48,9 @@ class SearchResult:
     stopped: str  # "budget" or "converged" or "nothing to search"
 
 
-def _strategy(prior: Prior, free: Sequence[int], population: int, seed: int) -> cma.CMAEvolutionStrategy:
+def _strategy(
+    prior: Prior, free: Sequence[int], start: np.ndarray, population: int, seed: int
+) -> cma.CMAEvolutionStrategy:
     mean = np.array([prior.genes[g].mean for g in free])
     sigma = np.array([prior.genes[g].sigma for g in free])
     rng = np.random.default_rng(seed)
@@ -62,7 +65,7 @@ def _strategy(prior: Prior, free: Sequence[int], population: int, seed: int) -> 
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pycma warns about its own optional extras
-        return cma.CMAEvolutionStrategy(np.zeros(len(free)), 1.0, options)
+        return cma.CMAEvolutionStrategy((start[list(free)] - mean) / sigma, 1.0, options)
 
 
 def search(
@@ -75,7 +78,10 @@ def search(
     seed: int,
     on_line: Callable[[LedgerLine], None] = lambda _: None,
 ) -> SearchResult:
-    """Spend ``budget`` evaluations, the first on the prior's mean itself; lines already in the ledger are replayed, not re-run.
+    """Spend ``budget`` evaluations; lines already in the ledger are replayed, not re-run.
+
+    Generation 0 walks from the prior's mean back to the father (shares ``OPENING`` of the mean): slopes know a path's ends,
+    not the dip between two far-apart parents. CMA-ES starts from the best of these.
 
     Raises:
         DarwinError: the ledger belongs to another search, or no candidate could be evaluated.
@@ -100,10 +106,12 @@ def search(
         on_line(line)
         return line
 
-    lines = [run(start, 0, 0, None)]
+    shares = OPENING if free else OPENING[:1]
+    lines = [run(share * start, 0, number, None) for number, share in enumerate(shares[:budget])]
     stopped = "budget" if free else "nothing to search"
-    if free and budget > 1:
-        strategy = _strategy(prior, free, population, seed)
+    if free and len(lines) < budget:
+        opening = max(lines, key=lambda line: -math.inf if line.fitness is None else line.fitness)
+        strategy = _strategy(prior, free, np.array(list(opening.genes.values())), population, seed)
         scale = np.array([prior.genes[g].sigma for g in free])
         generation = 0
         while len(lines) < budget:

@@ -48,7 +48,7 @@ def gene_slopes(
         substituted: dict[str, torch.Tensor] = {}
         for position, gene in enumerate(genes):
             for name, direction in directions[gene].items():
-                held = substituted.get(name, parameters[name].detach().float())
+                held = substituted[name] if name in substituted else parameters[name].detach().float()
                 substituted[name] = held + leaves[position] * direction.float()
         local = {name.removeprefix(f"{prefix}."): value for name, value in substituted.items()}
 

@@ -51,6 +51,20 @@ def test_it_climbs_stays_in_the_box_and_spends_its_budget(tmp_path: Path) -> Non
     assert best is not None and start is not None and best > start + 0.05
 
 
+def test_it_starts_from_the_best_of_the_opening(tmp_path: Path) -> None:
+    """A prior that overshoots: the father is better than its mean, and the search starts near him."""
+
+    def near_father(genes: Mapping[str, float]) -> Evaluation:
+        loss = sum((value - 0.1) ** 2 for value in genes.values())
+        return Evaluation(1 - loss, {"toy": 1 - loss}, 10)
+
+    _, ledger = run(tmp_path, near_father, given=prior(mean=0.9), budget=12)
+    opening = [line for line in ledger.lines if line.generation == 0]
+    assert [round(line.genes["L0.ffn"], 3) for line in opening] == [0.9, 0.45, 0.225, 0.0]
+    first = [line for line in ledger.lines if line.generation == 1]
+    assert max(sum(line.genes.values()) / GENES for line in first) < 0.5
+
+
 def test_same_seed_same_ledger(tmp_path: Path) -> None:
     one, other = run(tmp_path / "a")[1], run(tmp_path / "b")[1]
     assert [line.genes for line in one.lines] == [line.genes for line in other.lines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,8 @@ def test_the_four_are_listed_and_small() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_plain_transformers_loads_it_and_it_writes_text(name: str) -> None:
-    model, info = AutoModelForCausalLM.from_pretrained(MODELS / name, output_loading_info=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(MODELS / name, output_loading_info=True)
+    model, info = loaded
     assert not info["missing_keys"] and not info["unexpected_keys"] and model.dtype == torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(MODELS / name)
     ids = tokenizer("오늘은 날씨가", return_tensors="pt")

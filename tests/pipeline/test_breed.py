@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_the_same_command_gives_the_same_bytes(run: Path, family: dict[str, Path
 
 
 def test_the_child_loads_generates_and_differs_where_the_genome_says(run: Path, family: dict[str, Path]) -> None:
-    child = AutoModelForCausalLM.from_pretrained(run / "child")
+    child: Any = AutoModelForCausalLM.from_pretrained(run / "child")
     out = child.generate(
         torch.tensor([[5, 6, 7]]), attention_mask=torch.ones(1, 3), max_new_tokens=4, do_sample=False, pad_token_id=0
     )
@@ -145,7 +146,8 @@ def test_a_wrapped_multimodal_father_keeps_his_tower(family: dict[str, Path], tm
     }
     config = small(family, father=str(parents["f"]), mother=str(parents["m"]), base=None, search={"budget": 2})
     pipeline.breed(config, tmp_path / "run", force=True)
-    _, info = AutoModelForImageTextToText.from_pretrained(tmp_path / "run" / "child", output_loading_info=True)
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(tmp_path / "run" / "child", output_loading_info=True)
+    info = loaded[1]
     assert not info["missing_keys"] and not info["unexpected_keys"]
 
 
