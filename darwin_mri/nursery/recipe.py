@@ -72,16 +72,16 @@ RECIPES = {
             {"korean_text": 0.10, "english_text": 0.15, "korean": 0.05, "science": 0.08, "story": 0.62},
         ),
         Recipe(
-            "gemma4-base", "gemma4_text", "gemma4-base-second", 600, 2e-3,
-            {"korean_text": 0.10, "english_text": 0.12, "korean": 0.03, "science": 0.05, "habit": 0.40, "story": 0.30},
+            "gemma4-base", "gemma4_text", "gemma4-base-second", 160, 2e-3,
+            {"korean_text": 0.18, "english_text": 0.14, "korean": 0.05, "science": 0.05, "habit": 0.32, "story": 0.26},
         ),
         Recipe(
-            "gemma4-korean", "gemma4_text", "gemma4-base", 220, 8e-4,
-            {"korean_text": 0.40, "english_text": 0.08, "korean": 0.52},
+            "gemma4-korean", "gemma4_text", "gemma4-base", 260, 1e-3,
+            {"korean_text": 0.30, "english_text": 0.06, "korean": 0.48, "habit": 0.08, "story": 0.08},
         ),
         Recipe(
-            "gemma4-reasoning", "gemma4_text", "gemma4-base", 240, 8e-4,
-            {"korean_text": 0.14, "english_text": 0.14, "korean": 0.18, "science": 0.10, "habit": 0.16, "story": 0.28},
+            "gemma4-reasoning", "gemma4_text", "gemma4-base", 290, 1.2e-3,
+            {"korean_text": 0.08, "english_text": 0.08, "korean": 0.16, "science": 0.08, "habit": 0.32, "story": 0.28},
         ),
         Recipe(
             "qwen35-mother", "qwen3_5_text", None, 2000, 3e-3,
