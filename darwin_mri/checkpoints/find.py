@@ -17,7 +17,8 @@ HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.txt", "*.jinja", "*.mod
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model on this machine. ``ref`` may be published: a hub id, ``nursery:NAME`` or the folder's last name."""
+    """A model on this machine. ``ref`` may be published: a hub id, ``nursery:NAME``, the folder's last name
+    or, for a run's child, ``RUN/child``."""
 
     ref: str
     folder: Path
@@ -41,11 +42,16 @@ def find_model(ref: str, *, offline: bool = False) -> ModelSource:
         source = ModelSource(ref, _nursery_folder(ref.removeprefix(NURSERY)), None)
     elif Path(ref).expanduser().is_dir():
         folder = Path(ref).expanduser().absolute()
-        source = ModelSource(folder.resolve().name, folder, None)
+        source = ModelSource(_public_name(folder.resolve()), folder, None)
     else:
         source = _from_hub(ref, offline)
     verify_folder(source.folder)
     return source
+
+
+def _public_name(folder: Path) -> str:
+    """The folder's last name; a run's child is named with its run (``david/child``), since every run has one."""
+    return f"{folder.parent.name}/{folder.name}" if folder.name == "child" and folder.parent.name else folder.name
 
 
 def nursery_names() -> tuple[str, ...]:
