@@ -54,23 +54,23 @@ def split_items(items: Iterable[Item], seed: int, search_share: float = 0.4) -> 
 
 
 def sample_items(items: Iterable[Item], n: int, seed: int) -> tuple[Item, ...]:
-    """A seeded sample of ``n`` items, whole clusters at a time (the last one cut to fit), in order of drawing.
+    """A seeded sample of ``n`` items from as many clusters as possible: one item of each, then a second of each, and so on.
 
-    A smaller sample is the beginning of a larger one with the same seed. Asking for more items than there are gives all.
+    Items of one cluster share a fact or a story, so more clusters say more than more items. A smaller sample is the
+    beginning of a larger one with the same seed. Asking for more items than there are gives all.
 
     Raises:
         InputError: ``n`` is below 1 or there are no items.
     """
     by_cluster = _by_cluster(items)
     if n < 1 or not by_cluster:
-        raise InputError(
-            f"cannot sample {n} items from {len(by_cluster)} clusters: ask for at least one of at least one"
-        )
+        raise InputError(f"cannot sample {n} items from {len(by_cluster)} clusters: ask for at least one of at least one")
     drawn: list[Item] = []
-    for cluster in sorted(by_cluster, key=lambda cluster: _draw(seed, cluster)):
-        drawn += by_cluster[cluster]
-        if len(drawn) >= n:
-            break
+    clusters = sorted(by_cluster, key=lambda cluster: _draw(seed, cluster))
+    for members in by_cluster.values():
+        members.sort(key=lambda item: _draw(seed, item.key))
+    for turn in range(max(len(members) for members in by_cluster.values())):
+        drawn += [by_cluster[cluster][turn] for cluster in clusters if turn < len(by_cluster[cluster])]
     return tuple(drawn[:n])
 
 

@@ -91,7 +91,7 @@ def load_answers(run: Run, key: str, tasks: Sequence[str]) -> AnswersByTask | No
 
 
 def whole_benchmarks(tasks: Sequence[str], size: int | None, seed: int) -> dict[str, tuple[Item, ...]]:
-    """All items of each benchmark, or a seeded sample of ``size`` whole clusters' items; never the first ones."""
+    """All items of each benchmark, or a seeded sample of ``size``; never the first ones."""
     loaded = {task: load_benchmark(task) for task in tasks}
     return {task: sample_items(items, size, seed) if size else items for task, items in loaded.items()}
 

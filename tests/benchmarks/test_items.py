@@ -111,8 +111,11 @@ def test_splits_and_samples_ignore_order(order: int, seed: int, n: int) -> None:
     assert len(set(sample)) == min(n, 600)
 
 
-def test_a_sample_takes_whole_clusters() -> None:
-    assert set(Counter(i.cluster for i in sample_items(load_benchmark("nursery_musr"), 100, 0)).values()) == {4}
+def test_a_sample_spreads_over_clusters() -> None:
+    musr = load_benchmark("nursery_musr")
+    assert set(Counter(i.cluster for i in sample_items(musr, 100, 0)).values()) == {1}
+    assert set(Counter(i.cluster for i in sample_items(musr, 300, 0)).values()) == {2}
+    assert Counter(i.slice for i in sample_items(musr, 150, 0))["placement"] in range(50, 101)
 
 
 def test_empty_parts_and_samples_are_refused() -> None:
