@@ -64,7 +64,9 @@ def sample_items(items: Iterable[Item], n: int, seed: int) -> tuple[Item, ...]:
     """
     by_cluster = _by_cluster(items)
     if n < 1 or not by_cluster:
-        raise InputError(f"cannot sample {n} items from {len(by_cluster)} clusters: ask for at least one of at least one")
+        raise InputError(
+            f"cannot sample {n} items from {len(by_cluster)} clusters: ask for at least one of at least one"
+        )
     drawn: list[Item] = []
     clusters = sorted(by_cluster, key=lambda cluster: _draw(seed, cluster))
     for members in by_cluster.values():

@@ -19,6 +19,7 @@ NLL_RISE = 1.25  # the child's bits per byte over the worse parent's, per langua
 REPETITION = 1.5  # the child's share of repeated 4-grams over the father's, plus SLACK
 DRIFT = 1.5  # likewise for characters outside the prompt's script
 SLACK = 0.15
+LOOPING = 0.4  # share of repeated 4-grams below which a text does not loop, whatever the father's; a loop reaches 0.6 and more
 NEW_TOKENS = 40
 PROMPTS = 6
 
@@ -130,8 +131,8 @@ def _greedy(child: Any, father: Any, tokenizer: Any, probes: Sequence[Probe]) ->
     (repeated, drift), (father_repeated, father_drift) = figures
     return [
         HealthGate(
-            name="repetition in greedy text", passed=repeated <= REPETITION * father_repeated + SLACK, value=round(repeated, 3),
-            limit=f"<= {REPETITION} x father ({father_repeated:.3f}) + {SLACK}",
+            name="repetition in greedy text", passed=repeated <= max(LOOPING, REPETITION * father_repeated + SLACK), value=round(repeated, 3),
+            limit=f"<= {LOOPING}, or {REPETITION} x father ({father_repeated:.3f}) + {SLACK}",
         ),
         HealthGate(
             name="language drift in greedy text", passed=drift <= DRIFT * father_drift + SLACK, value=round(drift, 3),
