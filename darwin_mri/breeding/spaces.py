@@ -58,9 +58,16 @@ def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str]) -> Space:
     return Space(name, tuple(Gene(gene, layer, tuple(sorted(by_gene[(gene, layer)]))) for gene, layer in order))
 
 
+def _is_tower(tensor: str) -> bool:
+    return any(part in tensor for part in ("vision", "visual", "audio"))
+
+
 def _gene(space: str, anatomy: Anatomy, prefix: str, tensor: str) -> tuple[str, int | None] | None:
     if not tensor.startswith(prefix):
-        return ("outside", None) if space == "layers" else None
+        # The text model's own embeddings, norms and head; never a vision or audio tower beside it.
+        text = anatomy.prefix.rpartition(".")[0]
+        ours = tensor.startswith((f"{text}.", "lm_head.", "embed_out.")) and not _is_tower(tensor)
+        return ("outside", None) if space == "layers" and ours else None
     index, _, rest = tensor.removeprefix(prefix).partition(".")
     info = anatomy.layers[int(index)]
     in_ffn = info.ffn is not None and (

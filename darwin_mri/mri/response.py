@@ -50,7 +50,9 @@ def gene_slopes(
             for name, direction in directions[gene].items():
                 held = substituted[name] if name in substituted else parameters[name].detach().float()
                 substituted[name] = held + leaves[position] * direction.float()
-        local = {name.removeprefix(f"{prefix}."): value for name, value in substituted.items()}
+        # What lies outside the decoder (an untied head) has no part in its forward, and so no slope here.
+        inside = f"{prefix}."
+        local = {name.removeprefix(inside): value for name, value in substituted.items() if name.startswith(inside)}
 
         def forward(_local: dict[str, torch.Tensor] = local, **kwargs: Any) -> Any:
             return functional_call(decoder, _local, kwargs=kwargs)
