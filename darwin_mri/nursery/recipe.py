@@ -103,6 +103,7 @@ STAGES = (
 def new_model(family: str, vocabulary: int) -> PreTrainedModel:
     """A randomly initialised nursery model of one family (call ``torch.manual_seed`` first)."""
     if family == "gemma4_text":
+        undeclared: dict[str, Any] = {"global_head_dim": 32}  # taken by the config's __post_init__
         return Gemma4ForCausalLM(
             Gemma4TextConfig(
                 vocab_size=vocabulary,
@@ -113,7 +114,7 @@ def new_model(family: str, vocabulary: int) -> PreTrainedModel:
                 num_attention_heads=4,
                 num_key_value_heads=2,
                 head_dim=32,
-                **{"global_head_dim": 32},  # taken by the config's __post_init__, not declared
+                **undeclared,
                 layer_types=["sliding_attention"] * 5 + ["full_attention", "sliding_attention", "full_attention"],
                 sliding_window=64,
                 hidden_size_per_layer_input=16,
