@@ -19,7 +19,7 @@ NLL_RISE = 1.25  # the child's bits per byte over the worse parent's, per langua
 REPETITION = 1.5  # the child's share of repeated 4-grams over the father's, plus SLACK
 DRIFT = 1.5  # likewise for characters outside the prompt's script
 SLACK = 0.15
-LOOPING = 0.4  # share of repeated 4-grams below which a text does not loop, whatever the father's; a loop reaches 0.6 and more
+LOOPING = 0.4  # share of repeated 4-grams allowed whatever the father's; a judgement, not yet calibrated (docs/LOG.md)
 NEW_TOKENS = 40
 PROMPTS = 6
 
