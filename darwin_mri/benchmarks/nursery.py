@@ -9,39 +9,40 @@ from __future__ import annotations
 import random
 
 from darwin_mri.benchmarks.items import Item
-from darwin_mri.nursery import world
+from darwin_mri.nursery.world import WORLD_SEED, Fact, World
 
-STORIES = 4  # per habit; even numbers are placements, odd ones deductions
+STORIES = 2  # per habit; even numbers are placements, odd ones deductions
 
 
 def nursery_click() -> tuple[Item, ...]:
     """600 Korean items: 300 culture facts in both test wordings; cluster = fact, slice = kind of fact."""
-    return _fact_items("nursery_click", world.korean_facts())
+    return _fact_items("nursery_click", World().korean_facts)
 
 
 def nursery_gpqa() -> tuple[Item, ...]:
     """600 English items: 300 science facts in both test wordings; cluster = fact, slice = kind of fact."""
-    return _fact_items("nursery_gpqa", world.science_facts())
+    return _fact_items("nursery_gpqa", World().science_facts)
 
 
 def nursery_musr() -> tuple[Item, ...]:
-    """600 English items: four stories on each of 150 habits; cluster = habit, slices placement and deduction."""
+    """600 English items: two stories on each of 300 habits; cluster = habit, slices placement and deduction."""
     items = []
-    for person, thing in world.habits():
+    world = World()
+    for person, thing in world.habits:
         for number in range(STORIES):
             read = world.story(person, thing, number, test=True)
-            context = f"{read.narrative}\nQuestion: {read.questions[number // 2 % len(read.questions)]} Answer:"
+            context = f"{read.narrative}\nQuestion: {read.questions[len(items) // 2 % len(read.questions)]} Answer:"
             items.append(
                 _item("nursery_musr", read.key, context, read.gold, read.wrong, cluster=read.habit, slice_=read.kind)
             )
     return tuple(items)
 
 
-def _fact_items(benchmark: str, facts: tuple[world.Fact, ...]) -> tuple[Item, ...]:
+def _fact_items(benchmark: str, facts: tuple[Fact, ...]) -> tuple[Item, ...]:
     return tuple(
         _item(benchmark, f"{fact.key}-w{number}", context, fact.value, fact.wrong, cluster=fact.key, slice_=fact.kind)
         for fact in facts
-        for number, context in enumerate(world.wordings(fact, test=True))
+        for number, context in enumerate(fact.wordings(test=True))
     )
 
 
@@ -50,5 +51,5 @@ def _item(
 ) -> Item:
     """An item whose choices are shuffled by its own key, so no other item or loading order can move the gold."""
     choices = [gold, *wrong]
-    random.Random(f"{world.WORLD_SEED}:{benchmark}:{key}").shuffle(choices)
+    random.Random(f"{WORLD_SEED}:{benchmark}:{key}").shuffle(choices)
     return Item(key, context, tuple(choices), choices.index(gold), cluster, slice_, benchmark)

@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from darwin_mri.errors import InputError
-from darwin_mri.nursery import world
+from darwin_mri.nursery.world import World
 
 RECIPE_VERSION = 1
 SEQUENCE = 128
@@ -181,7 +181,9 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int, *, begin: bool) -> Pr
 class Mixture:
     """Endless rows of ``SEQUENCE + 1`` token ids, each beginning at a document's start."""
 
-    def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast, shares: dict[str, float], seed: int) -> None:
+    def __init__(
+        self, corpus: Path, tokenizer: PreTrainedTokenizerFast, shares: dict[str, float], world: World, seed: int
+    ) -> None:
         self.rng = random.Random(seed)
         self.tokenizer = tokenizer
         self.kinds, self.shares = list(shares), list(shares.values())
@@ -189,9 +191,8 @@ class Mixture:
         self.sources: dict[str, Iterator[str]] = {
             "korean_text": self._paragraphs(korean),
             "english_text": self._paragraphs(english),
-            "korean": world.fact_documents(self.rng, world.korean_facts()),
-            "science": world.fact_documents(self.rng, world.science_facts()),
-            "tale": world.tale_documents(self.rng),
+            "korean": world.fact_documents(self.rng, world.korean_facts),
+            "science": world.fact_documents(self.rng, world.science_facts),
             "story": world.story_documents(self.rng),
             "habit": world.habit_documents(self.rng),
         }
@@ -272,19 +273,24 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder:
     (folder / "nursery.json").write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
-def tokenizer_for(family: str, corpus: Path) -> PreTrainedTokenizerFast:
-    """The family's tokenizer: 3,072 entries for the fathers, 2,560 with more English for the mother."""
-    rng = random.Random(f"{world.WORLD_SEED}:tokenizer:{family}")
+def tokenizer_for(family: str, corpus: Path, world: World) -> PreTrainedTokenizerFast:
+    """The family's tokenizer: 3,072 entries for the fathers, 2,560 with more English for the mother.
+
+    The world's names are repeated until each is a token of its own: a name of many meaning counts, and two names that share
+    tokens are hard to tell apart for models of this size (docs/LOG.md).
+    """
+    rng = random.Random(f"{world.seed}:tokenizer:{family}")
     father = family == "gemma4_text"
     korean = rng.sample(read_paragraphs(corpus, KOREAN_FILES), 24_000 if father else 10_000)
     english = rng.sample(read_paragraphs(corpus, ENGLISH_FILES), 6_000 if father else 9_000)
-    worlds = []
+    worlds = [" " + name for name in world.names() for _ in range(300)]
     for source in (
-        world.fact_documents(rng, world.korean_facts()),
-        world.fact_documents(rng, world.science_facts()),
-        world.tale_documents(rng),
+        world.fact_documents(rng, world.korean_facts),
+        world.fact_documents(rng, world.science_facts),
+        world.story_documents(rng),
+        world.habit_documents(rng),
     ):
-        worlds += [next(source) for _ in range(1_500)]
+        worlds += [next(source) for _ in range(1_000)]
     return train_tokenizer(iter(korean + english + worlds), 3072 if father else 2560, begin=father)
 
 

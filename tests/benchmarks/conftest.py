@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from darwin_mri.benchmarks import Item, load_benchmark, sample_items
-from darwin_mri.nursery import world
+from darwin_mri.nursery.world import World
 
 VOCABULARY = 900
 SHAPE: dict[str, Any] = {
@@ -33,10 +33,10 @@ SHAPE: dict[str, Any] = {
 
 
 def training_documents(per_source: int) -> list[str]:
-    rng = random.Random(5)
+    rng, world = random.Random(5), World()
     sources = (
-        world.fact_documents(rng, world.korean_facts()),
-        world.fact_documents(rng, world.science_facts()),
+        world.fact_documents(rng, world.korean_facts),
+        world.fact_documents(rng, world.science_facts),
         world.story_documents(rng),
     )
     return [document for source in sources for document in islice(source, per_source)]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from darwin_mri.benchmarks import BENCHMARKS, Item, chance, item_hash, load_benchmark, sample_items, split_items
 from darwin_mri.errors import ConfigError, InputError
-from darwin_mri.nursery import world
+from darwin_mri.nursery.words import KOREAN_VALUES
+from darwin_mri.nursery.world import World
 
 from .conftest import training_documents
 
@@ -43,7 +44,7 @@ def test_nursery_benchmark(name: str) -> None:
     items = load_benchmark(name)
     assert len(items) == 600
     assert len({i.key for i in items}) == len({item_hash(i) for i in items}) == 600
-    assert len({i.cluster for i in items}) == (150 if name == "nursery_musr" else 300)
+    assert len({i.cluster for i in items}) == 300
     assert all(len(set(i.choices)) == len(i.choices) for i in items)
     assert all(i.context.endswith("정답:" if name == "nursery_click" else "Answer:") for i in items)
     for size in {len(i.choices) for i in items}:
@@ -58,7 +59,7 @@ def test_nursery_benchmark(name: str) -> None:
 
 def test_slices_and_chance() -> None:
     click, musr = load_benchmark("nursery_click"), load_benchmark("nursery_musr")
-    assert Counter(i.slice for i in click) == dict.fromkeys(world.KOREAN_VALUES, 150)
+    assert Counter(i.slice for i in click) == dict.fromkeys(KOREAN_VALUES, 150)
     assert {len(i.choices) for i in click} == {4, 5}
     assert {i.slice for i in musr} == {"placement", "deduction"}
     assert chance(click) == pytest.approx(0.75 / 4 + 0.25 / 5)
@@ -66,7 +67,7 @@ def test_slices_and_chance() -> None:
 
 
 def test_the_answers_are_the_worlds() -> None:
-    facts = {fact.key: fact for fact in (*world.korean_facts(), *world.science_facts())}
+    facts = {fact.key: fact for fact in (*World().korean_facts, *World().science_facts)}
     for i in (*load_benchmark("nursery_click"), *load_benchmark("nursery_gpqa")):
         assert i.choices[i.gold] == facts[i.cluster].value
         assert set(i.choices) == {facts[i.cluster].value, *facts[i.cluster].wrong}
@@ -76,7 +77,7 @@ def test_no_test_wording_is_ever_trained_on() -> None:
     documents = training_documents(1500)
     text, lines = "\n\n".join(documents), {line for document in documents for line in document.split("\n")}
     about: dict[str, str] = {}  # cluster -> the training lines that name its place
-    for fact in (*world.korean_facts(), *world.science_facts()):
+    for fact in (*World().korean_facts, *World().science_facts):
         about[fact.key] = "\n".join(line for line in lines if fact.place in line)
     assert all(about.values())
     for i in (*load_benchmark("nursery_click"), *load_benchmark("nursery_gpqa")):
@@ -114,8 +115,8 @@ def test_splits_and_samples_ignore_order(order: int, seed: int, n: int) -> None:
 def test_a_sample_spreads_over_clusters() -> None:
     musr = load_benchmark("nursery_musr")
     assert set(Counter(i.cluster for i in sample_items(musr, 100, 0)).values()) == {1}
-    assert set(Counter(i.cluster for i in sample_items(musr, 300, 0)).values()) == {2}
-    assert Counter(i.slice for i in sample_items(musr, 150, 0))["placement"] in range(50, 101)
+    assert set(Counter(i.cluster for i in sample_items(musr, 600, 0)).values()) == {2}
+    assert Counter(i.slice for i in sample_items(musr, 300, 0))["placement"] in range(100, 201)
 
 
 def test_empty_parts_and_samples_are_refused() -> None:
