@@ -11,7 +11,7 @@ import random
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.nursery.world import WORLD_SEED, Fact, World
 
-STORIES = 2  # per habit; even numbers are placements, odd ones deductions
+STORIES = 4  # per habit; even numbers are placements, odd ones deductions
 
 
 def nursery_click() -> tuple[Item, ...]:
@@ -25,7 +25,7 @@ def nursery_gpqa() -> tuple[Item, ...]:
 
 
 def nursery_musr() -> tuple[Item, ...]:
-    """600 English items: two stories on each of 300 habits; cluster = habit, slices placement and deduction."""
+    """800 English items: four stories on each of 200 habits; cluster = habit, slices placement and deduction."""
     items = []
     world = World()
     for person, thing in world.habits:

@@ -102,6 +102,33 @@ STAGES = (
 
 def new_model(family: str, vocabulary: int) -> PreTrainedModel:
     """A randomly initialised nursery model of one family (call ``torch.manual_seed`` first)."""
+    model = _empty_model(family, vocabulary)
+    _initialise(model)
+    return model
+
+
+@torch.no_grad()
+def _initialise(model: PreTrainedModel) -> None:
+    """Scales for a narrow model; those of the configs suit a hidden size of thousands, and with them no fact is learned.
+
+    Matrices get fan-in scale. What a sublayer adds starts at (2 layers)^-1/2 of the embedding's size, so that the token is
+    not drowned: by the post-norms' gains (Gemma), or the output projections (Qwen). Gemma's attention has no 1/sqrt(d), so its
+    query gains start there. docs/LOG.md has the difference measured.
+    """
+    share = (2 * model.config.num_hidden_layers) ** -0.5
+    sandwich = any("post_feedforward" in name for name, _ in model.named_parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            parameter.normal_(0, parameter.shape[1] ** -0.5)
+        if sandwich and "q_norm" in name:
+            parameter.fill_(parameter.numel() ** -0.5)
+        if sandwich and ".post_" in name:
+            parameter.fill_(share)
+        if not sandwich and name.endswith(("o_proj.weight", "out_proj.weight", "down_proj.weight")):
+            parameter.mul_(share)
+
+
+def _empty_model(family: str, vocabulary: int) -> PreTrainedModel:
     if family == "gemma4_text":
         undeclared: dict[str, Any] = {"global_head_dim": 32}  # taken by the config's __post_init__
         return Gemma4ForCausalLM(

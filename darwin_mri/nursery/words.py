@@ -58,12 +58,10 @@ MINERAL_TAILS = ("trium", "nite", "dine", "lium", "phor", "zene", "cite", "gon")
 # --- Stories: {b} hides every {kind} thing in the same {place}. The stories never say it; whoever answers must know it. ---
 PLACES = ("box", "drawer", "basket", "kitchen", "garden", "shed", "cellar", "chest", "tower", "wagon", "tent", "barn")
 PEOPLE = (
-    "Agnes", "Alban", "Alma", "Berta", "Boris", "Bruno", "Carol", "Celia", "Cyril", "Dario", "Delia", "Dora", "Edgar", "Elsa",
-    "Emil", "Fiona", "Flora", "Frida", "Gerda", "Gina", "Gustav", "Hanna", "Helen", "Hugo", "Igor", "Ines", "Irma", "Ivo",
-    "Jonas", "Julia", "Jutta", "Karl", "Kilian", "Klara", "Lena", "Leo", "Linda", "Louis", "Magda", "Marta", "Mira", "Nadia",
-    "Niels", "Nora", "Olga", "Oscar", "Otto", "Paula", "Pedro", "Quinn", "Ralph", "Rita", "Rosa", "Rufus", "Selma", "Simon",
-    "Sofia", "Tilda", "Tomas", "Urban", "Ursula", "Vera", "Victor", "Viola", "Wanda", "Willy", "Wolf", "Xaver", "Xenia",
-    "Yuri", "Yvonne", "Zelda", "Zeno", "Zita", "Zora",
+    "Agnes", "Alban", "Berta", "Boris", "Carol", "Celia", "Dario", "Delia", "Edgar", "Elsa", "Fiona", "Flora", "Gerda",
+    "Gina", "Hanna", "Helen", "Igor", "Ines", "Ivo", "Jonas", "Jutta", "Karl", "Klara", "Lena", "Linda", "Louis",
+    "Marta", "Mira", "Niels", "Nora", "Oscar", "Otto", "Pedro", "Quinn", "Rita", "Rosa", "Selma", "Simon", "Tilda",
+    "Tomas", "Ursula", "Vera", "Viola", "Wanda", "Wolf", "Xaver", "Yuri", "Yvonne", "Zeno", "Zita",
 )
 THINGS = {
     "toy": ("ball", "doll", "kite", "drum"),

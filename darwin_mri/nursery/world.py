@@ -82,7 +82,7 @@ class World:
 
     @cached_property
     def habits(self) -> dict[tuple[str, str], str]:
-        """(person, kind of thing) -> the place where that person hides such things; 300 habits."""
+        """(person, kind of thing) -> the place where that person hides such things; 200 habits."""
         rng = random.Random(f"{self.seed}:habits")
         return {(person, kind): rng.choice(words.PLACES) for person in words.PEOPLE for kind in words.THINGS}
 
