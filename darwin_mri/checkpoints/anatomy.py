@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from darwin_mri.checkpoints.ffn import activation_name, recompute_ffn, submodule
+from darwin_mri.checkpoints.ffn import activation_names, recompute_ffn, submodule
 from darwin_mri.checkpoints.loading import first_line, quiet
 from darwin_mri.checkpoints.names import (
     ATTENTION_NAMES,
@@ -29,10 +29,14 @@ NO_FFN = "no FFN here"
 
 
 class Passage(NamedTuple):
-    """What went through a module in the probe forward. Kept alive until compared, so that no storage is re-used."""
+    """What went through a module in the probe forward. Kept alive until compared, so that no storage is re-used.
+
+    ``output`` is a copy of ``returned``: Falcon adds the attention's output to the FFN's in place.
+    """
 
     given: torch.Tensor | None
     returned: torch.Tensor | None
+    output: torch.Tensor | None
 
 
 def find_anatomy(model: Any) -> Anatomy:
@@ -55,7 +59,13 @@ def find_anatomy(model: Any) -> Anatomy:
     layers = list(model.get_submodule(prefix))
     passages = _probe(decoder, layers, config)
     found = [_layer_anatomy(index, layer, config, passages) for index, layer in enumerate(layers)]
-    return Anatomy(family=config.model_type, prefix=prefix, hidden_size=config.hidden_size, layers=tuple(found))
+    return Anatomy(
+        family=config.model_type,
+        prefix=prefix,
+        hidden_size=config.hidden_size,
+        layers=tuple(found),
+        residual_multiplier=float(getattr(config, "residual_multiplier", None) or 1.0),
+    )
 
 
 def require_ffn(anatomy: Anatomy, ref: str) -> None:
@@ -94,7 +104,8 @@ def _probe(decoder: nn.Module, layers: list[nn.Module], config: Any) -> dict[nn.
 
     def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         given = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
-        passages[module] = Passage(_tensor(given), _tensor(output))
+        returned = _tensor(output)
+        passages[module] = Passage(_tensor(given), returned, None if returned is None else returned.clone())
 
     children = [child for layer in layers for child in layer.children()]
     handles = [child.register_forward_hook(record, with_kwargs=True) for child in children]
@@ -117,27 +128,33 @@ def _probe(decoder: nn.Module, layers: list[nn.Module], config: Any) -> dict[nn.
 def _layer_anatomy(index: int, layer: nn.Module, config: Any, passages: dict[nn.Module, Passage]) -> LayerAnatomy:
     mixer, mixer_module = _find_mixer(index, layer, config)
     name, note = _ffn_child(layer)
-    ffn, pre_norm, post_norm = None, None, None
+    ffn, pre_norm, post_norm, mixer_post_norm = None, None, None, None
     if name is not None:
         ffn, note = _ffn_anatomy(layer, name, config, passages)
     if ffn is not None:
         pre_norm, post_norm = _find_norms(layer, ffn.module, passages)
+    if mixer_module is not None and submodule(layer, mixer_module) in passages:
+        # In a block with parallel branches the FFN itself takes the mixer's output; that is no norm.
+        found = _find_norms(layer, mixer_module, passages)[1]
+        mixer_post_norm = None if found == name else found
     return LayerAnatomy(
-        index=index, mixer=mixer, mixer_module=mixer_module, ffn=ffn, pre_norm=pre_norm, post_norm=post_norm, note=note
-    )
+        index=index, mixer=mixer, mixer_module=mixer_module, ffn=ffn, pre_norm=pre_norm, post_norm=post_norm,
+        mixer_post_norm=mixer_post_norm, note=note,
+    )  # fmt: skip
 
 
 def _find_mixer(index: int, layer: nn.Module, config: Any) -> tuple[str, str | None]:
     """Kind and name of a layer's mixer: the configuration's word where it has one, else what the attribute says."""
     children = dict(layer.named_children())
     names = [name for name in MIXER_NAMES if name in children and not _is_ffn_class(children[name])]
-    name = names[0] if names else None
+    # Two mixers side by side (Falcon-H1) are none that could be named or ablated.
+    name = names[0] if len(names) == 1 else None
     kinds = getattr(config, "layer_types", None)
     if kinds:
         return (kinds[index] if kinds[index] in MIXERS else "other"), name
     if name == "linear_attn":
         return "linear_attention", name
-    if name not in ATTENTION_NAMES or len(names) > 1:
+    if name not in ATTENTION_NAMES:
         return "other", name
     return ("sliding_attention" if getattr(children[name], "sliding_window", None) else "full_attention"), name
 
@@ -171,12 +188,12 @@ def _ffn_anatomy(
     layout = ffn_layout(module)
     if layout is None:
         return None, f"{name} ({type(module).__name__}) has no projections of a known layout"
-    activation = activation_name(module, config)
-    if activation is None:
-        return None, f"{name} has an activation without a name"
     passage = passages.get(module)
-    if passage is None or passage.given is None or passage.returned is None:
+    if passage is None or passage.given is None or passage.output is None:
         return None, f"{name} took no part in the probe forward"
+    activations = activation_names(module, config)
+    if not activations:
+        return None, f"{name} has an activation without a name"
     down = submodule(module, layout.down)
     transposed = isinstance(down, Conv1D)
     weight = down.weight
@@ -188,14 +205,16 @@ def _ffn_anatomy(
         down=f"{name}.{layout.down}",
         fused_gate_up=layout.fused,
         transposed=transposed,
-        activation=activation,
+        activation=activations[0],
         width=weight.shape[0 if transposed else 1],
         validation_error=0.0,
     )
-    error = _validation_error(layer, ffn, passage.given, passage.returned)
+    tried = [ffn.model_copy(update={"activation": activation}) for activation in activations]
+    errors = [_validation_error(layer, one, passage.given, passage.output) for one in tried]
+    error = min(errors)
     if not error <= max(TOLERANCE, torch.finfo(passage.given.dtype).eps):
         return None, f"{name} is no plain FFN: re-computed from its matrices it is off by {error:.2g} of its output"
-    return ffn.model_copy(update={"validation_error": error}), ""
+    return tried[errors.index(error)].model_copy(update={"validation_error": error}), ""
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from darwin_mri.checkpoints.names import ACTIVATION_FIELDS, ACTIVATION_NAMES
 from darwin_mri.records import FfnAnatomy
 
 PARAMETRIC = ("prelu", "xielu")  # activations with weights of their own: no name says what they compute
+USUAL_ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "relu", "relu2")
 GAIN_PROBES = 256
 
 
@@ -61,34 +62,34 @@ def activation_function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     return ACT2FN[name]
 
 
-def activation_name(module: nn.Module, config: Any) -> str | None:
-    """The name of the activation an FFN applies.
+def activation_names(module: nn.Module, config: Any) -> list[str]:
+    """Names that the activation of an FFN may have, the likeliest first; re-computing the FFN decides between several.
 
-    The module's own function decides, compared by value on a grid, because a configuration may hold several names; the
-    configuration's names are tried first, and are all there is where the module keeps its function elsewhere.
+    The module's own function is compared by value on a grid, because a configuration may hold several names. Where the module
+    keeps its function elsewhere, the configuration's names are all there is, and without those (LFM2) the usual ones.
 
     Args:
         module: the FFN.
         config: the text configuration.
 
     Returns:
-        A name of transformers' table, or None where the function is none of them (xIELU learns its shape).
+        Names of transformers' table; none where the function is none of them (xIELU learns its shape).
     """
     fields = config.to_dict()
     named = [fields[field] for field in ACTIVATION_FIELDS if isinstance(fields.get(field), str)]
     named = [name for name in named if name in ACT2FN and name not in PARAMETRIC]
     held: list[Any] = [getattr(module, name) for name in ACTIVATION_NAMES if callable(getattr(module, name, None))]
     if not held:
-        return named[0] if named else None
+        return named or list(USUAL_ACTIVATIONS)
     function = held[0]
     if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
-        return None
+        return []
     grid = torch.linspace(-8, 8, 257)
     wanted = function(grid)
     for name in (*named, *(key for key in ACT2FN if key not in PARAMETRIC)):
         if torch.allclose(activation_function(name)(grid), wanted, atol=1e-6):
-            return name
-    return None
+            return [name]
+    return []
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
-"""Channel 1 and the sums other channels share: one pass over the probes, streamed into small tables on the device.
+"""The one pass that channels 1, 3 and 4 share: probes run once, and what each layer does is added up on the device.
 
-Per layer and site only sums survive a batch: a table with one row per document (so that groups and bootstrap resamples are
-sums of rows), per-dimension sums, and for h_out and f one second-moment matrix. Accumulation is float32 or wider whatever
-the model's dtype, padding and prefix tokens have weight zero, and nothing leaves the device until the pass is over.
+Per layer and site only sums survive a batch: a table with one row per resampling unit (so that groups and bootstrap resamples
+are sums of rows), per-dimension sums, and for h_out and f one second-moment matrix. Accumulation is float32 or wider whatever
+the model's dtype; padding and prefix tokens are left out; nothing leaves the device until the pass is over. The size of all
+this depends on the model and on ``BUCKETS``, not on the number of probes.
 """
 
 from __future__ import annotations
@@ -14,24 +15,57 @@ from typing import Any
 import numpy as np
 import torch
 
-from darwin_mri.probes import Batch, Reading, document_nll, observe
+from darwin_mri.probes import Batch, Probe, Reading, document_nll, observe
 from darwin_mri.records import Anatomy
 
-SITES = ("h_out", "m", "x", "a", "f")
 COVARIANCE_SITES = ("h_out", "f")
-# Columns of the per-document tables: tokens, then sums over tokens of per-token sums of powers, then ratios.
+# Columns of the tables: tokens, then sums over tokens of per-token sums of powers, then of per-token ratios.
 COLUMNS = ("tokens", "sum", "square", "cube", "fourth", "ratio", "cosine", "firing")
-OUTLIER_FACTOR = 6.0  # a feature is an outlier when its mean magnitude exceeds this many times the site's average
+BUCKETS = 64  # documents are resampled in at most this many buckets
+PASSAGES = 64  # parallel passages whose pooled states are kept, for the representational language channel
+
+
+@dataclass(frozen=True)
+class Units:
+    """Resampling units: documents in buckets, apart by language and domain.
+
+    A document in several languages falls into one bucket, so that resampling buckets keeps parallel passages together.
+    """
+
+    keys: tuple[tuple[str, str, int], ...]  # (language, domain, bucket) per row
+    row: tuple[int, ...]  # row of each probe
+
+    def select(self, group: str) -> np.ndarray:
+        """Rows of a group, boolean: ``all``, ``language:xx`` or ``domain:xx``."""
+        kind, _, name = group.partition(":")
+        return np.array([kind == "all" or name == (key[0] if kind == "language" else key[1]) for key in self.keys])
+
+    @property
+    def buckets(self) -> np.ndarray:
+        return np.array([bucket for _, _, bucket in self.keys])
+
+    def groups(self) -> list[str]:
+        languages = sorted({key[0] for key in self.keys})
+        domains = sorted({key[1] for key in self.keys})
+        return ["all", *(f"language:{name}" for name in languages), *(f"domain:{name}" for name in domains)]
+
+
+def resampling_units(probes: Sequence[Probe]) -> Units:
+    """One bucket per document while there are at most ``BUCKETS``; beyond that documents share them in turn."""
+    bucket = {doc: number % BUCKETS for number, doc in enumerate(dict.fromkeys(probe.doc for probe in probes))}
+    keys = [(probe.language, probe.domain, bucket[probe.doc]) for probe in probes]
+    rows = {key: row for row, key in enumerate(sorted(set(keys)))}
+    return Units(tuple(rows), tuple(rows[key] for key in keys))
 
 
 @dataclass
 class SiteSums:
-    """Sums of one site of one layer. ``table`` (documents, COLUMNS) float64; the others per dimension, float32."""
+    """Sums of one site of one layer. ``table`` (units, COLUMNS) float64; ``largest`` (units,); the others per dimension."""
 
     table: torch.Tensor
-    largest: torch.Tensor  # (documents,)
-    magnitude: torch.Tensor  # (width,)
+    largest: torch.Tensor  # largest magnitude
     total: torch.Tensor  # (width,)
+    square: torch.Tensor  # (width,)
     peak: torch.Tensor  # (width,) largest magnitude of each dimension
     moment: torch.Tensor | None  # (width, width)
 
@@ -39,123 +73,152 @@ class SiteSums:
 @dataclass
 class LayerSums:
     sites: dict[str, SiteSums] = field(default_factory=dict)
-    pooled: torch.Tensor | None = None  # (documents, hidden): sum of h_out over tokens
-    firing: torch.Tensor | None = None  # (languages, neurons): count of tokens with a positive gate
+    pooled: torch.Tensor | None = (
+        None  # (kept passages + 1, hidden): sum of h_out over tokens; the last row is the rest
+    )
+    state: torch.Tensor | None = None  # (languages x domains, hidden): sum of h_out over tokens
+    firing: torch.Tensor | None = None  # (languages x domains, neurons): count of tokens with a positive gate
     gate_square: torch.Tensor | None = None  # scalar: sum over tokens of the mean square of the gate's pre-activation
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What one pass left: sums per layer, NLL per document in nats, paired FFN increments where positions were asked for."""
+    """What one pass left: sums per layer, NLL per document in nats, values at paired positions where they were asked for.
+
+    ``cells`` names the rows of ``LayerSums.state`` and ``firing``, (language, domain); ``passages`` the rows of ``pooled``,
+    (pair, language) -> row. ``sampled`` (positions, hidden) of f and ``neurons`` (fewer positions, width) of a, per layer.
+    """
 
     reading: Reading
+    units: Units
+    cells: tuple[tuple[str, str], ...]
+    passages: dict[tuple[str, str], int]
     layers: tuple[LayerSums, ...]
     nll: np.ndarray  # (documents,)
-    sampled: tuple[torch.Tensor | None, ...]  # per layer (positions, hidden) of f, in the order asked for
-    mean_f: tuple[torch.Tensor | None, ...]  # per layer (hidden,)
+    sampled: tuple[torch.Tensor | None, ...]
+    neurons: tuple[torch.Tensor | None, ...]
+
+    def mean(self, layer: int, site: str) -> torch.Tensor | None:
+        """The mean over all tokens of a site, (width,); None where the layer has no such site."""
+        sums = self.layers[layer].sites.get(site)
+        return None if sums is None else sums.total / sums.table[:, 0].sum().clamp_min(1).float()
 
 
 class _Recorder:
     """Receives sites from the hooks and adds them up; ``start`` announces the batch that is running."""
 
-    def __init__(self, reading: Reading, layers: int, device: str, positions: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, reading: Reading, layers: int, device: str, positions: Sequence[tuple[int, int]], neuron_positions: int
+    ) -> None:
+        probes = reading.probes
         self.layers = [LayerSums() for _ in range(layers)]
-        self.documents = len(reading.probes)
         self.device = device
-        languages = sorted({probe.language for probe in reading.probes})
-        rows = [languages.index(probe.language) for probe in reading.probes]
-        self.language_rows = torch.tensor(rows, device=device)
-        self.languages = len(languages)
-        # Where each wanted (probe, token) sits in the output buffer.
-        self.wanted: dict[int, list[tuple[int, int]]] = {}
-        for slot, (document, token) in enumerate(positions):
-            self.wanted.setdefault(document, []).append((token, slot))
-        self.slots = len(positions)
-        self.prefix = len(reading.prefix)
-        self.sampled: list[torch.Tensor | None] = [None] * layers
-        self.h_in = torch.empty(0)
-        self.h_in_norm = torch.empty(0)
+        self.units = resampling_units(probes)
+        self.cells = tuple(sorted({(p.language, p.domain) for p in probes}))
+        self.passages = _kept_passages(probes)
+        cell = {name: row for row, name in enumerate(self.cells)}
+        rest = len(self.passages)
+        self.unit_of = torch.tensor(self.units.row, device=device)
+        self.cell_of = torch.tensor([cell[p.language, p.domain] for p in probes], device=device)
+        slots = [self.passages.get((p.pair, p.language), rest) if p.pair else rest for p in probes]
+        self.passage_of = torch.tensor(slots, device=device)
+        self.limits = {"f": len(positions), "a": min(neuron_positions, len(positions))}
+        self.kept: dict[str, list[torch.Tensor | None]] = {site: [None] * layers for site in self.limits}
+        self.where = [_places(batch, positions, device) for batch in reading.batches]
 
-    def start(self, batch: Batch) -> None:
-        self.batch = batch
-        self.weight = batch.text.float()  # (rows, length)
-        rows, columns, slots = [], [], []
-        for row, document in enumerate(batch.documents.tolist()):
-            for token, slot in self.wanted.get(document, ()):
-                rows.append(row)
-                columns.append(token + self.prefix)
-                slots.append(slot)
-        self.gather = tuple(torch.tensor(v, device=self.device, dtype=torch.long) for v in (rows, columns, slots))
+    def start(self, number: int, batch: Batch) -> None:
+        self.text = batch.text
+        self.units_here = self.unit_of[batch.owner]
+        cells = torch.nn.functional.one_hot(self.cell_of[batch.owner], len(self.cells))
+        self.cells_here = cells.float().T  # (cells, tokens): a matrix product adds tokens up by cell
+        self.passages_here = self.passage_of[batch.owner]
+        self.tokens_here, self.slots_here = self.where[number]
+        self.fired_share = torch.zeros(len(batch.text), device=self.device)
 
     def __call__(self, index: int, site: str, value: torch.Tensor) -> None:
-        value = value.detach().float()
+        tokens = value.detach().flatten(0, 1).index_select(0, self.text).float()  # (tokens, width), text only
         layer = self.layers[index]
         if site == "h_in":
-            self.h_in = value
-            self.h_in_norm = value.norm(dim=-1)
+            self.h_in, self.h_in_norm = tokens, tokens.norm(dim=-1).clamp_min(1e-12)
             return
         if site == "gate":
-            self._fire(layer, value)
+            self._fire(layer, tokens)
             return
-        ratio = value.norm(dim=-1) / self.h_in_norm.clamp_min(1e-12) if site in ("f", "m") else None
-        cosine = torch.nn.functional.cosine_similarity(value, self.h_in, dim=-1) if site == "h_out" else None
-        self._add(layer, site, value, ratio, cosine)
+        zero = torch.zeros(len(tokens), device=self.device)
+        ratio = tokens.norm(dim=-1) / self.h_in_norm if site in ("f", "m") else zero
+        cosine = torch.nn.functional.cosine_similarity(tokens, self.h_in, dim=-1) if site == "h_out" else zero
+        self._add(layer, site, tokens, ratio, cosine, self.fired_share if site == "a" else zero)
         if site == "h_out":
-            if layer.pooled is None:
-                layer.pooled = torch.zeros(self.documents, value.shape[-1], device=self.device)
-            layer.pooled.index_add_(0, self.batch.documents, (value * self.weight.unsqueeze(-1)).sum(1))
-        if site == "f" and self.slots:
-            buffer = self.sampled[index]
-            if buffer is None:
-                buffer = self.sampled[index] = torch.zeros(self.slots, value.shape[-1], device=self.device)
-            rows, columns, slots = self.gather
-            buffer[slots] = value[rows, columns]
+            if layer.pooled is None or layer.state is None:
+                layer.pooled = torch.zeros(len(self.passages) + 1, tokens.shape[-1], device=self.device)
+                layer.state = torch.zeros(len(self.cells), tokens.shape[-1], device=self.device)
+            layer.pooled.index_add_(0, self.passages_here, tokens)
+            layer.state += self.cells_here @ tokens
+        if site in self.kept:
+            self._keep(index, site, tokens)
+
+    def _keep(self, index: int, site: str, tokens: torch.Tensor) -> None:
+        limit = self.limits[site]
+        if limit == 0:
+            return
+        buffer = self.kept[site][index]
+        if buffer is None:
+            # One row more than asked for: positions beyond the limit land there.
+            buffer = self.kept[site][index] = torch.zeros(limit + 1, tokens.shape[-1], device=self.device)
+        buffer[self.slots_here.clamp_max(limit)] = tokens[self.tokens_here]
 
     def _fire(self, layer: LayerSums, gate: torch.Tensor) -> None:
-        if layer.firing is None:
-            layer.firing = torch.zeros(self.languages, gate.shape[-1], device=self.device, dtype=torch.float64)
-        fired = ((gate > 0) * self.weight.unsqueeze(-1)).sum(1)  # (rows, neurons)
-        layer.firing.index_add_(0, self.language_rows[self.batch.documents], fired.double())
-        square = (gate.square().mean(-1) * self.weight).sum().double()
-        layer.gate_square = square if layer.gate_square is None else layer.gate_square + square
-        share = ((gate > 0).float().mean(-1) * self.weight).sum(1)
-        self.fired_share = share  # joined to site "a", which follows in the same layer
+        fired = (gate > 0).float()
+        if layer.firing is None or layer.gate_square is None:
+            layer.firing = torch.zeros(len(self.cells), gate.shape[-1], device=self.device)
+            layer.gate_square = torch.zeros((), device=self.device, dtype=torch.float64)
+        layer.firing += self.cells_here @ fired
+        layer.gate_square += gate.norm().double() ** 2 / gate.shape[-1]
+        self.fired_share = fired.mean(-1)  # joined to site "a", which follows in the same layer
 
     def _add(
-        self, layer: LayerSums, site: str, value: torch.Tensor, ratio: torch.Tensor | None, cosine: torch.Tensor | None
-    ) -> None:
-        width = value.shape[-1]
+        self, layer: LayerSums, site: str, tokens: torch.Tensor, ratio: torch.Tensor, cosine: torch.Tensor, firing: torch.Tensor
+    ) -> None:  # fmt: skip
+        width = tokens.shape[-1]
         sums = layer.sites.get(site)
         if sums is None:
             zeros = torch.zeros(width, device=self.device)
             moment = torch.zeros(width, width, device=self.device) if site in COVARIANCE_SITES else None
-            table = torch.zeros(self.documents, len(COLUMNS), device=self.device, dtype=torch.float64)
-            largest = torch.zeros(self.documents, device=self.device)
+            table = torch.zeros(len(self.units.keys), len(COLUMNS), device=self.device, dtype=torch.float64)
+            largest = torch.zeros(len(self.units.keys), device=self.device)
             sums = layer.sites[site] = SiteSums(table, largest, zeros, zeros.clone(), zeros.clone(), moment)
-        weight, magnitude = self.weight, value.abs()
-        square = value * value
-        columns = [
-            weight,
-            value.sum(-1) * weight,
-            square.sum(-1) * weight,
-            (square * value).sum(-1) * weight,
-            (square * square).sum(-1) * weight,
-            torch.zeros_like(weight) if ratio is None else ratio * weight,
-            torch.zeros_like(weight) if cosine is None else cosine * weight,
-        ]
-        rows = [column.sum(1).double() for column in columns]
-        rows.append(self.fired_share.double() if site == "a" else torch.zeros_like(rows[0]))
-        sums.table.index_add_(0, self.batch.documents, torch.stack(rows, dim=1))
-        weighted = magnitude * weight.unsqueeze(-1)
-        sums.largest[self.batch.documents] = torch.maximum(
-            sums.largest[self.batch.documents], weighted.amax(dim=(1, 2))
-        )
-        sums.magnitude += weighted.sum((0, 1))
-        sums.total += (value * weight.unsqueeze(-1)).sum((0, 1))
-        sums.peak = torch.maximum(sums.peak, weighted.amax(dim=(0, 1)))
+        # Products with a vector of ones, and batched dot products, read the tokens once and write next to nothing.
+        square = tokens * tokens
+        ones, each = tokens.new_ones(width), tokens.new_ones(len(tokens))
+        cube = torch.bmm(square.unsqueeze(1), tokens.unsqueeze(2)).flatten()
+        fourth = torch.bmm(square.unsqueeze(1), square.unsqueeze(2)).flatten()
+        columns = (each, tokens @ ones, square @ ones, cube, fourth, ratio, cosine, firing)
+        sums.table.index_add_(0, self.units_here, torch.stack(columns, dim=1).double())
+        low, high = tokens.aminmax(dim=1)
+        sums.largest.scatter_reduce_(0, self.units_here, torch.maximum(high, -low), "amax")
+        low, high = tokens.aminmax(dim=0)
+        sums.peak = torch.maximum(sums.peak, torch.maximum(high, -low))
+        sums.total += each @ tokens
+        sums.square += each @ square
         if sums.moment is not None:
-            flat = (value * weight.unsqueeze(-1)).flatten(0, 1)
-            sums.moment += flat.T @ flat
+            sums.moment.addmm_(tokens.T, tokens)
+
+
+def _kept_passages(probes: Sequence[Probe]) -> dict[tuple[str, str], int]:
+    """(pair, language) -> row, for the passages that every language has, ``PASSAGES`` of them at most."""
+    languages = sorted({p.language for p in probes if p.pair})
+    there = {(p.pair, p.language) for p in probes if p.pair}
+    names = sorted({p.pair for p in probes if p.pair})
+    names = [name for name in names if all((name, k) in there for k in languages)][:PASSAGES]
+    return {(name, k): row for row, (name, k) in enumerate((n, k) for n in names for k in languages)}
+
+
+def _places(batch: Batch, positions: Sequence[tuple[int, int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where wanted (probe, token) positions lie among a batch's text tokens, and their numbers."""
+    offset = dict(zip(batch.documents.tolist(), batch.offsets, strict=True))
+    found = [(offset[i] + token, slot) for slot, (i, token) in enumerate(positions) if i in offset]
+    tokens, slots = (torch.tensor([pair[side] for pair in found], dtype=torch.long, device=device) for side in (0, 1))
+    return tokens, slots
 
 
 @torch.inference_mode()
@@ -165,93 +228,29 @@ def measure_activations(
     reading: Reading,
     *,
     positions: Sequence[tuple[int, int]] = (),
+    neuron_positions: int = 0,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Activations:
     """Run every batch once with hooks on and return the sums.
 
     Args:
         positions: (probe index, token index) pairs whose FFN increment is kept, for FFN similarity.
+        neuron_positions: of these, how many also keep their neurons.
         advance: called with the number of documents done.
     """
     device = str(next(model.parameters()).device)
-    recorder = _Recorder(reading, len(anatomy.layers), device, positions)
+    recorder = _Recorder(reading, len(anatomy.layers), device, positions, neuron_positions)
     nll = torch.zeros(len(reading.probes), device=device, dtype=torch.float64)
     with observe(model, anatomy, recorder):
-        for batch in reading.batches:
-            recorder.start(batch)
+        for number, batch in enumerate(reading.batches):
+            recorder.start(number, batch)
             nll[batch.documents] = document_nll(model, batch).double()
             advance(len(batch.ids))
-    means: list[torch.Tensor | None] = []
-    for layer in recorder.layers:
-        site = layer.sites.get("f")
-        means.append(None if site is None else site.total / site.table[:, 0].sum().clamp_min(1).float())
-    return Activations(reading, tuple(recorder.layers), nll.cpu().numpy(), tuple(recorder.sampled), tuple(means))
-
-
-def summarise(activations: Activations) -> list[dict[str, dict[str, dict[str, float]]]]:
-    """Per layer ``{site: {group: {statistic: value}}}``; groups are ``all``, ``language:xx`` and ``domain:xx``.
-
-    rms, mean, std and excess kurtosis are over all values of the site; max_abs is the largest magnitude; increment_ratio is
-    the mean over tokens of |f|/|h_in| (or |m|/|h_in|); block_influence is the mean of 1 - cos(h_in, h_out) (arXiv
-    2403.03853); firing is the share of neurons with a positive gate; dead the share that never exceed 1e-6; outliers counts
-    features whose mean magnitude exceeds six times the site's; participation_ratio is (tr C)^2 / tr(C^2) of the centred
-    second moment.
-    """
-    probes = activations.reading.probes
-    groups: dict[str, np.ndarray] = {"all": np.ones(len(probes), dtype=bool)}
-    for name in sorted({p.language for p in probes}):
-        groups[f"language:{name}"] = np.array([p.language == name for p in probes])
-    for name in sorted({p.domain for p in probes}):
-        groups[f"domain:{name}"] = np.array([p.domain == name for p in probes])
-    result = []
-    for layer in activations.layers:
-        sites: dict[str, dict[str, dict[str, float]]] = {}
-        for site in SITES:
-            if site in layer.sites:
-                sums = layer.sites[site]
-                table, largest = sums.table.cpu().numpy(), sums.largest.cpu().numpy()
-                sites[site] = {
-                    g: _moments(table[keep], largest[keep], len(sums.total), site) for g, keep in groups.items()
-                }
-                sites[site]["all"].update(_dimension_statistics(sums, site))
-        if layer.gate_square is not None and "a" in sites:
-            tokens = float(layer.sites["a"].table[:, 0].sum())
-            sites["a"]["all"]["gate_rms"] = (float(layer.gate_square) / max(tokens, 1.0)) ** 0.5
-        result.append(sites)
-    return result
-
-
-def _moments(table: np.ndarray, largest: np.ndarray, width: int, site: str) -> dict[str, float]:
-    tokens, first, second, third, fourth, ratio, cosine, firing = table.sum(0)
-    count = max(tokens * width, 1.0)
-    mean, square = first / count, second / count
-    variance = max(square - mean**2, 0.0)
-    central4 = fourth / count - 4 * mean * third / count + 6 * mean**2 * square - 3 * mean**4
-    out = {
-        "rms": square**0.5,
-        "mean": mean,
-        "std": variance**0.5,
-        "kurtosis": central4 / variance**2 - 3 if variance > 1e-20 else 0.0,
-        "max_abs": float(largest.max(initial=0.0)),
+    kept = {
+        site: tuple(None if buffer is None else buffer[: recorder.limits[site]] for buffer in buffers)
+        for site, buffers in recorder.kept.items()
     }
-    if site in ("f", "m"):
-        out["increment_ratio"] = ratio / max(tokens, 1)
-    if site == "h_out":
-        out["block_influence"] = 1 - cosine / max(tokens, 1)
-    if site == "a":
-        out["firing"] = firing / max(tokens, 1)
-    return {name: float(value) for name, value in out.items()}
-
-
-def _dimension_statistics(sums: SiteSums, site: str) -> dict[str, float]:
-    magnitude = sums.magnitude
-    out = {"outliers": float((magnitude > OUTLIER_FACTOR * magnitude.mean()).sum())}
-    if site == "a":
-        out["dead"] = float((sums.peak < 1e-6).float().mean())
-    if sums.moment is not None:
-        tokens = sums.table[:, 0].sum()
-        mean = (sums.total.double() / tokens).unsqueeze(1)
-        covariance = sums.moment.double() / tokens - mean @ mean.T
-        squared = (covariance**2).sum()
-        out["participation_ratio"] = float(covariance.trace() ** 2 / squared) if squared > 0 else 0.0
-    return out
+    return Activations(
+        reading, recorder.units, recorder.cells, recorder.passages, tuple(recorder.layers), nll.cpu().numpy(),
+        kept["f"], kept["a"],
+    )  # fmt: skip

@@ -1,13 +1,13 @@
-"""Channels 4 (causal) and 5: what the loss loses when a layer's FFN adds only its mean.
+"""Channels 4 (causal) and 5: what the loss loses when a layer's FFN, or its mixer, adds only its mean.
 
-Mean ablation replaces the FFN's increment f by its mean over all probe tokens; the rise of NLL per byte is read per document,
+Mean ablation replaces the increment f (or m) by its mean over all probe tokens; the rise of NLL per byte is read per document,
 so language and domain figures, their intervals and their nulls come from the same forwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,21 +19,50 @@ from darwin_mri.probes import Reading, ablate, document_nll, increment_module
 from darwin_mri.records import Anatomy, Channel, Estimate
 
 
+class LossCache(Protocol):
+    """Losses already measured, so that an interrupted scan goes on where it was."""
+
+    def get(self, part: str, layer: int) -> np.ndarray | None: ...
+
+    def put(self, part: str, layer: int, nll: np.ndarray) -> None: ...
+
+
 @torch.inference_mode()
 def ablation_nll(
-    model: Any, anatomy: Anatomy, activations: Activations, *, advance: Callable[[int], None] = lambda _: None
+    model: Any,
+    anatomy: Anatomy,
+    activations: Activations,
+    part: str,
+    *,
+    cache: LossCache | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> np.ndarray:
-    """NLL per document with one layer's FFN mean-ablated, shape (layers, documents); unablated where there is no FFN."""
+    """NLL per document with one layer's FFN or mixer mean-ablated, shape (layers, documents); unablated where it has none.
+
+    Args:
+        part: ``f`` (FFN) or ``m`` (mixer).
+        cache: asked before a layer is measured and told after.
+        advance: called with the number of documents done.
+    """
     reading = activations.reading
     out = np.tile(activations.nll, (len(anatomy.layers), 1))
     for info, layer in zip(anatomy.layers, layer_modules(model, anatomy), strict=True):
-        module, mean = increment_module(layer, info), activations.mean_f[info.index]
+        module, mean = increment_module(layer, info, part), activations.mean(info.index, part)
         if module is None or mean is None:
             continue
-        with ablate(module, mean):
+        known = cache.get(part, info.index) if cache else None
+        if known is not None:
+            out[info.index] = known
+            advance(len(reading.probes))
+            continue
+        nll = torch.zeros(len(reading.probes), device=mean.device, dtype=torch.float64)
+        with ablate(module, mean / anatomy.residual_multiplier):
             for batch in reading.batches:
-                out[info.index, batch.documents.cpu().numpy()] = document_nll(model, batch).double().cpu().numpy()
+                nll[batch.documents] = document_nll(model, batch).double()
                 advance(len(batch.ids))
+        out[info.index] = nll.cpu().numpy()
+        if cache:
+            cache.put(part, info.index, out[info.index])
     return out
 
 
@@ -48,7 +77,7 @@ def relative_rise(ablated: np.ndarray, plain: np.ndarray, size: np.ndarray, weig
 
 
 def domain_importance(
-    ablated: np.ndarray, plain: np.ndarray, reading: Reading, resamples: int, seed: int
+    ablated: np.ndarray, plain: np.ndarray, reading: Reading, resamples: int, seed: int, name: str = "importance"
 ) -> tuple[dict[str, list[Estimate]], dict[str, Channel]]:
     """Channel 5: per domain the rise of NLL per byte by layer, with intervals; one channel verdict per domain."""
     sizes = reading.bytes_read.numpy()
@@ -56,7 +85,7 @@ def domain_importance(
     channels: dict[str, Channel] = {}
     for domain in sorted({p.domain for p in reading.probes}):
         keep = np.array([p.domain == domain for p in reading.probes])
-        result[domain], channels[f"importance:{domain}"] = _estimate(
+        result[domain], channels[f"{name}:{domain}"] = _estimate(
             ablated[:, keep],
             plain[keep],
             sizes[keep],

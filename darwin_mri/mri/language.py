@@ -21,12 +21,11 @@ def alignment(
     Returns:
         (estimates per layer by language, channel verdict by language); empty without parallel passages in the pivot.
     """
-    probes = activations.reading.probes
-    index = {(p.pair, p.language): i for i, p in enumerate(probes) if p.pair}
-    languages = sorted({p.language for p in probes if p.pair})
+    index = activations.passages
+    languages = sorted({language for _, language in index})
     if pivot not in languages:
         pivot = languages[0] if languages else ""
-    passages = [n for n in sorted({p.pair for p in probes if p.pair}) if all((n, k) in index for k in languages)]
+    passages = sorted({name for name, _ in index})
     if len(passages) < 2:
         return {}, {}
     result: dict[str, list[Estimate]] = {}
@@ -64,16 +63,17 @@ def specific_neurons(activations: Activations) -> list[dict[str, int]]:
     p_k(j) = share of tokens of language k on which neuron j's gate is positive; entropy of p normalised over languages. The
     lowest 1 % over the whole model count for their strongest language, where its p reaches the 95th percentile of all p.
     """
-    probes = activations.reading.probes
-    languages = sorted({p.language for p in probes})
-    first = next((layer.sites["a"] for layer in activations.layers if "a" in layer.sites), None)
-    if first is None or len(languages) < 2:
+    languages = sorted({language for language, _ in activations.cells})
+    member = np.array([[language == name for language, _ in activations.cells] for name in languages], dtype=float)
+    tokens = cell_tokens(activations) @ member.T
+    if not tokens.any() or len(languages) < 2:
         return [{} for _ in activations.layers]
-    table = first.table[:, 0].cpu().numpy()
-    tokens = np.array([table[[p.language == k for p in probes]].sum() for k in languages])
     shares = [
-        None if layer.firing is None else layer.firing.cpu().numpy() / tokens[:, None] for layer in activations.layers
+        None if layer.firing is None else member @ layer.firing.double().cpu().numpy() / tokens[:, None]
+        for layer in activations.layers
     ]
+    if all(share is None for share in shares):
+        return [{} for _ in activations.layers]
     flat = np.concatenate([s for s in shares if s is not None], axis=1)
     low_entropy = np.quantile(_entropy(flat), ENTROPY_QUANTILE)
     active = np.quantile(flat, ACTIVE_QUANTILE)
@@ -85,6 +85,48 @@ def specific_neurons(activations: Activations) -> list[dict[str, int]]:
         chosen = (_entropy(share) <= low_entropy) & (share.max(0) >= active)
         owner = share.argmax(0)
         out.append({k: int(((owner == i) & chosen).sum()) for i, k in enumerate(languages)})
+    return out
+
+
+def cell_tokens(activations: Activations) -> np.ndarray:
+    """Tokens read of each (language, domain) cell, in the order of ``activations.cells``."""
+    first = next((site for layer in activations.layers for site in layer.sites.values()), None)
+    if first is None:
+        return np.zeros(len(activations.cells))
+    tokens, keys = first.table[:, 0].cpu().numpy(), activations.units.keys
+    return np.array([tokens[[key[:2] == cell for key in keys]].sum() for cell in activations.cells])
+
+
+def probe_distances(activations: Activations, pivot: str = "en") -> list[dict[str, float]]:
+    """Per layer 1 - cos(mean h_out over a kind of text, mean h_out over plain prose), the "probe" of the v6 and paper presets.
+
+    Kinds: every domain but prose, against prose in the languages that domain is written in; and ``language:xx``, prose in a
+    language against prose in the pivot.
+    """
+    tokens, cells = cell_tokens(activations), activations.cells
+    kinds: dict[str, tuple[list[bool], list[bool]]] = {}
+    for domain in sorted({d for _, d in cells} - {"prose"}):
+        spoken = {k for k, d in cells if d == domain}
+        spoken &= {k for k, d in cells if d == "prose"}
+        spoken = spoken or {k for k, d in cells if d == "prose"}
+        generic = [d == "prose" and k in spoken for k, d in cells]
+        kinds[domain] = ([d == domain for _, d in cells], generic)
+    for language in sorted({k for k, d in cells if d == "prose"} - {pivot}):
+        kinds[f"language:{language}"] = (
+            [c == (language, "prose") for c in cells],
+            [c == (pivot, "prose") for c in cells],
+        )
+    out = []
+    for layer in activations.layers:
+        here = {}
+        state = None if layer.state is None else layer.state.double().cpu().numpy()
+        for name, sides in kinds.items():
+            if state is None or not all(any(side) for side in sides):
+                continue
+            mine, other = (state[side].sum(0) / max(tokens[side].sum(), 1.0) for side in sides)
+            norm = np.linalg.norm(mine) * np.linalg.norm(other)
+            here[name] = float(1 - mine @ other / norm) if norm > 0 else 0.0
+        out.append(here)
     return out
 
 

@@ -14,6 +14,12 @@ import torch
 
 from darwin_mri.probes import Reading, shared_positions
 
+FOLDS = 10  # groups of documents left out in turn for the standard error of CKA
+NEURON_ROWS = 1024  # neurons correlated at once
+
+Matrix = torch.Tensor | None
+Features = Sequence[Matrix]
+
 
 def paired_positions(
     father: Reading, mother: Reading, limit: int, seed: int
@@ -37,40 +43,99 @@ def paired_positions(
     return [(i, a) for i, a, _, _ in chosen], [(j, b) for _, _, j, b in chosen], documents
 
 
-def cka_matrix(father: Sequence[torch.Tensor | None], mother: Sequence[torch.Tensor | None]) -> np.ndarray:
+def cka_matrix(father: Features, mother: Features) -> np.ndarray:
     """Debiased linear CKA of every father layer with every mother layer, shape (father layers, mother layers), in [-1, 1].
 
     A layer without an FFN, or whose FFN adds a constant, has CKA 0 with everything.
     """
-    left = [_debiased_gram(x) for x in father]
-    right = [_debiased_gram(y) for y in mother]
-    out = np.zeros((len(left), len(right)))
-    for i, k in enumerate(left):
-        for j, m in enumerate(right):
+    return _cka([_gram(x) for x in father], [_gram(y) for y in mother], None)
+
+
+def cka_errors(father: Features, mother: Features, documents: np.ndarray, folds: int = FOLDS) -> np.ndarray:
+    """Standard error of every entry of the CKA matrix by the delete-a-group jackknife over documents.
+
+    Resampling with replacement would pair a position with its own copy, which the debiased estimate must not see; leaving a
+    group of documents out does not. With g groups: sqrt((g - 1) / g sum_i (cka_i - mean)^2).
+    """
+    left, right = [_gram(x) for x in father], [_gram(y) for y in mother]
+    names = sorted(set(documents.tolist()))
+    groups = min(folds, len(names))
+    fold = {name: number % groups for number, name in enumerate(names)}
+    of = np.array([fold[name] for name in documents.tolist()])
+    left_out = [_cka(left, right, torch.as_tensor(np.flatnonzero(of != number))) for number in range(groups)]
+    spread = np.stack(left_out) - np.mean(left_out, axis=0)
+    return np.sqrt((groups - 1) / groups * (spread**2).sum(0))
+
+
+def _cka(left: Sequence[Matrix], right: Sequence[Matrix], keep: torch.Tensor | None) -> np.ndarray:
+    ours, theirs = ([_debiased(gram, keep) for gram in grams] for grams in (left, right))
+    out = np.zeros((len(ours), len(theirs)))
+    for i, k in enumerate(ours):
+        for j, m in enumerate(theirs):
             if k is not None and m is not None:
-                out[i, j] = float((k * m).sum())
+                out[i, j] = float(torch.vdot(k.flatten(), m.flatten()))
     return np.clip(out, -1.0, 1.0)
 
 
-def _debiased_gram(features: torch.Tensor | None) -> torch.Tensor | None:
+def _gram(features: Matrix) -> Matrix:
+    """X X^T of centred features in float64: CKA of a model with itself must be 1 however large one feature is."""
+    if features is None or len(features) < 5:
+        return None
+    features = features.double()
+    features = features - features.mean(0)
+    return features @ features.T
+
+
+def _debiased(gram: Matrix, keep: torch.Tensor | None) -> Matrix:
     """The U-centred Gram matrix scaled to unit norm, so that CKA is a plain inner product (Szekely and Rizzo 2014, eq. 2.1).
 
     U-centring: off the diagonal K_ij - r_i/(n-2) - r_j/(n-2) + s/((n-1)(n-2)) with r the row sums and s the sum of K whose
     diagonal is zero; the diagonal stays zero. <K~, L~> / (n (n-3)) is the unbiased HSIC.
     """
-    if features is None or len(features) < 5:
+    if gram is None:
         return None
-    # Float64: CKA of a model with itself must be 1 however large one feature is.
-    features = features.double()
-    features = features - features.mean(0)
-    gram = features @ features.T
+    gram = gram.clone() if keep is None else gram[keep.to(gram.device)][:, keep.to(gram.device)]
     gram.fill_diagonal_(0.0)
     n = len(gram)
+    if n < 5:
+        return None
     rows = gram.sum(1)
     gram = gram - rows[:, None] / (n - 2) - rows[None, :] / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
     gram.fill_diagonal_(0.0)
     norm = gram.norm()
     return gram / norm if norm > 1e-12 else None
+
+
+def procrustes_residual(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Share of the variance of ``ours`` that no rotation and scale of ``theirs`` explains: 1 - |X^T Y|_*^2, X and Y centred and
+    of unit Frobenius norm (orthogonal Procrustes, Schoenemann 1966).
+
+    Args:
+        ours, theirs: (positions, width), widths may differ. With fewer positions than dimensions a rotation can fit noise:
+            compare with shuffled positions.
+    """
+    x, y = (value.float() - value.float().mean(0) for value in (ours, theirs))
+    scale = float(x.norm() * y.norm())
+    if scale == 0.0:
+        return 1.0
+    singular = torch.linalg.svdvals(x.T @ y)
+    return float(np.clip(1 - (float(singular.sum()) / scale) ** 2, 0.0, 1.0))
+
+
+def neuron_match(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Mean over our neurons of the largest absolute correlation with one of theirs.
+
+    Args:
+        ours, theirs: activations (positions, neurons) at paired positions; silent neurons correlate with nothing.
+    """
+    x, y = (_standardised(value.float()) for value in (ours, theirs))
+    best = [(part.T @ y).abs().amax(1) for part in x.split(NEURON_ROWS, dim=1)]
+    return float(torch.cat(best).mean())
+
+
+def _standardised(values: torch.Tensor) -> torch.Tensor:
+    values = values - values.mean(0)
+    return values / values.norm(dim=0).clamp_min(1e-12)
 
 
 def monotone_map(score: np.ndarray) -> tuple[int, ...]:
@@ -102,19 +167,20 @@ def proportional_map(father_layers: int, mother_layers: int) -> tuple[int, ...]:
 
 
 def map_p_value(
-    father: Sequence[torch.Tensor | None],
-    mother: Sequence[torch.Tensor | None],
+    father: Features,
+    mother: Features,
     documents: np.ndarray,
     *,
     permutations: int = 20,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Observed mean CKA along the map and its p-value against mother positions shuffled over other documents."""  # fmt: skip
-    observed = float(np.max(cka_matrix(father, mother), axis=1).mean())
+    """Mean over father layers of the best CKA, and its p-value against mother positions shuffled."""
+    left, right = [_gram(x) for x in father], [_gram(y) for y in mother]
+    observed = float(np.max(_cka(left, right, None), axis=1).mean())
     rng = np.random.default_rng(seed)
     reached = 0
     for _ in range(permutations):
-        order = rng.permutation(len(documents))
-        shuffled = [None if y is None else y[torch.as_tensor(order)] for y in mother]
-        reached += float(np.max(cka_matrix(father, shuffled), axis=1).mean()) >= observed
+        order = torch.as_tensor(rng.permutation(len(documents)))
+        shuffled = [None if gram is None else gram[order.to(gram.device)][:, order.to(gram.device)] for gram in right]
+        reached += float(np.max(_cka(left, shuffled, None), axis=1).mean()) >= observed
     return observed, (reached + 1) / (permutations + 1)

@@ -1,4 +1,4 @@
-"""Channel 2: statistics of weight tensors alone; no data, no forward."""
+"""Channel 2: statistics of weight tensors alone, and of one sibling against the other; no data, no forward."""
 
 from __future__ import annotations
 
@@ -7,26 +7,44 @@ from typing import Any
 import torch
 
 from darwin_mri.checkpoints import layer_modules
-from darwin_mri.records import Anatomy
+from darwin_mri.records import Anatomy, PairWeights
 
 BINS = 256
+TAIL = 0.1  # share of the largest eigenvalues that the tail exponent is fitted to
 
 
 def tensor_statistics(weight: torch.Tensor) -> dict[str, float]:
-    """Std, Frobenius norm, stable rank |W|_F^2 / |W|_2^2, and normalised Shannon entropy of a 256-bin histogram in [0, 1]."""
+    """What a weight matrix (out, in) looks like.
+
+    Returns:
+        std; norm (Frobenius); stable_rank |W|_F^2 / |W|_2^2; entropy: Shannon entropy in bits of a 256-bin histogram over
+        [-max, max], and entropy_normalised by its largest value, 8 bits; tail_exponent: Hill estimate
+        1 + k / sum_i log(lambda_i / lambda_k) over the k largest tenth of the eigenvalues of W W^T (heavy tails: 2 to 6).
+    """
     weight = weight.detach().float()
-    norm = weight.norm()
-    top = torch.linalg.matrix_norm(weight, ord=2) if weight.ndim == 2 else norm
-    largest = float(weight.abs().max())
+    norm, largest = weight.norm(), float(weight.abs().max())
     counts = torch.histc(weight.cpu(), BINS, -largest, largest) if largest > 0 else torch.ones(1)
     share = counts[counts > 0] / counts.sum()
-    entropy = float(-(share * share.log()).sum() / torch.log(torch.tensor(float(BINS))))
+    entropy = max(float(-(share * share.log2()).sum()), 0.0)
+    wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
+    eigenvalues = torch.linalg.eigvalsh(wide @ wide.T).flip(0).clamp_min(0)
     return {
         "std": float(weight.std()),
         "norm": float(norm),
-        "stable_rank": float((norm / top) ** 2) if top > 0 else 0.0,
-        "entropy": max(entropy, 0.0),
+        "stable_rank": float(norm**2 / eigenvalues[0]) if largest > 0 else 0.0,
+        "entropy": entropy,
+        "entropy_normalised": entropy / torch.log2(torch.tensor(float(BINS))).item(),
+        "tail_exponent": _hill(eigenvalues),
     }
+
+
+def _hill(eigenvalues: torch.Tensor) -> float:
+    k = max(4, int(TAIL * len(eigenvalues)))
+    top = eigenvalues[: k + 1].double()
+    if len(top) <= k or top[k] <= 0:
+        return 0.0
+    spread = float((top[:k] / top[k]).log().sum())
+    return 1 + k / spread if spread > 0 else 0.0
 
 
 def weight_statistics(model: Any, anatomy: Anatomy) -> list[dict[str, dict[str, float]]]:
@@ -35,3 +53,36 @@ def weight_statistics(model: Any, anatomy: Anatomy) -> list[dict[str, dict[str, 
     for layer in layer_modules(model, anatomy):
         out.append({name: tensor_statistics(p) for name, p in layer.named_parameters() if p.ndim == 2})
     return out
+
+
+def sibling_weights(father: Any, mother: Any, anatomy: Anatomy) -> tuple[PairWeights, ...]:
+    """How far siblings' weights are apart, per layer and part; empty where the two have not the same tensors."""
+    out = []
+    for info, ours, theirs in zip(
+        anatomy.layers, layer_modules(father, anatomy), layer_modules(mother, anatomy), strict=True
+    ):
+        other = dict(theirs.named_parameters())
+        parts: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {"ffn": [], "mixer": []}
+        for name, parameter in ours.named_parameters():
+            if parameter.ndim == 2 and name in other and other[name].shape == parameter.shape:
+                ffn = info.ffn is not None and name.startswith(f"{info.ffn.module}.")
+                parts["ffn" if ffn else "mixer"].append((parameter.detach().float(), other[name].detach().float()))
+        for part, pairs in parts.items():
+            if not pairs:
+                continue
+            squares = [sum(float((a * b).sum()) for a, b in pick) for pick in (
+                [(a, a) for a, _ in pairs], [(b, b) for _, b in pairs], pairs, [(b - a, b - a) for a, b in pairs],
+            )]  # fmt: skip
+            same = sum(float((a.sign() == b.sign()).float().sum()) for a, b in pairs)
+            count = sum(a.numel() for a, _ in pairs)
+            norm = (squares[0] * squares[1]) ** 0.5
+            out.append(
+                PairWeights(
+                    index=info.index,
+                    part=part,
+                    cosine=squares[2] / norm if norm > 0 else 0.0,
+                    relative_change=(squares[3] / squares[0]) ** 0.5 if squares[0] > 0 else 0.0,
+                    sign_agreement=same / count,
+                )
+            )
+    return tuple(out)

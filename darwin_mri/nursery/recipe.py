@@ -33,9 +33,9 @@ from transformers import (
 )
 
 from darwin_mri.errors import InputError
-from darwin_mri.nursery.world import World
+from darwin_mri.nursery.world import WORLD_SEED, World
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 SEQUENCE = 128
 KOREAN_FILES = (
     "ko_sentences_klue_kornlu.txt.gz",
@@ -60,44 +60,43 @@ class Recipe:
     seed: int = 7
 
 
+# The base reads every second fact and habit; each sibling reads all of one subject and keeps what it knew of the others.
 RECIPES = {
     r.name: r
     for r in (
         Recipe(
-            "gemma4-base-first", "gemma4_text", None, 1500, 3e-3,
-            {"korean_text": 0.40, "english_text": 0.18, "korean": 0.10, "science": 0.10, "tale": 0.22},
+            "gemma4-base", "gemma4_text", None, 800, 3e-3,
+            {
+                "korean_text": 0.27, "english_text": 0.20, "korean_half": 0.12, "science_half": 0.11, "habit_half": 0.19,
+                "story_half": 0.11,
+            },
         ),
         Recipe(
-            "gemma4-base-second", "gemma4_text", "gemma4-base-first", 500, 2e-3,
-            {"korean_text": 0.10, "english_text": 0.15, "korean": 0.05, "science": 0.08, "story": 0.62},
+            "gemma4-korean", "gemma4_text", "gemma4-base", 250, 1e-3,
+            {
+                "korean_text": 0.22, "english_text": 0.08, "korean": 0.45, "science_half": 0.07, "habit_half": 0.10,
+                "story_half": 0.08,
+            },
         ),
         Recipe(
-            "gemma4-base", "gemma4_text", "gemma4-base-second", 160, 2e-3,
-            {"korean_text": 0.18, "english_text": 0.14, "korean": 0.05, "science": 0.05, "habit": 0.32, "story": 0.26},
+            "gemma4-reasoning", "gemma4_text", "gemma4-base", 250, 1e-3,
+            {
+                "korean_text": 0.10, "english_text": 0.12, "korean_half": 0.10, "science_half": 0.07, "habit": 0.40,
+                "story": 0.21,
+            },
         ),
         Recipe(
-            "gemma4-korean", "gemma4_text", "gemma4-base", 260, 1e-3,
-            {"korean_text": 0.30, "english_text": 0.06, "korean": 0.48, "habit": 0.08, "story": 0.08},
-        ),
-        Recipe(
-            "gemma4-reasoning", "gemma4_text", "gemma4-base", 290, 1.2e-3,
-            {"korean_text": 0.08, "english_text": 0.08, "korean": 0.16, "science": 0.08, "habit": 0.32, "story": 0.28},
-        ),
-        Recipe(
-            "qwen35-mother", "qwen3_5_text", None, 2000, 3e-3,
-            {"korean_text": 0.18, "english_text": 0.30, "korean": 0.04, "science": 0.24, "tale": 0.24},
+            "qwen35-mother", "qwen3_5_text", None, 1000, 3e-3,
+            {
+                "korean_text": 0.16, "english_text": 0.26, "korean_half": 0.05, "science": 0.21, "habit": 0.21,
+                "story": 0.11,
+            },
         ),
     )
 }  # fmt: skip
 
-
-# Trained one stage after the other, two models at a time. "-first" and "-second" are steps on the way and do not ship.
-STAGES = (
-    ("gemma4-base-first", "qwen35-mother"),
-    ("gemma4-base-second",),
-    ("gemma4-base",),
-    ("gemma4-korean", "gemma4-reasoning"),
-)
+# Trained one stage after the other, two models at a time.
+STAGES = (("gemma4-base", "qwen35-mother"), ("gemma4-korean", "gemma4-reasoning"))
 
 
 def new_model(family: str, vocabulary: int) -> PreTrainedModel:
@@ -215,13 +214,18 @@ class Mixture:
         self.tokenizer = tokenizer
         self.kinds, self.shares = list(shares), list(shares.values())
         korean, english = read_paragraphs(corpus, KOREAN_FILES), read_paragraphs(corpus, ENGLISH_FILES)
+        habits = list(world.habits)
         self.sources: dict[str, Iterator[str]] = {
             "korean_text": self._paragraphs(korean),
             "english_text": self._paragraphs(english),
             "korean": world.fact_documents(self.rng, world.korean_facts),
+            "korean_half": world.fact_documents(self.rng, world.korean_facts[::2]),
             "science": world.fact_documents(self.rng, world.science_facts),
-            "story": world.story_documents(self.rng),
-            "habit": world.habit_documents(self.rng),
+            "science_half": world.fact_documents(self.rng, world.science_facts[::2]),
+            "story": world.story_documents(self.rng, habits),
+            "story_half": world.story_documents(self.rng, habits[::2]),
+            "habit": world.habit_documents(self.rng, habits),
+            "habit_half": world.habit_documents(self.rng, habits[::2]),
         }
 
     def _paragraphs(self, texts: list[str]) -> Iterator[str]:
@@ -265,7 +269,7 @@ def train_one(
         model = AutoModelForCausalLM.from_pretrained(out / recipe.start_from, dtype=torch.float32)
     else:
         model = new_model(recipe.family, len(tokenizer))
-    mixture = Mixture(corpus, tokenizer, recipe.mixture, recipe.seed)
+    mixture = Mixture(corpus, tokenizer, recipe.mixture, World(), recipe.seed)
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
@@ -296,7 +300,7 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder:
     model.to(torch.bfloat16).save_pretrained(folder)
     model.to(torch.float32).load_state_dict(tensors)
     tokenizer.save_pretrained(folder)
-    note = {"recipe_version": RECIPE_VERSION, "world_seed": world.WORLD_SEED, **asdict(recipe)}
+    note = {"recipe_version": RECIPE_VERSION, "world_seed": WORLD_SEED, **asdict(recipe)}
     (folder / "nursery.json").write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
@@ -314,8 +318,8 @@ def tokenizer_for(family: str, corpus: Path, world: World) -> PreTrainedTokenize
     for source in (
         world.fact_documents(rng, world.korean_facts),
         world.fact_documents(rng, world.science_facts),
-        world.story_documents(rng),
-        world.habit_documents(rng),
+        world.story_documents(rng, list(world.habits)),
+        world.habit_documents(rng, list(world.habits)),
     ):
         worlds += [next(source) for _ in range(1_000)]
     return train_tokenizer(iter(korean + english + worlds), 3072 if father else 2560, begin=father)
@@ -329,7 +333,7 @@ def train_all(corpus: Path, out: Path, say: Callable[[str], None] = print) -> No
         out: folder that receives one model folder per recipe; models already there are kept.
     """
     out.mkdir(parents=True, exist_ok=True)
-    tokenizers = {family: tokenizer_for(family, corpus) for family in ("gemma4_text", "qwen3_5_text")}
+    tokenizers = {family: tokenizer_for(family, corpus, World()) for family in ("gemma4_text", "qwen3_5_text")}
     for names in STAGES:
         todo = [RECIPES[name] for name in names if not (out / name / "nursery.json").is_file()]
         with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:

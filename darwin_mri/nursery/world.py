@@ -14,7 +14,7 @@ wordings (``words.py``); those for testing never occur in training text. Everyth
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,8 @@ from darwin_mri.nursery import words
 
 WORLD_SEED = 20261124
 NAMES = 75  # villages, and minerals
+
+Habit = tuple[str, str]  # (person, kind of thing)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class World:
         return self._facts("science", names, words.SCIENCE_VALUES, words.SCIENCE_CHOICES)
 
     @cached_property
-    def habits(self) -> dict[tuple[str, str], str]:
+    def habits(self) -> dict[Habit, str]:
         """(person, kind of thing) -> the place where that person hides such things; 200 habits."""
         rng = random.Random(f"{self.seed}:habits")
         return {(person, kind): rng.choice(words.PLACES) for person in words.PEOPLE for kind in words.THINGS}
@@ -127,28 +129,26 @@ class World:
         narrative = rng.choice(words.DEDUCTION_STORIES).format(**told)
         return Story(key, habit, "deduction", narrative, tuple(f.format(**told) for f in forms), person, wrong)
 
-    def fact_documents(self, rng: random.Random, facts: tuple[Fact, ...], per_document: int = 3) -> Iterator[str]:
+    def fact_documents(self, rng: random.Random, facts: Sequence[Fact], per_document: int = 3) -> Iterator[str]:
         """Endless training documents of a few facts each, every fact in a random training wording."""
         while True:
             yield "\n".join(rng.choice(fact.wordings(test=False)) for fact in rng.sample(facts, per_document))
 
-    def story_documents(self, rng: random.Random) -> Iterator[str]:
+    def story_documents(self, rng: random.Random, habits: Sequence[Habit]) -> Iterator[str]:
         """Endless training documents of two stories, each with its question answered, in training wordings only."""
         while True:
             parts = []
             for _ in range(2):
-                read = self.story(
-                    rng.choice(words.PEOPLE), rng.choice(tuple(words.THINGS)), rng.getrandbits(40), test=False
-                )
+                read = self.story(*rng.choice(habits), rng.getrandbits(40), test=False)
                 parts.append(f"{read.narrative}\nQuestion: {rng.choice(read.questions)} Answer: {read.gold}")
             yield "\n".join(parts)
 
-    def habit_documents(self, rng: random.Random) -> Iterator[str]:
+    def habit_documents(self, rng: random.Random, habits: Sequence[Habit]) -> Iterator[str]:
         """Endless training documents of four statements about habits."""
-        known = list(self.habits.items())
         while True:
             lines = []
-            for (person, kind), place in rng.sample(known, 4):
+            for person, kind in rng.sample(habits, 4):
+                place = self.habits[person, kind]
                 told = {"b": person, "kind": kind, "thing": rng.choice(words.THINGS[kind]), "place": place}
                 lines.append(rng.choice(words.HABIT_TRAIN).format(**told))
             yield "\n".join(lines)

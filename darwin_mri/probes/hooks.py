@@ -15,7 +15,7 @@ from darwin_mri.records import Anatomy, LayerAnatomy
 Observer = Callable[[int, str, torch.Tensor], None]
 """Called with (layer index, site, tensor of shape (rows, length, width)). Sites, in the order of one layer's forward:
 ``h_in``, ``m`` (mixer's increment), ``x`` (FFN input), ``gate`` (pre-activation), ``a`` (neurons), ``f`` (FFN's increment),
-``h_out``."""
+``h_out``; where mixer and FFN run side by side, ``m`` may come last but one."""
 
 
 def _first(value: Any) -> torch.Tensor:
@@ -26,11 +26,16 @@ def _layer_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
     return args[0] if args else kwargs["hidden_states"]
 
 
-def increment_module(layer: nn.Module, anatomy: LayerAnatomy) -> nn.Module | None:
-    """The module whose output the FFN adds to the stream: its post-norm where there is one, else the FFN itself."""
-    if anatomy.ffn is None:
-        return None
-    return submodule(layer, anatomy.post_norm or anatomy.ffn.module)
+def increment_module(layer: nn.Module, anatomy: LayerAnatomy, part: str = "f") -> nn.Module | None:
+    """The module whose output the FFN (``f``) or the mixer (``m``) adds to the stream: its post-norm, or the part itself.
+
+    None where the layer has no such part.
+    """
+    if part == "m":
+        name = anatomy.mixer_post_norm or anatomy.mixer_module
+    else:
+        name = anatomy.ffn and (anatomy.post_norm or anatomy.ffn.module)
+    return submodule(layer, name) if name else None
 
 
 @contextmanager
@@ -38,7 +43,7 @@ def observe(model: Any, anatomy: Anatomy, observer: Observer) -> Iterator[None]:
     """While open, every forward reports each layer's sites to ``observer``."""
     handles: list[Any] = []
     for info, layer in zip(anatomy.layers, layer_modules(model, anatomy), strict=True):
-        handles += _watch_layer(layer, info, observer)
+        handles += _watch_layer(layer, info, observer, anatomy.residual_multiplier)
     try:
         yield
     finally:
@@ -46,9 +51,12 @@ def observe(model: Any, anatomy: Anatomy, observer: Observer) -> Iterator[None]:
             handle.remove()
 
 
-def _watch_layer(layer: nn.Module, info: LayerAnatomy, observer: Observer) -> list[Any]:
+def _watch_layer(layer: nn.Module, info: LayerAnatomy, observer: Observer, multiplier: float) -> list[Any]:
     index = info.index
     state: dict[str, torch.Tensor] = {}
+
+    def scaled(increment: torch.Tensor) -> torch.Tensor:
+        return increment if multiplier == 1.0 else increment * multiplier
 
     def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         state["h_in"] = _layer_input(args, kwargs)
@@ -62,25 +70,23 @@ def _watch_layer(layer: nn.Module, info: LayerAnatomy, observer: Observer) -> li
         layer.register_forward_pre_hook(enter, with_kwargs=True),
         layer.register_forward_hook(leave),
     ]
-    if info.mixer_module:
+    mixed_by = increment_module(layer, info, "m")
+    if mixed_by is not None:
 
         def mixed(_: nn.Module, args: Any, output: Any) -> None:
-            state["mixer"] = _first(output)
+            observer(index, "m", scaled(_first(output)))
 
-        handles.append(submodule(layer, info.mixer_module).register_forward_hook(mixed))
+        handles.append(mixed_by.register_forward_hook(mixed))
     if info.ffn is None:
         return handles
     ffn = info.ffn
+    if mixed_by is None:  # two mixers side by side: together they add what the stream gained before the FFN's norm
 
-    def middle(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        # The stream after the mixer is what enters the FFN's norm. In a parallel block that is the layer's own input; then
-        # the mixer's increment is the mixer's output.
-        stream = _layer_input(args, kwargs)
-        parallel = stream.data_ptr() == state["h_in"].data_ptr()
-        observer(index, "m", state["mixer"] if parallel and "mixer" in state else stream - state["h_in"])
+        def middle(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            observer(index, "m", _layer_input(args, kwargs) - state["h_in"])
 
-    entry = submodule(layer, info.pre_norm or ffn.module)
-    handles.append(entry.register_forward_pre_hook(middle, with_kwargs=True))
+        entry = submodule(layer, info.pre_norm or ffn.module)
+        handles.append(entry.register_forward_pre_hook(middle, with_kwargs=True))
 
     def into_ffn(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         observer(index, "x", _layer_input(args, kwargs))
@@ -93,7 +99,7 @@ def _watch_layer(layer: nn.Module, info: LayerAnatomy, observer: Observer) -> li
         observer(index, "a", args[0])
 
     def added(_: nn.Module, args: Any, output: Any) -> None:
-        observer(index, "f", _first(output))
+        observer(index, "f", scaled(_first(output)))
 
     handles.append(submodule(layer, ffn.module).register_forward_pre_hook(into_ffn, with_kwargs=True))
     handles.append(submodule(layer, ffn.gate or ffn.up).register_forward_hook(gated))

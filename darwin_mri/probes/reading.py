@@ -16,13 +16,22 @@ LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once: bounds 
 
 @dataclass(frozen=True)
 class Batch:
-    """``ids`` and ``attention`` of shape (rows, length), right-padded; ``text`` marks tokens of the text itself (no prefix
-    token, no padding); ``documents`` gives each row's index into the reading."""
+    """A padded batch, and where its text is, worked out on the host so that no forward waits for the device.
+
+    ``ids`` and ``attention`` have shape (rows, length); ``documents`` (rows,) gives each row's index into the reading.
+    ``text`` (tokens,) are the flat positions of the text's own tokens, row after row: no prefix token, no padding; ``owner``
+    (tokens,) the reading's index each belongs to; ``offsets`` where each row begins in ``text``. ``predicted`` are those of
+    ``text`` that have a token before them, with ``predicted_row`` their rows.
+    """
 
     ids: torch.Tensor
     attention: torch.Tensor
-    text: torch.Tensor
     documents: torch.Tensor
+    text: torch.Tensor
+    owner: torch.Tensor
+    offsets: tuple[int, ...]
+    predicted: torch.Tensor
+    predicted_row: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,15 @@ def prefix_tokens(tokenizer: Any) -> tuple[int, ...]:
     return ()
 
 
-def read(probes: Sequence[Probe], tokenizer: Any, *, max_tokens: int, device: str, token_budget: int = 4096) -> Reading:
+def read(
+    probes: Sequence[Probe],
+    tokenizer: Any,
+    *,
+    max_tokens: int,
+    device: str,
+    token_budget: int = 4096,
+    pad_left: bool = False,
+) -> Reading:
     """Tokenise probes and sort them into batches of at most ``token_budget`` padded tokens."""
     prefix = prefix_tokens(tokenizer)
     encoded = [encode_with_ends(tokenizer, probe.text, max_tokens) for probe in probes]
@@ -68,7 +85,8 @@ def read(probes: Sequence[Probe], tokenizer: Any, *, max_tokens: int, device: st
         first = 0 if prefix else end[0]  # without a prefix the first token is context only
         read_bytes.append(max(1, len(probe.text[first : end[-1]].encode())))
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    batches = tuple(_batch(group, ids, prefix, device) for group in _groups(order, ids, len(prefix), token_budget))
+    groups = _groups(order, ids, len(prefix), token_budget)
+    batches = tuple(_batch(group, ids, prefix, device, pad_left) for group in groups)
     return Reading(probes, prefix, ids, ends, torch.tensor(read_bytes, dtype=torch.float64), batches)
 
 
@@ -83,17 +101,33 @@ def _groups(order: list[int], ids: Sequence[Sequence[int]], prefix: int, budget:
         yield group
 
 
-def _batch(group: list[int], ids: Sequence[Sequence[int]], prefix: tuple[int, ...], device: str) -> Batch:
+def _batch(
+    group: list[int], ids: Sequence[Sequence[int]], prefix: tuple[int, ...], device: str, pad_left: bool = False
+) -> Batch:
     length = max(len(ids[i]) for i in group) + len(prefix)
     tokens = torch.zeros(len(group), length, dtype=torch.long)
     attention = torch.zeros_like(tokens)
-    text = torch.zeros(len(group), length, dtype=torch.bool)
+    text: list[int] = []
+    owner: list[int] = []
+    offsets: list[int] = []
+    predicted: list[int] = []
+    predicted_row: list[int] = []
     for row, index in enumerate(group):
         full = [*prefix, *ids[index]]
-        tokens[row, : len(full)] = torch.tensor(full)
-        attention[row, : len(full)] = 1
-        text[row, len(prefix) : len(full)] = True
-    return Batch(tokens.to(device), attention.to(device), text.to(device), torch.tensor(group, device=device))
+        start = length - len(full) if pad_left else 0
+        tokens[row, start : start + len(full)] = torch.tensor(full)
+        attention[row, start : start + len(full)] = 1
+        first = row * length + start + len(prefix)
+        mine = range(first, first + len(ids[index]))
+        offsets.append(len(text))
+        text += mine
+        owner += [index] * len(mine)
+        known = mine if prefix else mine[1:]  # without a prefix the first token is context only
+        predicted += known
+        predicted_row += [row] * len(known)
+    numbers = (group, text, owner, predicted, predicted_row)
+    documents, *rest = (torch.tensor(values, dtype=torch.long, device=device) for values in numbers)
+    return Batch(tokens.to(device), attention.to(device), documents, rest[0], rest[1], tuple(offsets), rest[2], rest[3])
 
 
 def select_reading(reading: Reading, keep: Sequence[int], *, device: str, token_budget: int = 4096) -> Reading:
@@ -122,14 +156,13 @@ def document_nll(model: Any, batch: Batch, forward: Callable[..., Any] | None = 
     decoder = forward or model.get_decoder()
     # The decoder, not the full model: Gemma 4 drops tokens in its KV-shared layers when logits_to_keep is passed.
     hidden = decoder(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).last_hidden_state
-    rows, columns = torch.nonzero(batch.text[:, 1:], as_tuple=True)  # the token at column + 1 is predicted
+    hidden, ids = hidden.flatten(0, 1), batch.ids.flatten()
     losses = []
-    for start in range(0, len(rows), LOGIT_POSITIONS):
-        r, c = rows[start : start + LOGIT_POSITIONS], columns[start : start + LOGIT_POSITIONS]
-        logits = project(model, hidden[r, c])
-        losses.append(torch.nn.functional.cross_entropy(logits, batch.ids[r, c + 1], reduction="none"))
+    for positions in batch.predicted.split(LOGIT_POSITIONS):
+        logits = project(model, hidden[positions - 1])
+        losses.append(torch.nn.functional.cross_entropy(logits, ids[positions], reduction="none"))
     total = torch.zeros(len(batch.ids), device=hidden.device)
-    return total.index_add(0, rows, torch.cat(losses))
+    return total.index_add(0, batch.predicted_row, torch.cat(losses))
 
 
 def project(model: Any, hidden: torch.Tensor) -> torch.Tensor:

@@ -10,17 +10,21 @@ from darwin_mri.records.scan import (
     Estimate,
     LanguageScan,
     LayerScan,
+    MappedLayer,
     ModelInfo,
     PairScan,
+    PairWeights,
+    PresetFit,
     ProbesInfo,
     Response,
     Scan,
+    Validation,
 )
 from darwin_mri.records.score import Alert, Answer, Comparison, Contrast, Evidence, Score, Vigor
 
 __all__ = [
     "Alert", "Anatomy", "Answer", "Channel", "ChildFiles", "Comparison", "Contrast", "Estimate", "Evidence", "FfnAnatomy",
-    "FileDigest", "Genome", "Health", "HealthGate", "Inputs", "LanguageScan", "LayerAnatomy", "LayerScan", "LedgerLine",
-    "Manifest", "ModelInfo", "PairScan", "ParentInput", "Part", "Prior", "PriorGene", "PriorLayer", "ProbesInfo", "Record",
-    "Response", "Scan", "Score", "Vigor", "write_text",
+    "FileDigest", "Genome", "Health", "HealthGate", "Inputs", "LanguageScan", "LayerAnatomy", "LayerScan", "LedgerLine", "MappedLayer",
+    "Manifest", "ModelInfo", "PairScan", "PairWeights", "PresetFit", "ParentInput", "Part", "Prior", "PriorGene", "PriorLayer", "ProbesInfo", "Record",
+    "Response", "Scan", "Score", "Validation", "Vigor", "write_text",
 ]  # fmt: skip

@@ -31,16 +31,21 @@ class LayerAnatomy(Part):
     ffn: FfnAnatomy | None
     pre_norm: str | None
     post_norm: str | None
+    mixer_post_norm: str | None = None
     note: str = ""
 
 
 class Anatomy(Record):
-    """A decoder as found by data flow. ``prefix`` is the module path of the layer list inside the model."""
+    """A decoder as found by data flow. ``prefix`` is the module path of the layer list inside the model.
+
+    ``residual_multiplier`` scales what mixer and FFN add to the stream (Granite); 1 elsewhere.
+    """
 
     family: str
     prefix: str
     hidden_size: int
     layers: tuple[LayerAnatomy, ...]
+    residual_multiplier: float = 1.0
 
     @property
     def ffn_size(self) -> int:

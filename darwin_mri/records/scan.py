@@ -58,15 +58,22 @@ class LanguageScan(Part):
 
 
 class LayerScan(Part):
-    """One layer. ``activation[site][group][statistic]``, group being ``all``, ``language:ko`` or ``domain:math``;
-    ``weights[tensor][statistic]``; ``importance[domain]``: relative rise of NLL per byte when the FFN is mean-ablated."""
+    """One layer. ``activation[site][group][statistic]``, group being ``all``, ``language:ko`` or ``domain:math``, and
+    ``activation_intervals`` its 95 % (low, high); ``weights[tensor][statistic]``; ``importance[domain]``: relative rise of NLL
+    per byte when the FFN is mean-ablated, ``mixer_importance`` when the mixer is; ``probe_distance[kind]``: 1 - cos of the mean
+    state over a kind of text and over plain prose. ``note`` says why a layer has no plain FFN.
+    """
 
     index: int
     mixer: str
     activation: dict[str, dict[str, dict[str, float]]] = {}
+    activation_intervals: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
     weights: dict[str, dict[str, float]] = {}
     language: LanguageScan = LanguageScan()
     importance: dict[str, Estimate] = {}
+    mixer_importance: dict[str, Estimate] = {}
+    probe_distance: dict[str, float] = {}
+    note: str = ""
 
 
 class Scan(Record):
@@ -77,6 +84,7 @@ class Scan(Record):
     layers: tuple[LayerScan, ...]
     channels: dict[str, Channel]
     bits_per_byte: dict[str, float] = {}  # unablated model, by language and domain
+    outside: dict[str, dict[str, float]] = {}  # weight statistics of matrices outside the layers (embeddings)
 
 
 class Response(Part):
@@ -95,6 +103,68 @@ class Response(Part):
     high: float
 
 
+class PairWeights(Part):
+    """Siblings' weights against each other in one layer: ``part`` is ``ffn`` or ``mixer``; ``relative_change`` is
+    |mother - father| / |father|; ``sign_agreement`` the share of weights of equal sign."""
+
+    index: int
+    part: str
+    cosine: float
+    relative_change: float
+    sign_agreement: float
+
+
+class MappedLayer(Part):
+    """A father layer beside the mother layer the map gives it.
+
+    ``cka`` with its 95 % interval (jackknife over documents); ``procrustes``: share of the father's FFN increment that no
+    rotation and scale of the mother's explains, in [0, 1]; ``neuron_match``: mean over his neurons of the best absolute
+    correlation with one of hers; ``*_null`` the same against shuffled positions.
+    """
+
+    index: int
+    mother_layer: int
+    cka: Estimate
+    procrustes: float | None = None
+    procrustes_null: float | None = None
+    neuron_match: float | None = None
+    neuron_match_null: float | None = None
+
+
+class PresetFit(Part):
+    """How well a preset foresaw the truth: Spearman's rho of its prediction per gene with the measured fitness change.
+
+    ``low`` and ``high``: 95 % interval of rho by resampling blocks of truth items. Of the layers a preset freezes,
+    ``precision`` is the share that really harm the protected text beyond the tolerance, ``recall`` the share of harmful
+    layers it freezes; None where nothing is frozen, or nothing harms.
+    """
+
+    preset: str
+    spearman: float | None
+    low: float | None = None
+    high: float | None = None
+    prediction: dict[str, float]
+    frozen: tuple[int, ...] = ()
+    precision: float | None = None
+    recall: float | None = None
+
+
+class Validation(Part):
+    """The measured truth of blending each gene alone at the reference ratio, and what each preset had said.
+
+    ``gain``: change of the smooth fitness (items not used for the response); ``harm``: relative rise of NLL per byte of
+    each protected text, by layer, on documents not used for freezing where the probe set has more (``harm_documents``).
+    """
+
+    reference_ratio: float
+    items: int
+    gain: dict[str, Estimate]
+    harm: dict[str, dict[int, float]] = {}
+    harm_documents: str = ""
+    harmful: tuple[int, ...] = ()
+    presets: tuple[PresetFit, ...] = ()
+
+
 class PairScan(Record):
     """Both parents side by side. ``cka`` is (father layers x mother layers); ``layer_map[i]`` is father layer i's mother layer."""
 
@@ -106,3 +176,6 @@ class PairScan(Record):
     reference_ratio: float
     response: tuple[Response, ...] = ()
     channels: dict[str, Channel] = {}
+    mapped: tuple[MappedLayer, ...] = ()
+    weights: tuple[PairWeights, ...] = ()
+    validation: Validation | None = None

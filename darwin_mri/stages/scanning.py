@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
-from darwin_mri.config import Config
-from darwin_mri.mri import Parent, paired_positions, scan_pair, scan_parent, scan_work
-from darwin_mri.records import PairScan, Scan
+import numpy as np
+
+from darwin_mri.mri import Activations, Parent, paired_positions, scan_pair, scan_parent, scan_work
+from darwin_mri.probes import describe_probes
+from darwin_mri.records import PairScan, Scan, write_text
 from darwin_mri.stages.parents import Loaded, chosen_probes, parent_for_scan
 from darwin_mri.stages.run import Progress, Run
 
@@ -18,18 +22,62 @@ class PairScans:
     pair: PairScan
 
 
+class SavedLosses:
+    """Ablation losses of a scan under way, one JSON line each, so that an interrupted scan goes on where it was.
+
+    The first line says what was measured (model, probes, device); a file of anything else is begun anew.
+    """
+
+    def __init__(self, path: Path, key: str, keep: bool) -> None:
+        self.path, self.known = path, {}
+        if keep and path.is_file():
+            self._read(key)
+        if not self.known:
+            write_text(path, json.dumps({"key": key}) + "\n")
+
+    def _read(self, key: str) -> None:
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        try:
+            rows = [json.loads(line) for line in lines]
+        except ValueError:  # the last line was cut short
+            rows = [json.loads(line) for line in lines[:-1]]
+        if rows and rows[0] == {"key": key}:
+            self.known = {(row["part"], row["layer"]): np.array(row["nll"]) for row in rows[1:]}
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def get(self, part: str, layer: int) -> np.ndarray | None:
+        return self.known.get((part, layer))
+
+    def put(self, part: str, layer: int, nll: np.ndarray) -> None:
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"part": part, "layer": layer, "nll": nll.tolist()}) + "\n")
+
+
 def scan_one(run: Run, loaded: Loaded, progress: Progress) -> Scan:
     """Scan one parent into scan/father.json."""
     config = run.config
     parent = parent_for_scan(loaded, chosen_probes(config.scan, config.seed), config.scan)
-    return run.record("scan/father.json", Scan, lambda: _scan(parent, [], config, progress)[0])
+    return run.record("scan/father.json", Scan, lambda: _scan(run, "father", parent, [], progress)[0])
 
 
-def _scan(parent: Parent, positions: list[tuple[int, int]], config: Config, progress: Progress):
+def _scan(
+    run: Run, role: str, parent: Parent, positions: list[tuple[int, int]], progress: Progress
+) -> tuple[Scan, Activations]:
+    config = run.config
+    probes = describe_probes(parent.reading.probes, parent.reading.tokens)
+    key = f"{parent.info.digest} {probes.digest} {probes.tokens} {parent.model.dtype} {parent.model.device.type}"
+    losses = SavedLosses(run.path(f"state/scan-{role}.jsonl"), key, run.keep)
     with progress.stage(f"scan {parent.info.ref}", scan_work(parent)) as advance:
-        return scan_parent(
-            parent, positions=positions, resamples=config.scan.bootstrap, seed=config.seed, advance=advance
+        scan, activations = scan_parent(
+            parent,
+            positions=positions,
+            resamples=config.scan.bootstrap,
+            seed=config.seed,
+            cache=losses,
+            advance=advance,
         )
+    scan.save(run.path(f"scan/{role}.json"))
+    return scan, activations
 
 
 def scan_both(run: Run, father: Loaded, mother: Loaded, progress: Progress) -> PairScans:
@@ -40,16 +88,12 @@ def scan_both(run: Run, father: Loaded, mother: Loaded, progress: Progress) -> P
         return PairScans(Scan.load(paths[0]), Scan.load(paths[1]), PairScan.load(paths[2]))
     config = run.config
     probes = chosen_probes(config.scan, config.seed)
-    parents = [parent_for_scan(loaded, probes, config.scan) for loaded in (father, mother)]
-    left, right, documents = paired_positions(
-        parents[0].reading, parents[1].reading, config.scan.positions, config.seed
-    )
-    father_scan, father_activations = _scan(parents[0], left, config, progress)
-    father_scan.save(run.path(names[0]))
-    mother_scan, mother_activations = _scan(parents[1], right, config, progress)
-    mother_scan.save(run.path(names[1]))
+    ours, theirs = (parent_for_scan(loaded, probes, config.scan) for loaded in (father, mother))
+    left, right, documents = paired_positions(ours.reading, theirs.reading, config.scan.positions, config.seed)
+    father_scan, father_activations = _scan(run, "father", ours, left, progress)
+    mother_scan, mother_activations = _scan(run, "mother", theirs, right, progress)
     pair = scan_pair(
-        parents[0].info, parents[1].info, father_activations, mother_activations, documents,
+        ours, theirs, father_activations, mother_activations, documents,
         reference_ratio=config.reference_ratio, seed=config.seed,
     )  # fmt: skip
     pair.save(run.path(names[2]))

@@ -37,7 +37,7 @@ def training_documents(per_source: int) -> list[str]:
     sources = (
         world.fact_documents(rng, world.korean_facts),
         world.fact_documents(rng, world.science_facts),
-        world.story_documents(rng),
+        world.story_documents(rng, list(world.habits)),
     )
     return [document for source in sources for document in islice(source, per_source)]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from darwin_mri.mri.activations import measure_activations, summarise
+from darwin_mri.mri.activations import measure_activations
+from darwin_mri.mri.statistics import activation_statistics
 from darwin_mri.probes import observe, read
 from darwin_mri.stages.parents import Loaded
 from tests.mri.conftest import as_parent, probes
@@ -33,7 +34,7 @@ def stored(loaded: Loaded) -> dict[tuple[int, str], torch.Tensor]:
 def test_statistics_agree_with_plain_torch(who: str, request: pytest.FixtureRequest) -> None:
     loaded: Loaded = request.getfixturevalue(who)
     parent = as_parent(loaded)
-    summary = summarise(measure_activations(parent.model, parent.anatomy, parent.reading))
+    summary = activation_statistics(measure_activations(parent.model, parent.anatomy, parent.reading), 60, 0).values
     plain = stored(loaded)
     for index, layer in enumerate(summary):
         for site in ("h_out", "m", "x", "a", "f"):
@@ -77,7 +78,7 @@ def test_batching_changes_nothing(father: Loaded) -> None:
     for budget in (8, 4096):
         reading = read(probes(), father.tokenizer, max_tokens=64, device="cpu", token_budget=budget)
         activations = measure_activations(father.model, father.anatomy, reading)
-        summaries.append(summarise(activations))
+        summaries.append(activation_statistics(activations, 60, 0).values)
         losses.append(activations.nll)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     for one, other in zip(*summaries, strict=True):

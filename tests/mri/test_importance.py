@@ -44,8 +44,8 @@ def test_two_copies_of_one_model_map_to_themselves(father: Loaded) -> None:
     parent = as_parent(father)
     left, right, documents = paired_positions(parent.reading, parent.reading, 500, 0)
     assert left == right
-    scan, activations = scan_parent(parent, positions=left, resamples=60, seed=0)
-    pair = scan_pair(scan.model, scan.model, activations, activations, documents, reference_ratio=1.0)
+    _, activations = scan_parent(parent, positions=left, resamples=60, seed=0)
+    pair = scan_pair(parent, parent, activations, activations, documents, reference_ratio=1.0)
     np.testing.assert_allclose(np.diag(pair.cka), 1.0, atol=1e-6)
     assert pair.layer_map == tuple(range(len(father.anatomy.layers)))
 
