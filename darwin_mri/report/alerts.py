@@ -37,6 +37,7 @@ def find_missing(run: Run) -> tuple[Missing, ...]:
         (run.ledger or None, "ledger.jsonl", "the evolution", breed),
         (run.genome, "genome.json", "the genome", breed),
         (run.comparison, "comparison.json", "scores, contrasts and the verdict", breed),
+        (run.answers or None, "answers/", "items won and lost", breed),
         (run.health, "health.json", "the child's health check", "darwin-mri check CHILD --father FATHER"),
         (run.child, "child.json", "the child's files", "darwin-mri merge --genome FILE --out DIR"),
     )

@@ -74,21 +74,14 @@ class Tree:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with the table of what it shows."""
+    """A chart with the tables of what it shows."""
 
     chart: Chart
-    table: Table
+    tables: tuple[Table, ...]
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Figures side by side."""
-
-    figures: tuple[Figure, ...]
-
-
-Block = Text | Table | Bullets | Code | Tree | Figure | Figures
+Block = Text | Table | Bullets | Code | Tree | Figure
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
-"""Prior against found genome, and the evolution, as sections."""
+"""Prior against found genome, the course of the search, and what it is worth on items it never saw, as sections."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
 
-from darwin_mri.records import Genome, LedgerLine, Prior, PriorGene
+from darwin_mri.records import Comparison, Genome, LedgerLine, Manifest, Prior, PriorGene, Score
 from darwin_mri.report import words
-from darwin_mri.report.charts import Evolution, Gene, Generation, Lollipop
+from darwin_mri.report.charts import Evolution, Forest, ForestPanel, ForestRow, Gene, Generation, Lollipop
 from darwin_mri.report.elements import Block, Figure, Row, Section, Table, Text, table
+
+
+MOST_LAYERS = 1000  # a layer number beyond this is no layer
+MOST_GENERATIONS = 200  # rows of the evolution table
 
 
 def genome_section(prior: Prior | None, genome: Genome | None) -> Section:
@@ -23,7 +27,7 @@ def genome_section(prior: Prior | None, genome: Genome | None) -> Section:
         for number, (kind, genes) in enumerate(kinds.items()):
             blocks.append(_figure(f"fig-genome-{number}", kind, [_of_gene(g, genome) for g in genes], upper))
     else:
-        blocks.append(_figure("fig-genome-0", "FFN", _of_layers(prior, genome), upper))
+        blocks.append(_figure("fig-genome-0", "FFN", layer_genes(prior, genome), upper))
     rest = _other_genes(prior, genome)
     if rest is not None:
         blocks.append(rest)
@@ -74,11 +78,12 @@ def _of_gene(gene: PriorGene, genome: Genome | None) -> Gene:
     return Gene(str(gene.layer), gene.mean, gene.sigma, found, gene.trust, gene.frozen)
 
 
-def _of_layers(prior: Prior | None, genome: Genome | None) -> list[Gene]:
+def layer_genes(prior: Prior | None, genome: Genome | None) -> list[Gene]:
+    """One gene per father layer: what the prior expected of its ratio and what the search found."""
     ratios = genome.ratios if genome else ()
     facts = {layer.index: layer for layer in prior.layers} if prior else {}
     genes = []
-    for index in range(max([len(ratios), *(i + 1 for i in facts)])):
+    for index in range(max([len(ratios), *(i + 1 for i in facts if i < MOST_LAYERS)])):
         fact = facts.get(index)
         found = ratios[index] if index < len(ratios) else None
         if fact is None:
@@ -116,7 +121,7 @@ def _figure(key: str, kind: str, genes: Sequence[Gene], upper: float) -> Figure:
             )
         )
     columns = ("layer", "prior mean", "sigma", "trust", "found", "moved, sigmas", "frozen")
-    return Figure(chart, table(f"Prior and found ratio: {kind} genes", columns, rows, text=(6,), folded=True))
+    return Figure(chart, (table(f"Prior and found ratio: {kind} genes", columns, rows, text=(6,), folded=True),))
 
 
 def _other_genes(prior: Prior | None, genome: Genome | None) -> Table | None:
@@ -161,27 +166,39 @@ def _null_table(genome: Genome) -> Table:
 
 def summarise(ledger: Sequence[LedgerLine]) -> tuple[Generation, ...]:
     """The ledger by generation; raced and failed candidates count in neither best nor median."""
+    by_number: dict[int, list[LedgerLine]] = {}
+    for line in ledger:
+        by_number.setdefault(line.generation, []).append(line)
     result: list[Generation] = []
     best_so_far: float | None = None
-    for number in sorted({line.generation for line in ledger}):
-        lines = [line for line in ledger if line.generation == number]
+    items = 0
+    for number in sorted(by_number):
+        lines = by_number[number]
         fitness = [line.fitness for line in lines if line.fitness is not None and line.status == "ok"]
         best = max(fitness, default=None)
         if best is not None:
             best_so_far = best if best_so_far is None else max(best, best_so_far)
         sigmas = [line.sigma for line in lines if line.sigma is not None]
-        failed = sum(line.status == "failed" for line in lines)
+        items += sum(line.items for line in lines)
         result.append(
             Generation(
-                number, best, median(fitness) if fitness else None, best_so_far, sigmas[-1] if sigmas else None, failed
+                number,
+                best,
+                median(fitness) if fitness else None,
+                best_so_far,
+                sigmas[-1] if sigmas else None,
+                evaluations=len(lines),
+                failed=sum(line.status == "failed" for line in lines),
+                items=items,
+                fitness=tuple(fitness),
             )
         )
     return tuple(result)
 
 
 def evolution_section(ledger: Sequence[LedgerLine]) -> Section:
-    """Section 'evolution': fitness and step size by generation."""
-    key, title = "evolution", "Evolution"
+    """Section 'evolution': fitness, step size and items spent by generation."""
+    key, title = "evolution", "Course of the search"
     if not ledger:
         return Section(
             key, title, missing="ledger.jsonl is missing or empty: nothing was searched. Run darwin-mri breed."
@@ -192,33 +209,107 @@ def evolution_section(ledger: Sequence[LedgerLine]) -> Section:
     }
     text = (
         f"{words.plural(len(ledger), 'evaluation')} in {words.plural(len(generations), 'generation')}:"
-        f" {', '.join(f'{count} {state}' for state, count in states.items())}. Fitness is measured on search items only and is not"
-        " comparable with the held-out scores above."
+        f" {', '.join(f'{count} {state}' for state, count in states.items())};"
+        f" {words.times(generations[-1].items)} item evaluations and {words.fixed(sum(line.seconds for line in ledger), 0)} seconds."
+        " Fitness is measured on search items only."
     )
     chart = Evolution(
         "fig-evolution",
-        "Fitness and step size by generation",
-        "Step line: best fitness so far; diamonds: best of each generation; dashed: median; crosses: failed candidates. Below: the"
-        " search's sigma.",
+        "Fitness, step size and items spent by generation",
+        "Step line: best fitness so far; diamonds: best of each generation; dots: every candidate; dashed: median; crosses:"
+        " failed candidates. Below: the search's sigma, and the items answered so far.",
         generations,
     )
-    rows = []
-    for g in generations:
-        count = sum(line.generation == g.number for line in ledger)
-        rows.append(
-            Row(
-                (
-                    str(g.number),
-                    str(count),
-                    str(g.failed),
-                    words.fixed(g.best, 4),
-                    words.fixed(g.median, 4),
-                    words.fixed(g.best_so_far, 4),
-                    words.fixed(g.sigma, 3),
-                )
+    every = max(1, -(-len(generations) // MOST_GENERATIONS))
+    rows = [
+        Row(
+            (
+                str(g.number),
+                str(g.evaluations),
+                str(g.failed),
+                words.fixed(g.best, 4),
+                words.fixed(g.median, 4),
+                words.fixed(g.best_so_far, 4),
+                words.fixed(g.sigma, 3),
+                words.times(g.items),
             )
         )
-    columns = ("generation", "evaluations", "failed", "best", "median", "best so far", "sigma")
-    return Section(
-        key, title, (Text(text), Figure(chart, table("Evolution by generation", columns, rows, folded=True)))
+        for i, g in enumerate(generations)
+        if i % every == 0 or i == len(generations) - 1
+    ]
+    columns = ("generation", "evaluations", "failed", "best", "median", "best so far", "sigma", "items so far")
+    note = f"Every {every}th generation; ledger.jsonl has them all." if every > 1 else ""
+    shown = table("Course of the search by generation", columns, rows, note=note, folded=True)
+    return Section(key, title, (Text(text), Figure(chart, (shown,))))
+
+
+def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest: Manifest | None) -> Section:
+    """Section 'fresh': the winner on the items that chose it, beside items the search never saw."""
+    key, title = "fresh", "Search against held-out"
+    panels: list[ForestPanel] = []
+    rows: list[Row] = []
+    if genome is not None and genome.search_score is not None:
+        given = [("on its own items", genome.search_score)]
+        given += [("on fresh items", genome.retest_score)] if genome.retest_score is not None else []
+        panels.append(
+            ForestPanel(
+                "winner's fitness",
+                tuple(
+                    ForestRow(label, "child", value, None, None, words.fixed(value, 3), hollow=number == 0)
+                    for number, (label, value) in enumerate(given)
+                ),
+            )
+        )
+        rows += [Row(("winner's fitness", label, words.fixed(value, 3)), group=not i) for i, (label, value) in enumerate(given)]
+    for benchmark, pair in _both_splits(comparison).items():
+        labels = [("on search items", pair[0]), ("on held-out items", pair[1])]
+        panels.append(
+            ForestPanel(
+                f"child, {benchmark}",
+                tuple(
+                    ForestRow(label, "child", s.value, s.low, s.high, words.score(s), hollow=s.split == "search")
+                    for label, s in labels
+                ),
+            )
+        )
+        rows += [Row((benchmark, label, words.score(s)), group=not i) for i, (label, s) in enumerate(labels)]
+    if not panels:
+        return Section(
+            key, title, missing="The winner's score on its own search items is not recorded: the gap is not known."
+        )
+    chart = Forest(
+        "fig-fresh",
+        "The winner on the items that chose it and on items it never met",
+        "Hollow: on the items the search used, which flatters the winner; filled: on others.",
+        tuple(panels),
+        unit="fitness or accuracy",
+        scale=1.0,
     )
+    shown = table("Search against held-out", ("measure", "where", "value"), rows, text=(0, 1), folded=True)
+    return Section(key, title, (Text(_gap_sentence(genome, manifest)), Figure(chart, (shown,))))
+
+
+def _both_splits(comparison: Comparison | None) -> dict[str, tuple[Score, Score]]:
+    """The child's scores on search and held-out items, of benchmarks that were scored on both."""
+    scores = comparison.scores if comparison else ()
+    child = [s for s in scores if s.role == "child" and s.slice == "all" and s.evidence == "measured"]
+    known = {(s.benchmark, s.split): s for s in child}
+    names = dict.fromkeys(s.benchmark for s in child)
+    return {
+        name: (known[name, "search"], known[name, "held-out"])
+        for name in names
+        if (name, "search") in known and (name, "held-out") in known
+    }
+
+
+def _gap_sentence(genome: Genome | None, manifest: Manifest | None) -> str:
+    text = "The best of many tries is partly luck: its fitness on the items that chose it is too high."
+    if genome is not None and genome.search_score is not None and genome.retest_score is not None:
+        gap = genome.search_score - genome.retest_score
+        text += f" On fresh search items it falls by {words.fixed(gap, 3)}." if gap > 0 else " On fresh search items it holds."
+    elif genome is not None:
+        text += " No fresh search items were left to re-score it on."
+    smooth = manifest.config.get("search", {}).get("smooth") if manifest else None
+    if smooth:
+        text += " Fitness is the probability given to the right choice, so it is not comparable with the accuracies above."
+    return text + " The scores above are on held-out items, which the search never saw."

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from darwin_mri.checkpoints import (
     ModelSource,
     disk_names,
@@ -50,7 +52,20 @@ def describe(role: str, source: ModelSource) -> ParentInput:
         files=files,
         family=str(config.get("model_type", "")),
         genealogy=genealogy(source.folder),
+        license=stated_license(source.folder),
     )
+
+
+def stated_license(folder: Path) -> str:
+    """The licence in the front matter of the folder's model card (README.md); ``other`` goes by its own name there."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        front = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
+        stated = front.get("license", "")
+        named = front.get("license_name") if stated == "other" else stated
+        return named if isinstance(named, str) else ", ".join(map(str, named or ["other"]))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, IndexError, TypeError):
+        return ""
 
 
 def genealogy(folder: Path) -> tuple[str, ...]:
