@@ -15,10 +15,10 @@ from darwin_mri.report.facts import Facts
 from darwin_mri.report.view import View
 
 # Anything a Markdown or HTML reader could take for markup, also in the middle of a word.
-_MARKDOWN = re.compile(r"([\\`*\[\]#|~$!]|(?<!\w)_|_(?!\w))")
+_MARKDOWN = re.compile(r"([\\`*\[\]#|~$!]|(?<![^\W_])_|_(?![^\W_]))")
 _LINE_START = re.compile(r"^(\d*)([-+.)](?=\s|$)|-(?=-)|=)")
 _ADDRESS = re.compile(r"(https?|ftp|mailto|www)([:.])", re.IGNORECASE)  # GitHub's Markdown makes bare addresses links
-_FOLDED_ROWS = 20  # longer tables are folded in the card
+_FOLDED_ROWS = 40  # longer tables are folded in the card
 
 
 class Markdown(str):
@@ -165,6 +165,12 @@ def table_markdown(table: el.Table) -> Markdown:
     return Markdown("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
 
 
+def section_markdown(section: el.Section) -> Markdown:
+    """A section with its heading; what is missing is said first."""
+    parts = [f"## {escape(section.title)}", escape(section.missing), *map(block_markdown, section.blocks)]
+    return Markdown("\n\n".join(part for part in parts if part))
+
+
 def block_markdown(block: el.Block) -> Markdown:
     """A block as Markdown; figures as their tables, folded provenance left to the report."""
     match block:
@@ -186,10 +192,10 @@ def block_markdown(block: el.Block) -> Markdown:
 
 def _figure_table(table: el.Table) -> Markdown:
     """The table of a figure; one that would push the rest of the card out of sight is folded."""
-    drawn = table_markdown(table)
-    if len(table.rows) <= _FOLDED_ROWS:
-        return drawn
-    return Markdown(f"<details><summary>{escape(table.caption)}</summary>\n\n{drawn}\n\n</details>")
+    drawn, caption = table_markdown(table), escape(table.caption)
+    if len(table.rows) > _FOLDED_ROWS:
+        return Markdown(f"<details><summary>{caption}</summary>\n\n{drawn}\n\n</details>")
+    return Markdown(f"{caption}:\n\n{drawn}")
 
 
 def _tree_lines(node: el.Tree, depth: int) -> list[str]:
@@ -217,7 +223,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["block"] = block_markdown
+    environment.filters["section"] = section_markdown
     return environment
 
 

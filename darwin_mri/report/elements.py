@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from darwin_mri.report.charts import Chart
 
 ROLES = ("father", "mother", "child", "base", "null", "baseline")
+SHORT = 24  # characters of a cell that never breaks
 GLYPHS = {"father": "●", "mother": "■", "child": "◆", "base": "▲", "null": "×", "baseline": "○"}
 
 
@@ -33,6 +34,12 @@ class Table:
     note: str = ""
     folded: bool = False
     marked: int = 0
+
+    @property
+    def short(self) -> tuple[int, ...]:
+        """Columns whose every cell is short enough to stay on one line."""
+        columns = range(len(self.columns))
+        return tuple(i for i in columns if all(len(row.cells[i]) <= SHORT for row in self.rows))
 
     @property
     def grouped(self) -> bool:

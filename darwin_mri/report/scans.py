@@ -160,7 +160,7 @@ def _statistics_figure(parents: Parents, pair: PairScan | None) -> Figure:
         "Layers as rows, statistics as columns. Each column has its own scale, from its lowest to its highest value in either parent.",
         tuple(s.title for s in shown),
         panels(parents, columns, column_scale(parents, columns)),
-        ("lowest", "highest of the column, both parents"),
+        ("lowest", "highest, by column"),
         links=layer_links(parents, pair),
     )
     note = "; ".join(f"{s.title}: {s.meaning}" for s in shown) + "."
@@ -231,7 +231,7 @@ def _weight_figure(statistic: str, parents: Parents, pair: PairScan | None) -> F
         f"Layers as rows, tensors as columns: {WEIGHTS[statistic]}. Each column has its own scale, from its lowest to its highest layer.",
         (),
         tuple(made),
-        ("lowest", "highest layer of the column"),
+        ("lowest", "highest, by column"),
         links=layer_links(parents, pair),
     )
     return Figure(chart, tuple(tables))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import zip_longest
 
 from rich.cells import cell_len
@@ -28,6 +29,7 @@ STYLES = {
 LEVELS = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 TONES = {"gain": "green", "level": "yellow", "loss": "red", "none": "dim"}
 # Sections whose figures a terminal shows as their tables; maps of layers are left to report.html.
+MOST_ROWS = 100
 TABLED = ("scores", "contrasts", "genome", "evolution", "fresh", "items", "runs")
 
 
@@ -143,7 +145,10 @@ def _print_block(console: Console, block: el.Block, section: str) -> None:
 
 
 def _print_table(console: Console, table: el.Table) -> None:
-    console.print(Fitted(table))
+    """A table; one that would scroll everything else away is cut, and says so."""
+    console.print(Fitted(replace(table, rows=table.rows[:MOST_ROWS])))
+    if len(table.rows) > MOST_ROWS:
+        console.print(_text(f"... and {len(table.rows) - MOST_ROWS} more rows in report.html", "dim"))
     if table.note:
         console.print(_text(table.note, "dim"))
 

@@ -81,12 +81,15 @@ def forest(data: Forest, narrow: bool = False) -> str:
     start = 24.0 if data.legend else 0.0
     height = start + sum(_height(panel, frame) for panel in data.panels)
     body = _legend() if data.legend else []
+    spans = [(start + 8, height - 4)]
+    if frame.narrow:  # lines keep clear of the words above each row's plot
+        spans = _plots(data.panels, start, frame)
     steps = svg.ticks(low, high, 5 if narrow else 6)
     digits = _digits(data.scale * (steps[1] - steps[0]) if len(steps) > 1 else 1.0)
     for tick in steps:
         x = place(tick)
         zero = data.signed and abs(tick) < 1e-12
-        body.append(svg.line(x, start + 8, x, height - 4, "zero" if zero else "grid"))
+        body.append(svg.uprights(x, spans, "zero" if zero else "grid"))
         shown = (words.signed if data.signed else words.fixed)(data.scale * tick, digits)
         body.append(svg.text(x, height + 12, shown, "axis", _anchor(x, frame)))
     body.append(svg.text((frame.left + frame.right) / 2, height + 30, data.unit, "axis", "middle"))
@@ -100,6 +103,19 @@ def forest(data: Forest, narrow: bool = False) -> str:
 
 
 HEAD, GAP = 32.0, 12.0
+
+
+def _plots(panels: tuple[ForestPanel, ...], top: float, frame: Frame) -> list[tuple[float, float]]:
+    """From where to where upright lines may run: the whole of a panel, or on narrow screens each row's plot alone."""
+    spans = []
+    for panel in panels:
+        first = top + HEAD
+        if frame.narrow:
+            spans += [(first + i * frame.row + 18, first + (i + 1) * frame.row) for i in range(len(panel.rows))]
+        else:
+            spans.append((first - 4, first + frame.row * len(panel.rows)))
+        top += _height(panel, frame)
+    return spans
 
 
 def _height(panel: ForestPanel, frame: Frame) -> float:
@@ -137,6 +153,7 @@ def _range(data: Forest) -> tuple[float, float]:
         values += [v for v in (panel.chance, panel.reference) if v is not None]
         for row in panel.rows:
             values += [v for v in (row.value, row.low, row.high) if v is not None]
+            values += [] if row.blind is None else [-row.blind, row.blind]
     spread = max(values) - min(values)
     step = 10.0 ** math.floor(math.log10(spread)) / 2 if spread > 0 else 0.1
     low = math.floor(min(values) / step - 1e-9) * step
@@ -150,18 +167,16 @@ def _panel(
     panel: ForestPanel, top: float, place: Callable[[float], float], frame: Frame, first: bool = False
 ) -> list[str]:
     body = [] if first else [svg.line(0, top + 1, frame.width, top + 1, "rule")]
-    start, end = top + HEAD, top + HEAD + frame.row * len(panel.rows)
-    ends = [place(v) for v in (panel.chance, panel.reference) if v is not None]
-    room = frame.left if not frame.narrow else (min(ends) - 40 if ends else frame.width)
-    body.append(svg.text(0, top + 20, panel.title, "head", room=max(room, 90.0)))
+    start = top + HEAD
+    body.append(svg.text(0, top + 20, panel.title, "head", room=frame.width if frame.narrow else frame.left - 6))
     for index, row in enumerate(panel.rows):
         if row.strong:
             body.append(svg.box(0, start + index * frame.row, frame.width, frame.row, "band"))
+    spans = _plots((panel,), top, frame)
     if panel.chance is not None:
-        body.append(svg.line(place(panel.chance), start - 4, place(panel.chance), end, "chance"))
+        body.append(svg.uprights(place(panel.chance), spans, "chance"))
     if panel.reference is not None:
-        x = place(panel.reference)
-        body.append(svg.line(x, start - 4, x, end, "reference"))
+        body.append(svg.uprights(place(panel.reference), spans, "reference"))
     body += _captions(panel, start - 8, place, frame)
     for index, row in enumerate(panel.rows):
         body += _row(row, start + index * frame.row, place, frame)

@@ -86,7 +86,8 @@ def heat_map(data: HeatMap, narrow: bool = False) -> str:
     body: list[str] = []
     for panel, grid in zip(data.panels, grids, strict=True):
         second = not narrow and len(data.panels) == 2 and panel is data.panels[1]
-        body.append(svg.text(grid.left, grid.top - head + 14, panel.title, "strong", room=max(grid.right - grid.left, 240)))
+        end = grids[1].left - 10 if not narrow and len(grids) == 2 and not second else 368.0 if narrow else grid.left + 470
+        body.append(svg.text(grid.left, grid.top - head + 14, panel.title, "strong", room=end - grid.left))
         body += _column_heads(panel.columns or data.columns, grid, slanted)
         body += _row_labels(panel, grid, second)
         body += _cells(data, panel, grid, hover=not narrow)
@@ -94,7 +95,7 @@ def heat_map(data: HeatMap, narrow: bool = False) -> str:
         body += _links(data, grids[0], grids[1])
     bottom = max(grid.top + grid.cell_h * len(panel.rows) for panel, grid in zip(data.panels, grids, strict=True))
     first = grids[0] if grids else Grid(LABELS, head, 30, 20, (), 0)
-    body += legend(first.left, bottom + 14, data.legend, svg.DIVERGING if data.diverging else svg.CIVIDIS)
+    body += legend(0 if narrow else first.left, bottom + 14, data.legend, svg.DIVERGING if data.diverging else svg.CIVIDIS)
     width = 368.0 if narrow else max([WIDTH, *(grid.right + LABELS for grid in grids)])
     return svg.drawing(data.key + ("-n" if narrow else ""), width, bottom + 34, data.title, data.description, body)
 
@@ -123,8 +124,8 @@ def _counts(data: HeatMap) -> list[int]:
 def _narrow_grids(data: HeatMap, head: float) -> list[Grid]:
     grids, top = [], head
     for panel, count in zip(data.panels, _counts(data), strict=False):
-        left = 66.0 + (STRIP - 8 if panel.strip else 0)
-        cell_w = float(min(40, int((352 - left - 6 * len(data.breaks)) / count)))
+        left = 80.0 + (STRIP - 8 if panel.strip else 0)
+        cell_w = float(min(40, int((332 - left - 6 * len(data.breaks)) / count)))
         cell_h = 20.0 if len(panel.rows) <= ROOMY else 9.0
         grids.append(Grid(left, top, max(cell_w, 4.0), cell_h, data.breaks, count))
         top += cell_h * len(panel.rows) + head + 14

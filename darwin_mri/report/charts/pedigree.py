@@ -27,7 +27,7 @@ class Pedigree:
     births: tuple[Birth, ...]
 
 
-BOX, HIGH = 200.0, 46.0
+BOX, HIGH = 224.0, 46.0
 
 
 def pedigree(data: Pedigree, narrow: bool = False) -> str:
@@ -39,7 +39,7 @@ def _across(data: Pedigree) -> str:
     """Fathers run along the middle, mothers stand below and join from there."""
     count = len(data.births) + 1
     step = max(190.0, min(316.0, (960.0 - BOX) / max(count - 1, 1)))
-    box = min(BOX, step - 46)
+    box = min(BOX, step - 34)
     top, below = 24.0, 124.0
     body = []
     for number, birth in enumerate(data.births):
@@ -82,6 +82,6 @@ def _person(x: float, y: float, width: float, role: str, name: str, what: str) -
             svg.box(x + 1, y, width - 2, HIGH, f"person {role}"),
             svg.mark(role, x + 14, y + 15, 4.2),
             svg.text(x + 25, y + 19, what, "tiny", room=width - 34),
-            svg.text(x + 10, y + 36, name, "strong", room=width - 20),
+            svg.text(x + 9, y + 36, name, "value strong", room=width - 14),
         )
     )

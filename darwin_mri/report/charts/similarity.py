@@ -60,10 +60,10 @@ def _cells(data: SimilarityMap, cell: float, left: float, top: float, hover: boo
     ]
     if hover:
         drawn = [svg.cells(size, [svg.cell(x, y, size, fill, title) for x, y, fill, title in places])]
-        if cell >= 56:  # the number stands in a corner, clear of the map's line
+        if cell >= 56:  # the number stands in the corner that no map crosses
             for x, y, fill, title in places:
                 number = title.rpartition(" ")[2]
-                drawn.append(svg.text(x + 3, y - size / 2 + 11, number, f"cell {svg.ink_on(fill)}"))
+                drawn.append(svg.text(x + size - 3, y - size / 2 + 12, number, f"cell {svg.ink_on(fill)}", "end"))
         return drawn
     plain: dict[str, list[tuple[float, float, float]]] = {}
     for x, y, fill, _ in places:

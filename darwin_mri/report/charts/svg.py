@@ -48,6 +48,16 @@ def _em(character: str) -> float:
     return 1.0 if character in "%mwMW@" or east_asian_width(character) in "WF" else 0.64
 
 
+SIZES = {"axis": 11.5, "tiny": 10.5, "cell": 10.5, "value": 12.5}  # as in report.css
+
+
+def size_of(style: str) -> float:
+    """Font size of a text class; bold text counts a little more, since it is set wider."""
+    classes = style.split()
+    size = next((SIZES[name] for name in classes if name in SIZES), 13.0)
+    return size * (1.08 if {"strong", "head"} & set(classes) else 1.0)
+
+
 def fit(words: str, room: float, size: float = 13.0) -> str:
     """The text, cut with an ellipsis where it would be wider than ``room`` pixels."""
     words = clean(words)
@@ -63,7 +73,7 @@ def text(
 ) -> str:
     """One line of text; ``style`` is a class, ``turn`` degrees about its anchor point; wider than ``room`` it is cut and its
     whole is shown on hover."""
-    shown = words if room == math.inf else fit(words, room)
+    shown = words if room == math.inf else fit(words, room, size_of(style))
     extra = f' class="{style}"' if style else ""
     extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
     extra += f' transform="rotate({number(turn)} {number(x)} {number(y)})"' if turn else ""
@@ -75,6 +85,11 @@ def text(
 def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     """A straight line."""
     return f'<path class="{style}" d="M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}"/>'
+
+
+def uprights(x: float, spans: Iterable[tuple[float, float]], style: str) -> str:
+    """An upright line at ``x`` in pieces, each from one height to another."""
+    return f'<path class="{style}" d="{"".join(f"M{number(x)} {number(a)}V{number(b)}" for a, b in spans)}"/>'
 
 
 def path(points: Sequence[tuple[float, float]], style: str) -> str:
