@@ -18,6 +18,7 @@ from darwin_mri.report.view import View
 _MARKDOWN = re.compile(r"([\\`*\[\]#|~$!]|(?<![^\W_])_|_(?![^\W_]))")
 _LINE_START = re.compile(r"^(\d*)([-+.)](?=\s|$)|-(?=-)|=)")
 _ADDRESS = re.compile(r"(https?|ftp|mailto|www)([:.])", re.IGNORECASE)  # GitHub's Markdown makes bare addresses links
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,40}")  # as the hub writes them
 _FOLDED_ROWS = 40  # longer tables are folded in the card
 
 
@@ -61,15 +62,15 @@ def _front_matter(view: View, facts: Facts) -> dict[str, Any]:
     matter: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if facts.languages:
         matter["language"] = list(facts.languages)
-    if facts.licence:
-        matter["license"] = words.clean(facts.licence)
+    if _LICENCE.fullmatch(facts.licence):
+        matter["license"] = facts.licence
     elif facts.licences:
-        names = dict.fromkeys(facts.licences.values())
-        matter |= {"license": "other", "license_name": words.clean("-and-".join(names))[:120]}
+        names = re.sub(r"[^A-Za-z0-9.+-]+", "-", "-and-".join(dict.fromkeys(facts.licences.values())))
+        matter |= {"license": "other", "license_name": names[:120]}
     hub_ids = list(dict.fromkeys(kin.hub_id for kin in facts.kin if kin.hub_id))
     if hub_ids:  # the hub refuses a base_model that is no hub id; folders and bundled parents are named in the text
         matter |= {"base_model": hub_ids, "base_model_relation": "merge"}
-    method = [words.clean(facts.method)] if facts.method else []
+    method = [facts.method] if re.fullmatch(r"[\w.-]{1,40}", facts.method) else []
     matter["tags"] = ["merge", "evolutionary-merge", "model-mri", "darwin-mri", "cma-es", *method]
     if view.facts and facts.results:
         results = [
@@ -199,7 +200,7 @@ def _figure_table(table: el.Table) -> Markdown:
 
 
 def _tree_lines(node: el.Tree, depth: int) -> list[str]:
-    lines = [f"{'  ' * depth}- {node.role}: {escape(node.label)}"]
+    lines = [f"{'  ' * depth}- {escape(node.role)}: {escape(node.label)}"]
     for parent in node.parents:
         lines += _tree_lines(parent, depth + 1)
     return lines

@@ -184,7 +184,11 @@ def _harm_figure(prior: Prior, pair: PairScan | None, father: Scan | None) -> Fi
                     )
                 )
         limit = _tolerance(prior, father, name)
+        if not rows:
+            continue
         made.append(ForestPanel(f"harm to {name}", tuple(rows), reference=limit, reference_label="tolerance"))
+    if not made:
+        return None
     chart = Forest(
         "fig-harm",
         f"What blending each layer at ratio {words.fixed(pair.reference_ratio)} would cost the protected texts",

@@ -122,7 +122,7 @@ def _rise_figure(parents: Parents, pair: PairScan | None) -> Figure:
 
     columns = [
         Column(
-            name, reader((kind, name)), lambda v: words.fixed(100 * v, 0 if top >= 1 else 1), words.signed_percent
+            name, reader((kind, name)), lambda v: words.fixed(100 * v, 0 if abs(v) >= 1 else 1), words.signed_percent
         )
         for kind, name in keys
     ]

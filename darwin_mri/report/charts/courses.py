@@ -52,6 +52,7 @@ def courses(data: Courses, narrow: bool = False) -> str:
     body.append(svg.text((LEFT + right) / 2, TOP + PLOT + 36, "evaluations", "axis", "middle"))
     body.append(svg.text(12, TOP + PLOT / 2, "best fitness so far", "axis", "middle", -90))
     bottom = TOP + PLOT + 46
+    ends = _apart([place(*course.points[-1])[1] for course in data.courses])
     for number, course in enumerate(data.courses):
         kind = f"course c{number % KINDS}"
         line: list[tuple[float, float]] = []
@@ -61,7 +62,9 @@ def courses(data: Courses, narrow: bool = False) -> str:
             line.append(place(x, y))
         body.append(svg.path(line, kind))
         if line:
-            body.append(svg.text(line[-1][0] + 4, line[-1][1] + 4, str(number + 1), "tiny"))
+            body.append(svg.text(right + 4, ends[number] + 4, str(number + 1), "tiny"))
+            if line[-1][0] < right:
+                body.append(svg.path([line[-1], (right, ends[number])], "grid"))
         x, y = (LEFT, bottom + 20 * number + 8) if narrow else (right + 40, TOP + 22 * number + 10)
         body += [svg.line(x, y - 4, x + 26, y - 4, kind)]
         body.append(svg.text(x + 34, y, f"{number + 1}  {course.label}  {course.text}", "value", room=width - x - 36))
@@ -70,3 +73,13 @@ def courses(data: Courses, narrow: bool = False) -> str:
     else:
         bottom = max(bottom, TOP + 22 * len(data.courses) + 10)
     return svg.drawing(data.key + ("-n" if narrow else ""), width, bottom, data.title, data.description, body)
+
+
+def _apart(heights: list[float], least: float = 12.0) -> list[float]:
+    """Heights of labels moved down just far enough that none stands on another."""
+    moved = dict.fromkeys(range(len(heights)), 0.0)
+    last = -least
+    for index in sorted(moved, key=lambda i: heights[i]):
+        last = max(heights[index], last + least)
+        moved[index] = last
+    return list(moved.values())

@@ -154,6 +154,7 @@ def _range(data: Forest) -> tuple[float, float]:
         for row in panel.rows:
             values += [v for v in (row.value, row.low, row.high) if v is not None]
             values += [] if row.blind is None else [-row.blind, row.blind]
+    values = values or [0.0, 1.0]
     spread = max(values) - min(values)
     step = 10.0 ** math.floor(math.log10(spread)) / 2 if spread > 0 else 0.1
     low = math.floor(min(values) / step - 1e-9) * step

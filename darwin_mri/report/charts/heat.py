@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from darwin_mri.report import words
@@ -134,7 +135,11 @@ def _narrow_grids(data: HeatMap, head: float) -> list[Grid]:
 
 def _column_heads(columns: tuple[str, ...], grid: Grid, slanted: bool) -> list[str]:
     body = []
+    widest = max((svg.width_of(name, 11.5) for name in columns), default=0)
+    every = 1 if slanted else max(1, math.ceil((widest + 3) / grid.cell_w))
     for index, name in enumerate(columns):
+        if index % every:
+            continue
         middle = grid.x(index) + grid.cell_w / 2
         if slanted:
             body.append(svg.text(middle + 3, grid.top - 7, name, "axis", turn=-48, room=92))
