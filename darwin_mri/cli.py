@@ -296,10 +296,14 @@ def _push(runs: list[Path], repo: str, *, dry_run: bool, private: bool, force: b
     view = write_report(runs[0])
     uploads = plan(runs[0], view, repo, render_html(view), force=force)
     if as_json:
-        _print_json({"repository": repo, "dry_run": dry_run, "files": [{"path": u.path, "size": u.size} for u in uploads]})
+        _print_json(
+            {"repository": repo, "dry_run": dry_run, "files": [{"path": u.path, "size": u.size} for u in uploads]}
+        )
     else:
         for upload in uploads:
-            out_console.print(f"{size(upload.size):>10}  {clean(upload.path)}", markup=False, highlight=False, soft_wrap=True)
+            out_console.print(
+                f"{size(upload.size):>10}  {clean(upload.path)}", markup=False, highlight=False, soft_wrap=True
+            )
     total = f"{len(uploads)} files, {size(sum(u.size for u in uploads))}, to {repo}"
     if view.facts is not None and not view.facts.licence:
         err.print("no licence is set: the parents' cards state none or differ", markup=False, highlight=False)

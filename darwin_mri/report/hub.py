@@ -64,7 +64,9 @@ def eval_files(facts: Facts, source_url: str = "") -> dict[str, str]:
             source_url=source_url or None, source_name="darwin_mri report" if source_url else None, notes=_notes(result),
         )  # fmt: skip
         name = f".eval_results/{result.benchmark}.yaml"
-        files[name] = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True, width=100)
+        files[name] = yaml.safe_dump(
+            eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True, width=100
+        )
     return files
 
 
@@ -142,4 +144,6 @@ def push(uploads: list[Upload], repo: str, *, private: bool, message: str) -> st
         return str(api.create_commit(repo, operations=operations, commit_message=message).commit_url)
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise DarwinError(f"the upload to {repo} did not happen ({reason}): log in with 'hf auth login' and try again") from None
+        raise DarwinError(
+            f"the upload to {repo} did not happen ({reason}): log in with 'hf auth login' and try again"
+        ) from None

@@ -35,7 +35,9 @@ def items_section(answers: Answers, order: Sequence[str] = ()) -> Section:
     }
     if not with_parents:
         return Section(
-            key, title, missing="answers/ is missing: which items the child won and lost is not known. Run darwin-mri breed."
+            key,
+            title,
+            missing="answers/ is missing: which items the child won and lost is not known. Run darwin-mri breed.",
         )
     blocks: list[Block] = []
     inherited = _inheritance(with_parents)
@@ -48,7 +50,9 @@ def items_section(answers: Answers, order: Sequence[str] = ()) -> Section:
             inherited,
         ]
     blocks.append(
-        Text("Won: the child has more credit on the item than the parent; lost: less. Counts, not tests: slices are small.")
+        Text(
+            "Won: the child has more credit on the item than the parent; lost: less. Counts, not tests: slices are small."
+        )
     )
     blocks += [_wins(with_parents, parent) for parent in PARENTS if _asked(with_parents, parent)]
     blocks += _hashes(with_parents)
@@ -141,4 +145,3 @@ def _hashes(by_benchmark: dict[str, list[Item]]) -> list[Block]:
         if lines:
             blocks.append(Code(f"{title}, by hash", "\n".join(lines), folded=True))
     return blocks
-

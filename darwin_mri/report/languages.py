@@ -215,9 +215,7 @@ def _tolerance(prior: Prior, father: Scan | None, name: str) -> float | None:
     return None if loss is None else prior.tolerance * loss * math.log(2)
 
 
-def _frozen_table(
-    prior: Prior, found: dict[str, dict[int, Harm]], father: Scan | None, pair: PairScan | None
-) -> Table:
+def _frozen_table(prior: Prior, found: dict[str, dict[int, Harm]], father: Scan | None, pair: PairScan | None) -> Table:
     mixers = {layer.index: mixer(layer.mixer) for layer in father.layers} if father else {}
     columns = ["layer", "mixer", "mother layer", "frozen", "stability", "trust", *(f"harm to {name}" for name in found)]
     rows = []
@@ -260,9 +258,7 @@ def _more_channels(scan: Scan) -> Table | None:
         )
     columns = ("layer", *(f"alignment {k}" for k in aligned), *(f"neurons {k}" for k in neurons))
     note = "Alignment: cosine of parallel passages minus that of mismatched ones. Neurons: count that fire for one language almost alone."
-    return table(
-        f"Alignment and language-specific neurons of {scan.model.ref}", columns, rows, note=note, folded=True
-    )
+    return table(f"Alignment and language-specific neurons of {scan.model.ref}", columns, rows, note=note, folded=True)
 
 
 def similarity_section(pair: PairScan | None) -> Section:

@@ -119,9 +119,7 @@ def _rise_reader(key: tuple[str, str]) -> Callable[[LayerScan], str]:
 
 
 def _mapped(pair: PairScan) -> Callable[[LayerScan], str]:
-    return lambda layer: (
-        str(pair.layer_map[layer.index]) if 0 <= layer.index < len(pair.layer_map) else words.ABSENT
-    )
+    return lambda layer: str(pair.layer_map[layer.index]) if 0 <= layer.index < len(pair.layer_map) else words.ABSENT
 
 
 def _prior_columns(prior: Prior) -> list[tuple[str, Callable[[LayerScan], str]]]:

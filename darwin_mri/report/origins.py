@@ -13,7 +13,6 @@ from darwin_mri.report.charts import Birth, Pedigree
 from darwin_mri.report.elements import Block, Bullets, Code, Figure, Row, Section, Table, Tree, table
 from darwin_mri.report.run import Run
 
-
 MOST_ANCESTORS = 50  # generations the family tree goes back
 
 
@@ -66,7 +65,10 @@ def chain(found: list[Birth]) -> list[Birth]:
 
 def _same(name: str, other: str) -> bool:
     """Whether two names mean one model: a child's folder is its run's folder and ``child``."""
-    return name.rstrip("/").removesuffix("/child").rpartition("/")[2] == other.rstrip("/").removesuffix("/child").rpartition("/")[2]
+    return (
+        name.rstrip("/").removesuffix("/child").rpartition("/")[2]
+        == other.rstrip("/").removesuffix("/child").rpartition("/")[2]
+    )
 
 
 def genealogy(run: Run) -> Tree | None:

@@ -88,9 +88,7 @@ class Column:
     long: Callable[[float], str]
 
 
-def panels(
-    parents: Parents, columns: Sequence[Column], shade: Callable[[float, int], float]
-) -> tuple[HeatPanel, ...]:
+def panels(parents: Parents, columns: Sequence[Column], shade: Callable[[float, int], float]) -> tuple[HeatPanel, ...]:
     """One panel per parent; ``shade`` turns a value and its column's number into a place on the colour scale."""
     made = []
     for role, scan in parents:
@@ -211,7 +209,9 @@ def _weight_figure(statistic: str, parents: Parents, pair: PairScan | None) -> F
     by_role: list[list[Column]] = []
     for _, scan in parents:
         tensors = dict.fromkeys(t for layer in scan.layers for t, s in layer.weights.items() if statistic in s)
-        by_role.append([Column(_tensor(t), _weight_reader(t, statistic), words.compact, words.compact) for t in tensors])
+        by_role.append(
+            [Column(_tensor(t), _weight_reader(t, statistic), words.compact, words.compact) for t in tensors]
+        )
     made, tables = [], []
     for (role, scan), columns in zip(parents, by_role, strict=True):
         names = tuple(column.name for column in columns)
@@ -222,9 +222,7 @@ def _weight_figure(statistic: str, parents: Parents, pair: PairScan | None) -> F
             for layer in scan.layers
         ]
         note = f"{title}: {WEIGHTS[statistic]}."
-        tables.append(
-            table(f"{role}: {title.lower()} of the weights", ("layer", *names), rows, note=note, folded=True)
-        )
+        tables.append(table(f"{role}: {title.lower()} of the weights", ("layer", *names), rows, note=note, folded=True))
     chart = HeatMap(
         f"fig-weights-{statistic.replace('_', '-')}",
         f"{title} of the weights",

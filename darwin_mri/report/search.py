@@ -10,7 +10,6 @@ from darwin_mri.report import words
 from darwin_mri.report.charts import Evolution, Forest, ForestPanel, ForestRow, Gene, Generation, Lollipop
 from darwin_mri.report.elements import Block, Figure, Row, Section, Table, Text, table
 
-
 MOST_LAYERS = 1000  # a layer number beyond this is no layer
 MOST_GENERATIONS = 200  # rows of the evolution table
 
@@ -260,7 +259,10 @@ def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest
                 ),
             )
         )
-        rows += [Row(("winner's fitness", label, words.fixed(value, 3)), group=not i) for i, (label, value) in enumerate(given)]
+        rows += [
+            Row(("winner's fitness", label, words.fixed(value, 3)), group=not i)
+            for i, (label, value) in enumerate(given)
+        ]
     for benchmark, pair in _both_splits(comparison).items():
         labels = [("on search items", pair[0]), ("on held-out items", pair[1])]
         panels.append(
@@ -306,10 +308,16 @@ def _gap_sentence(genome: Genome | None, manifest: Manifest | None) -> str:
     text = "The best of many tries is partly luck: its fitness on the items that chose it is too high."
     if genome is not None and genome.search_score is not None and genome.retest_score is not None:
         gap = genome.search_score - genome.retest_score
-        text += f" On fresh search items it falls by {words.fixed(gap, 3)}." if gap > 0 else " On fresh search items it holds."
+        text += (
+            f" On fresh search items it falls by {words.fixed(gap, 3)}."
+            if gap > 0
+            else " On fresh search items it holds."
+        )
     elif genome is not None:
         text += " No fresh search items were left to re-score it on."
     smooth = manifest.config.get("search", {}).get("smooth") if manifest else None
     if smooth:
-        text += " Fitness is the probability given to the right choice, so it is not comparable with the accuracies above."
+        text += (
+            " Fitness is the probability given to the right choice, so it is not comparable with the accuracies above."
+        )
     return text + " The scores above are on held-out items, which the search never saw."

@@ -90,7 +90,9 @@ def _verdict(named: Sequence[Named]) -> Verdict:
     if not compared:
         headline = "None of these runs can be judged: no child was compared with both its parents."
     elif claimed:
-        headline = f"{len(claimed)} of {words.plural(compared, 'judged run')} shows hybrid vigor: {words.listing(claimed)}."
+        headline = (
+            f"{len(claimed)} of {words.plural(compared, 'judged run')} shows hybrid vigor: {words.listing(claimed)}."
+        )
         headline = headline.replace(" shows ", " show ") if len(claimed) > 1 else headline
     else:
         headline = f"No hybrid vigor in {words.plural(compared, 'judged run')}."
@@ -157,7 +159,9 @@ def _overview(named: Sequence[Named]) -> Section:
                     genome.method if genome else words.ABSENT,
                     str(genome.seed) if genome else words.ABSENT,
                     str(len(run.ledger)) if run.ledger else words.ABSENT,
-                    f"{words.percent(child.value)} {words.percent_interval(child.low, child.high)}" if child else words.ABSENT,
+                    f"{words.percent(child.value)} {words.percent_interval(child.low, child.high)}"
+                    if child
+                    else words.ABSENT,
                     words.difference(contrast) if contrast else words.ABSENT,
                     READINGS[read_contrast(contrast)] if contrast else words.ABSENT,
                     words.signed(gap, 3),
@@ -190,7 +194,12 @@ def _scores(named: Sequence[Named]) -> Section:
         drawn = []
         for name, run in named:
             found = verdict.measured(run.comparison, benchmark) if run.comparison else []
-            for s in sorted(found, key=lambda s: ("father", "mother", "child").index(s.role) if s.role in ("father", "mother", "child") else 9):
+            for s in sorted(
+                found,
+                key=lambda s: (
+                    ("father", "mother", "child").index(s.role) if s.role in ("father", "mother", "child") else 9
+                ),
+            ):
                 if s.role not in ("father", "mother", "child"):
                     continue
                 text = f"{words.percent(s.value)} {words.percent_interval(s.low, s.high)}"
@@ -199,7 +208,13 @@ def _scores(named: Sequence[Named]) -> Section:
                 drawn.append(ForestRow(f"{name}: {s.role}", s.role, s.value, s.low, s.high, text, more, strong=child))
                 rows.append(Row((benchmark, name, s.role, words.score(s)), s.role, child, group=len(drawn) == 1))
         if drawn:
-            chances = [s.chance for _, run in named if run.comparison for s in run.comparison.scores if s.benchmark == benchmark and s.slice == "all"]
+            chances = [
+                s.chance
+                for _, run in named
+                if run.comparison
+                for s in run.comparison.scores
+                if s.benchmark == benchmark and s.slice == "all"
+            ]
             panels.append(ForestPanel(benchmark, tuple(drawn), next((c for c in chances if c is not None), None)))
     if not panels:
         return Section("scores", "Scores", missing="No run has scores.")
@@ -209,7 +224,14 @@ def _scores(named: Sequence[Named]) -> Section:
         "For each benchmark, run by run: father, mother and child with their intervals; chance as a dotted tick.",
         tuple(panels),
     )
-    shown = table("Scores by run", ("benchmark", "run", "role", "score, 95 % interval"), rows, text=(0, 1, 2), folded=True, marked=2)
+    shown = table(
+        "Scores by run",
+        ("benchmark", "run", "role", "score, 95 % interval"),
+        rows,
+        text=(0, 1, 2),
+        folded=True,
+        marked=2,
+    )
     return Section("scores", "Scores", (Figure(chart, (shown,)),))
 
 
@@ -245,7 +267,9 @@ def _contrasts(named: Sequence[Named]) -> Section:
         unit="percentage points, child minus its better parent",
     )
     columns = ("benchmark", "run", "better parent", "difference, 95 %", "reading", "p", "n")
-    return Section(key, title, (Figure(chart, (table("Contrasts by run", columns, rows, text=(0, 1, 2, 4), folded=True),)),))
+    return Section(
+        key, title, (Figure(chart, (table("Contrasts by run", columns, rows, text=(0, 1, 2, 4), folded=True),)),)
+    )
 
 
 def _genomes(named: Sequence[Named]) -> Section:
@@ -328,7 +352,9 @@ def _differences(named: Sequence[Named]) -> Section:
             rows.append(Row((setting, *values)))
     if not rows:
         return Section(key, title, (Text("The runs have the same settings."),))
-    shown = table("Settings that differ", ("setting", *(name for name, _ in configs)), rows, text=range(len(configs) + 1))
+    shown = table(
+        "Settings that differ", ("setting", *(name for name, _ in configs)), rows, text=range(len(configs) + 1)
+    )
     return Section(key, title, (shown,))
 
 

@@ -113,7 +113,9 @@ def _certainty(comparison: Comparison) -> str:
     vigor, better = comparison.vigor, better_parent(comparison)
     if vigor is None or better is None:
         return ""
-    text = f"One-sided p of beating both parents: {words.probability(vigor.p_value)}." if vigor.p_value is not None else ""
+    text = (
+        f"One-sided p of beating both parents: {words.probability(vigor.p_value)}." if vigor.p_value is not None else ""
+    )
     contrast = next(
         (c for c in comparison.contrasts if (c.benchmark, c.name) == ("composite", f"child - {better.role}")), None
     )

@@ -57,15 +57,18 @@ def describe(role: str, source: ModelSource) -> ParentInput:
 
 
 def stated_license(folder: Path) -> str:
-    """The licence in the front matter of the folder's model card (README.md); ``other`` goes by its own name there."""
+    """The licence in the front matter of the folder's model card (README.md); one called ``other`` by its own name."""
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")
         front = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
-        stated = front.get("license", "")
-        named = front.get("license_name") if stated == "other" else stated
-        return named if isinstance(named, str) else ", ".join(map(str, named or ["other"]))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, IndexError, TypeError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, IndexError):
         return ""
+    if not isinstance(front, dict):
+        return ""
+    stated = front.get("license")
+    if stated == "other":
+        stated = front.get("license_name") or stated
+    return ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated or "")
 
 
 def genealogy(folder: Path) -> tuple[str, ...]:

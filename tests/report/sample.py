@@ -149,7 +149,15 @@ def _inputs(father: str) -> Inputs:
                 genealogy=("david = nursery:gemma4-base x nursery:gemma4-korean (dare_ties)",),
                 license="apache-2.0",
             ),
-            ParentInput(role="mother", ref=MOTHER, revision="abc123", digest="2" * 64, files=files, family="qwen3_5", license="apache-2.0"),
+            ParentInput(
+                role="mother",
+                ref=MOTHER,
+                revision="abc123",
+                digest="2" * 64,
+                files=files,
+                family="qwen3_5",
+                license="apache-2.0",
+            ),
         )
     )
 
@@ -199,7 +207,11 @@ def make_scan(
                 mixer=pattern[index % len(pattern)],
                 activation=activation,
                 weights={
-                    f"mlp.{name}_proj.weight": {"std": 0.02, "stable_rank": 20 + 10 * rng.random(), "entropy": 0.8 + 0.1 * rng.random()}
+                    f"mlp.{name}_proj.weight": {
+                        "std": 0.02,
+                        "stable_rank": 20 + 10 * rng.random(),
+                        "entropy": 0.8 + 0.1 * rng.random(),
+                    }
                     for name in ("gate", "up", "down")
                 },
                 language=language,

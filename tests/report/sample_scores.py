@@ -65,7 +65,9 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
         for benchmark, index in {"nursery_click": 0, "nursery_musr": 1, "nursery_gpqa": 2, "composite": None}.items():
             n = 420 if index is None else BENCHMARKS[benchmark][0]
             here, there = (
-                sum(w * v for w, v in zip(weights.values(), row, strict=False)) if index is None else row[index]
+                sum(w * v for w, v in zip(weights.values(), row, strict=False))
+                if index is None
+                else round(row[index] * n) / n
                 for row in (means["child"], values)
             )
             if other == "child":

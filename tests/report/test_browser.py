@@ -44,13 +44,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {run.name: run / "report.html" for run in [*runs, bare]} | {"runs": folder / "runs.html"}
 
 
-@pytest.mark.parametrize(("name", "scheme"), [*((name, "light") for name in PAGES), ("whole", "dark"), ("runs", "dark")])
-def test_opens_from_disk_offline_without_a_word(browser: Browser, pages: dict[str, Path], name: str, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "scheme"), [*((name, "light") for name in PAGES), ("whole", "dark"), ("runs", "dark")]
+)
+def test_opens_from_disk_offline_without_a_word(
+    browser: Browser, pages: dict[str, Path], name: str, scheme: str
+) -> None:
     with visit(browser, pages[name], scheme=scheme) as seen:
         assert seen.requests == [pages[name].as_uri()]  # the page itself and nothing else
         assert seen.failed == [] and seen.console == []
         assert seen.page.locator("h1").inner_text()
-        ink, paper = seen.page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+        ink, paper = seen.page.evaluate(
+            "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+        )
         assert (ink, paper) == {
             "light": ("rgb(27, 31, 36)", "rgb(255, 255, 255)"), "dark": ("rgb(231, 234, 237)", "rgb(20, 23, 26)"),
         }[scheme]  # the style sheet was applied under the page's own policy  # fmt: skip
@@ -79,9 +85,17 @@ def test_the_geometric_check_finds_faults(browser: Browser, pages: dict[str, Pat
 
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
-    [("whole", 1280, "light"), ("whole", 1280, "dark"), ("whole", 400, "light"), ("bare", 1280, "light"), ("runs", 1280, "light")],
+    [
+        ("whole", 1280, "light"),
+        ("whole", 1280, "dark"),
+        ("whole", 400, "light"),
+        ("bare", 1280, "light"),
+        ("runs", 1280, "light"),
+    ],
 )
-def test_no_serious_accessibility_fault(browser: Browser, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:
+def test_no_serious_accessibility_fault(
+    browser: Browser, pages: dict[str, Path], name: str, width: int, scheme: str
+) -> None:
     axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     with visit(browser, pages[name], width=width, scheme=scheme) as seen:
         seen.page.evaluate("document.querySelectorAll('svg.chart > :not(title, desc)').forEach(part => part.remove())")
@@ -162,7 +176,9 @@ def test_prints_with_every_chart(browser: Browser, pages: dict[str, Path], name:
             assert len(missing) <= 0.05 * len(labels), (title, missing)
         page.emulate_media(media="print")
         page.set_viewport_size({"width": 688, "height": 1017})  # what A4 leaves between its margins
-        sizes = page.evaluate("[...document.querySelectorAll('.wide svg')].map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])")
+        sizes = page.evaluate(
+            "[...document.querySelectorAll('.wide svg')].map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])"
+        )
         assert all(0 < w <= 690 and 0 < h <= 1017 for w, h in sizes)
         assert page.locator(".narrow svg:visible").count() == 0
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

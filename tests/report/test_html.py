@@ -60,6 +60,12 @@ def html(view: View) -> str:
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of few layers, to be copied and spoilt."""
+    return write_sample(tmp_path_factory.mktemp("small") / "genesis", 3, 2, evaluations=20)
+
+
+@pytest.fixture(scope="module")
 def page(html: str) -> Page:
     return Page(html)
 
@@ -148,9 +154,9 @@ def test_hostile_names_are_text(tmp_path: Path, field: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_missing_part_still_renders_and_is_named(tmp_path: Path, run: Path, name: str) -> None:
+def test_each_missing_part_still_renders_and_is_named(tmp_path: Path, small: Path, name: str) -> None:
     folder = tmp_path / "genesis"
-    shutil.copytree(run, folder)
+    shutil.copytree(small, folder)
     shutil.rmtree(folder / name) if name.endswith("/") else (folder / name).unlink()
     view = write_report(folder)
     assert name in [part.file for part in view.missing]
@@ -159,12 +165,12 @@ def test_each_missing_part_still_renders_and_is_named(tmp_path: Path, run: Path,
 
 
 @pytest.mark.parametrize("kept", [None, *FILES])
-def test_one_part_alone_renders(tmp_path: Path, run: Path, kept: str | None) -> None:
+def test_one_part_alone_renders(tmp_path: Path, small: Path, kept: str | None) -> None:
     folder = tmp_path / "genesis"
     folder.mkdir()
     if kept:
         (folder / kept).parent.mkdir(exist_ok=True)
-        (shutil.copytree if kept.endswith("/") else shutil.copy)(run / kept, folder / kept)
+        (shutil.copytree if kept.endswith("/") else shutil.copy)(small / kept, folder / kept)
     view = write_report(folder)
     assert len(view.missing) == len(FILES) - bool(kept)
     assert view.verdict.headline in (folder / "report.html").read_text(encoding="utf-8")

@@ -22,7 +22,12 @@ from tests.report.sample import write_sample
 def child_run(tmp_path: Path) -> Path:
     run = write_sample(tmp_path / "genesis", 2, 2, evaluations=10)
     (run / "child").mkdir()
-    for name, text in (("config.json", "{}"), ("README.md", "the father's card"), ("model.safetensors", "weights"), (".cache", "x")):
+    for name, text in (
+        ("config.json", "{}"),
+        ("README.md", "the father's card"),
+        ("model.safetensors", "weights"),
+        (".cache", "x"),
+    ):
         (run / "child" / name).write_text(text, encoding="utf-8")
     (run / "state").mkdir()
     (run / "state" / "config.yaml").write_text("father: /home/someone/model", encoding="utf-8")
@@ -45,7 +50,8 @@ def test_evaluation_files_are_for_benchmarks_the_hub_knows(child_run: Path) -> N
     assert view.facts is not None
     assert eval_files(view.facts) == {}  # the nursery's benchmarks are on no hub
     known = replace(
-        view.facts, results=tuple(replace(r, benchmark=r.benchmark.removeprefix("nursery_")) for r in view.facts.results)
+        view.facts,
+        results=tuple(replace(r, benchmark=r.benchmark.removeprefix("nursery_")) for r in view.facts.results),
     )
     files = eval_files(known, "https://huggingface.co/someone/genesis/blob/main/report.html")
     assert set(files) == {".eval_results/click.yaml", ".eval_results/musr.yaml", ".eval_results/gpqa.yaml"}

@@ -57,7 +57,9 @@ def test_benchmarks_stand_in_the_order_asked_for() -> None:
 def test_damaged_lines_are_counted(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "answers/child/quiz.jsonl"
     path.parent.mkdir(parents=True)
-    path.write_text('{"key": "a", "slice": "x", "credit": 1.0}\n{"key": "b"\n[]\n{"key": "c", "credit": "?"}\n', encoding="utf-8")
+    path.write_text(
+        '{"key": "a", "slice": "x", "credit": 1.0}\n{"key": "b"\n[]\n{"key": "c", "credit": "?"}\n', encoding="utf-8"
+    )
     problems: list[str] = []
     answers = read_answers(tmp_path / "answers", problems)
     assert len(answers["child"]["quiz"]) == 1

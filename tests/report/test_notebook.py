@@ -37,7 +37,10 @@ def test_records_show_their_tables(loaded: Run, name: str, holds: str) -> None:
     assert holds in html and "<table>" in html
     assert " id=" not in html and "<script" not in html  # fragments of one page must not meet
     assert html.count("<div") == html.count("</div>")
-    assert all(rule.strip().startswith(".darwin-mri") for rule in re.findall(r"([^{}]+)\{[^}]*\}", html.split("<style>")[1].split("</style>")[0]))
+    assert all(
+        rule.strip().startswith(".darwin-mri")
+        for rule in re.findall(r"([^{}]+)\{[^}]*\}", html.split("<style>")[1].split("</style>")[0])
+    )
 
 
 def test_the_numbers_are_those_of_the_report(loaded: Run) -> None:

@@ -192,7 +192,9 @@ def test_items(page: Tables, run: Path) -> None:
         for parent, known in (("father", father), ("mother", mother)):
             won = sum(child[key] > known[key] for key in child)
             lost = sum(child[key] < known[key] for key in child)
-            row = next(r for r in page.tables[f"Won and lost against the {parent}"] if r[:2] == [benchmark, "all items"])
+            row = next(
+                r for r in page.tables[f"Won and lost against the {parent}"] if r[:2] == [benchmark, "all items"]
+            )
             assert row[2:] == [str(won), str(lost), str(len(child))]
 
 

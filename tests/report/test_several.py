@@ -68,7 +68,9 @@ def test_what_differs_is_listed(runs: list[Path]) -> None:
 def test_other_items_and_other_protocols_are_warned_of(runs: list[Path]) -> None:
     one = load_run(runs[0])
     assert one.comparison is not None
-    assert not [a for a in build_runs_view([one, one]).alerts if "different protocols" in a.text or "same items" in a.text]
+    assert not [
+        a for a in build_runs_view([one, one]).alerts if "different protocols" in a.text or "same items" in a.text
+    ]
     scores = tuple(s.model_copy(update={"protocol": "another v2"}) for s in one.comparison.scores)
     fewer = {role: {b: marks[:-1] for b, marks in by.items()} for role, by in one.answers.items()}
     other = replace(one, comparison=one.comparison.model_copy(update={"scores": scores}), answers=fewer)
@@ -115,6 +117,8 @@ def test_labels_at_the_ends_of_lines_stand_apart() -> None:
 
 
 def test_manifests_alone_make_a_page() -> None:
-    manifest = Manifest(created="", argv=(), config={}, commit=None, dirty=None, versions={}, device="cpu", seed=1, status="failed")
+    manifest = Manifest(
+        created="", argv=(), config={}, commit=None, dirty=None, versions={}, device="cpu", seed=1, status="failed"
+    )
     text = render_text(build_runs_view([Run("a", manifest=manifest), Run("b", manifest=manifest)]))
     assert "The runs have the same settings." in text

@@ -174,6 +174,38 @@ def test_scores_that_are_nowhere_held_out_are_a_warning() -> None:
     )
 
 
+def changed(**change: Any) -> Run:
+    """The sample's comparison with the child's score on nursery_click changed."""
+    comparison = make_comparison()
+    scores = tuple(
+        s.model_copy(update=change) if (s.role, s.benchmark, s.slice) == ("child", "nursery_click", "all") else s
+        for s in comparison.scores
+    )
+    return Run("it", comparison=comparison.model_copy(update={"scores": scores}))
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "text"),
+    [
+        ({"value": 0.80, "high": 0.85}, "serious", "genesis-nursery on nursery_click is impossible: 80.0 % is not 178.0 right of 240"),
+        ({"low": 0.8, "high": 0.9}, "serious", "does not hold its own score (74.2 % [80.0, 90.0]"),
+        ({"value": 0.80, "correct": 192.0, "high": 0.85}, "serious", "given as +3.3 pp, but the scores differ by +9.2 pp"),
+        ({"protocol": "chat v2"}, "warning", "nursery_click come from different protocols (cloze-logprob-sum v1; chat v2)"),
+    ],
+)  # fmt: skip
+def test_scores_that_contradict_themselves(change: dict[str, Any], level: str, text: str) -> None:
+    assert text in texts(changed(**change), level)
+    assert not any(word in texts(changed(), "serious") for word in ("impossible", "hold its own", "but the scores"))
+
+
+def test_mixed_protocols_are_said_once() -> None:
+    run = changed(protocol="chat v2")
+    assert run.comparison is not None
+    said = Alert(level="warning", text="Scores on nursery_click come from different protocols: as the comparison says.")
+    told = Run("it", comparison=run.comparison.model_copy(update={"alerts": (said,)}))
+    assert texts(told, "warning").count("different protocols") == 1
+
+
 def test_silent_channels_and_an_empty_prior_are_said(view: Any) -> None:
     assert any("language:de (reliability 0.11, p 0.430)" in alert.text for alert in view.alerts)
     prior = Prior(

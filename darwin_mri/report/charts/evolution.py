@@ -126,9 +126,7 @@ def _scale(low: float, high: float, top: float, height: float) -> Place:
     return lambda value: top + height * (1 - (value - low) / (high - low))
 
 
-def _steps(
-    xs: Sequence[float], values: Sequence[float | None], step: float, place: Place
-) -> list[tuple[float, float]]:
+def _steps(xs: Sequence[float], values: Sequence[float | None], step: float, place: Place) -> list[tuple[float, float]]:
     points: list[tuple[float, float]] = []
     for x, value in zip(xs, values, strict=True):
         if value is not None:
@@ -146,7 +144,10 @@ def _legend(narrow: bool, failures: bool) -> list[str]:
     ]
     x, y = (LEFT, 30.0) if narrow else (LEFT + 288, 12.0)
     body += [svg.line(x, y, x + 24, y, "median"), svg.text(x + 31, y + 4, "median", "axis")]
-    body += [svg.dots([(x + 98, y), (x + 106, y - 3), (x + 112, y + 2)], "dot"), svg.text(x + 121, y + 4, "candidates", "axis")]
+    body += [
+        svg.dots([(x + 98, y), (x + 106, y - 3), (x + 112, y + 2)], "dot"),
+        svg.text(x + 121, y + 4, "candidates", "axis"),
+    ]
     if failures:
         body += [svg.mark("null", x + 210, y, 5), svg.text(x + 221, y + 4, "failed", "axis")]
     return body

@@ -70,12 +70,12 @@ def lollipop(data: Lollipop, narrow: bool = False) -> str:
     return svg.drawing(key, width, strip + 50, data.title, data.description, body)
 
 
-def _gene(
-    gene: Gene, x: float, width: float, height: Callable[[float], float], top: float, narrow: bool
-) -> list[str]:
+def _gene(gene: Gene, x: float, width: float, height: Callable[[float], float], top: float, narrow: bool) -> list[str]:
     left = x - width / 2
     if gene.frozen:
-        return [svg.hatch(left, top, width, PLOT, "" if narrow else f"layer {gene.label}: frozen, all of it the father's")]
+        return [
+            svg.hatch(left, top, width, PLOT, "" if narrow else f"layer {gene.label}: frozen, all of it the father's")
+        ]
     body = []
     if gene.mean is not None and gene.sigma is not None:
         upper, lower = height(gene.mean + gene.sigma), height(gene.mean - gene.sigma)

@@ -84,19 +84,28 @@ def heat_map(data: HeatMap, narrow: bool = False) -> str:
     slanted = max((svg.width_of(name, 11.5) for name in names), default=0) > 30
     head = 24.0 + (74.0 if slanted else 22.0)
     grids = _narrow_grids(data, head) if narrow else _wide_grids(data, head)
+    printed = _room_for_numbers(data, grids)
     body: list[str] = []
     for panel, grid in zip(data.panels, grids, strict=True):
         second = not narrow and len(data.panels) == 2 and panel is data.panels[1]
-        end = grids[1].left - 10 if not narrow and len(grids) == 2 and not second else 368.0 if narrow else grid.left + 470
+        end = (
+            grids[1].left - 10
+            if not narrow and len(grids) == 2 and not second
+            else 368.0
+            if narrow
+            else grid.left + 470
+        )
         body.append(svg.text(grid.left, grid.top - head + 14, panel.title, "strong", room=end - grid.left))
         body += _column_heads(panel.columns or data.columns, grid, slanted)
         body += _row_labels(panel, grid, second)
-        body += _cells(data, panel, grid, hover=not narrow)
+        body += _cells(data, panel, grid, hover=not narrow, printed=printed)
     if not narrow and len(grids) == 2:
         body += _links(data, grids[0], grids[1])
     bottom = max(grid.top + grid.cell_h * len(panel.rows) for panel, grid in zip(data.panels, grids, strict=True))
     first = grids[0] if grids else Grid(LABELS, head, 30, 20, (), 0)
-    body += legend(0 if narrow else first.left, bottom + 14, data.legend, svg.DIVERGING if data.diverging else svg.CIVIDIS)
+    body += legend(
+        0 if narrow else first.left, bottom + 14, data.legend, svg.DIVERGING if data.diverging else svg.CIVIDIS
+    )
     width = 368.0 if narrow else max([WIDTH, *(grid.right + LABELS for grid in grids)])
     return svg.drawing(data.key + ("-n" if narrow else ""), width, bottom + 34, data.title, data.description, body)
 
@@ -110,7 +119,7 @@ def _wide_grids(data: HeatMap, head: float) -> list[Grid]:
     room = (WIDTH - LABELS - strips) if len(data.panels) < 2 else (WIDTH - 2 * LABELS - strips - LINKS) / 2
     cell_w = float(max(22, min(46, int((room - 6 * len(data.breaks)) / max(counts)))))
     first = Grid(LABELS + strips, head, cell_w, 0, data.breaks, counts[0])
-    lefts = [first.left, first.right + LINKS]
+    lefts = [first.left, max(first.right + LINKS, first.left + 250)]  # below that the first title has no room
     return [
         Grid(left, head, cell_w, min(height / max(len(panel.rows), 1), 96.0), data.breaks, count)
         for left, panel, count in zip(lefts, data.panels, counts, strict=False)
@@ -159,7 +168,9 @@ def _row_labels(panel: HeatPanel, grid: Grid, second: bool) -> list[str]:
         frozen = index in panel.frozen
         if frozen:
             x = grid.right + 3 if second else grid.left - 11
-            body.append(svg.hatch(x, y - grid.cell_h / 2, 8, grid.cell_h - 1, f"layer {panel.layers[index]}: frozen", 5))
+            body.append(
+                svg.hatch(x, y - grid.cell_h / 2, 8, grid.cell_h - 1, f"layer {panel.layers[index]}: frozen", 5)
+            )
         if panel.strip and not second:
             body += _strip(panel.strip[index], grid, y)
         if index % every:
@@ -184,10 +195,15 @@ def _strip(share: float | None, grid: Grid, y: float) -> list[str]:
     ]
 
 
-def _cells(data: HeatMap, panel: HeatPanel, grid: Grid, hover: bool) -> list[str]:
-    """Every cell; a number is printed where both the cell and the text allow it."""
-    longest = max((svg.width_of(t, 10.5) for row in panel.texts for t in row), default=0)
-    printed = grid.cell_h >= 17 and longest <= grid.cell_w - 1
+def _room_for_numbers(data: HeatMap, grids: list[Grid]) -> bool:
+    """Whether every number of every panel fits its cell: the panels are read side by side, so all print them or none."""
+    texts = [text for panel in data.panels for row in panel.texts for text in row]
+    longest = max((svg.width_of(text, 10.5) for text in texts), default=0)
+    return all(grid.cell_h >= 17 and longest <= grid.cell_w - 1 for grid in grids)
+
+
+def _cells(data: HeatMap, panel: HeatPanel, grid: Grid, hover: bool, printed: bool) -> list[str]:
+    """Every cell, with its number where it is to be printed and a text on hover."""
     names = panel.columns or data.columns
     fills: list[str] = []
     plain: dict[str, list[tuple[float, float, float]]] = {}
