@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from darwin_mri.report import words
 from darwin_mri.report.charts import Gene
+from darwin_mri.report.genomes import layer_genes
 from darwin_mri.report.run import Run
-from darwin_mri.report.search import layer_genes
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 FILES = {"child", "reports", "models", "runs", "checkpoints"}  # folder names that people use, never an owner or a model

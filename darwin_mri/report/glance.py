@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from darwin_mri.records import Comparison, PairScan, Prior, Scan
 from darwin_mri.report import words
-from darwin_mri.report.languages import frozen_sentence, mean_similarity
+from darwin_mri.report.languages import frozen_sentence
 from darwin_mri.report.layers import rises
 from darwin_mri.report.run import Run
+from darwin_mri.report.similarity import mean_similarity
 
 Answer = tuple[str, str]
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from darwin_mri.records import Comparison, Genome, Health, Inputs, PairScan, Prior, Record, Scan
 from darwin_mri.records.base import show_in_notebooks
-from darwin_mri.report import languages, layers, origins, scores, search
+from darwin_mri.report import genomes, languages, layers, origins, scores, similarity
 from darwin_mri.report.elements import Figure, Section, Table
 from darwin_mri.report.html import render_tables
 
@@ -35,8 +35,8 @@ _show(
     lambda record: record.vigor.sentence if record.vigor else "",
 )
 _show(Scan, lambda record: (layers.layer_table(record),))
-_show(PairScan, lambda record: _tables(languages.similarity_section(record)))
-_show(Prior, lambda record: _tables(search.genome_section(record, None)), languages.frozen_sentence)
-_show(Genome, lambda record: _tables(search.genome_section(None, record)))
+_show(PairScan, lambda record: _tables(similarity.similarity_section(record)))
+_show(Prior, lambda record: _tables(genomes.genome_section(record, None)), languages.frozen_sentence)
+_show(Genome, lambda record: _tables(genomes.genome_section(None, record)))
 _show(Health, lambda record: (origins.health_table(record),))
 _show(Inputs, lambda record: (origins.inputs_table(record),))

@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darwin_mri.records import Alert
-from darwin_mri.report import alerts, items, languages, layers, origins, scans, scores, search, verdict, words
+from darwin_mri.report import (
+    alerts,
+    genomes,
+    items,
+    languages,
+    layers,
+    origins,
+    scans,
+    scores,
+    search,
+    similarity,
+    verdict,
+    words,
+)  # fmt: skip
 from darwin_mri.report.alerts import Missing
 from darwin_mri.report.elements import Section, Table
 from darwin_mri.report.facts import Facts, gather
@@ -74,8 +87,8 @@ def build_view(run: Run) -> View:
             scores.contrasts_section(run.comparison),
             scans.scans_section(run.father, run.mother, run.pair),
             languages.languages_section(run.father, run.mother, run.pair, run.prior),
-            languages.similarity_section(run.pair),
-            search.genome_section(run.prior, run.genome),
+            similarity.similarity_section(run.pair),
+            genomes.genome_section(run.prior, run.genome),
             search.evolution_section(run.ledger),
             search.fresh_section(run.genome, run.comparison, run.manifest),
             scores.slices_section(run.comparison),

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from darwin_mri.records import (
-    Answer,
     Channel,
     ChildFiles,
     Estimate,
@@ -33,10 +32,9 @@ from darwin_mri.records import (
     Scan,
     write_text,
 )
-from tests.report.sample_scores import CHILD, FATHER, MOTHER, NULLS, make_comparison
+from tests.report.sample_scores import CHILD, FATHER, MOTHER, NULLS, make_comparison, write_answers
 
 LANGUAGES, DOMAINS = ("ko", "en", "ja", "de"), ("prose", "math", "code", "knowledge", "reasoning")
-SLICES = {"nursery_click": ("문화", "역사"), "nursery_musr": ("murder", "objects"), "nursery_gpqa": ("color", "use")}
 FILES = (
     "manifest.json",
     "inputs.json",
@@ -88,22 +86,6 @@ def write_sample(
     ).save(run / "child.json")
     write_answers(run / "answers")
     return run
-
-
-def write_answers(folder: Path) -> None:
-    """Answers of father, mother and child to the same 60 items of each benchmark, in two slices, without any text."""
-    rng = random.Random(11)
-    shares = {"father": (0.7, 0.45, 0.36), "mother": (0.44, 0.58, 0.4), "child": (0.74, 0.56, 0.36)}
-    for number, (benchmark, slices) in enumerate(SLICES.items()):
-        for role, share in shares.items():
-            lines = [
-                Answer(
-                    key=f"{number:02d}{i:014x}", cluster=f"c{i // 2}", slice=slices[i % 2], gold=0, choice=0,
-                    credit=float(rng.random() < share[number]), log_probabilities=(-1.0, -2.0, -3.0),
-                )
-                for i in range(60)
-            ]  # fmt: skip
-            write_text(folder / role / f"{benchmark}.jsonl", "".join(line.model_dump_json() + "\n" for line in lines))
 
 
 def _model(ref: str, family: str, layers: int, salt: int) -> ModelInfo:
