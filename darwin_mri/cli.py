@@ -261,9 +261,12 @@ def report(
     debug: Debug = False,
 ) -> None:  # fmt: skip
     """Render a run's terminal report, report.html and card.md again, or compare several runs, from records alone."""
+    from darwin_mri.errors import ConfigError
     from darwin_mri.report import write_report, write_runs_report
     from darwin_mri.report.terminal import print_report
 
+    if push is None and (dry_run or private or force):
+        raise ConfigError("--dry-run, --private and --force belong to --push: give --push OWNER/NAME too")
     if push is not None:
         _push(runs, push, dry_run=dry_run, private=private, force=force, as_json=as_json)
         return

@@ -155,7 +155,7 @@ def _both_splits(comparison: Comparison | None) -> dict[str, tuple[Score, Score]
 
 
 def _gap_sentence(genome: Genome | None, manifest: Manifest | None) -> str:
-    text = "The best of many tries is partly luck: its fitness on the items that chose it is too high."
+    text = "The best of many tries is partly luck: its fitness on the items that chose it tends to be too high."
     if genome is not None and genome.search_score is not None and genome.retest_score is not None:
         gap = genome.search_score - genome.retest_score
         text += (

@@ -17,7 +17,8 @@ from tests.report.browser import chromium, faults, visit
 from tests.report.sample import write_sample
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'--></style><script>alert(2)</script>\u202e{{7*7}}${8*8}한국어 이름"
-PAGES = ("whole", "deep", "hostile", "bare", "runs")
+PAGES = ("whole", "deep", "hostile", "bare", "runs", "example")
+EXAMPLE = Path(__file__).parents[2] / "reports" / "nursery" / "genesis" / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for run in [*runs, bare]:
         write_report(run)
     write_runs_report(runs, folder / "runs.html")
-    return {run.name: run / "report.html" for run in [*runs, bare]} | {"runs": folder / "runs.html"}
+    found = {run.name: run / "report.html" for run in [*runs, bare]}
+    return found | {"runs": folder / "runs.html", "example": EXAMPLE}
 
 
 @pytest.mark.parametrize(
@@ -62,11 +64,12 @@ def test_opens_from_disk_offline_without_a_word(
         }[scheme]  # the style sheet was applied under the page's own policy  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [400, 768, 1280])
 @pytest.mark.parametrize("name", PAGES)
-def test_nothing_overlaps_or_is_cut(browser: Browser, pages: dict[str, Path], name: str, width: int) -> None:
-    with visit(browser, pages[name], width=width) as seen:
-        assert faults(seen.page) == []
+def test_nothing_overlaps_or_is_cut(browser: Browser, pages: dict[str, Path], name: str) -> None:
+    with visit(browser, pages[name]) as seen:
+        for width in (1280, 768, 400):
+            seen.page.set_viewport_size({"width": width, "height": 900})
+            assert faults(seen.page) == [], f"at {width} pixels"
 
 
 def test_the_geometric_check_finds_faults(browser: Browser, pages: dict[str, Path]) -> None:

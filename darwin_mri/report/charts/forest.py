@@ -80,7 +80,7 @@ def forest(data: Forest, narrow: bool = False) -> str:
 
     start = 24.0 if data.legend else 0.0
     height = start + sum(_height(panel, frame) for panel in data.panels)
-    body = _legend() if data.legend else []
+    body = [*(_legend() if data.legend else []), *_bands(data.panels, start, frame)]
     spans = [(start + 8, height - 4)]
     if frame.narrow:  # lines keep clear of the words above each row's plot
         spans = _plots(data.panels, start, frame)
@@ -103,6 +103,17 @@ def forest(data: Forest, narrow: bool = False) -> str:
 
 
 HEAD, GAP = 32.0, 12.0
+
+
+def _bands(panels: tuple[ForestPanel, ...], top: float, frame: Frame) -> list[str]:
+    """A quiet ground under the rows that stand out, below every line."""
+    body = []
+    for panel in panels:
+        for index, row in enumerate(panel.rows):
+            if row.strong:
+                body.append(svg.box(0, top + HEAD + index * frame.row, frame.width, frame.row, "band"))
+        top += _height(panel, frame)
+    return body
 
 
 def _plots(panels: tuple[ForestPanel, ...], top: float, frame: Frame) -> list[tuple[float, float]]:
@@ -170,9 +181,6 @@ def _panel(
     body = [] if first else [svg.line(0, top + 1, frame.width, top + 1, "rule")]
     start = top + HEAD
     body.append(svg.text(0, top + 20, panel.title, "head", room=frame.width if frame.narrow else frame.left - 6))
-    for index, row in enumerate(panel.rows):
-        if row.strong:
-            body.append(svg.box(0, start + index * frame.row, frame.width, frame.row, "band"))
     spans = _plots((panel,), top, frame)
     if panel.chance is not None:
         body.append(svg.uprights(place(panel.chance), spans, "chance"))

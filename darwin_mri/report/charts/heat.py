@@ -75,27 +75,24 @@ class Grid:
         return self.x(self.columns - 1) + self.cell_w if self.columns else self.left
 
 
-WIDTH, LABELS, STRIP, LINKS = 960.0, 76.0, 46.0, 96.0
+WIDTH, LABELS, STRIP, LINKS, SLANTED = 960.0, 76.0, 46.0, 96.0, 92.0
 
 
 def heat_map(data: HeatMap, narrow: bool = False) -> str:
     """Draw a heat map; small ones print the number in each cell, wide ones say it on hover, narrow ones stand in one column."""
     names = [*data.columns, *(name for panel in data.panels for name in panel.columns)]
-    slanted = max((svg.width_of(name, 11.5) for name in names), default=0) > 30
+    longest = max((svg.width_of(name, 11.5) for name in names), default=0)
+    slanted = longest > 30
     head = 24.0 + (74.0 if slanted else 22.0)
-    grids = _narrow_grids(data, head) if narrow else _wide_grids(data, head)
+    overhang = 0.68 * min(longest, SLANTED) - 8 if slanted else 0.0  # of the last slanted name, to the right
+    grids = _narrow_grids(data, head, overhang) if narrow else _wide_grids(data, head)
     printed = _room_for_numbers(data, grids)
     body: list[str] = []
     for panel, grid in zip(data.panels, grids, strict=True):
         second = not narrow and len(data.panels) == 2 and panel is data.panels[1]
-        end = (
-            grids[1].left - 10
-            if not narrow and len(grids) == 2 and not second
-            else 368.0
-            if narrow
-            else grid.left + 470
-        )
-        body.append(svg.text(grid.left, grid.top - head + 14, panel.title, "strong", room=end - grid.left))
+        beside = len(grids) == 2 and not narrow and not second
+        room = 368.0 - grid.left if narrow else grids[1].left - 10 - grid.left if beside else 470.0
+        body.append(svg.text(grid.left, grid.top - head + 14, panel.title, "strong", room=room))
         body += _column_heads(panel.columns or data.columns, grid, slanted)
         body += _row_labels(panel, grid, second)
         body += _cells(data, panel, grid, hover=not narrow, printed=printed)
@@ -131,11 +128,11 @@ def _counts(data: HeatMap) -> list[int]:
     return [max(len(panel.columns or data.columns), 1) for panel in data.panels] or [1]
 
 
-def _narrow_grids(data: HeatMap, head: float) -> list[Grid]:
+def _narrow_grids(data: HeatMap, head: float, overhang: float) -> list[Grid]:
     grids, top = [], head
     for panel, count in zip(data.panels, _counts(data), strict=False):
         left = 80.0 + (STRIP - 8 if panel.strip else 0)
-        cell_w = float(min(40, int((332 - left - 6 * len(data.breaks)) / count)))
+        cell_w = float(min(40, int((366 - overhang - left - 6 * len(data.breaks)) / count)))
         cell_h = 20.0 if len(panel.rows) <= ROOMY else 9.0
         grids.append(Grid(left, top, max(cell_w, 4.0), cell_h, data.breaks, count))
         top += cell_h * len(panel.rows) + head + 14
@@ -151,7 +148,7 @@ def _column_heads(columns: tuple[str, ...], grid: Grid, slanted: bool) -> list[s
             continue
         middle = grid.x(index) + grid.cell_w / 2
         if slanted:
-            body.append(svg.text(middle + 3, grid.top - 7, name, "axis", turn=-48, room=92))
+            body.append(svg.text(middle + 3, grid.top - 7, name, "axis", turn=-48, room=SLANTED))
         else:
             body.append(svg.text(middle, grid.top - 7, name, "axis", "middle"))
     return body
