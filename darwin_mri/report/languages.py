@@ -116,16 +116,19 @@ def _star(estimate: Estimate | None) -> str:
 def frozen_sentence(prior: Prior) -> str:
     """Which layers are frozen, for whom, by which rule, and how sure that is."""
     protected = words.listing(list(prior.protect)) or "nothing"
-    rule = f"protected: {protected}; tolerance {words.percent(prior.tolerance)} of NLL per byte"
+    tolerance = words.percent(prior.tolerance)
     if not prior.frozen:
-        return f"No layer is frozen ({rule})."
+        return f"No layer is frozen (protected: {protected}; tolerance {tolerance} of NLL per byte)."
     layers = (
         f"Layer {prior.frozen[0]} is" if len(prior.frozen) == 1 else f"Layers {words.ranges(list(prior.frozen))} are"
     )
     stable = ", ".join(
         f"{words.fixed(layer.frozen_stability)} (layer {layer.index})" for layer in prior.layers if layer.frozen
     )
-    return f"{layers} frozen, kept as the father's ({rule}). Stability, the share of bootstrap resamples in which the rule holds: {stable}."
+    return (
+        f"{layers} frozen, kept as the father's: blending would raise NLL per byte on {protected} by more than {tolerance}."
+        f" Stability, the share of bootstrap resamples that agree: {stable}."
+    )
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Frame:
 def forest(data: Forest, narrow: bool = False) -> str:
     """Draw a forest plot."""
     dense = max((len(panel.rows) for panel in data.panels), default=0) > DENSE
-    frame = Frame(368, 8, 360, 38, True) if narrow else Frame(960, 190, 640, 17 if dense else 23)
+    frame = Frame(368, 8, 360, 38, True) if narrow else Frame(960, 190, 586, 17 if dense else 23)
     low, high = _range(data)
 
     def place(value: float) -> float:
