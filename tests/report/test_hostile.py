@@ -105,7 +105,7 @@ def write(records: dict[str, Any], folder: Path, name: str, kept: set[str]) -> P
     return folder
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(name=names, joints=st.booleans())
 @example(name=WORST[0], joints=False)
 @example(name=WORST[0], joints=True)
