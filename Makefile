@@ -17,7 +17,7 @@ COMMON = $(if $(DEVICE),--device $(DEVICE)) $(FLAGS)
 PARENTS = $(if $(FATHER),--father $(FATHER)) $(if $(MOTHER),--mother $(MOTHER)) $(BASE_FLAG)
 SOURCES = $(wildcard darwin_mri tests speed)
 
-.PHONY: help setup scan breed genealogy bench report nursery test check speed clean
+.PHONY: help setup scan breed genealogy bench report example nursery test check speed clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,10 +46,11 @@ breed: $(READY) ## scan, search, write the child, score it, report: CONFIG (defa
 	$(DARWIN) breed --config $(CONFIG) $(PARENTS) --out $(OUT) --overwrite $(COMMON)
 
 genealogy: OUT ?= reports/genealogy
-genealogy: $(READY) ## three generations in a row: opus, david, genesis; each child fathers the next
+genealogy: $(READY) ## three generations in a row, each child fathering the next, and one page over all three
 	$(DARWIN) breed --config configs/opus.yaml --out $(OUT)/opus --overwrite $(COMMON)
 	$(DARWIN) breed --config configs/david.yaml --father $(OUT)/opus/child --out $(OUT)/david --overwrite $(COMMON)
 	$(DARWIN) breed --config configs/genesis.yaml --father $(OUT)/david/child --out $(OUT)/genesis --overwrite $(COMMON)
+	$(DARWIN) report $(OUT)/opus $(OUT)/david $(OUT)/genesis
 
 bench: FATHER ?= nursery:gemma4-korean
 bench: MOTHER ?= nursery:gemma4-reasoning
@@ -59,8 +60,14 @@ bench: $(READY) ## score FATHER and MOTHER on TASKS (default: the nursery's thre
 	$(DARWIN) bench $(FATHER) $(MOTHER) --tasks $(TASKS) --out $(OUT) $(COMMON)
 
 report: OUT ?= reports/david
-report: $(READY) ## render the report of the run in OUT again, from its records alone
+report: $(READY) ## render the report of the run in OUT again (of several: one page that compares them)
 	$(DARWIN) report $(OUT)
+
+example: OUT ?= reports/nursery
+example: $(READY) ## render the committed example again, and the README's pictures of it (needs Chromium)
+	for run in opus david genesis; do $(DARWIN) report $(OUT)/$$run --quiet > /dev/null; done
+	$(DARWIN) report $(OUT)/opus $(OUT)/david $(OUT)/genesis > /dev/null
+	$(BIN)/python -m tests.report.picture $(OUT)/genesis/report.html docs/images
 
 nursery: $(READY) ## list the small trained parents that ship with the package
 	$(DARWIN) nursery

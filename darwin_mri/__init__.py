@@ -30,6 +30,7 @@ __all__ = ["__version__", *sorted(_HOMES)]  # pyright: ignore[reportUnsupportedD
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
+        import_module("darwin_mri.report")  # light; from then on records show their tables in notebooks
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'darwin_mri' has no attribute '{name}'")
 

@@ -250,22 +250,71 @@ def bench(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folder; several are compared on one page.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Page that compares several runs; runs.html beside them when absent.")] = None,
+    push: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="Upload child, card, report and records to this hub repository.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --push: show what would be uploaded, upload nothing.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="With --push: make the repository private if it is new.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --push: publish although the health check fails or is missing.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
-) -> None:
-    """Render a run's terminal report, report.html and card.md again, from its records alone."""
-    from darwin_mri.report import write_report
+) -> None:  # fmt: skip
+    """Render a run's terminal report, report.html and card.md again, or compare several runs, from records alone."""
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report import write_report, write_runs_report
     from darwin_mri.report.terminal import print_report
 
-    view = write_report(run)
+    if push is None and (dry_run or private or force):
+        raise ConfigError("--dry-run, --private and --force belong to --push: give --push OWNER/NAME too")
+    if push is not None:
+        _push(runs, push, dry_run=dry_run, private=private, force=force, as_json=as_json)
+        return
+    if len(runs) == 1 and out is None:
+        view, page = write_report(runs[0]), runs[0] / "report.html"
+    else:
+        view, page = write_runs_report(runs, out)
     if as_json:
-        _print_json({"html": "report.html", "text": "report.txt", "card": "card.md"})
+        _print_json({
+            "html": page.name, "name": view.name, "headline": view.verdict.headline, "tone": view.verdict.tone,
+            "answers": [{"question": question, "answer": answer} for question, answer in view.verdict.answers],
+            "alerts": [alert.model_dump() for alert in view.alerts],
+            "missing": [{"file": part.file, "what": part.what, "command": part.command} for part in view.missing],
+        })  # fmt: skip
     else:
         print_report(out_console, view)
     if not quiet:
-        err.print(f"written: {run / 'report.html'}", markup=False, highlight=False)
+        err.print(f"written: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _push(runs: list[Path], repo: str, *, dry_run: bool, private: bool, force: bool, as_json: bool) -> None:
+    """Upload one run's child, or say what would be uploaded."""
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report import render_html, write_report
+    from darwin_mri.report.hub import plan, push
+    from darwin_mri.report.words import clean, size
+
+    if len(runs) != 1:
+        raise ConfigError("--push publishes one child: give one run")
+    view = write_report(runs[0])
+    uploads = plan(runs[0], view, repo, render_html(view), force=force)
+    if as_json:
+        _print_json(
+            {"repository": repo, "dry_run": dry_run, "files": [{"path": u.path, "size": u.size} for u in uploads]}
+        )
+    else:
+        for upload in uploads:
+            out_console.print(
+                f"{size(upload.size):>10}  {clean(upload.path)}", markup=False, highlight=False, soft_wrap=True
+            )
+    total = f"{len(uploads)} files, {size(sum(u.size for u in uploads))}, to {repo}"
+    if view.facts is not None and not view.facts.licence:
+        err.print("no licence is set: the parents' cards state none or differ", markup=False, highlight=False)
+    if dry_run:
+        err.print(f"dry run, nothing was uploaded: {total}", markup=False, highlight=False, soft_wrap=True)
+        return
+    address = push(uploads, repo, private=private, message=f"{view.name}: child, card and report by darwin_mri")
+    err.print(f"uploaded {total}: {address}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,6 +33,11 @@ class Record(Part):
             + "\n"
         )
 
+    def _repr_html_(self) -> str | None:
+        """The record in a notebook: the report's tables where the report is loaded, else the notebook's plain text."""
+        show = _NOTEBOOK.get(type(self))
+        return None if show is None else show(self)
+
     def save(self, path: Path) -> None:
         """Write to a temporary name beside ``path`` and rename."""
         write_text(path, self.to_json())
@@ -53,6 +59,15 @@ class Record(Part):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise InputError(f"{path}: field '{where}': {first['msg']}") from None
+
+
+_NOTEBOOK: dict[type[Record], Callable[[Any], str]] = {}
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def show_in_notebooks(kind: type[AnyRecord], show: Callable[[AnyRecord], str]) -> None:
+    """Let records of this kind be shown as HTML. Records know no report; the report, once imported, tells them how they look."""
+    _NOTEBOOK[kind] = show
 
 
 def write_text(path: Path, text: str) -> None:

@@ -35,6 +35,7 @@ class ParentInput(Part):
     files: tuple[FileDigest, ...]
     family: str = ""
     genealogy: tuple[str, ...] = ()  # ancestors, eldest first, from the parent's own darwin_mri.json where it has one
+    license: str = ""  # as the parent's model card states it; empty where it states none
 
 
 class Inputs(Record):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from darwin_mri.records import write_text
+from darwin_mri.report import notebook as notebook  # tells the records how they look in a notebook
 from darwin_mri.report.card import render_card
 from darwin_mri.report.html import render_html
+from darwin_mri.report.hub import eval_files
 from darwin_mri.report.run import Run, load_run
+from darwin_mri.report.several import build_runs_view
 from darwin_mri.report.terminal import contrasts_table, print_report, print_scan, scores_table
 from darwin_mri.report.view import View, build_view
 
@@ -19,6 +24,7 @@ WIDTH = 110  # columns of report.txt
 __all__ = [
     "Run",
     "View",
+    "build_runs_view",
     "build_view",
     "contrasts_table",
     "load_run",
@@ -29,6 +35,7 @@ __all__ = [
     "render_text",
     "scores_table",
     "write_report",
+    "write_runs_report",
 ]
 
 
@@ -40,7 +47,7 @@ def render_text(view: View) -> str:
 
 
 def write_report(run: Path) -> View:
-    """Write report.html, report.txt and card.md into a run folder, each whole or not at all.
+    """Write report.html, report.txt, card.md and the hub's evaluation files into a run folder, each whole or not at all.
 
     Args:
         run: the run's folder; any of its records may be missing.
@@ -55,4 +62,29 @@ def write_report(run: Path) -> View:
     write_text(run / "report.html", render_html(view))
     write_text(run / "report.txt", render_text(view))
     write_text(run / "card.md", render_card(view))
+    if view.facts is not None and view.facts.results:
+        for name, text in eval_files(view.facts).items():
+            write_text(run / name, text)
     return view
+
+
+def write_runs_report(runs: Sequence[Path], page: Path | None = None) -> tuple[View, Path]:
+    """Write one page that compares several runs, and the same as text beside it.
+
+    Args:
+        runs: folders of runs, in the order to show them.
+        page: the HTML file to write; ``runs.html`` in the folder that holds them all when absent.
+
+    Returns:
+        the view, and where the page is.
+
+    Raises:
+        InputError: one of the folders does not exist.
+    """
+    loaded = [load_run(run) for run in runs]
+    view = build_runs_view(loaded, [run.resolve().name for run in runs])
+    if page is None:
+        page = Path(os.path.commonpath([run.resolve().parent for run in runs])) / "runs.html"
+    write_text(page, render_html(view))
+    write_text(page.with_suffix(".txt"), render_text(view))
+    return view, page

@@ -12,6 +12,7 @@ from darwin_mri.report import words
 from darwin_mri.report.run import Run
 from darwin_mri.report.verdict import read_contrast
 
+ROUNDING = 0.0005  # a fraction off by less than this prints alike
 GAP = 0.03  # a fitness lost on fresh items above this is a warning: the search has learned its items
 
 
@@ -37,6 +38,7 @@ def find_missing(run: Run) -> tuple[Missing, ...]:
         (run.ledger or None, "ledger.jsonl", "the evolution", breed),
         (run.genome, "genome.json", "the genome", breed),
         (run.comparison, "comparison.json", "scores, contrasts and the verdict", breed),
+        (run.answers or None, "answers/", "items won and lost", breed),
         (run.health, "health.json", "the child's health check", "darwin-mri check CHILD --father FATHER"),
         (run.child, "child.json", "the child's files", "darwin-mri merge --genome FILE --out DIR"),
     )
@@ -108,12 +110,56 @@ def _score_alerts(run: Run) -> Iterator[Alert]:
             level="note",
             text=f"{kinds} scores stand beside measured ones: hollow marks, no interval, never part of a test.",
         )
+    if run.comparison is not None:
+        yield from _contradictions(run.comparison)
+        yield from _protocols(run.comparison)
     elsewhere = {s.split for s in scores if s.evidence == "measured" and s.slice == "all"} - {"held-out"}
     if elsewhere and not any(s.split == "held-out" for s in scores):
         kinds = words.listing(sorted(elsewhere))
         yield Alert(
             level="warning", text=f"No score is held-out (split: {kinds}): the search may have seen these items."
         )
+
+
+def _contradictions(comparison: Comparison) -> Iterator[Alert]:
+    """Scores that do not follow from their own counts, and differences that do not follow from the scores."""
+    for s in comparison.scores:
+        where = f"{s.model} on {s.benchmark}{'' if s.slice == 'all' else f', {s.slice}'}"
+        if s.evidence == "measured" and s.correct is not None and s.n and abs(s.value - s.correct / s.n) > ROUNDING:
+            yield Alert(
+                level="serious",
+                text=f"The score of {where} is impossible: {words.percent(s.value)} is not {words.fixed(s.correct, 1)} right of {s.n}.",
+            )
+        if s.low is not None and s.high is not None and not s.low - ROUNDING <= s.value <= s.high + ROUNDING:
+            yield Alert(
+                level="serious", text=f"The interval of {where} does not hold its own score ({words.score(s)})."
+            )
+    known = {(s.role, s.benchmark): s for s in comparison.scores if s.slice == "all" and s.evidence == "measured"}
+    for c in comparison.contrasts:
+        child, other = known.get(("child", c.benchmark)), known.get((c.name.removeprefix("child - "), c.benchmark))
+        if child is None or other is None or not child.n == other.n == c.n:
+            continue  # not on the same items
+        if abs(c.difference - (child.value - other.value)) > 2 * ROUNDING:
+            yield Alert(
+                level="serious",
+                text=f"The difference {c.name.replace('-', words.MINUS)} on {c.benchmark} is given as {words.points(c.difference)},"
+                f" but the scores differ by {words.points(child.value - other.value)}.",
+            )
+
+
+def _protocols(comparison: Comparison) -> Iterator[Alert]:
+    """Mixed protocols within a benchmark, unless the comparison has said so itself."""
+    known: dict[str, dict[str, None]] = {}
+    for s in comparison.scores:
+        if s.slice == "all" and s.protocol and "unknown" not in s.protocol.lower():
+            known.setdefault(s.benchmark, {})[s.protocol] = None
+    said = [alert.text for alert in comparison.alerts if "protocol" in alert.text]
+    for benchmark, protocols in known.items():
+        if len(protocols) > 1 and not any(benchmark in text for text in said):
+            yield Alert(
+                level="warning",
+                text=f"Scores on {benchmark} come from different protocols ({'; '.join(protocols)}): do not subtract them.",
+            )
 
 
 def _narrow_claim(comparison: Comparison | None) -> Iterator[Alert]:

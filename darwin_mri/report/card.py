@@ -11,10 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from darwin_mri.report import elements as el
 from darwin_mri.report import words
+from darwin_mri.report.facts import Facts
 from darwin_mri.report.view import View
 
-_MARKDOWN = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w))")
+# Anything a Markdown or HTML reader could take for markup, also in the middle of a word.
+_MARKDOWN = re.compile(r"([\\`*\[\]#|~$!]|(?<![^\W_])_|_(?![^\W_]))")
 _LINE_START = re.compile(r"^(\d*)([-+.)](?=\s|$)|-(?=-)|=)")
+_ADDRESS = re.compile(r"(https?|ftp|mailto|www)([:.])", re.IGNORECASE)  # GitHub's Markdown makes bare addresses links
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,40}")  # as the hub writes them
+_FOLDED_ROWS = 40  # longer tables are folded in the card
 
 
 class Markdown(str):
@@ -22,41 +27,52 @@ class Markdown(str):
 
 
 def escape(text: str) -> Markdown:
-    """Outside text for a line or a table cell of Markdown: nothing in it is read as markup, HTML or a new line."""
+    """Outside text for a line or a table cell of Markdown: nothing in it is read as markup, HTML, a link or a new line."""
     flat = " ".join(words.clean(text).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    flat = _MARKDOWN.sub(r"\\\1", flat)
+    flat = _ADDRESS.sub(lambda found: f"{found[1]}&#{ord(found[2])};", flat)
+    flat = _MARKDOWN.sub(r"\\\1", flat).replace("&\\#", "&#")
     return Markdown(_LINE_START.sub(r"\1\\\2", flat))
 
 
-def render_card(view: View) -> str:
+def render_card(view: View, model: str = "MODEL") -> str:
     """The card as Markdown with YAML front matter.
 
     Args:
         view: from ``build_view``.
+        model: what the usage snippets call the child: its hub id, once there is one.
 
     Returns:
         the text of card.md; only measured held-out scores of the child enter its model-index.
     """
-    front = yaml.safe_dump(_front_matter(view), sort_keys=False, allow_unicode=True, width=100)
-    return _environment().get_template("card.md.j2").render(view=view, front=Markdown(front))
+    facts = view.facts or Facts((), "", "", (), (), (), 1.0, "")
+    front = yaml.safe_dump(_front_matter(view, facts), sort_keys=False, allow_unicode=True, width=100)
+    return (
+        _environment()
+        .get_template("card.md.j2")
+        .render(
+            view=view, facts=facts, kin=facts.kin, front=Markdown(front), model=model, usage=_usage(model, facts),
+            bars=fenced(genome_bars(facts), "text") if facts.genes else "", licence=_licence(facts),
+            citation=fenced(_citation(view, facts), "bibtex"),
+        )
+    )  # fmt: skip
 
 
-def _front_matter(view: View) -> dict[str, Any]:
-    parents = list(dict.fromkeys(_hub_name(ref) for role, ref in view.parents if role in ("father", "mother", "base")))
+def _front_matter(view: View, facts: Facts) -> dict[str, Any]:
     matter: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    if view.languages:
-        matter["language"] = [words.clean(name) for name in view.languages]
-    if parents:
-        matter |= {"base_model": parents, "base_model_relation": "merge"}
-    matter["tags"] = [
-        "merge",
-        "evolutionary-merge",
-        "model-mri",
-        "darwin-mri",
-        *([words.clean(view.method)] if view.method else []),
-    ]
-    if view.results:
+    if facts.languages:
+        matter["language"] = list(facts.languages)
+    if _LICENCE.fullmatch(facts.licence):
+        matter["license"] = facts.licence
+    elif facts.licences:
+        names = re.sub(r"[^A-Za-z0-9.+-]+", "-", "-and-".join(dict.fromkeys(facts.licences.values())))
+        matter |= {"license": "other", "license_name": names[:120]}
+    hub_ids = list(dict.fromkeys(kin.hub_id for kin in facts.kin if kin.hub_id))
+    if hub_ids:  # the hub refuses a base_model that is no hub id; folders and bundled parents are named in the text
+        matter |= {"base_model": hub_ids, "base_model_relation": "merge"}
+    method = [facts.method] if re.fullmatch(r"[\w.-]{1,40}", facts.method) else []
+    matter["tags"] = ["merge", "evolutionary-merge", "model-mri", "darwin-mri", "cma-es", *method]
+    if view.facts and facts.results:
         results = [
             {
                 "task": {"type": "text-generation"},
@@ -65,17 +81,79 @@ def _front_matter(view: View) -> dict[str, Any]:
                     "type": words.clean(result.benchmark),
                     "split": "held-out",
                 },
-                "metrics": [{"type": "accuracy", "name": f"accuracy {result.text}", "value": round(result.value, 4)}],
+                "metrics": [
+                    {
+                        "type": "accuracy",
+                        "name": f"accuracy {words.clean(result.text)}",
+                        "value": round(result.value, 4),
+                        "verified": False,
+                    }
+                ],
             }
-            for result in view.results
+            for result in facts.results
         ]
         matter["model-index"] = [{"name": words.clean(view.name), "results": results}]
     return matter
 
 
-def _hub_name(ref: str) -> str:
-    """A hub id without its revision; other references as they are."""
-    return words.clean(ref).partition("@")[0]
+def _licence(facts: Facts) -> Markdown:
+    """What is known of the parents' licences; which one the child may carry is left to a person."""
+    if not facts.kin:
+        return Markdown("The parents are not known, and so are their licences.")
+    if facts.licence:
+        return Markdown(f"Every parent is released under {escape(facts.licence)}, and so may the child be.")
+    parts = [
+        f"{escape(kin.ref)}: {escape(kin.licence) if kin.licence else 'none stated in its model card'}"
+        for kin in facts.kin
+    ]
+    return Markdown(
+        f"A child is bound by the licences of all its parents ({'; '.join(parts)}). Check that they allow a merge to be"
+        " published, and set `license` in the front matter before publishing."
+    )
+
+
+def genome_bars(facts: Facts) -> str:
+    """The genome as a chart of characters, for where no picture is shown."""
+    top = max([facts.upper, *(gene.found for gene in facts.genes if gene.found is not None)], default=1.0) or 1.0
+    lines = [f"layer  0{' ' * 22}{words.fixed(top)}  found   prior"]
+    for gene in facts.genes:
+        if gene.frozen:
+            lines.append(f"{gene.label:>5}  {'╱' * 26}  frozen")
+            continue
+        filled = 0 if gene.found is None else round(26 * min(max(gene.found, 0.0), top) / top)
+        prior = "" if gene.mean is None else f"{words.fixed(gene.mean)} ± {words.fixed(gene.sigma)}"
+        bar = f"{'█' * filled}{'·' * (26 - filled)}"
+        lines.append(f"{gene.label:>5}  {bar}  {words.fixed(gene.found, 3):<6}  {prior}".rstrip())
+    return "\n".join(lines)
+
+
+def _usage(model: str, facts: Facts) -> dict[str, Markdown]:
+    prompt = "대한민국의 수도는" if "ko" in facts.languages else "The capital of Korea is"
+    transformers = f"""from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("{model}", dtype="auto", device_map="auto")
+tokenizer = AutoTokenizer.from_pretrained("{model}")
+inputs = tokenizer("{prompt}", return_tensors="pt").to(model.device)
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=32)[0], skip_special_tokens=True))"""
+    ask = f"""curl http://localhost:8000/v1/completions -H 'Content-Type: application/json' \\
+  -d '{{"model": "{model}", "prompt": "{prompt}", "max_tokens": 32}}'"""
+    return {
+        "transformers": fenced(transformers, "python"),
+        "vllm": fenced(f"vllm serve {model}\n{ask}", "sh"),
+        "sglang": fenced(f"python -m sglang.launch_server --model-path {model} --port 30000", "sh"),
+        "docker": fenced(f"docker model run hf.co/{model}", "sh"),
+    }
+
+
+def _citation(view: View, facts: Facts) -> str:
+    year = facts.created[:4] if re.match(r"\d{4}", facts.created) else "n.d."
+    key = re.sub(r"[^a-z0-9]+", "-", view.name.lower()).strip("-")[:60] or "child"
+    title = re.sub(r"[^\w .:×·-]", "", words.clean(view.name))[:120]
+    return f"""@misc{{{key},
+  title = {{{title}: a child bred with darwin_mri}},
+  year = {{{year}}},
+  note = {{Method after Darwin Family, arXiv:2605.14386; statistics and report by darwin_mri}}
+}}"""
 
 
 def table_markdown(table: el.Table) -> Markdown:
@@ -86,6 +164,12 @@ def table_markdown(table: el.Table) -> Markdown:
         cells = [escape(cell) or Markdown(" ") for cell in row.cells]
         lines.append([f"**{cell}**" if row.strong and cell.strip() else cell for cell in cells])
     return Markdown("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+
+
+def section_markdown(section: el.Section) -> Markdown:
+    """A section with its heading; what is missing is said first."""
+    parts = [f"## {escape(section.title)}", escape(section.missing), *map(block_markdown, section.blocks)]
+    return Markdown("\n\n".join(part for part in parts if part))
 
 
 def block_markdown(block: el.Block) -> Markdown:
@@ -102,13 +186,21 @@ def block_markdown(block: el.Block) -> Markdown:
         case el.Table(folded=False):
             return Markdown(f"{table_markdown(block)}\n\n{escape(block.note)}".rstrip())
         case el.Figure():
-            return table_markdown(block.table)
+            return Markdown("\n\n".join(map(_figure_table, block.tables)))
         case _:
             return Markdown("")
 
 
+def _figure_table(table: el.Table) -> Markdown:
+    """The table of a figure; one that would push the rest of the card out of sight is folded."""
+    drawn, caption = table_markdown(table), escape(table.caption)
+    if len(table.rows) > _FOLDED_ROWS:
+        return Markdown(f"<details><summary>{caption}</summary>\n\n{drawn}\n\n</details>")
+    return Markdown(f"{caption}:\n\n{drawn}")
+
+
 def _tree_lines(node: el.Tree, depth: int) -> list[str]:
-    lines = [f"{'  ' * depth}- {node.role}: {escape(node.label)}"]
+    lines = [f"{'  ' * depth}- {escape(node.role)}: {escape(node.label)}"]
     for parent in node.parents:
         lines += _tree_lines(parent, depth + 1)
     return lines
@@ -132,7 +224,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["block"] = block_markdown
+    environment.filters["section"] = section_markdown
     return environment
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from darwin_mri.report.charts import Chart
 
 ROLES = ("father", "mother", "child", "base", "null", "baseline")
+SHORT = 24  # characters of a cell that never breaks
 GLYPHS = {"father": "●", "mother": "■", "child": "◆", "base": "▲", "null": "×", "baseline": "○"}
 
 
@@ -33,6 +34,12 @@ class Table:
     note: str = ""
     folded: bool = False
     marked: int = 0
+
+    @property
+    def short(self) -> tuple[int, ...]:
+        """Columns whose every cell is short enough to stay on one line."""
+        columns = range(len(self.columns))
+        return tuple(i for i in columns if all(len(row.cells[i]) <= SHORT for row in self.rows))
 
     @property
     def grouped(self) -> bool:
@@ -74,21 +81,14 @@ class Tree:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with the table of what it shows."""
+    """A chart with the tables of what it shows."""
 
     chart: Chart
-    table: Table
+    tables: tuple[Table, ...]
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Figures side by side."""
-
-    figures: tuple[Figure, ...]
-
-
-Block = Text | Table | Bullets | Code | Tree | Figure | Figures
+Block = Text | Table | Bullets | Code | Tree | Figure
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from darwin_mri.report import words
 from darwin_mri.report.charts import Chart, draw
-from darwin_mri.report.elements import GLYPHS, role_family
+from darwin_mri.report.elements import GLYPHS, ROLES, Table, role_family
 from darwin_mri.report.view import View
-from darwin_mri.report.words import clean
 
 TONES = {"gain": "vigor", "level": "no vigor", "loss": "below", "none": "no verdict"}
 
@@ -26,14 +29,38 @@ def render_html(view: View) -> str:
     Returns:
         HTML text; the same view gives the same text.
     """
-    css = resources.files("darwin_mri.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    page = _environment().get_template("report.html.j2")
-    return page.render(view=view, css=Markup(css), tone=TONES[view.verdict.tone])
+    css = style_sheet("report.css")
+    page = environment().get_template("report.html.j2")
+    return page.render(
+        view=view, css=Markup(css), policy=content_policy(css), tone=view.chip or TONES[view.verdict.tone], roles=ROLES
+    ).lstrip()
+
+
+def content_policy(css: str) -> str:
+    """What the browser may do with the page: apply this very style sheet, and nothing else. No script, no font, no image, no
+    request, no form, and no style that is not ours."""
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def render_tables(tables: tuple[Table, ...], heading: str = "") -> str:
+    """Tables as a fragment for a notebook: scoped styles, no ids, everything from outside escaped."""
+    page = environment().get_template("fragment.html.j2")
+    return page.render(tables=tables, heading=heading, css=Markup(style_sheet("fragment.css"))).strip()
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def style_sheet(name: str) -> str:
+    """A style sheet of the templates folder, without its comments and indentation."""
+    css = resources.files("darwin_mri.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+    css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
+    return "\n".join(line.strip() for line in css.splitlines() if line.strip())
+
+
+@cache
+def environment() -> Environment:
+    """Jinja with the report's filters; outside text is always escaped."""
+    made = Environment(
         loader=PackageLoader("darwin_mri.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -42,17 +69,37 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["kind"] = lambda block: type(block).__name__.lower()
-    environment.filters["draw"] = _draw
-    environment.filters["glyph"] = lambda role: GLYPHS.get(role, "")
-    environment.filters["family"] = role_family
-    return environment
+    made.filters["kind"] = lambda block: type(block).__name__.lower()
+    made.filters["draw"] = _draw
+    made.filters["glyph"] = lambda role: GLYPHS.get(role, "")
+    made.filters["family"] = role_family
+    made.filters["spoken"] = spoken
+    return made
+
+
+_RUNS = {
+    "ko": "[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]",
+    "ja": "[\u3041-\u30ff\u4e00-\u9fff]",
+}
+
+
+def spoken(text: str) -> Markup:
+    """Text with its Korean and Japanese passages marked as such: a browser picks fonts and breaks, a reader the voice."""
+    language = words.language(text)
+    if isinstance(text, Markup) or not language:
+        return escape(_finalize(text))
+    run = _RUNS[language]
+    passages = re.split(f"({run}+(?:[ ·,()]*{run}+)*)", words.clean(text))
+    return Markup("").join(
+        Markup('<span lang="{}">{}</span>').format(language, part) if number % 2 else escape(part)
+        for number, part in enumerate(passages)
+    )
 
 
 def _finalize(value: Any) -> Any:
     """Outside text loses its invisible characters before Jinja escapes it; what is already markup stays."""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return words.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _draw(chart: Chart) -> Markup:
-    return Markup(draw(chart))
+def _draw(chart: Chart, narrow: bool = False) -> Markup:
+    return Markup(draw(chart, narrow))

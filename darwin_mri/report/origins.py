@@ -2,26 +2,73 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import yaml
 
 from darwin_mri.records import ChildFiles, Health, Inputs, Manifest
 from darwin_mri.report import words
-from darwin_mri.report.elements import Block, Bullets, Code, Row, Section, Table, Text, Tree, table
+from darwin_mri.report.charts import Birth, Pedigree
+from darwin_mri.report.elements import Block, Bullets, Code, Figure, Row, Section, Table, Tree, table
 from darwin_mri.report.run import Run
+
+MOST_ANCESTORS = 50  # generations the family tree goes back
 
 
 def genealogy_section(run: Run) -> Section:
-    """Section 'genealogy': the child, its parents, and the ancestors each parent declares."""
+    """Section 'genealogy': every generation that led to the child, drawn and in words."""
     key, title = "genealogy", "Genealogy"
     tree = genealogy(run)
     if tree is None:
         return Section(key, title, missing="inputs.json and genome.json are missing: the parents are not known.")
-    blocks: list[Block] = [tree]
-    if run.child is not None and run.child.genealogy:
-        blocks.append(Text(f"The child declares: {' → '.join(run.child.genealogy)}."))
-    return Section(key, title, tuple(blocks))
+    found = births(run)
+    if not found:
+        return Section(key, title, (tree,))
+    line = chain(found)
+    chart = Pedigree(
+        "fig-genealogy",
+        f"{words.plural(len(line), 'generation')} down to {run.name}",
+        "Each child stands after the parents it was bred from; its method stands above the line.",
+        tuple(line),
+    )
+    rows = [
+        Row((birth.child, birth.father, birth.mother, birth.method), strong=number == len(found) - 1)
+        for number, birth in enumerate(found)
+    ]
+    shown = table("Generations", ("child", "father", "mother", "method"), rows, text=range(4), folded=True)
+    return Section(key, title, (Figure(chart, (shown,)), tree))
+
+
+_BIRTH = re.compile(r"(?P<child>.+?) = (?P<father>.+?) x (?P<mother>.+) \((?P<method>[^()]*)\)", re.DOTALL)
+
+
+def births(run: Run) -> list[Birth]:
+    """Every birth that the child and its parents declare, eldest first; lines in another form are left out."""
+    lines = list(run.child.genealogy) if run.child else []
+    if not lines and run.inputs:
+        lines = [line for parent in run.inputs.parents for line in parent.genealogy]
+    found = [Birth(**match.groupdict()) for line in dict.fromkeys(lines) if (match := _BIRTH.fullmatch(line))]
+    if run.genome is not None and not any(_same(birth.child, run.name) for birth in found):
+        found.append(Birth(run.name, run.genome.father, run.genome.mother, run.genome.method))
+    return found
+
+
+def chain(found: list[Birth]) -> list[Birth]:
+    """The last birth and, going back, the birth of each father; the mothers' own ancestors stand in the table."""
+    line = [found[-1]]
+    for birth in reversed(found[:-1]):
+        if _same(birth.child, line[0].father):
+            line.insert(0, birth)
+    return line[-MOST_ANCESTORS:]
+
+
+def _same(name: str, other: str) -> bool:
+    """Whether two names mean one model: a child's folder is its run's folder and ``child``."""
+    return (
+        name.rstrip("/").removesuffix("/child").rpartition("/")[2]
+        == other.rstrip("/").removesuffix("/child").rpartition("/")[2]
+    )
 
 
 def genealogy(run: Run) -> Tree | None:
@@ -39,7 +86,7 @@ def genealogy(run: Run) -> Tree | None:
 def _ancestors(label: str, role: str, eldest_first: tuple[str, ...]) -> Tree:
     """A parent with its ancestors nested behind it, the youngest nearest."""
     node: Tree | None = None
-    for name in eldest_first:
+    for name in eldest_first[-MOST_ANCESTORS:]:
         node = Tree(name, "ancestor", (node,) if node else ())
     return Tree(label, role, (node,) if node else ())
 
@@ -51,7 +98,7 @@ def provenance_section(run: Run) -> Section:
     if run.manifest is not None:
         blocks += _manifest_blocks(run.manifest)
     if run.inputs is not None:
-        blocks.append(_inputs_table(run.inputs))
+        blocks.append(inputs_table(run.inputs))
     if run.child is not None:
         blocks += _child_blocks(run.child)
     if run.health is not None:
@@ -81,7 +128,7 @@ def _manifest_blocks(manifest: Manifest) -> list[Block]:
         ("commit", commit),
         ("seed", str(manifest.seed)),
         ("device", manifest.device),
-        *((name, version) for name, version in manifest.versions.items()),
+        ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()) or "not recorded"),
     ]
     config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
     blocks: list[Block] = [
@@ -89,14 +136,16 @@ def _manifest_blocks(manifest: Manifest) -> list[Block]:
         table("Run", ("what", "value"), [Row(fact) for fact in facts], text=(0, 1)),
         Code("Resolved configuration", config.rstrip("\n"), folded=True),
     ]
-    if manifest.seconds:
-        rows = [Row((stage, words.fixed(seconds, 1))) for stage, seconds in manifest.seconds.items()]
-        rows.append(Row(("total", words.fixed(sum(manifest.seconds.values()), 1)), strong=True))
+    seconds = {stage: spent for stage, spent in manifest.seconds.items() if stage != "report"}  # this page's own time
+    if seconds:
+        rows = [Row((stage, words.fixed(spent, 1))) for stage, spent in seconds.items()]
+        rows.append(Row(("total", words.fixed(sum(seconds.values()), 1)), strong=True))
         blocks.append(table("Seconds per stage", ("stage", "seconds"), rows, folded=True))
     return blocks
 
 
-def _inputs_table(inputs: Inputs) -> Table:
+def inputs_table(inputs: Inputs) -> Table:
+    """Each parent with its revision, licence and digest."""
     rows = [
         Row(
             (
@@ -104,6 +153,7 @@ def _inputs_table(inputs: Inputs) -> Table:
                 p.ref,
                 p.revision or words.ABSENT,
                 p.family or words.ABSENT,
+                p.license or words.ABSENT,
                 p.digest[:16],
                 str(len(p.files)),
                 words.size(sum(f.size for f in p.files)),
@@ -112,8 +162,8 @@ def _inputs_table(inputs: Inputs) -> Table:
         )
         for p in inputs.parents
     ]
-    columns = ("role", "model", "revision", "family", "sha256", "files", "size")
-    return table("Parents", columns, rows, text=(0, 1, 2, 3, 4), note="Every file's own sha256 is in inputs.json.")
+    columns = ("role", "model", "revision", "family", "licence", "sha256", "files", "size")
+    return table("Parents", columns, rows, text=(0, 1, 2, 3, 4, 5), note="Every file's own sha256 is in inputs.json.")
 
 
 def _child_blocks(child: ChildFiles) -> list[Block]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,6 +24,8 @@ from darwin_mri.records import (
     Record,
     Scan,
 )
+from darwin_mri.report import words
+from darwin_mri.report.answers import Answers, read_answers
 
 R = TypeVar("R", bound=Record)
 
@@ -43,6 +46,7 @@ class Run:
     comparison: Comparison | None = None
     health: Health | None = None
     child: ChildFiles | None = None
+    answers: Answers = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
@@ -64,7 +68,7 @@ def load_run(run: Path) -> Run:
         if not path.is_file():
             return None
         try:
-            return kind.load(path)
+            return _shortened(kind.load(path))
         except InputError as error:
             problems.append(
                 str(error).replace(str(path), name)
@@ -86,8 +90,28 @@ def load_run(run: Path) -> Run:
         comparison=read(Comparison, "comparison.json"),
         health=read(Health, "health.json"),
         child=read(ChildFiles, "child.json"),
-        problems=tuple(problems),
+        answers=read_answers(run / "answers", problems),
+        problems=tuple(map(words.brief, problems)),
     )
+
+
+_LONG = re.compile(r'"(?:[^"\\]|\\.){301}')  # a JSON string that words.brief would cut
+
+
+def _shortened(record: R) -> R:
+    """The record with every name or message a page could not carry cut to a length it can; the file keeps the whole."""
+    text = record.model_dump_json(by_alias=True)
+    return type(record).model_validate(_brief(json.loads(text))) if _LONG.search(text) else record
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, str):
+        return words.brief(value)
+    if isinstance(value, list):
+        return [_brief(part) for part in value]
+    if isinstance(value, dict):
+        return {words.brief(str(key)): _brief(part) for key, part in value.items()}
+    return value
 
 
 def _read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
@@ -103,7 +127,7 @@ def _read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
             data = json.loads(line)
             if isinstance(data, dict):
                 data.pop("schema", None)
-            lines.append(LedgerLine.model_validate(data))
+            lines.append(LedgerLine.model_validate(_brief(data) if _LONG.search(line) else data))
         except (ValueError, ValidationError):
             broken += 1
     if broken:

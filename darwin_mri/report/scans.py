@@ -1,276 +1,247 @@
-"""The MRI as sections: heat maps of both parents along the layer map, and one line per layer for people."""
+"""The MRI as a section: heat maps of both parents along the layer map, and how far each channel can be trusted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from darwin_mri.records import Channel, Estimate, LayerScan, PairScan, Prior, Scan
+from darwin_mri.records import Channel, LayerScan, PairScan, Scan
 from darwin_mri.report import words
-from darwin_mri.report.charts import ROOMY, HeatMap
-from darwin_mri.report.elements import Block, Figure, Figures, Row, Section, Table, Text, table
+from darwin_mri.report.charts import HeatMap, HeatPanel
+from darwin_mri.report.elements import Block, Figure, Row, Section, Table, Text, table
+from darwin_mri.report.layers import RAISED, STATISTICS, layer_label, rise_writer, rises
 
-MIXERS = {"full_attention": "full", "sliding_attention": "sliding", "linear_attention": "linear", "other": "other"}
+Parents = Sequence[tuple[str, Scan]]  # (role, scan) of those that were scanned, the father first
 
-
-@dataclass(frozen=True)
-class Statistic:
-    """One number of a layer: where it lies in the record and how it is called."""
-
-    title: str
-    site: str
-    name: str
-    meaning: str
-    digits: int | None = 2  # None: compact
-
-
-STATISTICS = (
-    Statistic("rms h", "h_out", "rms", "root mean square of the residual stream after the layer", None),
-    Statistic("max |h|", "h_out", "max_abs", "largest magnitude in it", None),
-    Statistic("kurtosis", "h_out", "kurtosis", "its excess kurtosis", None),
-    Statistic("outliers", "h_out", "outliers", "count of outlier features in it", None),
-    Statistic("directions", "h_out", "participation_ratio", "its participation ratio, (tr C)² / tr C²", None),
-    Statistic("influence", "h_out", "block_influence", "1 − cos(input, output) of the layer", 3),
-    Statistic("|f|/|h|", "f", "increment_ratio", "size of the FFN's increment beside the stream it is added to", 2),
-    Statistic("|m|/|h|", "m", "increment_ratio", "the same for the mixer (attention or linear attention)", 2),
-    Statistic("firing", "a", "firing", "share of neurons that fire", 2),
-    Statistic("dead", "a", "dead", "share of neurons that never fire", 2),
-)
-IN_TABLE = ("rms h", "|f|/|h|", "influence")
-
-
-def read_statistic(layer: LayerScan, statistic: Statistic) -> float | None:
-    """The number over all probes, or None where this layer has none."""
-    return layer.activation.get(statistic.site, {}).get("all", {}).get(statistic.name)
-
-
-def mixer(name: str) -> str:
-    """Short name of a mixer."""
-    return MIXERS.get(name, name)
-
-
-def layer_table(
-    scan: Scan, pair: PairScan | None = None, prior: Prior | None = None, languages: Sequence[str] | None = None
-) -> Table:
-    """One line per layer with the numbers a person needs; columns nobody measured are left out."""
-    spoken = list(dict.fromkeys(k for layer in scan.layers for k in layer.language.raw_rise))
-    chosen = (
-        [k for k in languages if k in spoken] if languages else [k for k in ("ko", "en") if k in spoken] or spoken[:2]
-    )
-    domains = list(dict.fromkeys(k for layer in scan.layers for k in layer.importance))
-    facts = {layer.index: layer for layer in prior.layers} if prior else {}
-    is_father = pair is None or pair.father.digest == scan.model.digest
-
-    def mapped(layer: LayerScan) -> str:
-        if not is_father or pair is None or layer.index >= len(pair.layer_map):
-            return words.ABSENT
-        return str(pair.layer_map[layer.index])
-
-    def frozen(layer: LayerScan) -> str:
-        fact = facts.get(layer.index)
-        return words.fixed(fact.frozen_stability) if fact and fact.frozen else ""
-
-    def trust(layer: LayerScan) -> str:
-        fact = facts.get(layer.index)
-        return words.fixed(fact.trust) if fact else words.ABSENT
-
-    columns: list[tuple[str, Callable[[LayerScan], str]]] = [
-        ("layer", lambda layer: str(layer.index)),
-        ("mixer", lambda layer: mixer(layer.mixer)),
-    ]
-    for statistic in STATISTICS:
-        if statistic.title in IN_TABLE and any(read_statistic(layer, statistic) is not None for layer in scan.layers):
-            columns.append((statistic.title, _statistic_reader(statistic)))
-    columns += [(k, _rise_reader(k, "language")) for k in chosen]
-    columns += [(name, _rise_reader(name, "importance")) for name in domains]
-    if pair is not None and is_father:
-        columns.append(("mother", mapped))
-    if prior is not None and is_father:
-        columns += [("trust", trust), ("frozen", frozen)]
-    frozen_layers = set(prior.frozen) if prior and is_father else set()
-    rows = [
-        Row(tuple(read(layer) for _, read in columns), strong=layer.index in frozen_layers) for layer in scan.layers
-    ]
-    note = "; ".join(f"{s.title}: {s.meaning}" for s in STATISTICS if s.title in [name for name, _ in columns])
-    by = ", ".join([*chosen, *domains])
-    note += f". {by}: per cent that NLL per byte rises when the layer's FFN is mean-ablated."
-    if pair is not None and is_father:
-        note += " Mother: her layer in the layer map."
-    if prior is not None and is_father:
-        note += " Trust: how reliable the evidence for the layer's gene is, 0 to 1. Frozen: the layer is kept as the father's; the number is the share of resamples that agree."
-    titles = [name for name, _ in columns]
-    return table(f"Layers of {scan.model.ref}", titles, rows, text=(1,), note=note, folded=True)
-
-
-def _statistic_reader(statistic: Statistic) -> Callable[[LayerScan], str]:
-    return lambda layer: _show(statistic, read_statistic(layer, statistic))
-
-
-def _show(statistic: Statistic, value: float | None) -> str:
-    return words.compact(value) if statistic.digits is None else words.fixed(value, statistic.digits)
-
-
-def _rise_reader(name: str, channel: str) -> Callable[[LayerScan], str]:
-    def read(layer: LayerScan) -> str:
-        found = (layer.language.raw_rise if channel == "language" else layer.importance).get(name)
-        return words.ABSENT if found is None else words.signed(100 * found.value, 1)
-
-    return read
+# Weight statistics worth a map, the most telling first; others stay in scan/*.json.
+WEIGHTS = {
+    "relative_change": "how far each tensor is from the base's, |W − base| / |base|",
+    "sign_agreement": "share of entries whose task vector has the other parent's sign",
+    "stable_rank": "stable rank of each tensor, |W|² / ‖W‖²",
+    "entropy": "entropy of each tensor's entries",
+}
+WEIGHT_MAPS = 2
 
 
 def scans_section(father: Scan | None, mother: Scan | None, pair: PairScan | None) -> Section:
-    """Section 'mri': importance and activation heat maps, father left, mother right, and the channels' reliability."""
+    """Section 'mri': what each layer is worth, what happens inside, and its weights."""
     key, title = "mri", "MRI of both parents"
-    if father is None and mother is None:
+    parents = scanned(father, mother)
+    if not parents:
         return Section(
             key,
             title,
             missing="scan/father.json and scan/mother.json are missing: run darwin-mri scan FATHER --against MOTHER.",
         )
-    sides = aligned_sides(father, mother, pair)
     blocks: list[Block] = []
-    if len(sides) == 2 and pair is not None:
-        unused = sorted(set(range(len(mother.layers) if mother else 0)) - set(pair.layer_map))
-        text = "Rows follow the father: beside each of his layers stands the mother's layer that the layer map pairs with it."
-        if unused:
-            text += f" Her layers {words.ranges(unused)} are paired with none."
-        blocks.append(Text(text))
-    blocks += [
-        Text(
-            "What each layer's FFN is worth: how far NLL per byte rises, by language and by domain, when its output is replaced by its mean."
-        )
-    ]
-    blocks.append(Figures(tuple(_rise_figure(side, sides) for side in sides)))
+    if len(parents) == 2 and pair is not None:
+        blocks.append(Text(_map_sentence(parents[1][1], pair)))
+    blocks.append(
+        Text("What each layer's FFN is worth: how far NLL per byte rises, by language and by domain, without it.")
+    )
+    blocks.append(_rise_figure(parents, pair))
     blocks.append(Text("What happens inside: activation statistics over all probes."))
-    blocks.append(Figures(tuple(_statistics_figure(side, sides) for side in sides)))
-    scans = [(name, scan.channels) for name, scan in (("father", father), ("mother", mother)) if scan]
-    blocks.append(channels_table([*scans, *([("pair", pair.channels)] if pair and pair.channels else [])]))
+    blocks.append(_statistics_figure(parents, pair))
+    blocks += _weight_figures(parents, pair)
+    named = [(role, scan.channels) for role, scan in parents]
+    blocks.append(channels_table([*named, *([("pair", pair.channels)] if pair and pair.channels else [])]))
     absent = [f"scan/{name}.json" for name, scan in (("father", father), ("mother", mother)) if scan is None]
     return Section(
         key, title, tuple(blocks), missing=f"{absent[0]} is missing: only one parent is shown." if absent else ""
     )
 
 
+def scanned(father: Scan | None, mother: Scan | None) -> Parents:
+    """The parents that were scanned."""
+    return [(role, scan) for role, scan in (("father", father), ("mother", mother)) if scan is not None]
+
+
+def _map_sentence(mother: Scan, pair: PairScan) -> str:
+    text = (
+        "Both parents stand at equal height, so that level rows are equally deep; the curves between them are the layer map,"
+        " darker where the two layers are more alike."
+    )
+    unused = sorted(set(range(len(mother.layers))) - set(pair.layer_map))
+    return text + (f" The mother's layers {words.ranges(unused)} are paired with none." if unused else "")
+
+
+def layer_links(parents: Parents, pair: PairScan | None) -> tuple[tuple[int, int, float], ...]:
+    """The layer map as (row of the father, row of the mother, CKA); empty where one of them was not scanned."""
+    if pair is None or len(parents) < 2:
+        return ()
+    rows = [{layer.index: row for row, layer in enumerate(scan.layers)} for _, scan in parents]
+    links = []
+    for index, mapped in enumerate(pair.layer_map):
+        if index in rows[0] and mapped in rows[1]:
+            known = index < len(pair.cka) and mapped < len(pair.cka[index])
+            links.append((rows[0][index], rows[1][mapped], pair.cka[index][mapped] if known else 0.0))
+    return tuple(links)
+
+
 @dataclass(frozen=True)
-class Side:
-    """A parent as a heat map shows it: its scan and the layers in the order of the rows."""
+class Column:
+    """One column of a map: its name, its number in a layer, and how the cell, the hover text and the table print it."""
 
-    role: str
-    scan: Scan
-    layers: tuple[LayerScan, ...]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Row labels: mixer and layer number."""
-        return tuple(layer_label(layer) for layer in self.layers)
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        """Layer numbers of the rows."""
-        return tuple(layer.index for layer in self.layers)
+    name: str
+    read: Callable[[LayerScan], float | None]
+    short: Callable[[float], str]
+    long: Callable[[float], str]
 
 
-def layer_label(layer: LayerScan) -> str:
-    """Mixer and number of a layer, as heat maps and their tables name it."""
-    return f"{mixer(layer.mixer)} {layer.index}"
+def panels(parents: Parents, columns: Sequence[Column], shade: Callable[[float, int], float]) -> tuple[HeatPanel, ...]:
+    """One panel per parent; ``shade`` turns a value and its column's number into a place on the colour scale."""
+    made = []
+    for role, scan in parents:
+        values = [[column.read(layer) for column in columns] for layer in scan.layers]
+        made.append(
+            HeatPanel(
+                title=f"{role}: {scan.model.ref}",
+                rows=tuple(layer_label(layer) for layer in scan.layers),
+                layers=tuple(str(layer.index) for layer in scan.layers),
+                shades=tuple(tuple(None if v is None else shade(v, c) for c, v in enumerate(row)) for row in values),
+                texts=tuple(tuple("" if v is None else columns[c].short(v) for c, v in enumerate(r)) for r in values),
+                details=tuple(
+                    tuple("not measured" if v is None else columns[c].long(v) for c, v in enumerate(r)) for r in values
+                ),
+            )
+        )
+    return tuple(made)
 
 
-def aligned_sides(father: Scan | None, mother: Scan | None, pair: PairScan | None) -> list[Side]:
-    """The parents there are; the mother's layers stand in the order of the layer map where there is one."""
-    sides = [Side("father", father, father.layers)] if father else []
-    if mother:
-        by_index = {layer.index: layer for layer in mother.layers}
-        usable = pair is not None and father is not None and all(m in by_index for m in pair.layer_map)
-        layers = tuple(by_index[m] for m in pair.layer_map) if usable and pair else mother.layers
-        sides.append(Side("mother", mother, layers))
-    return sides
+def _rise_figure(parents: Parents, pair: PairScan | None) -> Figure:
+    keys = list(dict.fromkeys(key for _, scan in parents for layer in scan.layers for key in rises(layer)))
+    keys.sort(key=lambda key: key[0] != "language")
+    languages = sum(kind == "language" for kind, _ in keys)
+    every = [e.value for _, scan in parents for layer in scan.layers for e in rises(layer).values()]
+    top = max(every, default=0.0) or 1.0
 
+    def reader(key: tuple[str, str]) -> Callable[[LayerScan], float | None]:
+        return lambda layer: found.value if (found := rises(layer).get(key)) else None
 
-def rise_estimates(layer: LayerScan) -> dict[str, Estimate]:
-    """Languages, then domains, with the rise of NLL per byte."""
-    return {
-        **layer.language.raw_rise,
-        **{f"{name} ": e for name, e in layer.importance.items()},
-    }  # a space keeps names apart
-
-
-def rise_writer(sides: Sequence[Side]) -> Callable[[Estimate | None], str]:
-    """How tables print a rise: with its interval for models of few layers; for deep ones scan/*.json has the intervals."""
-    return words.rise if all(len(side.scan.layers) <= ROOMY for side in sides) else words.rise_number
-
-
-def _rise_figure(side: Side, sides: Sequence[Side]) -> Figure:
-    columns = list(dict.fromkeys(k for s in sides for layer in s.layers for k in rise_estimates(layer)))
-    languages = sum(not name.endswith(" ") for name in columns)
-    top = (
-        max((e.value for s in sides for layer in s.layers for e in rise_estimates(layer).values()), default=0.0) or 1.0
-    )
-    found = [[rise_estimates(layer).get(name) for name in columns] for layer in side.layers]
-    names = tuple(name.strip() for name in columns)
+    columns = [
+        Column(
+            name, reader((kind, name)), lambda v: words.fixed(100 * v, 0 if abs(v) >= 1 else 1), words.signed_percent
+        )
+        for kind, name in keys
+    ]
     chart = HeatMap(
-        f"fig-rise-{side.role}",
-        f"{side.role.capitalize()}: rise of NLL per byte without each FFN",
-        f"Layers as rows; {languages} languages, then domains as columns. Brighter is a larger rise, on one scale for both parents.",
-        side.labels,
-        side.numbers,
-        names,
-        tuple(tuple(None if e is None else (max(e.value, 0.0) / top) ** 0.5 for e in row) for row in found),
-        tuple(
-            tuple("" if e is None else words.fixed(100 * e.value, 0 if top >= 1 else 1) for e in row) for row in found
-        ),
-        tuple(tuple(words.rise_value(e) for e in row) for row in found),
+        "fig-rise",
+        "Rise of NLL per byte without each FFN",
+        f"Layers as rows; {languages} languages, then domains as columns. Brighter is a larger rise, on one scale for both parents."
+        " Curves join the layers that the layer map pairs.",
+        tuple(name for _, name in keys),
+        panels(parents, columns, lambda v, _: (max(v, 0.0) / top) ** 0.5),
         ("0 %", f"{words.percent(top)} (square-root scale)"),
-        breaks=(languages,) if 0 < languages < len(columns) else (),
+        breaks=(languages,) if 0 < languages < len(keys) else (),
+        links=layer_links(parents, pair),
     )
-    show = rise_writer(sides)
-    rows = [
-        Row((layer_label(layer), *(show(rise_estimates(layer).get(name)) for name in columns)))
-        for layer in side.scan.layers
-    ]
-    return Figure(
-        chart,
-        table(f"{side.role}: rise of NLL per byte, per cent", ("layer", *names), rows, folded=True),
-        side.scan.model.ref,
-    )
-
-
-def _statistics_figure(side: Side, sides: Sequence[Side]) -> Figure:
-    shown = [s for s in STATISTICS if any(read_statistic(layer, s) is not None for p in sides for layer in p.layers)]
-    values = [[read_statistic(layer, s) for s in shown] for layer in side.layers]
-    bounds = []
-    for s in shown:
-        column = [v for p in sides for layer in p.layers if (v := read_statistic(layer, s)) is not None]
-        bounds.append((min(column), max(column)))
-
-    def shade(value: float | None, bound: tuple[float, float]) -> float | None:
-        low, high = bound
-        return None if value is None else ((value - low) / (high - low)) ** 0.5 if high > low else 0.0
-
-    texts = tuple(tuple("" if v is None else words.compact(v) for v in row) for row in values)
-    details = tuple(tuple(_show(s, v) for s, v in zip(shown, row, strict=True)) for row in values)
-    chart = HeatMap(
-        f"fig-activation-{side.role}",
-        f"{side.role.capitalize()}: activation statistics",
-        "Layers as rows, statistics as columns. Each column has its own scale, from its lowest to its highest value in either parent.",
-        side.labels,
-        side.numbers,
-        tuple(s.title for s in shown),
-        tuple(tuple(shade(v, b) for v, b in zip(row, bounds, strict=True)) for row in values),
-        texts,
-        details,
-        ("lowest", "highest of the column, both parents"),
-    )
-    rows = [
-        Row((layer_label(layer), *(_show(s, read_statistic(layer, s)) for s in shown))) for layer in side.scan.layers
-    ]
-    note = "; ".join(f"{s.title}: {s.meaning}" for s in shown)
-    return Figure(
-        chart,
+    show = rise_writer([scan for _, scan in parents])
+    tables = tuple(
         table(
-            f"{side.role}: activation statistics", ("layer", *(s.title for s in shown)), rows, note=note, folded=True
-        ),
-        side.scan.model.ref,
+            f"{role}: rise of NLL per byte without each FFN, per cent",
+            ("layer", *(name for _, name in keys)),
+            [Row((layer_label(layer), *(show(rises(layer).get(key)) for key in keys))) for layer in scan.layers],
+            note=f"{RAISED.capitalize()}, with its 95 % interval over documents where printed.",
+            folded=True,
+        )
+        for role, scan in parents
     )
+    return Figure(chart, tables)
+
+
+def _statistics_figure(parents: Parents, pair: PairScan | None) -> Figure:
+    shown = [s for s in STATISTICS if any(s.read(layer) is not None for _, p in parents for layer in p.layers)]
+    columns = [Column(s.title, s.read, words.compact, s.show) for s in shown]
+    chart = HeatMap(
+        "fig-activation",
+        "Activation statistics",
+        "Layers as rows, statistics as columns. Each column has its own scale, from its lowest to its highest value in either parent.",
+        tuple(s.title for s in shown),
+        panels(parents, columns, column_scale(parents, columns)),
+        ("lowest", "highest, by column"),
+        links=layer_links(parents, pair),
+    )
+    note = "; ".join(f"{s.title}: {s.meaning}" for s in shown) + "."
+    tables = tuple(
+        table(
+            f"{role}: activation statistics",
+            ("layer", *(s.title for s in shown)),
+            [Row((layer_label(layer), *(s.show(s.read(layer)) for s in shown))) for layer in scan.layers],
+            note=note,
+            folded=True,
+        )
+        for role, scan in parents
+    )
+    return Figure(chart, tables)
+
+
+def column_scale(parents: Parents, columns: Sequence[Column]) -> Callable[[float, int], float]:
+    """Each column from its lowest to its highest value over both parents, the square root to spread the low ones."""
+    bounds = []
+    for column in columns:
+        found = [v for _, scan in parents for layer in scan.layers if (v := column.read(layer)) is not None]
+        bounds.append((min(found, default=0.0), max(found, default=0.0)))
+
+    def shade(value: float, number: int) -> float:
+        low, high = bounds[number]
+        return ((value - low) / (high - low)) ** 0.5 if high > low else 0.0
+
+    return shade
+
+
+def _weight_figures(parents: Parents, pair: PairScan | None) -> list[Block]:
+    """Maps of the weights: tensors as columns, one map per statistic."""
+    measured = {
+        statistic
+        for _, scan in parents
+        for layer in scan.layers
+        for statistics in layer.weights.values()
+        for statistic in statistics
+    }
+    chosen = [name for name in WEIGHTS if name in measured][:WEIGHT_MAPS]
+    blocks: list[Block] = [Text("What the weights look like, tensor by tensor.")] if chosen else []
+    return blocks + [_weight_figure(name, parents, pair) for name in chosen]
+
+
+def _weight_figure(statistic: str, parents: Parents, pair: PairScan | None) -> Figure:
+    """One statistic of every tensor; each parent has the tensors of its own architecture as columns."""
+    title = statistic.replace("_", " ").capitalize()
+    by_role: list[list[Column]] = []
+    for _, scan in parents:
+        tensors = dict.fromkeys(t for layer in scan.layers for t, s in layer.weights.items() if statistic in s)
+        by_role.append(
+            [Column(_tensor(t), _weight_reader(t, statistic), words.compact, words.compact) for t in tensors]
+        )
+    made, tables = [], []
+    for (role, scan), columns in zip(parents, by_role, strict=True):
+        names = tuple(column.name for column in columns)
+        (panel,) = panels([(role, scan)], columns, column_scale([(role, scan)], columns))
+        made.append(replace(panel, columns=names))
+        rows = [
+            Row((layer_label(layer), *(words.compact(column.read(layer)) for column in columns)))
+            for layer in scan.layers
+        ]
+        note = f"{title}: {WEIGHTS[statistic]}."
+        tables.append(table(f"{role}: {title.lower()} of the weights", ("layer", *names), rows, note=note, folded=True))
+    chart = HeatMap(
+        f"fig-weights-{statistic.replace('_', '-')}",
+        f"{title} of the weights",
+        f"Layers as rows, tensors as columns: {WEIGHTS[statistic]}. Each column has its own scale, from its lowest to its highest layer.",
+        (),
+        tuple(made),
+        ("lowest", "highest, by column"),
+        links=layer_links(parents, pair),
+    )
+    return Figure(chart, tuple(tables))
+
+
+def _tensor(name: str) -> str:
+    """``self_attn.q_proj.weight`` -> ``q_proj``."""
+    return name.removesuffix(".weight").rpartition(".")[2]
+
+
+def _weight_reader(tensor: str, statistic: str) -> Callable[[LayerScan], float | None]:
+    return lambda layer: layer.weights.get(tensor, {}).get(statistic)
 
 
 def channels_table(scans: Sequence[tuple[str, dict[str, Channel]]]) -> Table:

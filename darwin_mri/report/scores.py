@@ -122,14 +122,15 @@ def scores_section(comparison: Comparison | None) -> Section:
         "fig-scores",
         "Accuracy with 95 % intervals",
         "For each benchmark one line per model: its accuracy as a mark, the 95 % interval as a whisker, chance as a dotted tick."
-        " Every value is printed at the right and in the table below.",
+        " Every value is printed beside it and in the table below.",
         tuple(panels),
+        legend=True,
     )
     note = (
         "Filled marks are measured here, hollow ones are published or estimated elsewhere and take no part in any test."
     )
     note += _composite(comparison)
-    return Section(key, title, (Figure(chart, score_table(comparison, folded=True), note),))
+    return Section(key, title, (Figure(chart, (score_table(comparison, folded=True),), note),))
 
 
 def _composite(comparison: Comparison) -> str:
@@ -141,8 +142,11 @@ def _forest_row(s: Score) -> ForestRow:
     label = role_label(s.role, s.model)
     if s.split not in ("held-out", "unknown"):
         label += f" ({s.split} items)"
+    measured = s.evidence == "measured"
+    text = f"{words.percent(s.value)} {words.percent_interval(s.low, s.high)}".rstrip()
+    more = words.score(s).removeprefix(text).strip() + (f": {s.source}" if s.source and not measured else "")
     return ForestRow(
-        label, role_family(s.role), s.value, s.low, s.high, words.score(s), s.evidence != "measured", s.role == "child"
+        label, role_family(s.role), s.value, s.low, s.high, text, more, hollow=not measured, strong=s.role == "child"
     )
 
 
@@ -165,10 +169,11 @@ def contrasts_section(comparison: Comparison | None) -> Section:
         " The grey band is what this many items could not have shown.",
         tuple(panels),
         signed=True,
+        unit="percentage points, child minus the other",
     )
     note = "Grey bands: differences too small for this many items to show (80 % power). An interval that crosses zero is no result."
     sentence = (Text(comparison.vigor.sentence),) if comparison.vigor else ()
-    return Section(key, title, (*sentence, Figure(chart, contrast_table(comparison), note)))
+    return Section(key, title, (*sentence, Figure(chart, (contrast_table(comparison),), note)))
 
 
 def _contrasts_on(comparison: Comparison, benchmark: str) -> list[Contrast]:
@@ -181,17 +186,16 @@ def _other(contrast: Contrast) -> str:
 
 def _contrast_row(c: Contrast) -> ForestRow:
     headline = c.name in ("child - father", "child - mother")
-    text = f"{words.difference(c)}  {c.wins} won, {c.losses} lost"
     return ForestRow(
         f"{words.MINUS} {role_label(_other(c))}",
         role_family(_other(c)),
         c.difference,
         c.low,
         c.high,
-        text,
-        False,
-        headline,
-        c.detectable,
+        words.difference(c),
+        f"{c.wins} won, {c.losses} lost",
+        strong=headline,
+        blind=c.detectable,
     )
 
 

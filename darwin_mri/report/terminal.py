@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import zip_longest
 
 from rich.cells import cell_len
@@ -14,7 +15,7 @@ from rich.tree import Tree as RichTree
 
 from darwin_mri.records import Comparison, PairScan, Prior, Scan
 from darwin_mri.report import elements as el
-from darwin_mri.report import scans, scores, words
+from darwin_mri.report import layers, scores, words
 from darwin_mri.report.view import View
 
 STYLES = {
@@ -27,7 +28,9 @@ STYLES = {
 }
 LEVELS = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 TONES = {"gain": "green", "level": "yellow", "loss": "red", "none": "dim"}
-CHARTED = ("genome", "evolution")  # sections whose figures a terminal shows as their table
+# Sections whose figures a terminal shows as their tables; maps of layers are left to report.html.
+MOST_ROWS = 100
+TABLED = ("scores", "contrasts", "genome", "evolution", "fresh", "items", "runs")
 
 
 class Fitted:
@@ -68,7 +71,7 @@ def print_scan(
         console.print(_text(title, "bold"), soft_wrap=True)
         probes = f"{one.probes.documents} documents, {one.probes.tokens} tokens; {', '.join(one.probes.languages)}; {', '.join(one.probes.domains)}"
         console.print(_text(f"probes: {probes}", "dim"), soft_wrap=True)
-        table = scans.layer_table(one, pair, prior) if one is scan else scans.layer_table(one)
+        table = layers.layer_table(one, pair, prior) if one is scan else layers.layer_table(one)
         console.print(Fitted(table, caption=False))
         console.print(_text(table.note, "dim"))
         silent = [name for name, channel in one.channels.items() if not channel.informative]
@@ -92,8 +95,8 @@ def print_report(console: Console, view: View) -> None:
     """Print the report: verdict, alerts, then each section's text and tables; maps are left to report.html."""
     verdict = view.verdict
     parts: list[RenderableType] = [_text(verdict.headline, "bold")]
-    if verdict.detail:
-        parts.append(_text(verdict.detail))
+    for question, answer in verdict.answers:
+        parts += [_text(""), RichText.assemble(_text(question, "bold dim"), " ", _text(answer))]
     console.print(_text(view.name, "bold"), _text(view.subtitle, "dim"), sep="  ")
     console.print(Panel(Group(*parts), border_style=TONES[verdict.tone], padding=(0, 1)))
     for alert in view.alerts:
@@ -113,7 +116,7 @@ def print_report(console: Console, view: View) -> None:
                 console.print()
             continue
         for block, following in zip_longest(section.blocks, section.blocks[1:]):
-            if isinstance(block, el.Text) and isinstance(following, el.Figures):
+            if isinstance(block, el.Text) and isinstance(following, el.Figure) and section.key not in TABLED:
                 continue  # words that lead to a map
             _print_block(console, block, section.key)
     console.print()
@@ -134,14 +137,18 @@ def _print_block(console: Console, block: el.Block, section: str) -> None:
             console.print(_tree(block))
         case el.Table(folded=False):
             _print_table(console, block)
-        case el.Figure() if section in (*CHARTED, "scores", "contrasts"):
-            _print_table(console, block.table)
+        case el.Figure() if section in TABLED:
+            for table in block.tables:
+                _print_table(console, table)
         case _:
             pass  # maps and folded tables: report.html has them
 
 
 def _print_table(console: Console, table: el.Table) -> None:
-    console.print(Fitted(table))
+    """A table; one that would scroll everything else away is cut, and says so."""
+    console.print(Fitted(replace(table, rows=table.rows[:MOST_ROWS])))
+    if len(table.rows) > MOST_ROWS:
+        console.print(_text(f"... and {len(table.rows) - MOST_ROWS} more rows in report.html", "dim"))
     if table.note:
         console.print(_text(table.note, "dim"))
 

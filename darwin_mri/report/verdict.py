@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from darwin_mri.records import Comparison, Contrast, Score, Vigor
-from darwin_mri.report import words
+from darwin_mri.report import glance, words
 from darwin_mri.report.run import Run
 
 LEVEL = 0.05
@@ -17,11 +17,12 @@ Reading = Literal["above", "below", "within noise of"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """``headline`` says whether there is vigor; ``detail`` what was measured; ``tone`` how to set it."""
+    """``headline`` says whether there is vigor; ``answers`` are (question, answer) pairs for the first minute; ``tone`` says how
+    to set it."""
 
     tone: Tone
     headline: str
-    detail: str
+    answers: tuple[tuple[str, str], ...] = ()
 
 
 def read_contrast(contrast: Contrast) -> Reading:
@@ -36,25 +37,36 @@ def read_contrast(contrast: Contrast) -> Reading:
 
 def judge(run: Run) -> Verdict:
     """The verdict of a run, also of one that was never finished or never compared."""
+    seen = tuple(glance.scan_answers(run))
     if run.comparison is None:
-        return _without_comparison(run)
+        return Verdict("none", _without_comparison(run), seen)
     comparison = run.comparison
     tone, headline = _headline(comparison)
-    detail = " ".join(filter(None, (_figures(comparison), _benchmarks(comparison), _nulls(comparison))))
-    return Verdict(tone, headline, detail)
+    sure = (
+        glance.protocol_answer(comparison),
+        _certainty(comparison),
+        _nulls(comparison),
+        glance.search_answer(run),
+    )
+    measured_ = (
+        ("Is the child better?", _figures(comparison)),
+        ("How sure is that?", " ".join(filter(None, sure))),
+        ("On which benchmark?", _benchmarks(comparison)),
+    )
+    return Verdict(tone, headline, (*(pair for pair in measured_ if pair[1]), *seen))
 
 
-def _without_comparison(run: Run) -> Verdict:
+def _without_comparison(run: Run) -> str:
     status = run.manifest.status if run.manifest else ""
     if status == "failed":
-        return Verdict("none", "No verdict: the run failed.", "It stopped before its models were compared.")
+        return "No verdict: the run failed before its models were compared."
     if run.genome is not None:
-        return Verdict("none", "No verdict: a genome was found, but the child was not compared with its parents.", "")
+        return "No verdict: a genome was found, but the child was not compared with its parents."
     if run.ledger:
-        return Verdict("none", "No verdict: the search has not ended.", "")
+        return "No verdict: the search has not ended."
     if run.father or run.mother or run.pair:
-        return Verdict("none", "Scanned, not bred: this run looks at its models and merges nothing.", "")
-    return Verdict("none", "No verdict: this run holds nothing to judge yet.", "")
+        return "Scanned, not bred: this run looks at its models and merges nothing."
+    return "No verdict: this run holds nothing to judge yet."
 
 
 def _headline(comparison: Comparison) -> tuple[Tone, str]:
@@ -94,6 +106,22 @@ def _figures(comparison: Comparison) -> str:
         f"On the composite the child scores {words.percent(child.value)}: {_vigor_interval(vigor)} against the better parent,"
         f" the {better.role} ({words.percent(better.value)}), and {words.points(vigor.mid_parent)} against the parents' mean."
     )
+
+
+def _certainty(comparison: Comparison) -> str:
+    """The test behind the claim, and the smallest difference it could have seen."""
+    vigor, better = comparison.vigor, better_parent(comparison)
+    if vigor is None or better is None:
+        return ""
+    text = (
+        f"One-sided p of beating both parents: {words.probability(vigor.p_value)}." if vigor.p_value is not None else ""
+    )
+    contrast = next(
+        (c for c in comparison.contrasts if (c.benchmark, c.name) == ("composite", f"child - {better.role}")), None
+    )
+    if contrast is not None:
+        text += f" Differences from the {better.role} under {words.fixed(100 * contrast.detectable, 1)} pp could not have been seen."
+    return text.strip()
 
 
 def _vigor_interval(vigor: Vigor) -> str:

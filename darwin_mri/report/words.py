@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import zlib
 
 from darwin_mri.records import Contrast, Estimate, Score
 
@@ -12,6 +13,7 @@ ABSENT = "\N{EN DASH}"  # what was not measured prints as a dash, never as a num
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control and bidirectional characters could redraw a line
 _HARMLESS = {"\n", "\t", "\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"}
+_SCRIPTS = re.compile(r"(?P<ko>[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3])|[\u3041-\u30ff]")
 _FOLDERS = re.compile(r"""(?<![^\s=,;"'(\[])(?:[A-Za-z]:[\\/]|/|~/)(?:[^\s:=,;"'\\/]+[\\/])+""")
 
 
@@ -27,6 +29,20 @@ def clean(text: str) -> str:
             for c in text
         )
     return _FOLDERS.sub("\N{HORIZONTAL ELLIPSIS}/", text) if "/" in text or "\\" in text else text
+
+
+def brief(text: str, limit: int = 300) -> str:
+    """A name or message from outside cut to a length that a page can carry; two that were cut alike stay different."""
+    if len(text) <= limit:
+        return text
+    mark = f"{zlib.crc32(text.encode(errors='replace')):08x}"
+    return f"{text[:limit]}\N{HORIZONTAL ELLIPSIS} (cut: {len(text)} characters, {mark})"
+
+
+def language(text: str) -> str:
+    """The language a text is plainly written in, by its script: ``ko``, ``ja``, or nothing where the script does not tell."""
+    found = _SCRIPTS.search(text)
+    return "" if found is None else "ko" if found.group("ko") else "ja"
 
 
 def fixed(value: float | None, digits: int = 2) -> str:
@@ -97,9 +113,14 @@ def rise_number(estimate: Estimate | None) -> str:
     return ABSENT if estimate is None else signed(100 * estimate.value, 1)
 
 
-def rise_value(estimate: Estimate | None) -> str:
-    """A relative rise with its unit: ``+1.2 %``."""
-    return ABSENT if estimate is None else f"{rise_number(estimate)} %"
+def signed_percent(value: float) -> str:
+    """A relative rise with sign and unit: ``+1.2 %``."""
+    return f"{signed(100 * value, 1)} %"
+
+
+def times(value: float | None) -> str:
+    """A count in groups of three digits: ``12 600``, with thin spaces that do not break."""
+    return ABSENT if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def probability(value: float | None) -> str:

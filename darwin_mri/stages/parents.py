@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from darwin_mri.checkpoints import (
     ModelSource,
     disk_names,
@@ -50,7 +52,23 @@ def describe(role: str, source: ModelSource) -> ParentInput:
         files=files,
         family=str(config.get("model_type", "")),
         genealogy=genealogy(source.folder),
+        license=stated_license(source.folder),
     )
+
+
+def stated_license(folder: Path) -> str:
+    """The licence in the front matter of the folder's model card (README.md); one called ``other`` by its own name."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        front = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, IndexError):
+        return ""
+    if not isinstance(front, dict):
+        return ""
+    stated = front.get("license")
+    if stated == "other":
+        stated = front.get("license_name") or stated
+    return ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated or "")
 
 
 def genealogy(folder: Path) -> tuple[str, ...]:

@@ -179,6 +179,7 @@ def _clear(folder: Path) -> None:
         "report.html",
         "report.txt",
         "card.md",
+        ".eval_results/*.yaml",
         "scan/*.json",
         "answers/*/*.jsonl",
     ):

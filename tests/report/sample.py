@@ -32,7 +32,7 @@ from darwin_mri.records import (
     Scan,
     write_text,
 )
-from tests.report.sample_scores import CHILD, FATHER, MOTHER, NULLS, make_comparison
+from tests.report.sample_scores import CHILD, FATHER, MOTHER, NULLS, make_comparison, write_answers
 
 LANGUAGES, DOMAINS = ("ko", "en", "ja", "de"), ("prose", "math", "code", "knowledge", "reasoning")
 FILES = (
@@ -47,26 +47,28 @@ FILES = (
     "comparison.json",
     "health.json",
     "child.json",
+    "answers/",
 )
 
 
 def write_sample(
-    run: Path, layers: int = 8, mother_layers: int = 6, *, father: str = FATHER, child: str = CHILD
-) -> Path:
-    """Write a whole run; ``father`` and ``child`` may be hostile names."""
+    run: Path, layers: int = 8, mother_layers: int = 6, *, father: str = FATHER, child: str = CHILD,
+    languages: Sequence[str] = LANGUAGES, evaluations: int = 60,
+) -> Path:  # fmt: skip
+    """Write a whole run; ``father`` and ``child`` may be hostile names, ``evaluations`` come in generations of ten."""
     rng = random.Random(7)
     layer_map = tuple(round(i * (mother_layers - 1) / max(layers - 1, 1)) for i in range(layers))
     fathers, mothers = _model(father, "gemma4", layers, 1), _model(MOTHER, "qwen3_5", mother_layers, 2)
     frozen = tuple(i for i in range(layers) if i in (3, 4))
     _manifest(child).save(run / "manifest.json")
     _inputs(father).save(run / "inputs.json")
-    make_scan(fathers, rng, ("sliding_attention",) * 5 + ("full_attention",)).save(run / "scan/father.json")
-    make_scan(mothers, rng, ("linear_attention",) * 3 + ("full_attention",)).save(run / "scan/mother.json")
+    make_scan(fathers, rng, ("sliding_attention",) * 5 + ("full_attention",), languages).save(run / "scan/father.json")
+    make_scan(mothers, rng, ("linear_attention",) * 3 + ("full_attention",), languages).save(run / "scan/mother.json")
     _pair(fathers, mothers, layer_map, rng).save(run / "scan/pair.json")
     _prior(layers, layer_map, frozen, rng).save(run / "prior.json")
     write_text(
         run / "ledger.jsonl",
-        "".join(json.dumps(line.model_dump(mode="json")) + "\n" for line in make_ledger(layers, rng)),
+        "".join(json.dumps(line.model_dump(mode="json")) + "\n" for line in make_ledger(layers, rng, evaluations)),
     )
     _genome(father, layers, layer_map, frozen, rng).save(run / "genome.json")
     make_comparison(father, child).save(run / "comparison.json")
@@ -80,8 +82,9 @@ def write_sample(
         shards={"model.safetensors": "c" * 64},
         changed=tuple(f"model.layers.{i}.mlp.down_proj.weight" for i in range(layers)),
         tensors=94,
-        genealogy=("gemma4-base", "gemma4-korean", child),
+        genealogy=(f"david = nursery:gemma4-base x {father} (dare_ties)", f"{child} = david/child x {MOTHER} (folded)"),
     ).save(run / "child.json")
+    write_answers(run / "answers")
     return run
 
 
@@ -125,9 +128,18 @@ def _inputs(father: str) -> Inputs:
                 digest="1" * 64,
                 files=files,
                 family="gemma4",
-                genealogy=("gemma4-base",),
+                genealogy=("david = nursery:gemma4-base x nursery:gemma4-korean (dare_ties)",),
+                license="apache-2.0",
             ),
-            ParentInput(role="mother", ref=MOTHER, revision="abc123", digest="2" * 64, files=files, family="qwen3_5"),
+            ParentInput(
+                role="mother",
+                ref=MOTHER,
+                revision="abc123",
+                digest="2" * 64,
+                files=files,
+                family="qwen3_5",
+                license="apache-2.0",
+            ),
         )
     )
 
@@ -136,7 +148,9 @@ def _estimate(value: float, width: float) -> Estimate:
     return Estimate(value=value, low=value - width, high=value + width)
 
 
-def make_scan(model: ModelInfo, rng: random.Random, pattern: Sequence[str]) -> Scan:
+def make_scan(
+    model: ModelInfo, rng: random.Random, pattern: Sequence[str], languages: Sequence[str] = LANGUAGES
+) -> Scan:
     """A scan with every channel; one of them, language:de, is said to carry no signal."""
     layers = []
     for index in range(model.layers):
@@ -158,15 +172,15 @@ def make_scan(model: ModelInfo, rng: random.Random, pattern: Sequence[str]) -> S
             "m": {"all": {"increment_ratio": 0.1 + 0.3 * rng.random()}},
             "a": {"all": {"firing": 0.2 + 0.2 * rng.random(), "dead": 0.02 * rng.random()}},
         }
-        raw = {k: _estimate(0.04 + 0.5 * math.exp(-4 * depth) + 0.05 * rng.random(), 0.02) for k in LANGUAGES}
+        raw = {k: _estimate(0.04 + 0.5 * math.exp(-4 * depth) + 0.05 * rng.random(), 0.02) for k in languages}
         mean = sum(e.value for e in raw.values()) / len(raw)
         bump = 0.12 * math.exp(-((depth - 0.5) ** 2) / 0.02)
-        sensitivity = {k: _estimate(raw[k].value - mean + (bump if k == "ko" else -bump / 3), 0.02) for k in LANGUAGES}
+        sensitivity = {k: _estimate(raw[k].value - mean + (bump if k == "ko" else -bump / 3), 0.02) for k in languages}
         language = LanguageScan(
             sensitivity=sensitivity,
             raw_rise=raw,
-            specific_neurons={k: rng.randrange(20) for k in LANGUAGES},
-            alignment={k: _estimate(0.2 + 0.4 * depth, 0.05) for k in LANGUAGES if k != "en"},
+            specific_neurons={k: rng.randrange(20) for k in languages},
+            alignment={k: _estimate(0.2 + 0.4 * depth, 0.05) for k in languages if k != "en"},
         )
         importance = {name: _estimate(0.03 + 0.3 * rng.random() * (1 - depth), 0.02) for name in DOMAINS}
         layers.append(
@@ -174,14 +188,22 @@ def make_scan(model: ModelInfo, rng: random.Random, pattern: Sequence[str]) -> S
                 index=index,
                 mixer=pattern[index % len(pattern)],
                 activation=activation,
+                weights={
+                    f"mlp.{name}_proj.weight": {
+                        "std": 0.02,
+                        "stable_rank": 20 + 10 * rng.random(),
+                        "entropy": 0.8 + 0.1 * rng.random(),
+                    }
+                    for name in ("gate", "up", "down")
+                },
                 language=language,
                 importance=importance,
             )
         )
-    names = [f"language:{k}" for k in LANGUAGES] + [f"importance:{name}" for name in DOMAINS]
+    names = [f"language:{k}" for k in languages] + [f"importance:{name}" for name in DOMAINS]
     channels = {n: Channel(reliability=0.9 - 0.02 * i, p_value=0.005, informative=True) for i, n in enumerate(names)}
     channels["language:de"] = Channel(reliability=0.11, p_value=0.43, informative=False, note="no signal")
-    probes = ProbesInfo(digest="d" * 64, languages=LANGUAGES, domains=DOMAINS, documents=96, tokens=9216)
+    probes = ProbesInfo(digest="d" * 64, languages=tuple(languages), domains=DOMAINS, documents=96, tokens=9216)
     return Scan(model=model, probes=probes, layers=tuple(layers), channels=channels, bits_per_byte={"language:ko": 2.1})
 
 
@@ -204,7 +226,7 @@ def _pair(father: ModelInfo, mother: ModelInfo, layer_map: tuple[int, ...], rng:
             high=0.013 * i,
         )
         for i in range(father.layers)
-        for loss in ("fitness", "language:ko")
+        for loss in ("fitness", "protect:ko")
     )
     return PairScan(
         father=father,

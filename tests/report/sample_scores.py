@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
+from pathlib import Path
 
-from darwin_mri.records import Alert, Comparison, Contrast, Score, Vigor
+from darwin_mri.records import Alert, Answer, Comparison, Contrast, Score, Vigor, write_text
 
 FATHER, MOTHER, CHILD = "nursery:gemma4-korean", "nursery:qwen35-mother", "genesis-nursery"
 NULLS = ("uniform", "prior-mean", "random", "shuffled-donor")
 BENCHMARKS = {"nursery_click": (240, 0.25), "nursery_musr": (180, 0.34), "nursery_gpqa": (96, 0.25)}
+SLICES = {"nursery_click": ("문화", "역사"), "nursery_musr": ("murder", "objects"), "nursery_gpqa": ("color", "use")}
 
 
 def _score(model: str, role: str, benchmark: str, value: float, n: int, chance: float, part: str = "all") -> Score:
@@ -65,7 +68,9 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
         for benchmark, index in {"nursery_click": 0, "nursery_musr": 1, "nursery_gpqa": 2, "composite": None}.items():
             n = 420 if index is None else BENCHMARKS[benchmark][0]
             here, there = (
-                sum(w * v for w, v in zip(weights.values(), row, strict=False)) if index is None else row[index]
+                sum(w * v for w, v in zip(weights.values(), row, strict=False))
+                if index is None
+                else round(row[index] * n) / n
                 for row in (means["child"], values)
             )
             if other == "child":
@@ -128,3 +133,19 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
         composite=weights,
         headline=("nursery_click", "nursery_musr", "nursery_gpqa", "composite"),
     )
+
+
+def write_answers(folder: Path) -> None:
+    """Answers of father, mother and child to the same 60 items of each benchmark, in two slices, without any text."""
+    rng = random.Random(11)
+    shares = {"father": (0.7, 0.45, 0.36), "mother": (0.44, 0.58, 0.4), "child": (0.74, 0.56, 0.36)}
+    for number, (benchmark, slices) in enumerate(SLICES.items()):
+        for role, share in shares.items():
+            lines = [
+                Answer(
+                    key=f"{number:02d}{i:014x}", cluster=f"c{i // 2}", slice=slices[i % 2], gold=0, choice=0,
+                    credit=float(rng.random() < share[number]), log_probabilities=(-1.0, -2.0, -3.0),
+                )
+                for i in range(60)
+            ]  # fmt: skip
+            write_text(folder / role / f"{benchmark}.jsonl", "".join(line.model_dump_json() + "\n" for line in lines))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from darwin_mri.report import Run, View, build_view, load_run, render_card
-from darwin_mri.report.card import escape, fenced
+from darwin_mri.report import Run, View, build_view, load_run, render_card, words
+from darwin_mri.report.card import escape, fenced, genome_bars
 from tests.report.sample import write_sample
 from tests.report.sample_scores import make_comparison
 
@@ -21,8 +25,9 @@ def front_matter(card: str) -> dict[str, Any]:
 
 def test_front_matter(view: View) -> None:
     matter = front_matter(render_card(view))
-    assert matter["base_model"] == ["nursery:gemma4-korean", "nursery:qwen35-mother"]
-    assert matter["base_model_relation"] == "merge"
+    assert "base_model" not in matter  # bundled parents are on no hub
+    assert matter["license"] == "apache-2.0"
+    assert matter["language"] == ["ko", "en", "ja", "de"]
     assert {"merge", "model-mri", "folded"} <= set(matter["tags"])
     (entry,) = matter["model-index"]
     assert entry["name"] == "genesis-nursery"
@@ -47,8 +52,13 @@ def test_the_card_tells_scores_genome_usage_and_limits(view: View) -> None:
         "## Prior and found genome",
         "## Genealogy",
         "## Limits",
+        "## Licence",
+        "## Genome at a glance",
         "vllm serve MODEL",
+        "sglang.launch_server --model-path MODEL",
+        "docker model run hf.co/MODEL",
         "AutoModelForCausalLM",
+        "@misc{genesis-nursery,",
     ):
         assert text in card
     assert "**74.2 % \\[68.5, 79.5\\] n = 240**" in card
@@ -61,7 +71,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     card = render_card(build_view(load_run(write_sample(tmp_path / "run", father=hostile, child=hostile))))
     body = card.split("---\n", 2)[2]
     assert "<script>" not in body and "[d](javascript" not in body and "\n# e" not in body
-    assert front_matter(card)["base_model"][0].startswith("a|b <script>")
+    assert "\na|b" not in body and front_matter(card)["model-index"][0]["name"].startswith("a|b <script>")
 
 
 def test_a_card_without_records_renders() -> None:
@@ -76,3 +86,50 @@ def test_escaping() -> None:
     assert escape("a\nb|c") == "a b\\|c"
     assert fenced("x ``` y").startswith("````\n")
     assert escape("71.3 % (n = 7)") == "71.3 % (n = 7)"
+
+
+def test_hub_parents_are_base_models_and_their_licences_are_told(run: Path) -> None:
+    records = load_run(run)
+    assert records.inputs is not None
+    father, mother = records.inputs.parents
+    parents = (
+        father.model_copy(update={"ref": "google/gemma-4-E4B-it@abc", "license": "gemma"}),
+        mother.model_copy(update={"ref": "Qwen/Qwen3.5-4B"}),
+        mother.model_copy(update={"role": "base", "ref": "models/some-folder", "license": ""}),
+    )
+    card = render_card(build_view(replace(records, inputs=records.inputs.model_copy(update={"parents": parents}))))
+    matter = front_matter(card)
+    assert matter["base_model"] == ["google/gemma-4-E4B-it", "Qwen/Qwen3.5-4B"]  # a folder is no base model
+    assert matter["base_model_relation"] == "merge"
+    assert (matter["license"], matter["license_name"]) == ("other", "gemma-and-apache-2.0")
+    assert "models/some-folder: none stated in its model card" in card
+    assert "set `license` in the front matter before publishing" in card
+
+
+def test_the_genome_is_drawn_in_characters(view: View) -> None:
+    assert view.facts is not None
+    chart = genome_bars(view.facts)
+    lines = chart.splitlines()
+    assert len(lines) == 1 + 8 and lines[4].split() == ["3", "╱" * 26, "frozen"]
+    gene = view.facts.genes[0]
+    assert gene.found is not None and f"{gene.found:.3f}" in lines[1]
+    assert lines[1].count("█") == round(26 * gene.found / 0.5)
+
+
+def test_the_card_reads_as_markdown(view: View) -> None:
+    """Headings, tables and code fences survive the template: nothing of ours is escaped, nothing of theirs is markup."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(render_card(view).split("---\n", 2)[2])
+    headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
+    assert headings[0] == "genesis-nursery" and {"Scores", "Genealogy", "Usage", "Citation"} <= set(headings)
+    fences = [token.info for token in tokens if token.type == "fence"]
+    assert {"text", "python", "sh", "bibtex"} <= set(fences)
+    assert sum(token.type == "table_open" for token in tokens) >= 5
+
+
+@given(st.text(max_size=80))
+def test_no_name_becomes_markup(name: str) -> None:
+    tokens = MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(f"x {escape(name)} y")
+    (inline,) = [token for token in tokens if token.type == "inline"]
+    assert {child.type for child in inline.children or []} <= {"text", "softbreak", "text_special"}
+    assert inline.children is not None
+    assert " ".join(words.clean(name).split()) in " ".join("".join(c.content for c in inline.children).split())

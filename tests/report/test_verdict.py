@@ -44,6 +44,10 @@ def with_vigor(value: Vigor | None) -> Run:
     return Run("it", comparison=make_comparison().model_copy(update={"vigor": value}))
 
 
+def told(run: Run) -> str:
+    return " ".join(answer for _, answer in judge(run).answers)
+
+
 def texts(run: Run, level: str) -> str:
     return " ".join(alert.text for alert in find_alerts(run) if alert.level == level)
 
@@ -93,7 +97,7 @@ def test_verdict_without_a_comparison(run: Run, start: str) -> None:
 
 
 def test_the_detail_says_where_the_child_stands_on_each_benchmark() -> None:
-    detail = judge(Run("it", comparison=make_comparison())).detail
+    detail = told(Run("it", comparison=make_comparison()))
     assert "the child scores 66.8 %" in detail and "the father (61.4 %)" in detail
     assert "On nursery_click the child is within noise of the father and above the mother" in detail
     assert "on nursery_gpqa within noise of both parents (under 12.7 pp" in detail.replace("12.8", "12.7")
@@ -105,7 +109,7 @@ def test_a_null_child_that_does_as_well_is_said() -> None:
         s.model_copy(update={"value": 0.9}) if s.role == "null:random" and s.benchmark == "composite" else s
         for s in comparison.scores
     )
-    detail = judge(Run("it", comparison=comparison.model_copy(update={"scores": scores}))).detail
+    detail = told(Run("it", comparison=comparison.model_copy(update={"scores": scores})))
     assert "null child 'random' scores as much (90.0 %): the search is not the reason" in detail
 
 
@@ -159,7 +163,7 @@ def test_gap_between_search_and_held_out_scores() -> None:
     assert "On nursery_click the child has 84.2 % on search items but 74.2 % on held-out ones (−10.0 pp)" in texts(
         run, "warning"
     )
-    assert "the child scores 66.8 %" in judge(run).detail
+    assert "the child scores 66.8 %" in told(run)
 
 
 def test_scores_that_are_nowhere_held_out_are_a_warning() -> None:
@@ -168,6 +172,38 @@ def test_scores_that_are_nowhere_held_out_are_a_warning() -> None:
     assert "No score is held-out" in texts(
         Run("it", comparison=comparison.model_copy(update={"scores": scores})), "warning"
     )
+
+
+def changed(**change: Any) -> Run:
+    """The sample's comparison with the child's score on nursery_click changed."""
+    comparison = make_comparison()
+    scores = tuple(
+        s.model_copy(update=change) if (s.role, s.benchmark, s.slice) == ("child", "nursery_click", "all") else s
+        for s in comparison.scores
+    )
+    return Run("it", comparison=comparison.model_copy(update={"scores": scores}))
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "text"),
+    [
+        ({"value": 0.80, "high": 0.85}, "serious", "genesis-nursery on nursery_click is impossible: 80.0 % is not 178.0 right of 240"),
+        ({"low": 0.8, "high": 0.9}, "serious", "does not hold its own score (74.2 % [80.0, 90.0]"),
+        ({"value": 0.80, "correct": 192.0, "high": 0.85}, "serious", "given as +3.3 pp, but the scores differ by +9.2 pp"),
+        ({"protocol": "chat v2"}, "warning", "nursery_click come from different protocols (cloze-logprob-sum v1; chat v2)"),
+    ],
+)  # fmt: skip
+def test_scores_that_contradict_themselves(change: dict[str, Any], level: str, text: str) -> None:
+    assert text in texts(changed(**change), level)
+    assert not any(word in texts(changed(), "serious") for word in ("impossible", "hold its own", "but the scores"))
+
+
+def test_mixed_protocols_are_said_once() -> None:
+    run = changed(protocol="chat v2")
+    assert run.comparison is not None
+    said = Alert(level="warning", text="Scores on nursery_click come from different protocols: as the comparison says.")
+    told = Run("it", comparison=run.comparison.model_copy(update={"alerts": (said,)}))
+    assert texts(told, "warning").count("different protocols") == 1
 
 
 def test_silent_channels_and_an_empty_prior_are_said(view: Any) -> None:
@@ -205,5 +241,5 @@ def test_status(status: str, level: str | None) -> None:
 
 def test_missing_parts_name_the_command_that_makes_them() -> None:
     missing = {part.file: part.command for part in find_missing(Run("it"))}
-    assert len(missing) == 11 and missing["scan/pair.json"].startswith("darwin-mri scan")
+    assert len(missing) == 12 and missing["scan/pair.json"].startswith("darwin-mri scan")
     assert "Not in this run: provenance (manifest.json)" in texts(Run("it"), "note")

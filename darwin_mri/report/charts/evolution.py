@@ -1,26 +1,27 @@
-"""The search by generation: fitness above, the search's step size below."""
+"""The search by generation: every candidate's fitness, the best and the median, the step size, and the items spent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from darwin_mri.report import words
 from darwin_mri.report.charts import svg
 
-WIDTH, LEFT, RIGHT, TOP, PLOT, LOWER = 880.0, 60.0, 850.0, 34.0, 210.0, 70.0
-
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation. Fitness values are None where no candidate finished."""
+    """One generation. Fitness values are None where no candidate finished; ``items`` is the number spent up to its end."""
 
     number: int
     best: float | None
     median: float | None
     best_so_far: float | None
     sigma: float | None
+    evaluations: int = 0
     failed: int = 0
+    items: int = 0
+    fitness: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,50 +34,86 @@ class Evolution:
     generations: tuple[Generation, ...]
 
 
-def evolution(data: Evolution) -> str:
-    """Draw best so far as a step line, each generation's best and median as marks, sigma in its own panel."""
+TOP, PLOT, LOWER, LEFT = 34.0, 210.0, 62.0, 60.0
+MARKED = 60  # generations up to which each best gets a mark of its own
+
+Place = Callable[[float], float]
+
+
+def evolution(data: Evolution, narrow: bool = False) -> str:
+    """Draw best so far as a step line over all candidates, then sigma and items spent in panels of their own."""
+    width = 368.0 if narrow else 960.0
+    right = width - (8 if narrow else 20)
     shown = data.generations
-    step = (RIGHT - LEFT) / max(len(shown), 1)
+    step = (right - LEFT) / max(len(shown), 1)
     xs = [LEFT + (i + 0.5) * step for i in range(len(shown))]
-    fitness = [v for g in shown for v in (g.best, g.median, g.best_so_far) if v is not None]
-    low, high = _padded(fitness)
-    upper = _scale(low, high, TOP, PLOT)
-    body = _legend()
-    for tick in svg.ticks(low, high, 5):
-        y = upper(tick)
-        body += [svg.line(LEFT, y, RIGHT, y, "grid"), svg.text(LEFT - 8, y + 4, words.fixed(tick, 3), "axis", "end")]
-    body.append(svg.text(13, TOP + PLOT / 2, "fitness", "axis", "middle", -90))
-    body.append(svg.path(_steps(xs, [g.best_so_far for g in shown], step, upper), "best"))
-    body.append(
-        svg.path([(x, upper(g.median)) for x, g in zip(xs, shown, strict=True) if g.median is not None], "median")
-    )
-    for x, g in zip(xs, shown, strict=True):
-        if g.best is not None:
-            body.append(
-                svg.mark("child", x, upper(g.best), 3.6, title=f"generation {g.number}: best {words.fixed(g.best, 4)}")
-            )
-        if g.failed:
-            body.append(svg.mark("null", x, TOP + PLOT - 8, 5, title=f"generation {g.number}: {g.failed} failed"))
-    bottom = TOP + PLOT + 26
-    sigmas = [g.sigma for g in shown if g.sigma is not None]
-    if sigmas:
-        lower = _scale(0.0, max(sigmas) * 1.1 or 1.0, bottom, LOWER)
-        for value in (0.0, max(sigmas)):
-            body += [
-                svg.line(LEFT, lower(value), RIGHT, lower(value), "grid"),
-                svg.text(LEFT - 8, lower(value) + 4, words.fixed(value, 2), "axis", "end"),
-            ]
-        body.append(svg.path(_steps(xs, [g.sigma for g in shown], step, lower), "sigma-line"))
-        body.append(svg.text(13, bottom + LOWER / 2, "sigma", "axis", "middle", -90))
-        bottom += LOWER + 4
-    every = max(1, round(len(shown) / 20))
+    top = TOP + (18 if narrow else 0)
+    body = _legend(narrow, any(g.failed for g in shown))
+    body += _fitness(shown, xs, step, top, right, hover=not narrow)
+    bottom = top + PLOT + 22
+    sigmas = [g.sigma for g in shown]
+    if any(value is not None for value in sigmas):
+        body += _lower("sigma", sigmas, xs, step, bottom, right, lambda v: words.fixed(v, 2))
+        bottom += LOWER + 16
+    if any(g.items for g in shown):
+        body += _lower("items", [float(g.items) for g in shown], xs, step, bottom, right, words.times)
+        bottom += LOWER + 16
+    every = max(1, round(len(shown) * (32 if narrow else 40) / (right - LEFT)))
     body += [
-        svg.text(x, bottom + 14, str(g.number), "axis", "middle")
+        svg.text(x, bottom, str(g.number), "axis", "middle")
         for i, (x, g) in enumerate(zip(xs, shown, strict=True))
         if i % every == 0
     ]
-    body.append(svg.text((LEFT + RIGHT) / 2, bottom + 32, "generation", "axis", "middle"))
-    return svg.drawing(data.key, WIDTH, bottom + 40, data.title, data.description, body)
+    body.append(svg.text((LEFT + right) / 2, bottom + 18, "generation", "axis", "middle"))
+    key = data.key + ("-n" if narrow else "")
+    return svg.drawing(key, width, bottom + 26, data.title, data.description, body)
+
+
+def _fitness(
+    shown: Sequence[Generation], xs: Sequence[float], step: float, top: float, right: float, hover: bool
+) -> list[str]:
+    low, high = _padded([v for g in shown for v in (*g.fitness, g.best, g.median, g.best_so_far) if v is not None])
+    place = _scale(low, high, top, PLOT)
+    body = []
+    for tick in svg.ticks(low, high, 5):
+        y = place(tick)
+        body += [svg.line(LEFT, y, right, y, "grid"), svg.text(LEFT - 8, y + 4, words.fixed(tick, 3), "axis", "end")]
+    body.append(svg.text(12, top + PLOT / 2, "fitness, search items", "axis", "middle", -90))
+    body.append(svg.dots(_cloud(shown, xs, step, place), "dot"))
+    body.append(svg.path(_steps(xs, [g.best_so_far for g in shown], step, place), "best"))
+    medians = [(x, place(g.median)) for x, g in zip(xs, shown, strict=True) if g.median is not None]
+    body.append(svg.path(medians, "median"))
+    for x, g in zip(xs, shown, strict=True):
+        if g.best is not None and len(shown) <= MARKED:
+            title = f"generation {g.number}: best {words.fixed(g.best, 4)}" if hover else ""
+            body.append(svg.mark("child", x, place(g.best), 3.6, title=title))
+        if g.failed:
+            title = f"generation {g.number}: {g.failed} failed" if hover else ""
+            body.append(svg.mark("null", x, top + PLOT - 6, 5, title=title))
+    return body
+
+
+def _cloud(
+    shown: Sequence[Generation], xs: Sequence[float], step: float, place: Place
+) -> Iterable[tuple[float, float]]:
+    """Every candidate as a dot; those of a generation side by side in the order they were tried."""
+    for x, g in zip(xs, shown, strict=True):
+        for i, value in enumerate(g.fitness):
+            yield x + step * 0.7 * ((i + 0.5) / len(g.fitness) - 0.5), place(value)
+
+
+def _lower(
+    name: str, values: Sequence[float | None], xs: Sequence[float], step: float, top: float, right: float,
+    write: Callable[[float], str],
+) -> list[str]:  # fmt: skip
+    """A panel of its own below the fitness: a step line from zero."""
+    most = max((v for v in values if v is not None), default=0.0) or 1.0
+    place = _scale(0.0, most * 1.08, top, LOWER)
+    body = [svg.text(12, top + LOWER / 2, name, "axis", "middle", -90)]
+    for value in (0.0, most):
+        y = place(value)
+        body += [svg.line(LEFT, y, right, y, "grid"), svg.text(LEFT - 8, y + 4, write(value), "axis", "end")]
+    return [*body, svg.path(_steps(xs, values, step, place), "sigma-line")]
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:
@@ -85,13 +122,11 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _scale(low: float, high: float, top: float, height: float) -> Callable[[float], float]:
+def _scale(low: float, high: float, top: float, height: float) -> Place:
     return lambda value: top + height * (1 - (value - low) / (high - low))
 
 
-def _steps(
-    xs: Sequence[float], values: Sequence[float | None], step: float, place: Callable[[float], float]
-) -> list[tuple[float, float]]:
+def _steps(xs: Sequence[float], values: Sequence[float | None], step: float, place: Place) -> list[tuple[float, float]]:
     points: list[tuple[float, float]] = []
     for x, value in zip(xs, values, strict=True):
         if value is not None:
@@ -99,15 +134,20 @@ def _steps(
     return points
 
 
-def _legend() -> list[str]:
+def _legend(narrow: bool, failures: bool) -> list[str]:
     x = LEFT
-    return [
+    body = [
         svg.line(x, 12, x + 24, 12, "best"),
         svg.text(x + 31, 16, "best so far", "axis"),
         svg.mark("child", x + 122, 12, 3.6),
         svg.text(x + 132, 16, "best of the generation", "axis"),
-        svg.line(x + 280, 12, x + 304, 12, "median"),
-        svg.text(x + 311, 16, "median", "axis"),
-        svg.mark("null", x + 376, 12, 5),
-        svg.text(x + 387, 16, "failed candidates", "axis"),
     ]
+    x, y = (LEFT, 30.0) if narrow else (LEFT + 288, 12.0)
+    body += [svg.line(x, y, x + 24, y, "median"), svg.text(x + 31, y + 4, "median", "axis")]
+    body += [
+        svg.dots([(x + 98, y), (x + 106, y - 3), (x + 112, y + 2)], "dot"),
+        svg.text(x + 121, y + 4, "candidates", "axis"),
+    ]
+    if failures:
+        body += [svg.mark("null", x + 210, y, 5), svg.text(x + 221, y + 4, "failed", "axis")]
+    return body

@@ -1,4 +1,4 @@
-"""Forest plot: a mark and a whisker per model, a tick for chance, a line for the better parent or for no difference."""
+"""Forest plot: a mark and a whisker per row, ticks for chance, reference and zero, every value printed as in a meta-analysis."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from darwin_mri.report import words
 from darwin_mri.report.charts import svg
 
-WIDTH, LEFT, RIGHT = 900.0, 176.0, 580.0
-ROW, HEAD, GAP = 23.0, 30.0, 12.0
+DENSE = 16  # rows of one panel above which they stand closer together
 
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One model or contrast. Values are fractions; ``blind`` is the smallest difference that could have been seen."""
+    """One model, contrast or layer. ``text`` is printed beside it, ``more`` only where there is room; ``blind`` is the smallest
+    difference that could have been seen."""
 
     label: str
     role: str
@@ -23,6 +23,7 @@ class ForestRow:
     low: float | None
     high: float | None
     text: str
+    more: str = ""
     hollow: bool = False
     strong: bool = False
     blind: float | None = None
@@ -30,47 +31,131 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class ForestPanel:
-    """The rows of one benchmark."""
+    """The rows of one benchmark; ``chance`` and ``reference`` are drawn as upright lines across them."""
 
     title: str
     rows: tuple[ForestRow, ...]
     chance: float | None = None
     reference: float | None = None
+    reference_label: str = "better parent"
 
 
 @dataclass(frozen=True)
 class Forest:
-    """A whole forest plot; with ``signed`` values are differences and zero is drawn."""
+    """A whole forest plot. Values are drawn times ``scale`` with ``unit`` under the axis; ``signed`` draws zero."""
 
     key: str
     title: str
     description: str
     panels: tuple[ForestPanel, ...]
     signed: bool = False
+    unit: str = "per cent right"
+    scale: float = 100.0
+    legend: bool = False  # explain filled and hollow marks
 
 
-def forest(data: Forest) -> str:
-    """Draw a forest plot; every value is also printed at the right, as in a meta-analysis."""
+@dataclass(frozen=True)
+class Frame:
+    """Where things stand: beside one another on wide screens, label and value above the plot on narrow ones."""
+
+    width: float
+    left: float
+    right: float
+    row: float
+    narrow: bool = False
+
+    def middle(self, top: float) -> float:
+        """Height of the marks of a row that starts at ``top``."""
+        return top + (self.row - 11 if self.narrow else self.row / 2)
+
+
+def forest(data: Forest, narrow: bool = False) -> str:
+    """Draw a forest plot."""
+    dense = max((len(panel.rows) for panel in data.panels), default=0) > DENSE
+    frame = Frame(368, 8, 360, 38, True) if narrow else Frame(960, 190, 586, 17 if dense else 23)
     low, high = _range(data)
 
     def place(value: float) -> float:
-        return LEFT + (min(max(value, low), high) - low) / (high - low) * (RIGHT - LEFT)
+        return frame.left + (min(max(value, low), high) - low) / (high - low) * (frame.right - frame.left)
 
-    height = sum(HEAD + ROW * len(panel.rows) + GAP for panel in data.panels)
-    body: list[str] = []
-    for tick in svg.ticks(low, high):
+    start = 24.0 if data.legend else 0.0
+    height = start + sum(_height(panel, frame) for panel in data.panels)
+    body = [*(_legend() if data.legend else []), *_bands(data.panels, start, frame)]
+    spans = [(start + 8, height - 4)]
+    if frame.narrow:  # lines keep clear of the words above each row's plot
+        spans = _plots(data.panels, start, frame)
+    steps = svg.ticks(low, high, 5 if narrow else 6)
+    digits = _digits(data.scale * (steps[1] - steps[0]) if len(steps) > 1 else 1.0)
+    for tick in steps:
         x = place(tick)
-        zero = data.signed and tick == 0
-        body.append(svg.line(x, 8, x, height - 4, "zero" if zero else "grid"))
-        shown = words.signed(100 * tick, 0) if data.signed else words.fixed(100 * tick, 0)
-        body.append(svg.text(x, height + 12, shown, "axis", "middle"))
-    unit = "percentage points, child minus the other" if data.signed else "per cent right"
-    body.append(svg.text((LEFT + RIGHT) / 2, height + 30, unit, "axis", "middle"))
-    top = 0.0
+        zero = data.signed and abs(tick) < 1e-12
+        body.append(svg.uprights(x, spans, "zero" if zero else "grid"))
+        shown = (words.signed if data.signed else words.fixed)(data.scale * tick, digits)
+        body.append(svg.text(x, height + 12, shown, "axis", _anchor(x, frame)))
+    body.append(svg.text((frame.left + frame.right) / 2, height + 30, data.unit, "axis", "middle"))
+    top = start
     for panel in data.panels:
-        body += _panel(panel, top, place)
-        top += HEAD + ROW * len(panel.rows) + GAP
-    return svg.drawing(data.key, WIDTH, height + 38, data.title, data.description, body)
+        body += _panel(panel, top, place, frame, first=top == start)
+        top += _height(panel, frame)
+    return svg.drawing(
+        data.key + ("-n" if narrow else ""), frame.width, height + 38, data.title, data.description, body
+    )
+
+
+HEAD, GAP = 32.0, 12.0
+
+
+def _bands(panels: tuple[ForestPanel, ...], top: float, frame: Frame) -> list[str]:
+    """A quiet ground under the rows that stand out, below every line."""
+    body = []
+    for panel in panels:
+        for index, row in enumerate(panel.rows):
+            if row.strong:
+                body.append(svg.box(0, top + HEAD + index * frame.row, frame.width, frame.row, "band"))
+        top += _height(panel, frame)
+    return body
+
+
+def _plots(panels: tuple[ForestPanel, ...], top: float, frame: Frame) -> list[tuple[float, float]]:
+    """From where to where upright lines may run: the whole of a panel, or on narrow screens each row's plot alone."""
+    spans = []
+    for panel in panels:
+        first = top + HEAD
+        if frame.narrow:
+            spans += [(first + i * frame.row + 18, first + (i + 1) * frame.row) for i in range(len(panel.rows))]
+        else:
+            spans.append((first - 4, first + frame.row * len(panel.rows)))
+        top += _height(panel, frame)
+    return spans
+
+
+def _height(panel: ForestPanel, frame: Frame) -> float:
+    return HEAD + frame.row * len(panel.rows) + GAP
+
+
+def _digits(step: float) -> int:
+    """Digits after the point that tell two ticks apart."""
+    return max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
+
+
+def _anchor(x: float, frame: Frame) -> str:
+    """Outermost tick labels of a narrow plot stay inside the drawing."""
+    if frame.narrow and x < 16:
+        return "start"
+    return "end" if frame.narrow and x > frame.width - 16 else "middle"
+
+
+def _legend() -> list[str]:
+    return [
+        svg.mark("baseline", 7, 9, 4.5),
+        svg.line(0, 9, 2.5, 9, "whisker baseline"),
+        svg.line(11.5, 9, 14, 9, "whisker baseline"),
+        svg.text(20, 13, "hollow: not measured here", "axis"),
+        svg.line(196, 2, 196, 16, "chance"),
+        svg.text(204, 13, "guessing", "axis"),
+        svg.line(272, 2, 272, 16, "reference"),
+        svg.text(280, 13, "better parent", "axis"),
+    ]
 
 
 def _range(data: Forest) -> tuple[float, float]:
@@ -79,53 +164,67 @@ def _range(data: Forest) -> tuple[float, float]:
         values += [v for v in (panel.chance, panel.reference) if v is not None]
         for row in panel.rows:
             values += [v for v in (row.value, row.low, row.high) if v is not None]
-    step = 0.02 if data.signed and max(map(abs, values)) < 0.1 else 0.1 if not data.signed else 0.05
+            values += [] if row.blind is None else [-row.blind, row.blind]
+    values = values or [0.0, 1.0]
+    spread = max(values) - min(values)
+    step = 10.0 ** math.floor(math.log10(spread)) / 2 if spread > 0 else 0.1
     low = math.floor(min(values) / step - 1e-9) * step
     high = math.ceil(max(values) / step + 1e-9) * step
-    if not data.signed:
+    if not data.signed and data.scale == 100.0:
         low, high = max(low, 0.0), min(high, 1.0)
     return (low, high) if high > low else (low - step, low + step)
 
 
-def _panel(panel: ForestPanel, top: float, place: Callable[[float], float]) -> list[str]:
-    body = [svg.line(0, top + 1, WIDTH, top + 1, "rule")] if top else []
-    body.append(svg.text(0, top + 20, panel.title, "head"))
-    first, last = top + HEAD, top + HEAD + ROW * len(panel.rows)
-    for index, row in enumerate(panel.rows):
-        if row.strong:
-            body.append(svg.box(0, first + index * ROW, WIDTH, ROW, "band"))
+def _panel(
+    panel: ForestPanel, top: float, place: Callable[[float], float], frame: Frame, first: bool = False
+) -> list[str]:
+    body = [] if first else [svg.line(0, top + 1, frame.width, top + 1, "rule")]
+    start = top + HEAD
+    body.append(svg.text(0, top + 20, panel.title, "head", room=frame.width if frame.narrow else frame.left - 6))
+    spans = _plots((panel,), top, frame)
     if panel.chance is not None:
-        x = place(panel.chance)
-        body += [svg.line(x, first - 4, x, last, "chance"), svg.text(x, first - 8, "chance", "tiny", "middle")]
+        body.append(svg.uprights(place(panel.chance), spans, "chance"))
     if panel.reference is not None:
-        x = place(panel.reference)
-        body += [
-            svg.line(x, first - 4, x, last, "reference"),
-            svg.text(x, first - 8, "better parent", "tiny", "middle"),
-        ]
+        body.append(svg.uprights(place(panel.reference), spans, "reference"))
+    body += _captions(panel, start - 8, place, frame)
     for index, row in enumerate(panel.rows):
-        body += _row(row, first + (index + 0.5) * ROW, place)
+        body += _row(row, start + index * frame.row, place, frame)
     return body
 
 
-def _row(row: ForestRow, y: float, place: Callable[[float], float]) -> list[str]:
-    x = place(row.value)
+def _captions(panel: ForestPanel, y: float, place: Callable[[float], float], frame: Frame) -> list[str]:
+    """Names of the upright lines, left out where they would touch; the legend says them too."""
+    if frame.narrow:
+        return []
+    marks = [(panel.chance, "chance"), (panel.reference, panel.reference_label)]
+    known = [(place(value), name) for value, name in marks if value is not None]
+    if len(known) == 2 and abs(known[0][0] - known[1][0]) < 78:
+        known = known[1:]
+    return [svg.text(x, y, name, "tiny", "middle") for x, name in known]
+
+
+def _row(row: ForestRow, top: float, place: Callable[[float], float], frame: Frame) -> list[str]:
+    x, y = place(row.value), frame.middle(top)
     style = "strong" if row.strong else ""
+    label_y = top + 13 if frame.narrow else y + 4.5
     body = []
     if row.blind is not None:
         left, right = place(-row.blind), place(row.blind)
         body.append(svg.box(left, y - 6, right - left, 12, "blind"))
-    body += [svg.mark(row.role, 7, y, 4.5, row.hollow), svg.text(20, y + 4.5, _short(row.label), style)]
+    room = frame.width - svg.width_of(row.text, 12.5) - 34 if frame.narrow else frame.left - 30
+    body += [
+        svg.mark(row.role, 7, label_y - 4.5, 4.5, row.hollow),
+        svg.text(20, label_y, row.label, style, room=room),
+    ]
     if row.low is not None and row.high is not None:
         left, right = place(row.low), place(row.high)
         body.append(svg.line(left, y, right, y, f"whisker {row.role}"))
         body += [svg.line(end, y - 4, end, y + 4, f"whisker {row.role}") for end in (left, right)]
-    body += [
-        svg.mark(row.role, x, y, 5.5, row.hollow, f"{row.label}: {row.text}"),
-        svg.text(RIGHT + 18, y + 4.5, row.text, f"value {style}".strip()),
-    ]
+    whole = f"{row.text}  {row.more}".rstrip()
+    body.append(svg.mark(row.role, x, y, 5.5, row.hollow, "" if frame.narrow else f"{row.label}: {whole}"))
+    if frame.narrow:
+        body.append(svg.text(frame.width, label_y, row.text, f"value {style}".strip(), "end"))
+    else:
+        room = frame.width - frame.right - 18
+        body.append(svg.text(frame.right + 18, label_y, whole, f"value {style}".strip(), room=room))
     return body
-
-
-def _short(label: str, limit: int = 22) -> str:
-    return label if len(label) <= limit else label[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"

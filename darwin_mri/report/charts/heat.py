@@ -1,145 +1,251 @@
-"""Heat maps: layers against channels, and father layers against mother layers with the layer map drawn in."""
+"""Heat maps of layers against channels: one model, or two side by side with the layer map drawn between them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from darwin_mri.report import words
 from darwin_mri.report.charts import svg
 
+Numbers = tuple[tuple[float | None, ...], ...]
+Texts = tuple[tuple[str, ...], ...]
+
+ROOMY = 16  # rows up to which cells are high enough to print in
+
+
+@dataclass(frozen=True)
+class HeatPanel:
+    """One model: layers as rows, channels as columns.
+
+    ``shades`` are in [0, 1], or in [-1, 1] when the map is ``diverging``; None is not measured. ``texts`` go into the cells
+    where there is room, ``details`` into their hover text. ``frozen`` rows are hatched. ``strip`` is a share per row, drawn as a
+    bar beside its label.
+    """
+
+    title: str
+    rows: tuple[str, ...]
+    layers: tuple[str, ...]
+    shades: Numbers
+    texts: Texts
+    details: Texts
+    columns: tuple[str, ...] = ()  # of this panel alone, where the map's own do not fit both
+    frozen: tuple[int, ...] = ()
+    strip: tuple[float | None, ...] = ()
+    strip_title: str = ""
+
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Layers as rows, channels as columns.
+    """One or two panels over the same ``columns``; ``breaks`` are columns with a gap before them.
 
-    ``shades`` are in [0, 1], or in [-1, 1] when ``diverging``; None is not measured. ``texts`` go into the cells where there
-    is room, ``details`` into their hover text. ``frozen`` rows are hatched at the edge; ``breaks`` are columns with a gap before.
+    ``links`` are (row of the first panel, row of the second, strength in [0, 1]): the layer map.
     """
 
     key: str
     title: str
     description: str
-    rows: tuple[str, ...]
-    layers: tuple[int, ...]
     columns: tuple[str, ...]
-    shades: tuple[tuple[float | None, ...], ...]
-    texts: tuple[tuple[str, ...], ...]
-    details: tuple[tuple[str, ...], ...]
+    panels: tuple[HeatPanel, ...]
     legend: tuple[str, str]
     diverging: bool = False
-    frozen: tuple[int, ...] = ()
     breaks: tuple[int, ...] = ()
+    links: tuple[tuple[int, int, float], ...] = ()
 
 
 @dataclass(frozen=True)
-class SimilarityMap:
-    """CKA of every father layer (rows) with every mother layer (columns), the layer map and the proportional one."""
+class Grid:
+    """Where one panel's cells stand."""
 
-    key: str
-    title: str
-    description: str
-    values: tuple[tuple[float, ...], ...]
-    layer_map: tuple[int, ...]
-    proportional: tuple[int, ...]
+    left: float
+    top: float
+    cell_w: float
+    cell_h: float
+    breaks: tuple[int, ...]
+    columns: int
+
+    def x(self, column: int) -> float:
+        return self.left + column * self.cell_w + 6 * sum(b <= column for b in self.breaks)
+
+    def middle(self, row: int) -> float:
+        return self.top + (row + 0.5) * self.cell_h
+
+    @property
+    def right(self) -> float:
+        return self.x(self.columns - 1) + self.cell_w if self.columns else self.left
 
 
-LEFT = 84.0
-ROOMY = 16  # rows up to which cells are high enough to print in
+WIDTH, LABELS, STRIP, LINKS, SLANTED = 960.0, 76.0, 46.0, 96.0, 92.0
 
 
-def heat_map(data: HeatMap) -> str:
-    """Draw a heat map; small ones print the number in each cell, all of them on hover."""
-    roomy = len(data.rows) <= ROOMY
-    slanted = max(map(len, data.columns), default=0) > 5
-    head = 70.0 if slanted else 22.0
-    cell_h = 24.0 if roomy else 14.0
-    cell_w = float(max(30, min(48, 380 // max(len(data.columns), 1))))
-    xs = [LEFT + c * cell_w + 8 * sum(b <= c for b in data.breaks) for c in range(len(data.columns))]
-    width = (xs[-1] if xs else LEFT) + cell_w + 34
-    bottom = head + cell_h * len(data.rows)
+def heat_map(data: HeatMap, narrow: bool = False) -> str:
+    """Draw a heat map; small ones print the number in each cell, wide ones say it on hover, narrow ones stand in one column."""
+    names = [*data.columns, *(name for panel in data.panels for name in panel.columns)]
+    longest = max((svg.width_of(name, 11.5) for name in names), default=0)
+    slanted = longest > 30
+    head = 24.0 + (74.0 if slanted else 22.0)
+    overhang = 0.68 * min(longest, SLANTED) - 8 if slanted else 0.0  # of the last slanted name, to the right
+    grids = _narrow_grids(data, head, overhang) if narrow else _wide_grids(data, head)
+    printed = _room_for_numbers(data, grids)
+    body: list[str] = []
+    for panel, grid in zip(data.panels, grids, strict=True):
+        second = not narrow and len(data.panels) == 2 and panel is data.panels[1]
+        beside = len(grids) == 2 and not narrow and not second
+        room = 368.0 - grid.left if narrow else grids[1].left - 10 - grid.left if beside else 470.0
+        body.append(svg.text(grid.left, grid.top - head + 14, panel.title, "strong", room=room))
+        body += _column_heads(panel.columns or data.columns, grid, slanted)
+        body += _row_labels(panel, grid, second)
+        body += _cells(data, panel, grid, hover=not narrow, printed=printed)
+    if not narrow and len(grids) == 2:
+        body += _links(data, grids[0], grids[1])
+    bottom = max(grid.top + grid.cell_h * len(panel.rows) for panel, grid in zip(data.panels, grids, strict=True))
+    first = grids[0] if grids else Grid(LABELS, head, 30, 20, (), 0)
+    body += legend(
+        0 if narrow else first.left, bottom + 14, data.legend, svg.DIVERGING if data.diverging else svg.CIVIDIS
+    )
+    width = 368.0 if narrow else max([WIDTH, *(grid.right + LABELS for grid in grids)])
+    return svg.drawing(data.key + ("-n" if narrow else ""), width, bottom + 34, data.title, data.description, body)
+
+
+def _wide_grids(data: HeatMap, head: float) -> list[Grid]:
+    """Both panels equally high, however many layers each has: what stands level is at the same relative depth."""
+    counts = _counts(data)
+    most = max((len(panel.rows) for panel in data.panels), default=1)
+    height = most * (24.0 if most <= ROOMY else 14.0)
+    strips = STRIP if any(panel.strip for panel in data.panels) else 0.0
+    room = (WIDTH - LABELS - strips) if len(data.panels) < 2 else (WIDTH - 2 * LABELS - strips - LINKS) / 2
+    cell_w = float(max(22, min(46, int((room - 6 * len(data.breaks)) / max(counts)))))
+    first = Grid(LABELS + strips, head, cell_w, 0, data.breaks, counts[0])
+    lefts = [first.left, max(first.right + LINKS, first.left + 250)]  # below that the first title has no room
+    return [
+        Grid(left, head, cell_w, min(height / max(len(panel.rows), 1), 96.0), data.breaks, count)
+        for left, panel, count in zip(lefts, data.panels, counts, strict=False)
+    ]
+
+
+def _counts(data: HeatMap) -> list[int]:
+    """Columns of each panel."""
+    return [max(len(panel.columns or data.columns), 1) for panel in data.panels] or [1]
+
+
+def _narrow_grids(data: HeatMap, head: float, overhang: float) -> list[Grid]:
+    grids, top = [], head
+    for panel, count in zip(data.panels, _counts(data), strict=False):
+        left = 80.0 + (STRIP - 8 if panel.strip else 0)
+        cell_w = float(min(40, int((366 - overhang - left - 6 * len(data.breaks)) / count)))
+        cell_h = 20.0 if len(panel.rows) <= ROOMY else 9.0
+        grids.append(Grid(left, top, max(cell_w, 4.0), cell_h, data.breaks, count))
+        top += cell_h * len(panel.rows) + head + 14
+    return grids
+
+
+def _column_heads(columns: tuple[str, ...], grid: Grid, slanted: bool) -> list[str]:
     body = []
-    for x, name in zip(xs, data.columns, strict=True):
-        middle = x + cell_w / 2
-        body.append(
-            svg.text(middle + 3, head - 7, name, "axis", "start", -42)
-            if slanted
-            else svg.text(middle, head - 7, name, "axis", "middle")
-        )
-    fills, labels = [], []
-    for r, name in enumerate(data.rows):
-        y = head + r * cell_h
-        if r in data.frozen:
-            body.append(svg.hatch(1, y + 1, 15, cell_h - 3, f"layer {name}: frozen", 5))
-        body.append(svg.text(LEFT - 10, y + cell_h / 2 + 4, name, "axis", "end"))
-        for c, x in enumerate(xs):
-            shade = data.shades[r][c]
-            title = f"{data.layers[r]}, {data.columns[c]}: {data.details[r][c]}"
+    widest = max((svg.width_of(name, 11.5) for name in columns), default=0)
+    every = 1 if slanted else max(1, math.ceil((widest + 3) / grid.cell_w))
+    for index, name in enumerate(columns):
+        if index % every:
+            continue
+        middle = grid.x(index) + grid.cell_w / 2
+        if slanted:
+            body.append(svg.text(middle + 3, grid.top - 7, name, "axis", turn=-48, room=SLANTED))
+        else:
+            body.append(svg.text(middle, grid.top - 7, name, "axis", "middle"))
+    return body
+
+
+def _row_labels(panel: HeatPanel, grid: Grid, second: bool) -> list[str]:
+    """Labels left of the first panel, right of the second, so that the layer map has the room between; few of many layers."""
+    body = []
+    every = 1 if grid.cell_h >= 12 else 2
+    if panel.strip and not second:
+        body.append(svg.text(grid.left - STRIP + 2, grid.top - 7, panel.strip_title, "tiny"))
+    for index, name in enumerate(panel.rows):
+        y = grid.middle(index)
+        frozen = index in panel.frozen
+        if frozen:
+            x = grid.right + 3 if second else grid.left - 11
+            body.append(
+                svg.hatch(x, y - grid.cell_h / 2, 8, grid.cell_h - 1, f"layer {panel.layers[index]}: frozen", 5)
+            )
+        if panel.strip and not second:
+            body += _strip(panel.strip[index], grid, y)
+        if index % every:
+            continue
+        style = "axis strong" if frozen else "axis"
+        if second:
+            body.append(svg.text(grid.right + (14 if panel.frozen else 8), y + 4, name, style, room=LABELS - 12))
+        else:
+            x = grid.left - (STRIP if panel.strip else 14 if panel.frozen else 8)
+            body.append(svg.text(x - 4, y + 4, name, style, "end", room=x - 6))
+    return body
+
+
+def _strip(share: float | None, grid: Grid, y: float) -> list[str]:
+    if share is None:
+        return []
+    left, width, height = grid.left - STRIP + 2, STRIP - 16, min(grid.cell_h - 4, 9.0)
+    title = f"frozen in {words.percent(share)} of resamples"
+    return [
+        svg.box(left, y - height / 2, width, height, "slot", title=title),
+        svg.box(left, y - height / 2, width * share, height, "trust"),
+    ]
+
+
+def _room_for_numbers(data: HeatMap, grids: list[Grid]) -> bool:
+    """Whether every number of every panel fits its cell: the panels are read side by side, so all print them or none."""
+    texts = [text for panel in data.panels for row in panel.texts for text in row]
+    longest = max((svg.width_of(text, 10.5) for text in texts), default=0)
+    return all(grid.cell_h >= 17 and longest <= grid.cell_w - 1 for grid in grids)
+
+
+def _cells(data: HeatMap, panel: HeatPanel, grid: Grid, hover: bool, printed: bool) -> list[str]:
+    """Every cell, with its number where it is to be printed and a text on hover."""
+    names = panel.columns or data.columns
+    fills: list[str] = []
+    plain: dict[str, list[tuple[float, float, float]]] = {}
+    empty, labels = [], []
+    height = grid.cell_h - (1 if grid.cell_h > 6 else 0)
+    for r, row in enumerate(panel.shades):
+        y = grid.middle(r)
+        for c, shade in enumerate(row):
+            x, width = grid.x(c), grid.cell_w - 1
+            title = f"{panel.layers[r]}, {names[c]}: {panel.details[r][c]}"
             if shade is None:
-                body.append(svg.box(x, y, cell_w - 1, cell_h - 1, "absent", title=title))
+                empty.append(svg.box(x, y - grid.cell_h / 2, width, height, "absent", title=title if hover else ""))
                 continue
             fill = svg.colour((shade + 1) / 2, svg.DIVERGING) if data.diverging else svg.colour(shade)
-            fills.append(svg.cell(x, y + cell_h / 2, cell_w - 1, fill, title))
-            if roomy:
-                labels.append(
-                    svg.text(
-                        x + cell_w / 2, y + cell_h / 2 + 3.5, data.texts[r][c], f"cell {svg.ink_on(fill)}", "middle"
-                    )
-                )
-    body += [svg.cells(cell_h - 1, fills), *labels]
-    scale = svg.DIVERGING if data.diverging else svg.CIVIDIS
-    body += _legend(LEFT, bottom + 14, data.legend, scale)
-    return svg.drawing(data.key, width, bottom + 34, data.title, data.description, body)
+            if hover:
+                fills.append(svg.cell(x, y, width, fill, title))
+            else:
+                plain.setdefault(fill, []).append((x, y, width))
+            if printed:
+                ink = svg.ink_on(fill)
+                labels.append(svg.text(x + grid.cell_w / 2 - 0.5, y + 3.5, panel.texts[r][c], f"cell {ink}", "middle"))
+    return [*empty, svg.cells(height, fills) if hover else svg.shades(height, plain), *labels]
 
 
-def _legend(x: float, y: float, ends: tuple[str, str], scale: tuple[str, ...], steps: int = 24) -> list[str]:
+def _links(data: HeatMap, first: Grid, second: Grid) -> list[str]:
+    """The layer map as curves between the panels; the stronger the likeness, the darker."""
+    left = first.right + 3
+    right = second.left - 5
+    bend = (right - left) / 2
+    body = []
+    for r, c, strength in data.links:
+        y1, y2 = first.middle(r), second.middle(c)
+        style = "link" if strength >= 0.5 else "link weak" if strength >= 0.2 else "link faint"
+        d = f"M{svg.number(left)} {svg.number(y1)}C{svg.number(left + bend)} {svg.number(y1)} {svg.number(right - bend)} {svg.number(y2)} {svg.number(right)} {svg.number(y2)}"
+        body.append(f'<path class="{style}" d="{d}"/>')
+    if data.links:
+        middle = (left + right) / 2
+        body.append(svg.text(middle, first.top - 7, "layer map", "tiny", "middle"))
+    return body
+
+
+def legend(x: float, y: float, ends: tuple[str, str], scale: tuple[str, ...], steps: int = 24) -> list[str]:
+    """A colour bar between the words for its two ends."""
     low, high = ends
-    left = x + 6.2 * len(low) + 8
-    body = [svg.text(x, y + 9, low, "axis")]
-    for i in range(steps):
-        body.append(svg.box(left + 5 * i, y, 5.3, 11, fill=svg.colour(i / (steps - 1), scale)))
-    return [*body, svg.text(left + 5 * steps + 7, y + 9, high, "axis")]
-
-
-def similarity_map(data: SimilarityMap) -> str:
-    """Draw the matrix with the layer map as a line through its cells and the proportional map dashed."""
-    rows, columns = len(data.values), max((len(row) for row in data.values), default=0)
-    cell = float(max(13, min(40, 460 // max(rows, columns, 1))))  # whole pixels keep big matrices small files
-    left, top = 58.0, 46.0
-    body = [
-        svg.text(left + columns * cell / 2, 14, "mother layer", "axis", "middle"),
-        svg.text(14, top + rows * cell / 2, "father layer", "axis", "middle", -90),
-    ]
-    every = 1 if cell >= 20 else 2
-    body += [svg.text(left + (c + 0.5) * cell, top - 6, str(c), "axis", "middle") for c in range(0, columns, every)]
-    body += [svg.text(left - 8, top + (r + 0.5) * cell + 4, str(r), "axis", "end") for r in range(0, rows, every)]
-    fills = [
-        svg.cell(
-            left + c * cell, top + (r + 0.5) * cell, cell - 1, svg.colour(value), f"{r}, {c}: {words.fixed(value)}"
-        )
-        for r, row in enumerate(data.values)
-        for c, value in enumerate(row)
-    ]
-    body.append(svg.cells(cell - 1, fills))
-
-    def centres(layers: tuple[int, ...]) -> list[tuple[float, float]]:
-        return [(left + (m + 0.5) * cell, top + (f + 0.5) * cell) for f, m in enumerate(layers)]
-
-    body += [svg.path(centres(data.proportional), style) for style in ("route halo thin", "route dashed")]
-    body += [svg.path(centres(data.layer_map), style) for style in ("route halo", "route")]
-    body += [
-        f'<circle class="stop" cx="{svg.number(x)}" cy="{svg.number(y)}" r="3.4"/>' for x, y in centres(data.layer_map)
-    ]
-    bottom, right = top + rows * cell, max(left + columns * cell, 400.0)
-    body += _legend(left, bottom + 14, ("0", "1  linear CKA"), svg.CIVIDIS)
-    y = bottom + 46
-    body += [svg.line(left, y, left + 26, y, "route halo"), svg.line(left, y, left + 26, y, "route")]
-    body += [
-        f'<circle class="stop" cx="{svg.number(left + 13)}" cy="{svg.number(y)}" r="3.4"/>',
-        svg.text(left + 34, y + 4, "layer map in use", "axis"),
-    ]
-    body += [
-        svg.line(left + 160, y, left + 186, y, "route halo thin"),
-        svg.line(left + 160, y, left + 186, y, "route dashed"),
-    ]
-    body.append(svg.text(left + 194, y + 4, "proportional map", "axis"))
-    return svg.drawing(data.key, right + 10, bottom + 60, data.title, data.description, body)
+    left = x + svg.width_of(low, 11.5) + 4
+    bars = {svg.colour(i / (steps - 1), scale): [(left + 5 * i, y + 5.5, 5.3)] for i in range(steps)}
+    right = left + 5 * steps + 7
+    return [svg.text(x, y + 9, low, "axis"), svg.shades(11, bars), svg.text(right, y + 9, high, "axis")]
