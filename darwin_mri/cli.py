@@ -104,12 +104,16 @@ def scan(
     probes: Annotated[str | None, typer.Option(help="Folder of JSONL probe texts; built-in when absent.")] = None,
     protect: Annotated[str | None, typer.Option(help="Languages or domains to protect, e.g. ko,code.")] = None,
     documents: Annotated[int | None, typer.Option(help="Probe documents per language and domain.")] = None,
+    preset: Annotated[str | None, typer.Option(help="response, flat, v5, v6 or paper: how the prior is derived.")] = None,
+    validate: Annotated[bool, typer.Option("--validate", help="Measure the truth of blending each gene alone, and how well each preset foresaw it.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted scan in --out.")] = False,
     device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, overwrite: Overwrite = False,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Scan a model layer by layer, or two models and how they correspond."""
     from darwin_mri import pipeline
     from darwin_mri.config import load_config
+    from darwin_mri.errors import ConfigError
     from darwin_mri.report.terminal import print_scan
 
     cross = against is not None and method is None and not _siblings(model, against, offline)
@@ -117,12 +121,19 @@ def scan(
     space = "ffn" if method in ("raw", "folded") else "layers"
     config = load_config(None, {
         "name": "scan", "father": model, "mother": against or model, "base": base, "method": method, "seed": seed,
-        "device": device, "dtype": dtype, "scan": {"probes": probes, "documents": documents},
-        "prior": {"protect": protect.split(",") if protect else None}, "search": {"space": space},
+        "device": device, "dtype": dtype, "scan": {"probes": probes, "documents": documents, "validation": validate},
+        "prior": {"protect": protect.split(",") if protect else None, "preset": preset}, "search": {"space": space},
     })  # fmt: skip
-    first, pair, prior = pipeline.scan(
-        config, out, pair=against is not None, argv=_argv(), offline=offline, overwrite=overwrite, progress=Talk(quiet)
-    )
+    if validate and against is None:
+        raise ConfigError("--validate measures what blending two parents does: give --against the other parent")
+    try:
+        first, pair, prior = pipeline.scan(
+            config, out, pair=against is not None, argv=_argv(), offline=offline, overwrite=overwrite, resume=resume,
+            progress=Talk(quiet),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        err.print(f"interrupted; continue with: {' '.join(_argv())} --resume", markup=False, highlight=False)
+        raise typer.Exit(130) from None
     if as_json:
         document = {"father": first, "mother": pair and pair.mother, "pair": pair and pair.pair, "prior": prior}
         _print_json({k: v.model_dump(mode="json", by_alias=True) for k, v in document.items() if v is not None})

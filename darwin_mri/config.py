@@ -33,12 +33,18 @@ class ScanConfig(Section):
     max_tokens: int = Field(default=128, ge=8, description="tokens read of each document")
     bootstrap: int = Field(default=400, ge=50, description="bootstrap resamples over documents")
     positions: int = Field(default=1024, ge=64, description="paired token positions kept for FFN similarity")
+    validation: bool = Field(
+        default=False, description="measure the truth of blending each gene alone, and how well each preset foresaw it"
+    )
 
 
 class PriorConfig(Section):
     """How scans become the search's starting point."""
 
-    preset: Literal["response", "flat"] = "response"
+    preset: Literal["response", "flat", "v5", "v6", "paper"] = Field(
+        default="response",
+        description="response: measured slopes; v5, v6, paper: the published Darwin formulas; flat: no MRI",
+    )
     protect: tuple[str, ...] = Field(
         default=("ko",), description="languages (ko) or domains (code) whose harm freezes a layer"
     )

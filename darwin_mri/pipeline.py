@@ -15,7 +15,7 @@ from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError, GateError, InputError
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Inputs, Prior, Scan
 from darwin_mri.report import write_report
-from darwin_mri.stages import benching, merging, parents, scanning, searching, writing
+from darwin_mri.stages import benching, merging, parents, priors, scanning, searching, validating, writing
 from darwin_mri.stages.items import choose_items
 from darwin_mri.stages.run import Progress, Run, Silent, open_run
 
@@ -54,6 +54,7 @@ def scan(
     argv: tuple[str, ...] = (),
     offline: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Scan, scanning.PairScans | None, Prior | None]:
     """Scan one parent, or both with the pair and the prior.
@@ -65,7 +66,7 @@ def scan(
     device = resolve_device(config.device)
     sources = _find(config, offline, roles=("father", "mother", "base") if pair else ("father",))
     loaded = {role: _load(source, config, device) for role, source in sources.items() if role != "base"}
-    run = open_run(out, config, argv, device, overwrite=overwrite)
+    run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
     with _running(run):
         _inputs(run, sources)
         if not pair:
@@ -76,8 +77,12 @@ def scan(
         with run.timed("prior"):
             breed_ = _breed(config, sources, loaded, scans)
             items = choose_items(config)
-            prior, measured = searching.measure_prior(run, loaded["father"], breed_, scans.pair, items, progress)
-        return scans.father, scanning.PairScans(scans.father, scans.mother, measured), prior
+            prior, measured = priors.measure_prior(run, loaded["father"], breed_, scans, items, progress)
+        scans = scanning.PairScans(scans.father, scans.mother, measured)
+        if config.scan.validation:
+            with run.timed("validation"):
+                scans = validating.validate(run, loaded["father"], breed_, scans, prior, items, progress)
+        return scans.father, scans, prior
 
 
 def breed(
@@ -112,7 +117,11 @@ def breed(
         del mother
         father = loaded["father"]
         with run.timed("prior"):
-            prior, pair = searching.measure_prior(run, father, breed_, scans.pair, items, progress)
+            prior, pair = priors.measure_prior(run, father, breed_, scans, items, progress)
+        if config.scan.validation:
+            with run.timed("validation"):
+                scans = scanning.PairScans(scans.father, scans.mother, pair)
+                pair = validating.validate(run, father, breed_, scans, prior, items, progress).pair
         with run.timed("search"):
             genome = run.record(
                 "genome.json",

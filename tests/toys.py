@@ -31,6 +31,7 @@ CORE: dict[str, Any] = {
     **IDS,
 }
 SLIDING = ["sliding_attention", "full_attention"] * (LAYERS // 2)
+EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1}
 
 
 def pico(
@@ -171,6 +172,14 @@ def _gpt2(changes: dict[str, Any]) -> Any:
     return transformers.GPT2Config(**{**fields, **IDS, **changes})
 
 
+def _gptj(changes: dict[str, Any]) -> Any:
+    fields = {
+        "vocab_size": VOCABULARY, "n_embd": HIDDEN, "n_inner": WIDTH, "n_layer": LAYERS, "n_head": 4, "rotary_dim": 4,
+        "n_positions": 512, "initializer_range": 0.15,
+    }  # fmt: skip
+    return transformers.GPTJConfig(**{**fields, **IDS, **changes})
+
+
 def _mamba2(changes: dict[str, Any]) -> Any:
     fields = {
         "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 8,
@@ -181,16 +190,55 @@ def _mamba2(changes: dict[str, Any]) -> Any:
 
 FAMILIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "gemma4_text": _gemma4,
+    "gemma": _plain("GemmaConfig", head_dim=8),
+    "gemma2": _plain("Gemma2Config", head_dim=8, layer_types=SLIDING, sliding_window=16),
     "gemma3_text": _plain("Gemma3TextConfig", head_dim=8, layer_types=SLIDING, sliding_window=16),
-    "qwen3_5_text": _qwen35,
+    "qwen2": _plain("Qwen2Config"),
     "qwen3": _plain("Qwen3Config", head_dim=8),
+    "qwen3_5_text": _qwen35,
+    "qwen3_moe": _plain("Qwen3MoeConfig", **EXPERTS, moe_intermediate_size=24, decoder_sparse_step=2),
     "llama": _plain("LlamaConfig"),
-    "olmo2": _plain("Olmo2Config"),
-    "phi3": _plain("Phi3Config"),
-    "gpt_neox": _plain("GPTNeoXConfig"),
-    "starcoder2": _plain("Starcoder2Config"),
-    "cohere2": _plain("Cohere2Config", layer_types=SLIDING, sliding_window=16),
-    "gpt2": _gpt2,
+    "mistral": _plain("MistralConfig"),
     "mixtral": _plain("MixtralConfig", num_local_experts=2),
+    "granite": _plain("GraniteConfig", residual_multiplier=0.5),
+    "granitemoehybrid": _plain(
+        "GraniteMoeHybridConfig", shared_intermediate_size=WIDTH, num_local_experts=2, num_experts_per_tok=1,
+        layer_types=["mamba", "attention"] * 2, mamba_n_heads=8, mamba_d_head=8, mamba_d_state=8, mamba_n_groups=1,
+    ),
+    "smollm3": _plain("SmolLM3Config"),
+    "helium": _plain("HeliumConfig", head_dim=8),
+    "olmo": _plain("OlmoConfig"),
+    "olmo2": _plain("Olmo2Config"),
+    "olmo3": _plain("Olmo3Config", layer_types=SLIDING, sliding_window=16),
+    "exaone4": _plain("Exaone4Config", layer_types=SLIDING, sliding_window=16),
+    "glm": _plain("GlmConfig", head_dim=8),
+    "glm4": _plain("Glm4Config", head_dim=8),
+    "stablelm": _plain("StableLmConfig"),
+    "hyperclovax": _plain("HyperCLOVAXConfig"),
+    "phi": _plain("PhiConfig"),
+    "phi3": _plain("Phi3Config"),
+    "gpt2": _gpt2,
+    "gptj": _gptj,
+    "gpt_neox": _plain("GPTNeoXConfig"),
+    "gpt_oss": _plain("GptOssConfig", num_local_experts=2, num_experts_per_tok=1, head_dim=8, layer_types=SLIDING),
+    "falcon": _plain("FalconConfig", ffn_hidden_size=WIDTH),
+    "falcon_h1": _plain(
+        "FalconH1Config", head_dim=8, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_n_groups=1, mamba_d_state=8
+    ),
+    "starcoder2": _plain("Starcoder2Config"),
+    "cohere": _plain("CohereConfig"),
+    "cohere2": _plain("Cohere2Config", layer_types=SLIDING, sliding_window=16),
+    "arcee": _plain("ArceeConfig"),
+    "apertus": _plain("ApertusConfig"),
+    "nemotron": _plain("NemotronConfig"),
+    "bamba": _plain(
+        "BambaConfig", attn_layer_indices=[1], mamba_n_heads=8, mamba_d_head=8, mamba_n_groups=1, mamba_d_state=8
+    ),
+    "lfm2": _plain(
+        "Lfm2Config", block_ff_dim=WIDTH, block_auto_adjust_ff_dim=False, layer_types=["conv", "full_attention"] * 2
+    ),
+    "recurrent_gemma": _plain(
+        "RecurrentGemmaConfig", intermediate_size=2 * WIDTH, lru_width=HIDDEN, head_dim=8, attention_window_size=16
+    ),
     "mamba2": _mamba2,
-}
+}  # fmt: skip

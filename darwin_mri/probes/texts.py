@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from darwin_mri.errors import InputError
+from darwin_mri.probes.languages import language_fault
 from darwin_mri.records import ProbesInfo
 
 DOMAINS = ("prose", "math", "code", "knowledge", "reasoning")
@@ -46,11 +47,11 @@ def load_probes(folder: Path | None = None) -> tuple[Probe, ...]:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"probe file {path.name} cannot be read as UTF-8 text: {error}") from None
+        if not any(line.strip() for line in lines):
+            raise InputError(f"probe file {path.name} is empty: fill it, one JSON object a line, or remove it")
         for number, line in enumerate(lines, 1):
             if line.strip():
                 probes.append(_parse(line, f"{path.name} line {number}"))
-    if not probes:
-        raise InputError(f"probe folder {source.name} holds no text: every .jsonl file in it is empty")
     return tuple(probes)
 
 
@@ -64,12 +65,9 @@ def _parse(line: str, where: str) -> Probe:
         raise InputError(f"probe {where}: text is empty")
     if probe.domain not in DOMAINS:
         raise InputError(f"probe {where}: domain {probe.domain!r} is none of {', '.join(DOMAINS)}")
-    language = probe.language
-    if not (
-        isinstance(language, str)
-        and (language == "code" or (2 <= len(language) <= 3 and language.isalpha() and language.islower()))
-    ):
-        raise InputError(f"probe {where}: language {language!r} is no ISO 639 code such as ko or en (or 'code')")
+    fault = language_fault(probe.language)
+    if fault:
+        raise InputError(f"probe {where}: {fault}")
     return probe
 
 

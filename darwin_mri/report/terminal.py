@@ -15,7 +15,7 @@ from rich.tree import Tree as RichTree
 
 from darwin_mri.records import Comparison, PairScan, Prior, Scan
 from darwin_mri.report import elements as el
-from darwin_mri.report import layers, scores, words
+from darwin_mri.report import layers, scores, validation, words
 from darwin_mri.report.view import View
 
 STYLES = {
@@ -77,6 +77,15 @@ def print_scan(
         silent = [name for name, channel in one.channels.items() if not channel.informative]
         if silent:
             console.print(_text(f"no signal: {', '.join(silent)}", "yellow"))
+        console.print()
+    if pair is not None and pair.validation is not None:
+        section = validation.validation_section(pair)
+        for block in section.blocks:
+            if isinstance(block, el.Table) and not block.folded:
+                console.print(Fitted(block))
+                console.print(_text(block.note, "dim"))
+            elif isinstance(block, el.Text):
+                console.print(_text(block.text))
         console.print()
     if prior is not None:
         state = "informative" if prior.informative else f"not informative ({prior.note})"

@@ -16,6 +16,7 @@ from darwin_mri.report import (
     scores,
     search,
     similarity,
+    validation,
     verdict,
     words,
 )  # fmt: skip
@@ -88,6 +89,7 @@ def build_view(run: Run) -> View:
             scans.scans_section(run.father, run.mother, run.pair),
             languages.languages_section(run.father, run.mother, run.pair, run.prior),
             similarity.similarity_section(run.pair),
+            *([validation.validation_section(run.pair)] if run.pair and run.pair.validation else []),
             genomes.genome_section(run.prior, run.genome),
             search.evolution_section(run.ledger),
             search.fresh_section(run.genome, run.comparison, run.manifest),

@@ -77,11 +77,16 @@ class Fitness:
         return Evaluation(fitness, scores, sum(len(items) for items in self.items.values()))
 
 
+def response_items(items: Mapping[str, Sequence[Item]], config: Config) -> dict[str, tuple[Item, ...]]:
+    """The search items that the fitness response is measured on, ``config.prior.items`` per benchmark."""
+    return {name: sample_items(items[name], config.prior.items, config.seed) for name in config.weights}
+
+
 def fitness_blocks(model: Any, tokenizer: Any, items: Mapping[str, Sequence[Item]], config: Config) -> list[BlockLoss]:
     """The smooth fitness, negated, as differentiable losses of a few items each (``config.prior.items`` per benchmark)."""
     device = next(model.parameters()).device
     blocks = []
-    chosen = {name: sample_items(items[name], config.prior.items, config.seed) for name in config.weights}
+    chosen = response_items(items, config)
     for block in range(RESPONSE_BLOCKS):
         parts = []
         for name, weight in config.weights.items():

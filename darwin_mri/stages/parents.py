@@ -107,9 +107,14 @@ def parent_for_scan(loaded: Loaded, probes: tuple[Probe, ...], config: ScanConfi
     return Parent(info, loaded.model, loaded.anatomy, reading)
 
 
+def probe_folder(config: ScanConfig) -> Path | None:
+    """The folder of the user's probe texts, None for the built-in set."""
+    return Path(config.probes) if config.probes else None
+
+
 def chosen_probes(config: ScanConfig, seed: int) -> tuple[Probe, ...]:
     """The probes of this run: from ``config.probes`` or the built-in set, cut to the languages and documents asked for."""
-    probes = load_probes(Path(config.probes) if config.probes else None)
+    probes = load_probes(probe_folder(config))
     return select_probes(probes, config.languages, config.documents, seed)
 
 

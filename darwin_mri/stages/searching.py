@@ -1,4 +1,4 @@
-"""The prior and search stages: measure the blend response, start from it, name a winner on fresh items."""
+"""The search stage: from the prior to a winner named on fresh items."""
 
 from __future__ import annotations
 
@@ -11,84 +11,17 @@ from darwin_mri.benchmarks import Scorer
 from darwin_mri.breeding import Ledger, SearchResult, null_genomes, search
 from darwin_mri.config import Config
 from darwin_mri.merging import Candidate
-from darwin_mri.mri import GeneSlopes, gene_slopes, make_prior, responses, text_blocks
-from darwin_mri.mri.response import BlockLoss
-from darwin_mri.probes import Reading, read, select_reading
-from darwin_mri.records import Genome, LedgerLine, PairScan, Prior, Response
-from darwin_mri.stages.items import Fitness, Items, fitness_blocks
+from darwin_mri.records import Genome, LedgerLine, PairScan, Prior
+from darwin_mri.stages.items import Fitness, Items
 from darwin_mri.stages.merging import Breed
-from darwin_mri.stages.parents import Loaded, chosen_probes
+from darwin_mri.stages.parents import Loaded
 from darwin_mri.stages.run import Progress, Run
-
-TEXT_BLOCKS = 12  # blocks of probe documents: the unit of resampling of the freezing rule
 
 
 @dataclass(frozen=True)
 class Winner:
     genome: Genome
     result: SearchResult
-
-
-def measure_prior(
-    run: Run, father: Loaded, breed: Breed, pair: PairScan, items: Items, progress: Progress
-) -> tuple[Prior, PairScan]:
-    """Channel 6 and the prior. The pair record gains the responses; both are written."""
-    if run.keep and run.path("prior.json").is_file():
-        return Prior.load(run.path("prior.json")), pair
-    config = run.config
-    genes = breed.space.layers()
-    responding = config.prior.preset == "response"
-    losses: dict[str, Sequence[BlockLoss]] = {}
-    if responding:
-        losses["fitness"] = fitness_blocks(father.model, father.tokenizer, items.search, config)
-    for name in config.prior.protect:
-        losses[f"protect:{name}"] = _protected_blocks(father, config, name) if responding else []
-    slopes: dict[str, GeneSlopes] = {}
-    found: list[Response] = []
-    directions = {
-        gene.name: {name: breed.merge.direction(name, config.reference_ratio) for name in gene.tensors}
-        for gene in breed.space.genes
-    } if responding else {}  # fmt: skip
-    with progress.stage("blend response", 2 * sum(len(blocks) for blocks in losses.values())) as advance:
-        for name, blocks in losses.items():
-            if not blocks:
-                continue
-            zero, at_zero = gene_slopes(father.model, directions, 0.0, blocks, advance)
-            reference, _ = gene_slopes(father.model, directions, config.reference_ratio, blocks, advance)
-            slopes[name] = GeneSlopes(zero, reference, float(at_zero.mean()))
-            found += responses(
-                list(genes), name, zero, reference, config.reference_ratio, config.scan.bootstrap, config.seed
-            )
-    prior = make_prior(
-        genes,
-        pair.layer_map,
-        config.prior,
-        upper=config.upper,
-        reference=config.reference_ratio,
-        fitness=slopes.get("fitness"),
-        protected={name: slopes[f"protect:{name}"] for name in config.prior.protect if f"protect:{name}" in slopes},
-        resamples=config.scan.bootstrap,
-        seed=config.seed,
-    )
-    pair = pair.model_copy(update={"response": tuple(found)})
-    pair.save(run.path("scan/pair.json"))
-    prior.save(run.path("prior.json"))
-    return prior, pair
-
-
-def _protected_blocks(father: Loaded, config: Config, name: str) -> list[BlockLoss]:
-    """NLL per byte of the probe texts of a language or domain, in blocks of documents."""
-    device = str(next(father.model.parameters()).device)
-    reading: Reading = read(
-        chosen_probes(config.scan, config.seed), father.tokenizer, max_tokens=config.scan.max_tokens, device=device
-    )
-    rows = [i for i, probe in enumerate(reading.probes) if name in (probe.language, probe.domain)]
-    blocks = [rows[start::TEXT_BLOCKS] for start in range(min(TEXT_BLOCKS, len(rows)))]
-    batches = []
-    for block in blocks:
-        part = select_reading(reading, block, device=device, token_budget=1 << 30)
-        batches.append((part.batches[0], float(part.bytes_read.sum())))
-    return text_blocks(father.model, batches)
 
 
 def find_winner(

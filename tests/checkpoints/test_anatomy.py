@@ -28,18 +28,64 @@ TANH = "gelu_pytorch_tanh"
 AFTER_ATTENTION = "post_attention_layernorm"
 SANDWICH = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
 # family -> layer list, projections, activation, norms around the FFN
+NEXT = (AFTER_ATTENTION, None)  # the norm before the FFN bears this name in most families, and no norm follows
+UP_DOWN = (None, "mlp.up_proj", "mlp.down_proj")
 EXPECTED: dict[str, tuple[str, tuple[str | None, str, str], str, tuple[str | None, str | None]]] = {
     "gemma4_text": ("model.layers", GLU, TANH, SANDWICH),
+    "gemma": ("model.layers", GLU, TANH, NEXT),
+    "gemma2": ("model.layers", GLU, TANH, SANDWICH),
     "gemma3_text": ("model.layers", GLU, TANH, SANDWICH),
-    "qwen3_5_text": ("model.layers", GLU, "silu", (AFTER_ATTENTION, None)),
-    "qwen3": ("model.layers", GLU, "silu", (AFTER_ATTENTION, None)),
-    "llama": ("model.layers", GLU, "silu", (AFTER_ATTENTION, None)),
+    "qwen2": ("model.layers", GLU, "silu", NEXT),
+    "qwen3": ("model.layers", GLU, "silu", NEXT),
+    "qwen3_5_text": ("model.layers", GLU, "silu", NEXT),
+    "llama": ("model.layers", GLU, "silu", NEXT),
+    "mistral": ("model.layers", GLU, "silu", NEXT),
+    "granite": ("model.layers", GLU, "silu", NEXT),
+    "smollm3": ("model.layers", GLU, "silu", NEXT),
+    "helium": ("model.layers", GLU, "silu", NEXT),
+    "olmo": ("model.layers", GLU, "silu", NEXT),
     "olmo2": ("model.layers", GLU, "silu", (None, "post_feedforward_layernorm")),
-    "phi3": ("model.layers", FUSED, "silu", (AFTER_ATTENTION, None)),
-    "gpt_neox": ("gpt_neox.layers", (None, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"), "gelu", (AFTER_ATTENTION, None)),
-    "starcoder2": ("model.layers", (None, "mlp.c_fc", "mlp.c_proj"), TANH, (AFTER_ATTENTION, None)),
-    "cohere2": ("model.layers", GLU, "silu", ("input_layernorm", None)),
+    "olmo3": ("model.layers", GLU, "silu", (None, "post_feedforward_layernorm")),
+    "exaone4": ("model.layers", GLU, "silu", (None, "post_feedforward_layernorm")),
+    "glm": ("model.layers", FUSED, "silu", NEXT),
+    "glm4": ("model.layers", FUSED, "silu", (AFTER_ATTENTION, "post_mlp_layernorm")),
+    "stablelm": ("model.layers", GLU, "silu", NEXT),
+    "hyperclovax": ("model.layers", GLU, "silu", (AFTER_ATTENTION, "post_norm2")),
+    "phi": ("model.layers", (None, "mlp.fc1", "mlp.fc2"), "gelu_new", ("input_layernorm", None)),
+    "phi3": ("model.layers", FUSED, "silu", NEXT),
     "gpt2": ("transformer.h", (None, "mlp.c_fc", "mlp.c_proj"), "gelu_new", ("ln_2", None)),
+    "gptj": ("transformer.h", (None, "mlp.fc_in", "mlp.fc_out"), "gelu_new", ("ln_1", None)),
+    "gpt_neox": ("gpt_neox.layers", (None, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"), "gelu", NEXT),
+    "falcon": (
+        "transformer.h", (None, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"), "gelu", ("input_layernorm", None),
+    ),
+    "falcon_h1": (
+        "model.layers", ("feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj"), "silu",
+        ("pre_ff_layernorm", None),
+    ),
+    "starcoder2": ("model.layers", (None, "mlp.c_fc", "mlp.c_proj"), TANH, NEXT),
+    "cohere": ("model.layers", GLU, "silu", ("input_layernorm", None)),
+    "cohere2": ("model.layers", GLU, "silu", ("input_layernorm", None)),
+    "arcee": ("model.layers", UP_DOWN, "relu2", NEXT),
+    "nemotron": ("model.layers", UP_DOWN, "relu2", NEXT),
+    "bamba": (
+        "model.layers", ("feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj"), "silu",
+        ("pre_ff_layernorm", None),
+    ),
+    "lfm2": ("model.layers", ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2"), "silu", ("ffn_norm", None)),
+    "recurrent_gemma": (
+        "model.layers", ("mlp_block.gate_proj", "mlp_block.up_proj", "mlp_block.down_proj"), TANH,
+        ("channel_pre_norm", None),
+    ),
+}  # fmt: skip
+# family -> which layers have a plain FFN, and the reason given where one has not
+WITHOUT: dict[str, tuple[list[bool], str]] = {
+    "mamba2": ([False] * 2, "no FFN here"),
+    "mixtral": ([False] * 4, "mixture of experts"),
+    "qwen3_moe": ([True, False] * 2, "mixture of experts"),
+    "gpt_oss": ([False] * 4, "mixture of experts"),
+    "granitemoehybrid": ([False] * 4, "mixture of experts"),
+    "apertus": ([False] * 4, "activation without a name"),
 }
 
 
@@ -62,7 +108,7 @@ def test_parts_are_found(family: str, tmp_path: Path) -> None:
         assert (ffn.gate, ffn.up, ffn.down) == projections
         assert ffn.activation == activation
         assert (info.pre_norm, info.post_norm) == norms
-        assert ffn.fused_gate_up == (family == "phi3")
+        assert ffn.fused_gate_up == (projections[0] == projections[1])
         assert ffn.transposed == (family == "gpt2")
         assert ffn.validation_error < 1e-4
         gate, up, down = ffn_matrices(layer, ffn)
@@ -110,13 +156,22 @@ def test_bfloat16_is_validated_too(tmp_path: Path) -> None:
         assert all(layer.ffn is not None for layer in anatomy.layers)
 
 
-def test_no_ffn_is_an_answer(tmp_path: Path) -> None:
-    for family, reason in (("mamba2", "no FFN here"), ("mixtral", "mixture of experts")):
-        anatomy = find_anatomy(_load(toys.pico(family, tmp_path / family)))
-        assert all(layer.ffn is None and reason in layer.note for layer in anatomy.layers)
+@pytest.mark.parametrize("family", WITHOUT)
+def test_no_plain_ffn_is_an_answer(family: str, tmp_path: Path) -> None:
+    anatomy = find_anatomy(_load(toys.pico(family, tmp_path / family)))
+    plain, reason = WITHOUT[family]
+    assert [layer.ffn is not None for layer in anatomy.layers] == plain
+    assert all((reason in layer.note) != has for layer, has in zip(anatomy.layers, plain, strict=True))
+    if not any(plain):
         assert anatomy.ffn_size == 0
         with pytest.raises(CheckpointError, match=reason):
             require_ffn(anatomy, family)
+
+
+def test_the_documentation_lists_these_families() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+    listed = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert listed == {*EXPECTED, *WITHOUT}
 
 
 def test_an_ffn_that_is_more_than_its_matrices_is_not_believed(tmp_path: Path) -> None:

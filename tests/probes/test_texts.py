@@ -35,6 +35,8 @@ def test_selection_takes_the_same_passages_in_every_language() -> None:
     [
         ("{not json", "line 2"),
         (json.dumps({**GOOD, "language": "Korean"}), "language 'Korean'"),
+        (json.dumps({**GOOD, "language": "xx"}), "language 'xx'"),
+        (json.dumps({**GOOD, "language": "KO"}), "did you mean 'ko'"),
         (json.dumps({**GOOD, "domain": "poetry"}), "domain 'poetry'"),
         (json.dumps({**GOOD, "text": " "}), "text is empty"),
         (json.dumps({"text": "x"}), "language"),
@@ -52,7 +54,8 @@ def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no .jsonl"):
         load_probes(tmp_path)
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(InputError, match="empty"):
+    (tmp_path / "good.jsonl").write_text(json.dumps(GOOD) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="empty.jsonl is empty"):
         load_probes(tmp_path)
 
 

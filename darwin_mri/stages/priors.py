@@ -1,0 +1,122 @@
+"""The prior stage: measure the blend response (channel 6) and turn it, or a published preset, into the search's start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from darwin_mri.mri import (
+    BlockLoss,
+    GeneSlopes,
+    GeneTensors,
+    gene_slopes,
+    make_prior,
+    preset_ratios,
+    responses,
+    text_blocks,
+)
+from darwin_mri.probes import Reading, read, select_reading
+from darwin_mri.records import PairScan, Prior, Response
+from darwin_mri.stages.items import Items, fitness_blocks
+from darwin_mri.stages.merging import Breed
+from darwin_mri.stages.parents import Loaded, chosen_probes
+from darwin_mri.stages.run import Progress, Run
+from darwin_mri.stages.scanning import PairScans
+
+TEXT_BLOCKS = 12  # blocks of probe documents: the unit of resampling of the freezing rule
+
+
+def measure_prior(
+    run: Run, father: Loaded, breed: Breed, scans: PairScans, items: Items, progress: Progress
+) -> tuple[Prior, PairScan]:
+    """Channel 6 and the prior. The pair record gains the responses; both are written.
+
+    The fitness response is measured for the ``response`` preset; harm to protected texts for every preset but ``flat``, since
+    freezing does not depend on where the other genes start.
+    """
+    pair = scans.pair
+    if run.keep and run.path("prior.json").is_file():
+        return Prior.load(run.path("prior.json")), pair
+    config = run.config
+    preset = config.prior.preset
+    losses: dict[str, Sequence[BlockLoss]] = {}
+    if preset == "response":
+        losses["fitness"] = fitness_blocks(father.model, father.tokenizer, items.search, config)
+    if preset != "flat":
+        for name in config.prior.protect:
+            losses[f"protect:{name}"] = _protected_blocks(father, run, name)
+    genes = breed.space.layers()
+    slopes, found = measure_slopes(
+        father, breed, losses, config.reference_ratio, config.scan.bootstrap, config.seed, progress
+    )
+    ratios = None
+    if preset in ("v5", "v6", "paper"):
+        ratios = preset_ratios(preset, scans.father, scans.mother, pair.layer_map, gene_tensors(breed, father))
+    prior = make_prior(
+        genes,
+        pair.layer_map,
+        config.prior,
+        upper=config.upper,
+        reference=config.reference_ratio,
+        fitness=slopes.get("fitness"),
+        protected={name: slopes[f"protect:{name}"] for name in config.prior.protect if f"protect:{name}" in slopes},
+        resamples=config.scan.bootstrap,
+        seed=config.seed,
+        ratios=ratios,
+    )
+    pair = pair.model_copy(update={"response": tuple(found)})
+    pair.save(run.path("scan/pair.json"))
+    prior.save(run.path("prior.json"))
+    return prior, pair
+
+
+def measure_slopes(
+    father: Loaded,
+    breed: Breed,
+    losses: Mapping[str, Sequence[BlockLoss]],
+    reference: float,
+    resamples: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, GeneSlopes], list[Response]]:
+    """Slopes of every loss along every gene, at 0 and at the reference ratio; losses without a block are left out."""
+    losses = {name: blocks for name, blocks in losses.items() if blocks}
+    slopes: dict[str, GeneSlopes] = {}
+    found: list[Response] = []
+    if not losses:
+        return slopes, found
+    directions = {
+        gene.name: {name: breed.merge.direction(name, reference) for name in gene.tensors} for gene in breed.space.genes
+    }
+    with progress.stage("blend response", 2 * sum(len(blocks) for blocks in losses.values())) as advance:
+        for name, blocks in losses.items():
+            zero, at_zero = gene_slopes(father.model, directions, 0.0, blocks, advance)
+            there, _ = gene_slopes(father.model, directions, reference, blocks, advance)
+            slopes[name] = GeneSlopes(zero, there, float(at_zero.mean()))
+            found += responses(list(directions), name, zero, there, reference, resamples, seed)
+    return slopes, found
+
+
+def gene_tensors(breed: Breed, father: Loaded) -> dict[str, GeneTensors]:
+    """Each gene's tensors by their names inside the layer, as scans name them."""
+    prefix = father.anatomy.prefix
+    out = {}
+    for gene in breed.space.genes:
+        names = tuple(name.removeprefix(f"{prefix}.{gene.layer}.") for name in gene.tensors)
+        out[gene.name] = GeneTensors(gene.layer, names)
+    return out
+
+
+def _protected_blocks(father: Loaded, run: Run, name: str) -> list[BlockLoss]:
+    """NLL per byte of the probe texts of a language or domain, in blocks of documents."""
+    config = run.config
+    device = str(next(father.model.parameters()).device)
+    reading: Reading = read(
+        chosen_probes(config.scan, config.seed), father.tokenizer, max_tokens=config.scan.max_tokens, device=device
+    )
+    rows = [i for i, probe in enumerate(reading.probes) if name in (probe.language, probe.domain)]
+    blocks = [rows[start::TEXT_BLOCKS] for start in range(min(TEXT_BLOCKS, len(rows)))]
+    batches = []
+    for block in blocks:
+        part = select_reading(reading, block, device=device, token_budget=1 << 30)
+        batches.append((part.batches[0], float(part.bytes_read.sum())))
+    return text_blocks(father.model, batches)
