@@ -33,6 +33,9 @@ class ScanConfig(Section):
     max_tokens: int = Field(default=128, ge=8, description="tokens read of each document")
     bootstrap: int = Field(default=400, ge=50, description="bootstrap resamples over documents")
     positions: int = Field(default=1024, ge=64, description="paired token positions kept for FFN similarity")
+    mixers: bool = Field(
+        default=True, description="mean-ablate mixers as well as FFNs: doubles the forwards of the scan's longest part"
+    )
     validation: bool = Field(
         default=False, description="measure the truth of blending each gene alone, and how well each preset foresaw it"
     )
@@ -64,7 +67,7 @@ class PriorConfig(Section):
     sigma_min: float = Field(
         default=0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper"
     )
-    items: int = Field(default=64, ge=8, description="search items per benchmark used to measure the fitness response")
+    items: int = Field(default=96, ge=8, description="search items per benchmark used to measure the fitness response")
 
 
 class SearchConfig(Section):

@@ -81,7 +81,7 @@ def scan(
         scans = scanning.PairScans(scans.father, scans.mother, measured)
         if config.scan.validation:
             with run.timed("validation"):
-                scans = validating.validate(run, loaded["father"], breed_, scans, prior, items, progress)
+                scans = validating.validate(run, loaded["father"], breed_, scans, prior, progress)
         return scans.father, scans, prior
 
 
@@ -121,7 +121,7 @@ def breed(
         if config.scan.validation:
             with run.timed("validation"):
                 scans = scanning.PairScans(scans.father, scans.mother, pair)
-                pair = validating.validate(run, father, breed_, scans, prior, items, progress).pair
+                pair = validating.validate(run, father, breed_, scans, prior, progress).pair
         with run.timed("search"):
             genome = run.record(
                 "genome.json",

@@ -66,10 +66,11 @@ def model_info(ref: str, digest: str, model: Any, anatomy: Anatomy) -> ModelInfo
     )
 
 
-def scan_work(parent: Parent) -> int:
+def scan_work(parent: Parent, mixers: bool = True) -> int:
     """Document reads a scan takes: the unit of its progress bar."""
+    parts = ("f", "m") if mixers else ("f",)
     layers = zip(parent.anatomy.layers, layer_modules(parent.model, parent.anatomy), strict=True)
-    ablated = sum(increment_module(layer, info, part) is not None for info, layer in layers for part in ("f", "m"))
+    ablated = sum(increment_module(layer, info, part) is not None for info, layer in layers for part in parts)
     return len(parent.reading.probes) * (1 + ablated)
 
 
@@ -79,10 +80,15 @@ def scan_parent(
     positions: list[tuple[int, int]],
     resamples: int,
     seed: int,
+    mixers: bool = True,
     cache: LossCache | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Scan, Activations]:
-    """Channels 1, 2, 4 and 5 of one parent; its values at paired positions come along for the pair's channel 3."""
+    """Channels 1, 2, 4 and 5 of one parent; its values at paired positions come along for the pair's channel 3.
+
+    Args:
+        mixers: ablate mixers too, for channel 5's second half.
+    """
     reading, anatomy = parent.reading, parent.anatomy
     activations = measure_activations(
         parent.model, anatomy, reading, positions=positions, neuron_positions=NEURON_POSITIONS, advance=advance
@@ -91,10 +97,12 @@ def scan_parent(
     ablated = ablation_nll(parent.model, anatomy, activations, "f", cache=cache, advance=advance)
     importance, channels = domain_importance(ablated, activations.nll, reading, resamples, seed)
     sensitivity, raw, causal = language_sensitivity(ablated, activations.nll, reading, resamples, seed)
-    without_mixer = ablation_nll(parent.model, anatomy, activations, "m", cache=cache, advance=advance)
-    mixer_importance, mixer_channels = domain_importance(
-        without_mixer, activations.nll, reading, resamples, seed, name="mixer_importance"
-    )
+    mixer_importance, mixer_channels = {}, {}
+    if mixers:
+        without = ablation_nll(parent.model, anatomy, activations, "m", cache=cache, advance=advance)
+        mixer_importance, mixer_channels = domain_importance(
+            without, activations.nll, reading, resamples, seed, name="mixer_importance"
+        )
     aligned, representational = alignment(activations, resamples, seed)
     neurons, distances = specific_neurons(activations), probe_distances(activations)
     weights = weight_statistics(parent.model, anatomy)

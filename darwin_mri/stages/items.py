@@ -77,24 +77,27 @@ class Fitness:
         return Evaluation(fitness, scores, sum(len(items) for items in self.items.values()))
 
 
-def response_items(items: Mapping[str, Sequence[Item]], config: Config) -> dict[str, tuple[Item, ...]]:
-    """The search items that the fitness response is measured on, ``config.prior.items`` per benchmark."""
-    return {name: sample_items(items[name], config.prior.items, config.seed) for name in config.weights}
+def fitness_blocks(
+    model: Any, tokenizer: Any, items: Mapping[str, Sequence[Item]], weights: Mapping[str, float], *, log: bool
+) -> list[BlockLoss]:
+    """The smooth fitness, negated, as differentiable losses of a few items each.
 
-
-def fitness_blocks(model: Any, tokenizer: Any, items: Mapping[str, Sequence[Item]], config: Config) -> list[BlockLoss]:
-    """The smooth fitness, negated, as differentiable losses of a few items each (``config.prior.items`` per benchmark)."""
+    Args:
+        items: by benchmark; dealt out over ``RESPONSE_BLOCKS`` blocks, the unit of resampling.
+        weights: of the benchmarks.
+        log: the gold choice's log-probability, which also moves on items the model is sure to get wrong; its probability,
+            which is what the search climbs, when false.
+    """
     device = next(model.parameters()).device
     blocks = []
-    chosen = response_items(items, config)
     for block in range(RESPONSE_BLOCKS):
         parts = []
-        for name, weight in config.weights.items():
-            mine = chosen[name][block::RESPONSE_BLOCKS]
+        for name, weight in weights.items():
+            mine = items[name][block::RESPONSE_BLOCKS]
             if mine:
                 parts.append((weight, *_rows(mine, tokenizer, device)))
         if parts:
-            blocks.append(_block_loss(model, parts))
+            blocks.append(_block_loss(model, parts, log))
     return blocks
 
 
@@ -119,7 +122,7 @@ def _rows(items: Sequence[Item], tokenizer: Any, device: Any) -> tuple[torch.Ten
     return tuple(tensor.to(device) for tensor in tensors)
 
 
-def _block_loss(model: Any, parts: list[tuple[Any, ...]]) -> BlockLoss:
+def _block_loss(model: Any, parts: list[tuple[Any, ...]], log: bool) -> BlockLoss:
     def loss(forward: Callable[..., Any]) -> torch.Tensor:
         total = torch.zeros((), device=parts[0][1].device)
         for weight, ids, attention, scored, owner, gold in parts:
@@ -132,9 +135,10 @@ def _block_loss(model: Any, parts: list[tuple[Any, ...]]) -> BlockLoss:
             highest = torch.full((len(gold),), -torch.inf, device=ids.device).scatter_reduce(
                 0, owner, choices.detach(), "amax"
             )
-            weights = torch.exp(choices - highest[owner])
-            totals = torch.zeros(len(gold), device=ids.device).index_add(0, owner, weights)
-            total = total - weight * (weights[gold] / totals).mean()
+            weighed = torch.exp(choices - highest[owner])
+            totals = torch.zeros(len(gold), device=ids.device).index_add(0, owner, weighed)
+            share = choices[gold] - highest - totals.log()
+            total = total - weight * (share if log else share.exp()).mean()
         return total
 
     return loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from darwin_mri.benchmarks import sample_items
 from darwin_mri.mri import (
     BlockLoss,
     GeneSlopes,
@@ -40,7 +41,8 @@ def measure_prior(
     preset = config.prior.preset
     losses: dict[str, Sequence[BlockLoss]] = {}
     if preset == "response":
-        losses["fitness"] = fitness_blocks(father.model, father.tokenizer, items.search, config)
+        chosen = {name: sample_items(items.search[name], config.prior.items, config.seed) for name in config.weights}
+        losses["fitness"] = fitness_blocks(father.model, father.tokenizer, chosen, config.weights, log=True)
     if preset != "flat":
         for name in config.prior.protect:
             losses[f"protect:{name}"] = _protected_blocks(father, run, name)

@@ -67,12 +67,13 @@ def _scan(
     probes = describe_probes(parent.reading.probes, parent.reading.tokens)
     key = f"{parent.info.digest} {probes.digest} {probes.tokens} {parent.model.dtype} {parent.model.device.type}"
     losses = SavedLosses(run.path(f"state/scan-{role}.jsonl"), key, run.keep)
-    with progress.stage(f"scan {parent.info.ref}", scan_work(parent)) as advance:
+    with progress.stage(f"scan {parent.info.ref}", scan_work(parent, config.scan.mixers)) as advance:
         scan, activations = scan_parent(
             parent,
             positions=positions,
             resamples=config.scan.bootstrap,
             seed=config.seed,
+            mixers=config.scan.mixers,
             cache=losses,
             advance=advance,
         )

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from darwin_mri.benchmarks import Item, Scorer, gold_probability
+from darwin_mri.benchmarks import Item, Scorer, gold_probability, load_benchmark, split_items
 from darwin_mri.config import Config
 from darwin_mri.merging import Candidate
 from darwin_mri.mri import bootstrap_weights, preset_ratios
 from darwin_mri.probes import Probe, document_nll, load_probes, read
 from darwin_mri.records import Estimate, PresetFit, Prior, Validation
-from darwin_mri.stages.items import Items, fitness_blocks, response_items
+from darwin_mri.stages.items import fitness_blocks
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import Loaded, chosen_probes, probe_folder
 from darwin_mri.stages.priors import gene_tensors, measure_slopes
@@ -25,14 +25,12 @@ from darwin_mri.stages.scanning import PairScans
 BLOCKS = 16  # blocks of truth items: the unit of resampling of rho
 
 
-def validate(
-    run: Run, father: Loaded, breed: Breed, scans: PairScans, prior: Prior, items: Items, progress: Progress
-) -> PairScans:
+def validate(run: Run, father: Loaded, breed: Breed, scans: PairScans, prior: Prior, progress: Progress) -> PairScans:
     """Measure the truth gene by gene, compare every preset with it, and write both into the pair's record."""
     config = run.config
     if run.keep and scans.pair.validation is not None:
         return scans
-    truth = _truth_items(items, config)
+    predict, truth = _halves(config)
     candidate = Candidate(father.model, breed.tensors(), breed.merge)
     genes = breed.space.layers()
     layers = sorted({layer for layer in genes.values() if layer is not None})
@@ -59,7 +57,7 @@ def validate(
                 harm[name][layer] = _nll_per_byte(father, probes, config) / before - 1
                 advance(1)
         candidate.restore()
-        predictions = _predictions(father, breed, scans, items, config)
+        predictions = _predictions(father, breed, scans, predict, config)
         advance(1)
     harmful = tuple(layer for layer in layers if any(h[layer] > config.prior.tolerance for h in harm.values()))
     fits = [_fit(name, said, gains, config) for name, said in predictions.items()]
@@ -78,13 +76,15 @@ def validate(
     return PairScans(scans.father, scans.mother, pair)
 
 
-def _truth_items(items: Items, config: Config) -> dict[str, list[Item]]:
-    """Search items of clusters that the fitness response did not see."""
-    out = {}
-    for name, used in response_items(items.search, config).items():
-        seen = {item.cluster for item in used}
-        out[name] = [item for item in (*items.search[name], *items.fresh.get(name, ())) if item.cluster not in seen]
-    return out
+def _halves(config: Config) -> tuple[dict[str, list[Item]], dict[str, list[Item]]]:
+    """Search items in two halves that share no cluster: the first predicts, the second is the truth."""
+    predict: dict[str, list[Item]] = {}
+    truth: dict[str, list[Item]] = {}
+    for name in config.weights:
+        split = split_items(load_benchmark(name), config.seed, config.bench.search_share)
+        half = split_items(split.search, config.seed + 1, 0.5)
+        predict[name], truth[name] = list(half.search), list(half.held_out)
+    return predict, truth
 
 
 class _BlockFitness:
@@ -125,10 +125,10 @@ def _nll_per_byte(father: Loaded, probes: Sequence[Probe], config: Config) -> fl
 
 
 def _predictions(
-    father: Loaded, breed: Breed, scans: PairScans, items: Items, config: Config
+    father: Loaded, breed: Breed, scans: PairScans, items: dict[str, list[Item]], config: Config
 ) -> dict[str, dict[str, float]]:
-    """What each preset says of each gene: the fitness gained at the reference ratio, or the mother's share."""
-    losses = {"fitness": fitness_blocks(father.model, father.tokenizer, items.search, config)}
+    """What each preset says of each gene: the fitness gained at the reference ratio by the slope at 0, or the mother's share."""
+    losses = {"fitness": fitness_blocks(father.model, father.tokenizer, items, config.weights, log=False)}
     slopes, _ = measure_slopes(
         father, breed, losses, config.reference_ratio, config.scan.bootstrap, config.seed, Silent()
     )
