@@ -109,12 +109,12 @@ def scan(
 ) -> None:  # fmt: skip
     """Scan a model layer by layer, or two models and how they correspond."""
     from darwin_mri import pipeline
-    from darwin_mri.config import load_config
+    from darwin_mri.config import ARMS, load_config
     from darwin_mri.report.terminal import print_scan
 
     cross = against is not None and method is None and not _siblings(model, against, offline)
     method = method or ("folded" if cross else "task_arithmetic")
-    space = "ffn" if method in ("raw", "folded") else "layers"
+    space = "ffn" if method in ARMS else "layers"
     config = load_config(None, {
         "name": "scan", "father": model, "mother": against or model, "base": base, "method": method, "seed": seed,
         "device": device, "dtype": dtype, "scan": {"probes": probes, "documents": documents},
@@ -147,7 +147,7 @@ def breed(
     father: Annotated[str | None, typer.Option()] = None,
     mother: Annotated[str | None, typer.Option()] = None,
     base: Annotated[str | None, typer.Option()] = None,
-    method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (raw, folded).")] = None,
+    method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
@@ -157,7 +157,7 @@ def breed(
 ) -> None:  # fmt: skip
     """Scan, derive the prior, search, write the child, measure it against parents and null children, and report."""
     from darwin_mri import pipeline
-    from darwin_mri.config import load_config
+    from darwin_mri.config import ARMS, load_config
     from darwin_mri.errors import ConfigError
     from darwin_mri.report import build_view, load_run
     from darwin_mri.report.terminal import print_report
@@ -171,7 +171,7 @@ def breed(
         "father": father, "mother": mother, "base": base, "method": method, "seed": seed, "device": device, "dtype": dtype,
         "search": {"budget": budget},
     }  # fmt: skip
-    if method in ("raw", "folded"):
+    if method in ARMS:
         overrides["search"]["space"] = "ffn"
     config = load_config(source, overrides)
     folder = resume or out or Path("reports") / config.name

@@ -132,15 +132,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise CheckpointError(f"{folder.name}/config.json has no model_type: it is not a transformers model")
-    # Imported here: transformers takes a second to load, and a folder without a model should be refused before that.
-    import transformers
-    from transformers import CONFIG_MAPPING
+    # Imported here, so that a folder without a model is refused first. This table of names loads no torch.
+    from transformers import __version__
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 
-    if kind not in CONFIG_MAPPING:
+    if kind not in CONFIG_MAPPING_NAMES:
         why = "its own code is never run" if "auto_map" in config else "a newer transformers may"
-        version = transformers.__version__
         raise CheckpointError(
-            f"{folder.name}/config.json: transformers {version} does not know model_type {kind!r} ({why})"
+            f"{folder.name}/config.json: transformers {__version__} does not know model_type {kind!r} ({why})"
         )
     return config
 

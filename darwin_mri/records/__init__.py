@@ -2,6 +2,7 @@
 
 from darwin_mri.records.anatomy import Anatomy, FfnAnatomy, LayerAnatomy
 from darwin_mri.records.base import Part, Record, write_text
+from darwin_mri.records.donors import DonorLayer, DonorRecord
 from darwin_mri.records.genome import Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
 from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
@@ -19,7 +20,7 @@ from darwin_mri.records.scan import (
 from darwin_mri.records.score import Alert, Answer, Comparison, Contrast, Evidence, Score, Vigor
 
 __all__ = [
-    "Alert", "Anatomy", "Answer", "Channel", "ChildFiles", "Comparison", "Contrast", "Estimate", "Evidence", "FfnAnatomy",
+    "Alert", "Anatomy", "Answer", "Channel", "ChildFiles", "Comparison", "Contrast", "DonorLayer", "DonorRecord", "Estimate", "Evidence", "FfnAnatomy",
     "FileDigest", "Genome", "Health", "HealthGate", "Inputs", "LanguageScan", "LayerAnatomy", "LayerScan", "LedgerLine",
     "Manifest", "ModelInfo", "PairScan", "ParentInput", "Part", "Prior", "PriorGene", "PriorLayer", "ProbesInfo", "Record",
     "Response", "Scan", "Score", "Vigor", "write_text",
