@@ -193,26 +193,51 @@ def breed(
 
 @app.command()
 def merge(
-    genome_file: Annotated[Path, typer.Option("--genome", help="genome.json of a run, or one written by hand.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the child.")],
+    genome_file: Annotated[Path | None, typer.Option("--genome", help="genome.json of a run, or one written by hand.")] = None,
+    mergekit: Annotated[Path | None, typer.Option("--mergekit", help="A mergekit recipe (YAML) in place of a genome.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the child.")] = None,
+    export: Annotated[Path | None, typer.Option("--export-mergekit", help="Write the recipe as mergekit's YAML.")] = None,
     father: Annotated[str | None, typer.Option(help="Replaces the genome's father.")] = None,
     mother: Annotated[str | None, typer.Option(help="Replaces the genome's mother.")] = None,
     base: Annotated[str | None, typer.Option(help="Replaces the genome's base.")] = None,
-    device: Device = None, dtype: Dtype = None, offline: Offline = False, quiet: Quiet = False, as_json: Json = False,
-    debug: Debug = False,
+    donors: Annotated[Path | None, typer.Option(help="Donors kept with a run; the genome's own when absent.")] = None,
+    device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, quiet: Quiet = False,
+    as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Write the child of a given genome, without a search."""
-    from darwin_mri import pipeline
-    from darwin_mri.config import load_config
+    """Write the child of a given genome or mergekit recipe, without a search."""
+    from darwin_mri.errors import ConfigError
     from darwin_mri.records import Genome
+    from darwin_mri.stages import recipes
 
-    genome = Genome.load(genome_file)
-    config = load_config(None, {
-        "name": "merge", "father": father or genome.father, "mother": mother or genome.mother, "base": base or genome.base,
-        "method": genome.method, "density": genome.settings.get("density"), "rescale": genome.settings.get("rescale"),
-        "seed": genome.seed, "device": device, "dtype": dtype, "search": {"space": genome.space},
-    })  # fmt: skip
-    files = pipeline.merge(config, genome, out, offline=offline, progress=Talk(quiet))
+    if (genome_file is None) == (mergekit is None):
+        raise ConfigError("give either --genome FILE or --mergekit FILE")
+    if out is None and export is None:
+        raise ConfigError("give --out FOLDER for the child, or --export-mergekit FILE for the recipe")
+    parents: dict[str, str | None] = {}
+    talk = Talk(quiet)
+    if mergekit is not None:
+        genome, parents, notes = recipes.from_mergekit(mergekit, 1 if seed is None else seed, offline)
+        for note in notes:
+            talk.say(f"note: {note}")
+        where = str(mergekit)
+    else:
+        assert genome_file is not None
+        genome, where = Genome.load(genome_file), str(genome_file)
+        kept = genome_file.parent / "state" / "donors"
+        donors = donors or (kept if kept.is_dir() else None)
+    config = recipes.genome_config(
+        genome, where, father=father or parents.get("father"), mother=mother or parents.get("mother"),
+        base=base or parents.get("base"), device=device, dtype=dtype,
+    )  # fmt: skip
+    if export is not None:
+        for note in recipes.to_mergekit(genome, config, export, offline):
+            talk.say(f"note: {note}")
+        talk.say(f"recipe in {export}")
+    if out is None:
+        if as_json:
+            _print_json({"recipe": str(export)})
+        return
+    files = recipes.merge_genome(config, genome, out, donors=donors, offline=offline, progress=talk)
     if as_json:
         _print_json(files.model_dump(mode="json", by_alias=True))
     else:

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from darwin_mri.merging.blending import Blend
 from darwin_mri.merging.donors import Replacement
 from darwin_mri.merging.merge import Merge, doses
-from darwin_mri.merging.operators import Blend
 from darwin_mri.merging.settings import Exceptions, Settings
 
 

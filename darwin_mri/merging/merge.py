@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from darwin_mri.errors import InputError
+from darwin_mri.merging.blending import Blend
 from darwin_mri.merging.donors import DonorFolder, Donors, Replacement
-from darwin_mri.merging.operators import Blend, blend
+from darwin_mri.merging.operators import blend
 from darwin_mri.merging.settings import Exceptions, Settings, settings_for
 from darwin_mri.merging.sources import FolderSource, ShuffledSource, TensorSource
 

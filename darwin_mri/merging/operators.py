@@ -9,82 +9,21 @@ the same bits as a writer that streams them. Arithmetic is fp32, rounded once, a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from darwin_mri.errors import ConfigError, InputError
-from darwin_mri.merging.blocks import blocks, by_blocks, total
+from darwin_mri.merging.blending import Blend
+from darwin_mri.merging.blocks import blocks, total
 from darwin_mri.merging.masks import keep_mask, magprune, trim_level, uniform
 from darwin_mri.merging.settings import METHODS, Settings
 
 DEFAULTS = Settings()
 NEARLY_PARALLEL = 0.9995  # |cosine| above which the slerp's sine is too small to divide by
-
-
-@dataclass(frozen=True)
-class Blend:
-    """One tensor of the child as a function of the ratio.
-
-    Args:
-        origin: what the parents' contributions are added to.
-        inputs: tensors of the origin's shape that ``split`` reads.
-        split: fp32 blocks of origin and inputs -> fp32 blocks of the contributions. It does not know the ratio.
-        join: ratio, then fp32 blocks of origin and contributions -> fp32 block of the child.
-        known: children that need no arithmetic, by ratio.
-        linear: whether the child is origin + r * contribution.
-    """
-
-    origin: Tensor
-    inputs: tuple[Tensor, ...]
-    split: Callable[..., tuple[Tensor, ...]]
-    join: Callable[..., Tensor]
-    known: Mapping[float, Tensor] = field(default_factory=dict)
-    linear: bool = False
-
-    def child(self, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The child's tensor at a ratio, a new one, rounded once to ``dtype``.
-
-        Raises:
-            ConfigError: the ratio is negative or no number.
-        """
-        if not 0 <= ratio < math.inf:
-            raise ConfigError(f"ratio {ratio} must be a number of at least 0")
-        if ratio in self.known:
-            return self.known[ratio].detach().to(dtype, copy=True)
-        out = torch.empty(self.origin.shape, dtype=dtype, device=self.origin.device)
-        self.write(out, ratio, dtype)
-        return out
-
-    def kept(self, device: torch.device) -> Blend:
-        """The same function with its contributions computed and held in fp32 on a device: fast at every ratio.
-
-        It knows no child without arithmetic any more: ask the original for those of ``known``.
-        """
-        count = len(self.split(*(tensor.flatten()[:1].float() for tensor in (self.origin, *self.inputs))))
-        vectors = [
-            by_blocks(lambda *parts, i=index: self.split(*parts)[i], self.origin, *self.inputs).to(device)
-            for index in range(count)
-        ]
-        return Blend(self.origin.to(device), tuple(vectors), lambda o, *rest: rest, self.join, linear=self.linear)
-
-    def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
-        """Write the child, rounded once to ``dtype``, into ``target`` (which may be wider) without a whole tensor in between."""
-        if self.linear and target.device.type != "cpu" and target.dtype == dtype:
-            # Two kernels, each rounding as the CPU's do; one fused multiply-add would not.
-            (vector,) = self.split(self.origin, *(tensor.float() for tensor in self.inputs))
-            torch.add(self.origin, vector * ratio, out=target)
-            return
-        narrow = target.dtype != dtype
-
-        def kernel(o: Tensor, *rest: Tensor) -> Tensor:
-            made = self.join(ratio, o, *self.split(o, *rest))
-            return made.to(dtype) if narrow else made
-
-        by_blocks(kernel, self.origin, *self.inputs, out=target)
 
 
 class Draw(Protocol):
@@ -127,17 +66,26 @@ def slerp(father: Tensor, mother: Tensor) -> Blend:
 
 def task_arithmetic(father: Tensor, mother: Tensor, base: Tensor | None, settings: Settings = DEFAULTS) -> Blend:
     """B + w dF + r dM: task vectors added to their base (arXiv 2212.04089); the father whole at w = 1. r may exceed 1."""
-    return _additive(father, mother, base, settings, lambda m, b: m - b)
+    if base is None or settings.father_whole:
+        return _from_father(father, mother, father if base is None else base, lambda m, b: m - b)
+    weight = settings.weight_father
+    return _from_base(base, (father, mother), lambda b, f, m: ((f - b).mul_(weight), m - b), settings)
 
 
 def dare_linear(
     father: Tensor, mother: Tensor, base: Tensor | None, draw: Draw, settings: Settings = DEFAULTS
 ) -> Blend:
-    """B + w dF + r c (k * dM): the mother's vector dropped and rescaled (arXiv 2311.03099: k ~ Bernoulli(density), c = 1/density)."""
+    """B + w c_F (k_F * dF) + r c_M (k_M * dM): task vectors dropped and rescaled (arXiv 2311.03099: k ~ Bernoulli(density),
+    c = 1 / density). At ``density_father`` 1 the father stays whole."""
     origin = father if base is None else base
     keep = draw.keep("mother", settings.density).to(father.device)
     factor = rescale_factor(mother, origin, keep, settings)
-    return _additive(father, mother, base, settings, lambda m, b, k: (m - b).mul_(k).mul_(factor), keep)
+    if base is None or settings.father_whole:
+        return _from_father(father, mother, origin, lambda m, b, k: (m - b).mul_(k).mul_(factor), keep)
+    keep_father = draw.keep("father", settings.density_father).to(father.device)
+    factor_father = rescale_factor(father, base, keep_father, settings, settings.density_father)
+    split = _weighted(factor_father * settings.weight_father, factor)
+    return _from_base(base, (father, mother, keep_father, keep), split, settings)
 
 
 def ties(father: Tensor, mother: Tensor, base: Tensor, settings: Settings = DEFAULTS) -> Blend:
@@ -284,24 +232,22 @@ def _add(ratio: float, origin: Tensor, vector: Tensor) -> Tensor:
     return (vector * ratio).add_(origin)
 
 
-def _additive(
-    father: Tensor, mother: Tensor, base: Tensor | None, settings: Settings, vector: Callable[..., Tensor], *masks: Tensor
-) -> Blend:  # fmt: skip
-    """F + r v, where the father is whole; else s (w dF + r v) beside B."""
-    if base is None or settings.father_whole:
-        origin = father if base is None else base
-        return Blend(
-            father, (mother, origin, *masks), lambda f, *rest: (vector(*rest),), _add, {0.0: father}, linear=True
-        )
-    weight, scale = settings.weight_father, settings.scale
+def _from_father(
+    father: Tensor, mother: Tensor, origin: Tensor, vector: Callable[..., Tensor], *masks: Tensor
+) -> Blend:
+    """F + r v, v of the mother, the origin and masks."""
+    return Blend(father, (mother, origin, *masks), lambda f, *rest: (vector(*rest),), _add, {0.0: father}, linear=True)
 
-    def split(b: Tensor, f: Tensor, m: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-        return (f - b).mul_(weight), vector(m, b, *rest)
+
+def _from_base(
+    base: Tensor, inputs: tuple[Tensor, ...], split: Callable[..., tuple[Tensor, ...]], settings: Settings
+) -> Blend:
+    """B + s (u + r v)."""
 
     def join(ratio: float, b: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        return (v * ratio).add_(u).mul_(scale).add_(b)
+        return (v * ratio).add_(u).mul_(settings.scale).add_(b)
 
-    return Blend(base, (father, mother, *masks), split, join)
+    return Blend(base, inputs, split, join)
 
 
 def _weighted(factor_father: float, factor_mother: float) -> Callable[..., tuple[Tensor, Tensor]]:

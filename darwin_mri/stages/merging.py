@@ -18,7 +18,7 @@ from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings, keep_
 from darwin_mri.merging.arms import Context, Side, build_donors
 from darwin_mri.merging.fits import require_siblings
 from darwin_mri.probes import Probe, load_probes, select_probes
-from darwin_mri.records import DonorRecord, Genome
+from darwin_mri.records import DonorRecord
 from darwin_mri.stages.parents import Loaded, folder_source
 from darwin_mri.stages.run import Progress, Run
 
@@ -158,15 +158,3 @@ def arm_settings(config: Config) -> dict[str, object]:
         if parts[section][key]:
             parts[section][key] = Path(parts[section][key]).name
     return parts
-
-
-def genome_config(genome: Genome, **overrides: object) -> dict[str, object]:
-    """The config a genome was found with, as far as it says: a mapping for ``make_config``."""
-    own = {key: genome.settings[key] for key in ("density", "density_father", "rescale") if key in genome.settings}
-    merged: dict[str, object] = {
-        "name": "merge", "father": genome.father, "mother": genome.mother, "base": genome.base, "method": genome.method,
-        "seed": genome.seed, "tensors": genome.exceptions, **own, **genome.arm,
-    }  # fmt: skip
-    search = merged.get("search")
-    merged["search"] = {**(search if isinstance(search, dict) else {}), "space": genome.space}
-    return merged | {key: value for key, value in overrides.items() if value is not None}

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from darwin_mri.checkpoints import CheckpointReader, ModelSource
 from darwin_mri.checkpoints.find import find_model
 from darwin_mri.checkpoints.survey import Survey, survey
-from darwin_mri.config import Config
+from darwin_mri.config import Config, make_config
 from darwin_mri.errors import InputError
 from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings
-from darwin_mri.merging.fits import counterparts, require_siblings
+from darwin_mri.merging.fits import FLOATING, counterparts, require_siblings
 from darwin_mri.merging.landing import existing_parent
-from darwin_mri.merging.settings import SETTINGS
-from darwin_mri.records import ChildFiles, DonorLayer, DonorRecord, Genome
+from darwin_mri.merging.mergekit import genome_fields, read_recipe, tensor_values, write_recipe
+from darwin_mri.merging.settings import SETTINGS, settings_for
+from darwin_mri.records import ChildFiles, DonorLayer, DonorRecord, Genome, write_text
 from darwin_mri.stages.genealogy import genealogy
 from darwin_mri.stages.run import Progress, Silent
 from darwin_mri.stages.writing import write_genome
@@ -50,6 +54,80 @@ def merge_genome(
     return write_genome(genome, merge, genome.tensors, father, out, ancestry, progress)
 
 
+def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
+    """The config a genome was found with, as far as the genome says; None among the overrides is none."""
+    own = {key: genome.settings[key] for key in ("density", "density_father", "rescale") if key in genome.settings}
+    told: dict[str, Any] = {
+        "name": "merge", "father": genome.father, "mother": genome.mother, "base": genome.base, "method": genome.method,
+        "seed": genome.seed, **own, **genome.arm,
+    }  # fmt: skip
+    told["search"] = {**told.get("search", {}), "space": genome.space}
+    told |= {key: value for key, value in overrides.items() if value is not None}
+    return make_config(told, where)
+
+
+def from_mergekit(path: Path, seed: int, offline: bool) -> tuple[Genome, dict[str, str | None], tuple[str, ...]]:
+    """A mergekit recipe as a genome, the parents it names as a user would write them, and what it cannot keep.
+
+    Raises:
+        ConfigError: the recipe asks for what is not done here; says what.
+        InputError: the parents are no siblings.
+    """
+    recipe = read_recipe(path)
+    refs = {"father": recipe.father, "mother": recipe.mother, "base": recipe.base}
+    sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
+    father, mother = survey(sources["father"].folder), survey(sources["mother"].folder)
+    require_siblings(father, mother, sources["mother"].ref)
+    names = [name for name in counterparts(father, mother) if father.tensors[name].dtype in FLOATING]
+    fields = genome_fields(recipe, tensor_values(recipe, father, names))
+    genome = Genome(
+        seed=seed, father=sources["father"].ref, mother=sources["mother"].ref, base=sources["base"].ref if recipe.base else None,
+        ratios=(), **fields,
+    )  # fmt: skip
+    kept = _main_dtype(father)
+    notes = (
+        (f"the child keeps the father's dtype, {kept}, not {recipe.dtype}",) if recipe.dtype not in (None, kept) else ()
+    )
+    return genome, refs, notes
+
+
+def to_mergekit(genome: Genome, config: Config, path: Path, offline: bool) -> tuple[str, ...]:
+    """Write a genome as mergekit's YAML; returns sentences on where mergekit's child will differ.
+
+    Raises:
+        ConfigError: mergekit has no such method.
+        InputError: the genome does not name its tensors, or the father lacks one.
+    """
+    if not genome.tensors:
+        raise InputError("this genome does not name its tensors: export the genome.json of a run")
+    father = survey(find_model(config.father, offline=offline).folder)
+    merge = siblings_settings(genome)
+    values = {}
+    for gene, names in genome.tensors.items():
+        for name in names:
+            own, ratio = settings_for(name, merge, genome.exceptions)
+            values[name] = {"ratio": genome.genes.get(gene, 0.0) if ratio is None else ratio, **asdict(own)}
+    parents = {"father": config.father, "mother": config.mother, "base": config.base}
+    text, notes = write_recipe(genome.method, parents, father, values, _main_dtype(father))
+    write_text(path, text)
+    return notes
+
+
+def siblings_settings(genome: Genome) -> Settings:
+    """The operator's settings a genome was found with."""
+    known = {key: value for key, value in genome.settings.items() if key in SETTINGS}
+    return Settings(**known)  # type: ignore[arg-type]
+
+
+def _main_dtype(father: Survey) -> str:
+    sizes = Counter[str]()
+    for stored in father.tensors.values():
+        sizes[stored.dtype] += stored.size
+    return {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}.get(
+        sizes.most_common(1)[0][0], "other"
+    )
+
+
 def siblings_on_disk(
     config: Config, genome: Genome, father: ModelSource, mother: ModelSource, base: ModelSource | None
 ) -> Merge:
@@ -67,11 +145,9 @@ def siblings_on_disk(
         theirs = survey(other.folder)
         require_siblings(own, theirs, other.ref)
         sources.append(_source(own, theirs, names, other.ref))
-    known = {key: value for key, value in genome.settings.items() if key in SETTINGS}
-    return Merge(
-        FolderSource(CheckpointReader(father.folder), {name: name for name in names}), sources[0], sources[1], genome.method,
-        Settings(**known), genome.seed, genome.exceptions,  # type: ignore[arg-type]
-    )  # fmt: skip
+    own_tensors = FolderSource(CheckpointReader(father.folder), {name: name for name in names})
+    settings = siblings_settings(genome)
+    return Merge(own_tensors, sources[0], sources[1], genome.method, settings, genome.seed, genome.exceptions)
 
 
 def _source(father: Survey, other: Survey, names: list[str], ref: str) -> FolderSource:
