@@ -247,6 +247,38 @@ def merge(
 
 
 @app.command()
+def plan(
+    config_file: Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")] = None,
+    father: Annotated[str | None, typer.Option()] = None,
+    mother: Annotated[str | None, typer.Option()] = None,
+    base: Annotated[str | None, typer.Option()] = None,
+    method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
+    device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Say what a run would need and whether it can be run, without reading a weight; exit 3 when it cannot."""
+    from darwin_mri.config import ARMS, load_config
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report.planned import print_plan
+    from darwin_mri.stages.planning import plan_run
+
+    if config_file is None and (father is None or mother is None):
+        raise ConfigError("give --config FILE, or --father and --mother")
+    search = {"budget": budget, "space": "ffn" if method in ARMS else None}
+    config = load_config(config_file, {
+        "father": father, "mother": mother, "base": base, "method": method, "device": device, "dtype": dtype, "search": search,
+    })  # fmt: skip
+    found = plan_run(config, out, offline=offline)
+    if as_json:
+        _print_json(found.model_dump(mode="json", by_alias=True))
+    else:
+        print_plan(out_console, found)
+    if not found.fits:
+        raise typer.Exit(3)
+
+
+@app.command()
 def bench(
     models: Annotated[list[str], typer.Argument(help="Models; the first is compared with the others.")],
     tasks: Annotated[str, typer.Option(help="Benchmarks, comma-separated.")] = "nursery_click,nursery_musr,nursery_gpqa",

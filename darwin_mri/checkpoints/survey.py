@@ -111,7 +111,7 @@ def survey(folder: Path) -> Survey:
         for name, entry in read_header(folder / shard).items()
     }
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return Survey(folder, config, tensors, shards, *_tokens(folder))
+    return Survey(folder, config, tensors, shards, *read_tokens(folder))
 
 
 def is_foreign(name: str) -> bool:
@@ -151,7 +151,7 @@ def _ffn(tensors: dict[str, Stored], activation: str, hidden: int) -> FfnAnatomy
     return None
 
 
-def _tokens(folder: Path) -> tuple[dict[str, int] | None, int | None]:
+def read_tokens(folder: Path) -> tuple[dict[str, int] | None, int | None]:
     """(special token -> id, size of the vocabulary) of a tokenizer.json."""
     try:
         data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from darwin_mri.records.base import Part, Record, write_text
 from darwin_mri.records.donors import DonorLayer, DonorRecord
 from darwin_mri.records.genome import Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
+from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
 from darwin_mri.records.scan import (
     Channel,
@@ -22,6 +23,6 @@ from darwin_mri.records.score import Alert, Answer, Comparison, Contrast, Eviden
 __all__ = [
     "Alert", "Anatomy", "Answer", "Channel", "ChildFiles", "Comparison", "Contrast", "DonorLayer", "DonorRecord", "Estimate", "Evidence", "FfnAnatomy",
     "FileDigest", "Genome", "Health", "HealthGate", "Inputs", "LanguageScan", "LayerAnatomy", "LayerScan", "LedgerLine",
-    "Manifest", "ModelInfo", "PairScan", "ParentInput", "Part", "Prior", "PriorGene", "PriorLayer", "ProbesInfo", "Record",
+    "Manifest", "ModelInfo", "PairScan", "ParentInput", "Part", "Plan", "PlanMethod", "PlanNeed", "PlanParent", "PlanStage", "Prior", "PriorGene", "PriorLayer", "ProbesInfo", "Record",
     "Response", "Scan", "Score", "Vigor", "write_text",
 ]  # fmt: skip
