@@ -329,19 +329,23 @@ def report(
 def check(
     child: Annotated[str, typer.Argument(help="The child's folder.")],
     father: Annotated[str, typer.Option(help="The father it came from.")],
+    mother: Annotated[str | None, typer.Option(help="Its mother: the child is then read on text both parents write.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Exit 0 even when a gate fails.")] = False,
-    device: Device = None, dtype: Dtype = None, as_json: Json = False, debug: Debug = False,
+    device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Check a child's health; exit 3 when a gate fails."""
     from darwin_mri import pipeline
 
-    health = pipeline.check(child, father, device=device or "auto", dtype=dtype or "auto")
+    health = pipeline.check(
+        child, father, mother=mother, device=device or "auto", dtype=dtype or "auto", offline=offline
+    )
     if as_json:
         _print_json(health.model_dump(mode="json", by_alias=True))
     else:
         table = Table("gate", "", "measured", "limit", "note")
         for gate in health.gates:
-            cells = (gate.name, "ok" if gate.passed else "FAILED", str(gate.value), gate.limit, gate.note)
+            value = f"{gate.value:g}" if isinstance(gate.value, float) else gate.value
+            cells = (gate.name, "ok" if gate.passed else "FAILED", value, gate.limit, gate.note)
             table.add_row(*(escape(cell) for cell in cells))
         out_console.print(table)
     if not health.passed and not force:

@@ -147,7 +147,7 @@ def breed(
                 device,
                 config.dtype,
                 expect_change=expect_change,
-                mother_scan=scans.mother,
+                mother=sources["mother"],
             )
             health.save(run.path("health.json"))
         with run.timed("bench"):
@@ -175,13 +175,16 @@ def merge(
     return recipes.merge_genome(config, genome, out, donors=donors, offline=offline, progress=progress)
 
 
-def check(child: str, father: str, *, device: str = "auto", dtype: str = "auto", seed: int = 1) -> Health:
-    """The health check of any child against its father."""
-    sources = [parents.find(ref, True) for ref in (child, father)]
-    config = Config(father=father, mother=father)
+def check(
+    child: str, father: str, *, mother: str | None = None, device: str = "auto", dtype: str = "auto", seed: int = 1,
+    offline: bool = False,
+) -> Health:  # fmt: skip
+    """The health check of any child against its father, and where she is given against its mother."""
+    sources = [parents.find(ref, offline) for ref in (child, father, *([mother] if mother else []))]
     return writing.child_health(
-        sources[0].folder, sources[1], config.scan, seed, resolve_device(device), dtype, expect_change=True
-    )
+        sources[0].folder, sources[1], Config(father=father, mother=father).scan, seed, resolve_device(device), dtype,
+        expect_change=True, mother=sources[2] if mother else None,
+    )  # fmt: skip
 
 
 def bench(

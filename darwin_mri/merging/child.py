@@ -64,7 +64,7 @@ def write_child(
     _to_json(note)  # a note that cannot be written is refused before hours of work, not after
     with CheckpointReader(father) as reader:
         sources = {shard: within(father, father / shard) for shard in reader.shards()}
-        others = {name: within(father, father / name) for name in _other_files(father, reader.shards())}
+        others = {name: within(father, father / name) for name in other_files(father, reader.shards())}
         for name in changed:
             reader.location(name)  # raises where the father lacks it
         needed = sum(path.stat().st_size for path in (*sources.values(), *others.values()))
@@ -175,8 +175,8 @@ def _all_finite(flat: torch.Tensor) -> bool:
     return bool(total.isfinite()) or bool(flat.isfinite().all())
 
 
-def _other_files(father: Path, shards: Sequence[str]) -> list[str]:
-    """Names, relative to the father's folder, of what is copied beside the weights."""
+def other_files(father: Path, shards: Sequence[str]) -> list[str]:
+    """Names, relative to the father's folder, of what a child takes over beside the weights, byte for byte."""
     found = {path for pattern in COPIED for path in father.glob(pattern) if path.is_file() or path.is_symlink()}
     names = {path.relative_to(father).as_posix() for path in found}
     if "model.safetensors" in shards:  # the whole model in one file: an index beside it is stale

@@ -9,7 +9,7 @@ from darwin_mri.checkpoints import CheckpointReader, ModelSource
 from darwin_mri.checkpoints.naming import TIED_HEADS
 from darwin_mri.config import ScanConfig
 from darwin_mri.merging import Merge, doses, write_child
-from darwin_mri.records import ChildFiles, Genome, Health, Scan
+from darwin_mri.records import ChildFiles, Genome, Health
 from darwin_mri.stages.run import Progress
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
@@ -74,25 +74,25 @@ def child_health(
     dtype: str,
     *,
     expect_change: bool,
-    mother_scan: Scan | None = None,
+    mother: ModelSource | None = None,
 ) -> Health:
-    """Load child and father from disk and run the gates; the mother's losses come from her scan."""
+    """Load child and father from disk and run the gates; with a mother, also on text that both parents write."""
     # Imported here: writing a child needs no transformers, and they take seconds to load.
     from darwin_mri.checkpoints import load_model, load_tokenizer
-    from darwin_mri.merging import check_child
+    from darwin_mri.merging.health import check_child, listen, losses_by_language
     from darwin_mri.stages.parents import chosen_probes, working_dtype
 
-    dtype = working_dtype(device, dtype)
-    source = ModelSource(child.name, child, None)
-    models = [load_model(model, device=device, dtype=dtype) for model in (source, father)]
-    bits = mother_scan.bits_per_byte if mother_scan else {}
+    dtype, probes = working_dtype(device, dtype), chosen_probes(config, seed)
+    father_model, father_tokenizer = load_model(father, device=device, dtype=dtype), load_tokenizer(father)
+    voices, mother_bits = [], {}
+    if mother is not None:
+        # She is let go before the child comes: two models at a time are enough.
+        mother_model, mother_tokenizer = load_model(mother, device=device, dtype=dtype), load_tokenizer(mother)
+        voices = listen(father_model, father_tokenizer, mother_model, mother_tokenizer, probes, seed)
+        mother_bits = losses_by_language(mother_model, mother_tokenizer, probes)
+        del mother_model
+    child_model = load_model(ModelSource(child.name, child, None), device=device, dtype=dtype)
     return check_child(
-        child,
-        father.folder,
-        models[0],
-        models[1],
-        load_tokenizer(father),
-        chosen_probes(config, seed),
-        expect_change=expect_change,
-        mother_bits={name.removeprefix("language:"): value for name, value in bits.items()},
-    )
+        child, father.folder, child_model, father_model, father_tokenizer, probes,
+        expect_change=expect_change, mother_bits=mother_bits, voices=voices,
+    )  # fmt: skip

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from darwin_mri.checkpoints import quiet
 from darwin_mri.merging.arms.context import Context, Side, forward
 from darwin_mri.merging.arms.losses import token_losses
+from darwin_mri.merging.speech import generate
 from darwin_mri.probes import Batch, Probe, prefix_tokens
 
 BATCH_ROWS = 32
@@ -87,12 +87,7 @@ def complete(side: Side, prompts: Sequence[Probe], new_tokens: int, max_tokens: 
 
 
 def _complete(side: Side, ids: list[list[int]], length: int, new_tokens: int) -> list[Completion]:
-    tokens = torch.tensor(ids, device=side.device)
-    with quiet():
-        out = side.model.generate(
-            tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=new_tokens, do_sample=False, num_beams=1,
-            pad_token_id=_pad(side),
-        )  # fmt: skip
+    out = generate(side.model, side.tokenizer, ids, new_tokens)
     kept = [_kept(side, row[length:].tolist()) for row in out]
     everything = torch.ones_like(out)
     spoken = torch.zeros_like(out, dtype=torch.bool)
@@ -129,8 +124,3 @@ def _kept(side: Side, tokens: list[int]) -> int:
         if text.endswith(SENTENCE_ENDS):
             return count + 1
     return len(tokens)
-
-
-def _pad(side: Side) -> int:
-    pad = side.tokenizer.pad_token_id
-    return 0 if pad is None else pad
