@@ -112,13 +112,13 @@ def scan(
 ) -> None:  # fmt: skip
     """Scan a model layer by layer, or two models and how they correspond."""
     from darwin_mri import pipeline
-    from darwin_mri.config import load_config
+    from darwin_mri.config import ARMS, load_config
     from darwin_mri.errors import ConfigError
     from darwin_mri.report.terminal import print_scan
 
     cross = against is not None and method is None and not _siblings(model, against, offline)
     method = method or ("folded" if cross else "task_arithmetic")
-    space = "ffn" if method in ("raw", "folded") else "layers"
+    space = "ffn" if method in ARMS else "layers"
     config = load_config(None, {
         "name": "scan", "father": model, "mother": against or model, "base": base, "method": method, "seed": seed,
         "device": device, "dtype": dtype, "scan": {"probes": probes, "documents": documents, "validation": validate},
@@ -158,7 +158,7 @@ def breed(
     father: Annotated[str | None, typer.Option()] = None,
     mother: Annotated[str | None, typer.Option()] = None,
     base: Annotated[str | None, typer.Option()] = None,
-    method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (raw, folded).")] = None,
+    method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
@@ -168,7 +168,7 @@ def breed(
 ) -> None:  # fmt: skip
     """Scan, derive the prior, search, write the child, measure it against parents and null children, and report."""
     from darwin_mri import pipeline
-    from darwin_mri.config import load_config
+    from darwin_mri.config import ARMS, load_config
     from darwin_mri.errors import ConfigError
     from darwin_mri.report import build_view, load_run
     from darwin_mri.report.terminal import print_report
@@ -182,7 +182,7 @@ def breed(
         "father": father, "mother": mother, "base": base, "method": method, "seed": seed, "device": device, "dtype": dtype,
         "search": {"budget": budget},
     }  # fmt: skip
-    if method in ("raw", "folded"):
+    if method in ARMS:
         overrides["search"]["space"] = "ffn"
     config = load_config(source, overrides)
     folder = resume or out or Path("reports") / config.name
@@ -204,32 +204,89 @@ def breed(
 
 @app.command()
 def merge(
-    genome_file: Annotated[Path, typer.Option("--genome", help="genome.json of a run, or one written by hand.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the child.")],
+    genome_file: Annotated[Path | None, typer.Option("--genome", help="genome.json of a run, or one written by hand.")] = None,
+    mergekit: Annotated[Path | None, typer.Option("--mergekit", help="A mergekit recipe (YAML) in place of a genome.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the child.")] = None,
+    export: Annotated[Path | None, typer.Option("--export-mergekit", help="Write the recipe as mergekit's YAML.")] = None,
     father: Annotated[str | None, typer.Option(help="Replaces the genome's father.")] = None,
     mother: Annotated[str | None, typer.Option(help="Replaces the genome's mother.")] = None,
     base: Annotated[str | None, typer.Option(help="Replaces the genome's base.")] = None,
-    device: Device = None, dtype: Dtype = None, offline: Offline = False, quiet: Quiet = False, as_json: Json = False,
-    debug: Debug = False,
+    donors: Annotated[Path | None, typer.Option(help="Donors kept with a run; the genome's own when absent.")] = None,
+    device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, quiet: Quiet = False,
+    as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Write the child of a given genome, without a search."""
-    from darwin_mri import pipeline
-    from darwin_mri.config import load_config
+    """Write the child of a given genome or mergekit recipe, without a search."""
+    from darwin_mri.errors import ConfigError
     from darwin_mri.records import Genome
+    from darwin_mri.stages import recipes
 
-    genome = Genome.load(genome_file)
-    config = load_config(None, {
-        "name": "merge", "father": father or genome.father, "mother": mother or genome.mother, "base": base or genome.base,
-        "method": genome.method, "density": genome.settings.get("density"), "rescale": genome.settings.get("rescale"),
-        "seed": genome.seed, "device": device, "dtype": dtype, "search": {"space": genome.space},
-    })  # fmt: skip
-    files = pipeline.merge(config, genome, out, offline=offline, progress=Talk(quiet))
+    if (genome_file is None) == (mergekit is None):
+        raise ConfigError("give either --genome FILE or --mergekit FILE")
+    if out is None and export is None:
+        raise ConfigError("give --out FOLDER for the child, or --export-mergekit FILE for the recipe")
+    parents: dict[str, str | None] = {}
+    talk = Talk(quiet)
+    if mergekit is not None:
+        genome, parents, notes = recipes.from_mergekit(mergekit, 1 if seed is None else seed, offline)
+        for note in notes:
+            talk.say(f"note: {note}")
+        where = str(mergekit)
+    else:
+        assert genome_file is not None
+        genome, where = Genome.load(genome_file), str(genome_file)
+        kept = genome_file.parent / "state" / "donors"
+        donors = donors or (kept if kept.is_dir() else None)
+    config = recipes.genome_config(
+        genome, where, father=father or parents.get("father"), mother=mother or parents.get("mother"),
+        base=base or parents.get("base"), device=device, dtype=dtype,
+    )  # fmt: skip
+    if export is not None:
+        for note in recipes.to_mergekit(genome, config, export, offline):
+            talk.say(f"note: {note}")
+        talk.say(f"recipe in {export}")
+    if out is None:
+        if as_json:
+            _print_json({"recipe": str(export)})
+        return
+    files = recipes.merge_genome(config, genome, out, donors=donors, offline=offline, progress=talk)
     if as_json:
         _print_json(files.model_dump(mode="json", by_alias=True))
     else:
         out_console.print(
             f"{out}: {len(files.changed)} of {files.tensors} tensors differ from the father's", markup=False
         )
+
+
+@app.command()
+def plan(
+    config_file: Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")] = None,
+    father: Annotated[str | None, typer.Option()] = None,
+    mother: Annotated[str | None, typer.Option()] = None,
+    base: Annotated[str | None, typer.Option()] = None,
+    method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
+    device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Say what a run would need and whether it can be run, without reading a weight; exit 3 when it cannot."""
+    from darwin_mri.config import ARMS, load_config
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report.planned import print_plan
+    from darwin_mri.stages.planning import plan_run
+
+    if config_file is None and (father is None or mother is None):
+        raise ConfigError("give --config FILE, or --father and --mother")
+    search = {"budget": budget, "space": "ffn" if method in ARMS else None}
+    config = load_config(config_file, {
+        "father": father, "mother": mother, "base": base, "method": method, "device": device, "dtype": dtype, "search": search,
+    })  # fmt: skip
+    found = plan_run(config, out, offline=offline)
+    if as_json:
+        _print_json(found.model_dump(mode="json", by_alias=True))
+    else:
+        print_plan(out_console, found)
+    if not found.fits:
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -332,19 +389,23 @@ def _push(runs: list[Path], repo: str, *, dry_run: bool, private: bool, force: b
 def check(
     child: Annotated[str, typer.Argument(help="The child's folder.")],
     father: Annotated[str, typer.Option(help="The father it came from.")],
+    mother: Annotated[str | None, typer.Option(help="Its mother: the child is then read on text both parents write.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Exit 0 even when a gate fails.")] = False,
-    device: Device = None, dtype: Dtype = None, as_json: Json = False, debug: Debug = False,
+    device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Check a child's health; exit 3 when a gate fails."""
     from darwin_mri import pipeline
 
-    health = pipeline.check(child, father, device=device or "auto", dtype=dtype or "auto")
+    health = pipeline.check(
+        child, father, mother=mother, device=device or "auto", dtype=dtype or "auto", offline=offline
+    )
     if as_json:
         _print_json(health.model_dump(mode="json", by_alias=True))
     else:
         table = Table("gate", "", "measured", "limit", "note")
         for gate in health.gates:
-            cells = (gate.name, "ok" if gate.passed else "FAILED", str(gate.value), gate.limit, gate.note)
+            value = f"{gate.value:g}" if isinstance(gate.value, float) else gate.value
+            cells = (gate.name, "ok" if gate.passed else "FAILED", value, gate.limit, gate.note)
             table.add_row(*(escape(cell) for cell in cells))
         out_console.print(table)
     if not health.passed and not force:

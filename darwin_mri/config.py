@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from darwin_mri.errors import ConfigError
 
 OPERATORS = ("linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della")
-ARMS = ("raw", "folded")
+ARMS = ("raw", "folded", "aligned", "transplant", "refit", "competence")
 Method = Literal[
-    "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "raw", "folded"
+    "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della",
+    "raw", "folded", "aligned", "transplant", "refit", "competence",
 ]  # fmt: skip
 
 
@@ -81,6 +82,50 @@ class SearchConfig(Section):
     smooth: bool = Field(default=True, description="fitness is the gold choice's probability; accuracy when false")
 
 
+class ArmConfig(Section):
+    """How a cross-architecture donor is built from the mother (aligned, transplant, refit, competence)."""
+
+    texts: str | None = Field(
+        default=None, description="folder of JSONL texts both parents read; the built-in probes when absent"
+    )
+    documents: int = Field(default=64, ge=1, description="documents per language and domain")
+    max_tokens: int = Field(default=128, ge=8, description="tokens read of each document")
+    ridge: float = Field(
+        default=1e-3, gt=0, description="penalty of every linear map, as a share of its inputs' mean power"
+    )
+    map: Literal["ridge", "procrustes"] = Field(default="ridge", description="kind of the maps between both streams")
+    memory_gb: float = Field(
+        default=8.0, gt=0, description="memory for second moments; less of it means more passes over the texts"
+    )
+    start: Literal["aligned", "transplant"] = Field(
+        default="aligned", description="refit: whose neurons are read again"
+    )
+    share: float = Field(
+        default=0.25, gt=0, le=1, description="refit of a transplant: share of neurons that are the mother's"
+    )
+    layers: tuple[int, ...] | None = Field(
+        default=None, description="competence: father layers to refit; the last ones when absent"
+    )
+    depth: float = Field(default=0.5, gt=0, le=1, description="competence: which share of the layers are the last ones")
+    target: Literal["text", "states"] = Field(
+        default="text", description="competence: learn from what is written, or from the mother's states"
+    )
+    writer: Literal["parents", "father", "mother", "nobody"] = Field(
+        default="parents",
+        description="competence: who completes the prompts; the father always where a text is protected",
+    )
+    prompts: str | None = Field(
+        default=None, description="folder of JSONL prompts without answers; the search items' questions when absent"
+    )
+    new_tokens: int = Field(default=24, ge=1, description="competence: longest completion")
+    margin: float = Field(
+        default=0.3, ge=0, description="competence, states: nats by which the mother must lead to be listened to"
+    )
+    hold: float = Field(
+        default=1.0, gt=0, description="competence: weight of what must stay as it is, beside 1 for what is taught"
+    )
+
+
 class BenchConfig(Section):
     """What is reported."""
 
@@ -105,7 +150,13 @@ class Config(Section):
     density: float = Field(
         default=1.0, gt=0, le=1, description="share of the mother's task vector kept (ties, dare_*, della)"
     )
+    density_father: float = Field(
+        default=1.0, gt=0, le=1, description="share of the father's task vector kept (ties, dare_ties, della)"
+    )
     rescale: Literal["inverse_density", "l1", "none"] = "inverse_density"
+    tensors: dict[str, dict[str, float | str]] = Field(
+        default={}, description="settings of single tensors by name or pattern, e.g. {'*.mlp.*': {density: 0.5}}"
+    )
     fitness: dict[str, float] = Field(
         default={"nursery_click": 0.6, "nursery_musr": 0.4}, description="benchmark weights"
     )
@@ -117,6 +168,7 @@ class Config(Section):
     scan: ScanConfig = ScanConfig()
     prior: PriorConfig = PriorConfig()
     search: SearchConfig = SearchConfig()
+    arm: ArmConfig = ArmConfig()
     bench: BenchConfig = BenchConfig()
 
     @model_validator(mode="after")

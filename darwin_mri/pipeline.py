@@ -15,8 +15,8 @@ from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError, GateError, InputError
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Inputs, Prior, Scan
 from darwin_mri.report import write_report
-from darwin_mri.stages import benching, merging, parents, priors, scanning, searching, validating, writing
-from darwin_mri.stages.items import choose_items
+from darwin_mri.stages import benching, merging, parents, priors, recipes, scanning, searching, validating, writing
+from darwin_mri.stages.items import Items, choose_items
 from darwin_mri.stages.run import Progress, Run, Silent, open_run
 
 __all__ = ["BreedResult", "bench", "breed", "check", "merge", "scan"]
@@ -75,8 +75,8 @@ def scan(
         with run.timed("scan"):
             scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
         with run.timed("prior"):
-            breed_ = _breed(config, sources, loaded, scans)
             items = choose_items(config)
+            breed_ = _breed(run, sources, loaded, scans, items, progress)
             prior, measured = priors.measure_prior(run, loaded["father"], breed_, scans, items, progress)
         scans = scanning.PairScans(scans.father, scans.mother, measured)
         if config.scan.validation:
@@ -112,7 +112,8 @@ def breed(
             items = choose_items(config)
         with run.timed("scan"):
             scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
-        breed_ = _breed(config, sources, loaded, scans)
+        with run.timed("donors"):
+            breed_ = _breed(run, sources, loaded, scans, items, progress)
         mother = loaded.pop("mother")  # the search needs her tensors, not her model
         del mother
         father = loaded["father"]
@@ -142,7 +143,9 @@ def breed(
             )
         with run.timed("child"):
             ancestry = tuple(dict.fromkeys(line for parent in inputs.parents for line in parent.genealogy))
-            child = writing.write_genome(genome, breed_, sources["father"], out / "child", ancestry, progress)
+            child = writing.write_genome(
+                genome, breed_.merge, breed_.tensors(), sources["father"], out / "child", ancestry, progress
+            )
             child.save(run.path("child.json"))
             expect_change = any(value != 0.0 for value in genome.genes.values())
             health = writing.child_health(
@@ -153,7 +156,7 @@ def breed(
                 device,
                 config.dtype,
                 expect_change=expect_change,
-                mother_scan=scans.mother,
+                mother=sources["mother"],
             )
             health.save(run.path("health.json"))
         with run.timed("bench"):
@@ -169,34 +172,28 @@ def breed(
 
 
 def merge(
-    config: Config, genome: Genome, out: Path, *, offline: bool = False, progress: Progress | None = None
+    config: Config,
+    genome: Genome,
+    out: Path,
+    *,
+    donors: Path | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
 ) -> ChildFiles:
-    """Write the child of a given genome, no search. Cross-architecture genomes need the scan's layer map inside them."""
-    progress = progress or Silent()
-    device = resolve_device(config.device)
-    sources = _find(config, offline)
-    father = _load(sources["father"], config, device)
-    if config.cross:
-        mother = _load(sources["mother"], config, device)
-        breed_ = merging.cross(config, father, mother, genome.layer_map, genome.gate_rms)
-    else:
-        breed_ = merging.breed_siblings(config, father, sources["mother"], sources.get("base"))
-    unknown = sorted(set(genome.genes) - set(breed_.tensors()))
-    if unknown:
-        raise InputError(
-            f"the genome has gene {unknown[0]}, which this pair and space do not have: check parents and method"
-        )
-    ancestry = parents.genealogy(sources["father"].folder)
-    return writing.write_genome(genome, breed_, sources["father"], out, ancestry, progress)
+    """Write the child of a given genome, no search; see ``stages.recipes.merge_genome``."""
+    return recipes.merge_genome(config, genome, out, donors=donors, offline=offline, progress=progress)
 
 
-def check(child: str, father: str, *, device: str = "auto", dtype: str = "auto", seed: int = 1) -> Health:
-    """The health check of any child against its father."""
-    sources = [parents.find(ref, True) for ref in (child, father)]
-    config = Config(father=father, mother=father)
+def check(
+    child: str, father: str, *, mother: str | None = None, device: str = "auto", dtype: str = "auto", seed: int = 1,
+    offline: bool = False,
+) -> Health:  # fmt: skip
+    """The health check of any child against its father, and where she is given against its mother."""
+    sources = [parents.find(ref, offline) for ref in (child, father, *([mother] if mother else []))]
     return writing.child_health(
-        sources[0].folder, sources[1], config.scan, seed, resolve_device(device), dtype, expect_change=True
-    )
+        sources[0].folder, sources[1], Config(father=father, mother=father).scan, seed, resolve_device(device), dtype,
+        expect_change=True, mother=sources[2] if mother else None,
+    )  # fmt: skip
 
 
 def bench(
@@ -254,11 +251,15 @@ def _inputs(run: Run, sources: dict[str, ModelSource]) -> Inputs:
 
 
 def _breed(
-    config: Config, sources: dict[str, ModelSource], loaded: dict[str, parents.Loaded], scans: scanning.PairScans
-) -> merging.Breed:
-    if config.cross:
-        return merging.breed_cross(config, loaded["father"], loaded["mother"], scans.mother, scans.pair)
-    return merging.breed_siblings(config, loaded["father"], sources["mother"], sources.get("base"))
+    run: Run, sources: dict[str, ModelSource], loaded: dict[str, parents.Loaded], scans: scanning.PairScans, items: Items,
+    progress: Progress,
+) -> merging.Breed:  # fmt: skip
+    if not run.config.cross:
+        return merging.breed_siblings(run.config, loaded["father"], sources["mother"], sources.get("base"))
+    gate_rms = scanning.gate_rms(scans.mother)
+    return merging.breed_cross(
+        run, loaded["father"], loaded["mother"], scans.pair.layer_map, gate_rms, items.search, progress
+    )
 
 
 def _bench_run(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 FFN_NAMES = ("mlp", "feed_forward", "ffn", "mlp_block", "shared_mlp")
 MOE_NAMES = ("block_sparse_moe", "moe", "experts", "router", "shared_expert")

@@ -8,11 +8,9 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from darwin_mri.errors import CheckpointError
 
@@ -38,7 +36,7 @@ class _Entry:
 
 
 class CheckpointReader:
-    """The tensors of a model folder, whatever its shard layout; use it as a context manager.
+    """The tensors of a model folder, whatever its shard layout.
 
     Opening reads only the shards' headers and checks them against the files' sizes. The shards are, as transformers
     chooses them, ``model.safetensors``, else those of ``model.safetensors.index.json``; without either, every
@@ -53,7 +51,6 @@ class CheckpointReader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self._open: dict[str, Any] = {}
         self._entries: dict[str, _Entry] = {}
         if not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder: give a model folder with safetensors")
@@ -102,35 +99,33 @@ class CheckpointReader:
         return entry.shard, entry.offset, entry.length
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Tensor ``name`` on the CPU, backed by the file's pages until they are needed; the file never changes with it.
+        """Tensor ``name`` on the CPU, in memory of its own: read, not mapped, so that what is let go leaves the process.
 
         Raises:
             CheckpointError: no such tensor, or its file can no longer be read.
         """
         entry = self._entry(name)
+        content = torch.empty(entry.length, dtype=torch.uint8)
+        view, done = memoryview(content.numpy()), 0
         try:
-            if entry.shard not in self._open:
-                path = within(self.folder, self.folder / entry.shard)
-                self._open[entry.shard] = safe_open(path, framework="pt", device="cpu").__enter__()
-            return self._open[entry.shard].get_tensor(name)
-        except (SafetensorError, OSError) as error:
+            with within(self.folder, self.folder / entry.shard).open("rb", buffering=0) as stream:
+                stream.seek(entry.offset)
+                while done < entry.length:  # one call reads at most 2 GiB
+                    count = stream.readinto(view[done:])
+                    if not count:
+                        raise OSError("the file ends early")
+                    done += count
+        except OSError as error:
             raise CheckpointError(
                 f"{self.folder / entry.shard}: tensor '{name}' cannot be read ({error}): download it again"
             ) from None
-
-    def close(self) -> None:
-        """Close every shard; tensors already handed out stay valid."""
-        for shard in self._open.values():
-            shard.__exit__(None, None, None)
-        self._open.clear()
+        return content.view(entry.dtype).reshape(entry.shape)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Nothing is held open between two reads."""
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:

@@ -128,24 +128,24 @@ def weights_digest(files: tuple[FileDigest, ...]) -> str:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    config = _read_json_object(folder, "config.json")
+    config = read_json_object(folder, "config.json")
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise CheckpointError(f"{folder.name}/config.json has no model_type: it is not a transformers model")
-    # Imported here: transformers takes a second to load, and a folder without a model should be refused before that.
-    import transformers
-    from transformers import CONFIG_MAPPING
+    # Imported here, so that a folder without a model is refused first. This table of names loads no torch.
+    from transformers import __version__
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 
-    if kind not in CONFIG_MAPPING:
+    if kind not in CONFIG_MAPPING_NAMES:
         why = "its own code is never run" if "auto_map" in config else "a newer transformers may"
-        version = transformers.__version__
         raise CheckpointError(
-            f"{folder.name}/config.json: transformers {version} does not know model_type {kind!r} ({why})"
+            f"{folder.name}/config.json: transformers {__version__} does not know model_type {kind!r} ({why})"
         )
     return config
 
 
-def _read_json_object(folder: Path, name: str) -> dict[str, Any]:
+def read_json_object(folder: Path, name: str) -> dict[str, Any]:
+    """A folder's JSON file that holds an object; raises CheckpointError otherwise."""
     try:
         data = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -161,7 +161,7 @@ def _promised_weights(folder: Path) -> dict[str, set[str]]:
         return {SINGLE: set()}
     if not (folder / INDEX).is_file():
         raise CheckpointError(f"{folder.name} {_why_no_weights(folder)}")
-    weight_map = _read_json_object(folder, INDEX).get("weight_map")
+    weight_map = read_json_object(folder, INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{folder.name}/{INDEX} has no weight_map: fetch the model again")
     shards: dict[str, set[str]] = {}

@@ -7,48 +7,62 @@ from typing import Any
 
 import torch
 
-from darwin_mri.merging.merge import LINEAR_IN_RATIO, Merge, along
+from darwin_mri.merging.blending import Blend
+from darwin_mri.merging.donors import Replacement
+from darwin_mri.merging.merge import Merge, doses
+from darwin_mri.merging.settings import Exceptions, Settings
 
 
 class Candidate:
-    """Applies genomes to a resident model, touching only tensors whose ratio changed since the last call.
+    """Applies genomes to a resident model, touching only tensors whose dose changed since the last call.
 
     Args:
         model: the father, loaded; its parameters are overwritten.
         tensors: gene name -> parameter names.
+        keep_bytes: how much may be kept resident of what does not depend on the ratio; beyond it tensors are made anew from
+            the parents' files each time. None keeps all.
     """
 
-    def __init__(self, model: Any, tensors: Mapping[str, tuple[str, ...]], merge: Merge) -> None:
-        self.model, self.tensors, self.merge = model, tensors, merge
+    def __init__(
+        self, model: Any, tensors: Mapping[str, tuple[str, ...]], merge: Merge, *, keep_bytes: int | None = None
+    ) -> None:
+        self.model, self.tensors, self.merge, self.keep_bytes = model, tensors, merge, keep_bytes
         self.parameters = dict(model.named_parameters())
-        self.current = dict.fromkeys(tensors, 0.0)
-        self.resident: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.current: dict[str, tuple[float, Settings]] = {}
+        self._kept: dict[str, tuple[Settings, Blend | Replacement]] = {}
+        self._kept_bytes = 0
 
     @torch.no_grad()
-    def apply(self, genes: Mapping[str, float]) -> None:
-        """Make the model the child of these genes."""
-        for gene, names in self.tensors.items():
-            ratio = float(genes.get(gene, 0.0))
-            if ratio == self.current[gene]:
+    def apply(self, genes: Mapping[str, float], exceptions: Exceptions | None = None) -> None:
+        """Make the model the child of these genes; ``exceptions`` replace the merge's own for this child."""
+        for name, (ratio, settings) in doses(self.merge, self.tensors, genes, exceptions).items():
+            if (ratio, settings) == self.current.get(name, (0.0, settings)):
                 continue
-            for name in names:
-                self.parameters[name].copy_(self._value(name, ratio))
-            self.current[gene] = ratio
+            self._write(name, ratio, settings)
+            self.current[name] = (ratio, settings)
 
     def restore(self) -> None:
         """Make the model the father again."""
-        self.apply({})
+        self.apply({}, {})
 
-    def _value(self, name: str, ratio: float) -> torch.Tensor:
-        if self.merge.method not in LINEAR_IN_RATIO:
-            return self.merge.tensor(name, ratio)
-        if name not in self.resident:
-            device = self.parameters[name].device
-            self.resident[name] = (
-                self.merge.father.tensor(name).to(device),
-                self.merge.direction(name, 1.0).to(device),
-            )
-        father, direction = self.resident[name]
+    def _write(self, name: str, ratio: float, settings: Settings) -> None:
+        parameter, dtype = self.parameters[name], self.merge.father.dtype(name)
         if ratio == 0.0:
-            return father
-        return along(father, direction, ratio)
+            parameter.copy_(self.merge.father.tensor(name))
+            return
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != settings:
+            made = self.merge.blend(name, settings)
+            if ratio in made.known:
+                parameter.copy_(made.child(ratio, dtype))
+                return
+            size = 4 * parameter.numel() * (3 if self.merge.base is not None else 2)
+            if self.keep_bytes is not None and self._kept_bytes + size > self.keep_bytes:
+                made.write(parameter, ratio, dtype)
+                return
+            self._kept_bytes += 0 if kept else size
+            kept = self._kept[name] = (settings, made.kept(parameter.device))
+        elif ratio == 1.0:  # linear's and slerp's mother herself, which kept vectors would round
+            parameter.copy_(self.merge.tensor(name, ratio, settings))
+            return
+        kept[1].write(parameter, ratio, dtype)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,10 +13,11 @@ import numpy as np
 import torch
 
 from darwin_mri.checkpoints.reader import CheckpointReader, within
-from darwin_mri.errors import CheckpointError, DarwinError, InputError
+from darwin_mri.errors import CheckpointError, InputError
+from darwin_mri.merging.landing import NOTE, copy_synced, move_into_place, partial_folder, refuse_occupied
 from darwin_mri.records import ChildFiles
 
-NOTE = "darwin_mri.json"  # written last: a folder without it is no finished child
+CONFIG = "config.json"
 CHUNK = 2**23  # bytes copied, hashed and compared at a time
 # What a model folder needs beside its weights. Code (*.py), pickles and the father's model card match none of these.
 COPIED = (
@@ -61,27 +59,27 @@ def write_child(
         InputError: ``out`` is in use, or a computed tensor has another shape or dtype or is not finite.
         DarwinError: the disk is too small; says how many bytes are missing.
     """
-    father, out = Path(father).resolve(), Path(os.path.abspath(out))
-    _refuse_occupied(father, out)
+    father, out, wanted = Path(father).resolve(), Path(os.path.abspath(out)), set(changed)
+    refuse_occupied(father, out)
     _to_json(note)  # a note that cannot be written is refused before hours of work, not after
     with CheckpointReader(father) as reader:
         sources = {shard: within(father, father / shard) for shard in reader.shards()}
-        others = {name: within(father, father / name) for name in _other_files(father, reader.shards())}
-        plan = _plan(reader, changed)
+        others = {name: within(father, father / name) for name in other_files(father, reader.shards())}
+        for name in changed:
+            reader.location(name)  # raises where the father lacks it
         needed = sum(path.stat().st_size for path in (*sources.values(), *others.values()))
-        require_space(_existing_parent(out), needed)
-        with _partial_folder(out) as partial, _full_disk_explained(partial, needed):
-            for name, source in others.items():
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, partial / name)
+        with partial_folder(out, needed) as partial:
             digests: dict[str, str] = {}
             differing: list[str] = []
             for shard, source in sources.items():
                 (partial / shard).parent.mkdir(parents=True, exist_ok=True)
                 with source.open("rb") as old, (partial / shard).open("wb") as new:
                     stream = _Shard(old, new)
-                    for offset, length, name in plan[shard]:
+                    for offset, length, name in _in_file_order(reader, shard):
                         stream.copy_until(offset)
+                        if name not in wanted:
+                            stream.pass_on(length, name, reader.dtype(name))
+                            continue
                         if stream.replace(_bytes_of(name, compute(name), reader), length):
                             differing.append(name)
                         if on_tensor is not None:
@@ -96,8 +94,12 @@ def write_child(
                 tensors=len(reader.names()),
                 genealogy=tuple(note.get("genealogy", ())),
             )
+            # The configuration comes late and the note last: without them no loader takes a folder for a model.
+            for name, source in sorted(others.items(), key=lambda item: item[0] == CONFIG):
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                copy_synced(source, partial / name)
             _write_synced(partial / NOTE, _to_json({"schema": 1, **note, "shards": digests, "changed": files.changed}))
-            _move_into_place(partial, out)
+            move_into_place(partial, out)
     return files
 
 
@@ -116,6 +118,19 @@ class _Shard:
                 raise CheckpointError(f"{self._old.name} became shorter while it was read: download it again")
             self._write(piece)
 
+    def pass_on(self, length: int, name: str, dtype: torch.dtype) -> None:
+        """Copy the father's next ``length`` bytes, one tensor's; NaN among them stops the child, since no model means it."""
+        left = length
+        while left > 0:
+            piece = self._old.read(min(left, CHUNK))
+            if not piece:
+                raise CheckpointError(f"{self._old.name} became shorter while it was read: download it again")
+            left -= len(piece)
+            values = torch.frombuffer(bytearray(piece), dtype=torch.uint8).view(dtype)
+            if not _all_finite(values) and bool(values.isnan().any()):
+                raise CheckpointError(f"the father's tensor '{name}' has NaN values: download the model again")
+            self._write(piece)
+
     def replace(self, content: np.ndarray, length: int) -> bool:
         """Write ``content`` in place of the father's next ``length`` bytes; True where they differ."""
         differs = False
@@ -130,25 +145,10 @@ class _Shard:
         self.digest.update(piece)
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Raise a DarwinError naming the missing bytes unless the disk of ``folder`` has ``needed`` bytes free."""
-    missing = needed - shutil.disk_usage(folder).free
-    if missing > 0:
-        raise DarwinError(
-            f"{folder} has no room for the child: {missing:,} of {needed:,} bytes are missing; "
-            "free them or choose another --out"
-        )
-
-
-def _plan(reader: CheckpointReader, changed: Sequence[str]) -> dict[str, list[tuple[int, int, str]]]:
-    """Per shard, the (offset, length, name) of each changed tensor in file order."""
-    plan: dict[str, list[tuple[int, int, str]]] = {shard: [] for shard in reader.shards()}
-    for name in set(changed):
-        shard, offset, length = reader.location(name)
-        plan[shard].append((offset, length, name))
-    for places in plan.values():
-        places.sort()
-    return plan
+def _in_file_order(reader: CheckpointReader, shard: str) -> list[tuple[int, int, str]]:
+    """(offset, length, name) of a weight file's tensors as they lie in it."""
+    places = ((*reader.location(name), name) for name in reader.names())
+    return sorted((offset, length, name) for where, offset, length, name in places if where == shard)
 
 
 def _bytes_of(name: str, tensor: torch.Tensor, reader: CheckpointReader) -> np.ndarray:
@@ -175,100 +175,13 @@ def _all_finite(flat: torch.Tensor) -> bool:
     return bool(total.isfinite()) or bool(flat.isfinite().all())
 
 
-def _other_files(father: Path, shards: Sequence[str]) -> list[str]:
-    """Names, relative to the father's folder, of what is copied beside the weights."""
+def other_files(father: Path, shards: Sequence[str]) -> list[str]:
+    """Names, relative to the father's folder, of what a child takes over beside the weights, byte for byte."""
     found = {path for pattern in COPIED for path in father.glob(pattern) if path.is_file() or path.is_symlink()}
     names = {path.relative_to(father).as_posix() for path in found}
     if "model.safetensors" in shards:  # the whole model in one file: an index beside it is stale
         names.discard("model.safetensors.index.json")
     return sorted(name for name in names if not name.lower().endswith(NEVER))
-
-
-def _refuse_occupied(father: Path, out: Path) -> None:
-    """Refuse an ``out`` that is not free for a child."""
-    if father.is_relative_to(out.resolve()) or out.resolve().is_relative_to(father):
-        raise InputError(f"{out} overlaps the father's folder: choose another --out")
-    if not os.path.lexists(out):
-        return
-    if out.is_symlink() or not out.is_dir():
-        raise InputError(f"{out} exists and is not a folder: choose another --out")
-    if any(out.iterdir()) and not (out / NOTE).is_file():
-        raise InputError(f"{out} is not empty and holds no earlier child ({NOTE}): choose another --out")
-
-
-def _existing_parent(out: Path) -> Path:
-    return next(folder for folder in out.parents if folder.is_dir())
-
-
-@contextmanager
-def _partial_folder(out: Path) -> Iterator[Path]:
-    """A hidden sibling of ``out``, removed in the end unless it was renamed; also clears those of killed runs."""
-    for left in out.parent.glob(f".{out.name}.partial-*"):
-        if not _alive(left.name.rpartition("-")[2]):
-            shutil.rmtree(left, ignore_errors=True)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{out.parent} cannot be written to ({error.strerror}): choose another --out") from None
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _alive(pid: str) -> bool:
-    """Whether another process of this number runs here; what is no number counts as alive."""
-    if not pid.isdecimal():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return int(pid) != os.getpid()
-
-
-@contextmanager
-def _full_disk_explained(partial: Path, needed: int) -> Iterator[None]:
-    """Turn ENOSPC into a DarwinError that says how many bytes are missing."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-        missing = max(1, needed - written - shutil.disk_usage(partial).free)
-        raise DarwinError(
-            f"the disk of {partial.parent} filled up: about {missing:,} of {needed:,} bytes are missing; "
-            "free them and run again"
-        ) from None
-
-
-def _move_into_place(partial: Path, out: Path) -> None:
-    """Rename the finished folder to ``out``; an earlier child there is kept until the new one stands."""
-    _sync_folder(partial)
-    earlier = out.parent / f".{out.name}.earlier-{os.getpid()}"
-    if out.exists():
-        out.rename(earlier)
-    try:
-        partial.rename(out)
-    except BaseException:
-        if earlier.exists():
-            earlier.rename(out)
-        raise
-    _sync_folder(out.parent)
-    shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush the folder's own entries, so that a rename survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _to_json(note: dict[str, Any]) -> str:

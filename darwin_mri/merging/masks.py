@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darwin_mri.merging.blocks import blocks, total
+
 STEPS = 2**16  # keep_mask draws 16 bits per element, so a density is met to 1/65536
-SAMPLE = 2**16  # elements drawn to bracket a trim level
+SAMPLE = 2**14  # elements drawn to bracket a trim level
 
 
 def _bits(seed: int, tensor_name: str, parent: str) -> np.random.SFC64:
@@ -77,50 +79,57 @@ def magprune(delta: Tensor, density: float, epsilon: float, draws: Tensor, resca
     if rescale == "inverse_density":
         kept.div_(probability.clamp_(min=torch.finfo(torch.float32).tiny))
     elif rescale == "l1":
-        kept.mul_(magnitudes.sum() / (magnitudes * kept).sum().clamp(min=torch.finfo(torch.float32).tiny))
+        kept.mul_(total(magnitudes) / max(total(magnitudes * kept), torch.finfo(torch.float32).tiny))
     return kept.reshape(delta.shape)
 
 
-def trim_level(magnitudes: Tensor, density: float) -> float:
-    """The level at or below which a trim to the ``density`` largest magnitudes drops.
+def trim_level(vector: Tensor, origin: Tensor, density: float) -> float:
+    """The level at or below which a trim of ``vector - origin`` to its ``density`` largest magnitudes drops.
 
     The level lies just under the k-th largest magnitude, k = round(density n) but at least 1, so that equal magnitudes
     are kept together (bf16 parents differ by few distinct amounts). Found by selection, never by a full sort.
 
     Args:
-        magnitudes: absolute values, fp32, any shape.
+        vector, origin: a parent and the base, any shape and floating dtype.
         density: share to keep, in [0, 1].
 
     Returns:
         the level for ``torch.hardshrink``; 0 keeps all, infinity nothing.
     """
-    count = magnitudes.numel()
+    count = vector.numel()
     if density >= 1 or count == 0:
         return 0.0
     if density <= 0:
         return math.inf
     rank = count - max(1, round(density * count))  # from the smallest, 0-based
-    if magnitudes.device.type != "cpu":
-        smallest_kept = float(magnitudes.flatten().kthvalue(rank + 1).values)
+    if vector.device.type != "cpu":
+        smallest_kept = float((vector.float() - origin.float()).abs_().flatten().kthvalue(rank + 1).values)
     else:
-        smallest_kept = _select(magnitudes.flatten().numpy(), rank)
+        smallest_kept = _select(vector.reshape(-1), origin.reshape(-1), rank)
     return float(np.nextafter(np.float32(smallest_kept), np.float32(0)))
 
 
-def _select(values: np.ndarray, rank: int) -> float:
-    """The element of 0-based ``rank`` from the smallest, exactly.
+def _select(vector: Tensor, origin: Tensor, rank: int) -> float:
+    """The magnitude of 0-based ``rank`` from the smallest, exactly.
 
     A sample brackets it, so that one pass of comparisons leaves a few per cent of the elements to select from; where
     the bracket misses, the selection runs over all of them.
     """
-    if values.size > 4 * SAMPLE:
-        sample = np.sort(values[np.random.Generator(np.random.PCG64(rank)).integers(0, values.size, SAMPLE)])
-        share = rank / values.size
+    count, low, high = vector.numel(), np.float32(0), np.float32(math.inf)
+    if count > 4 * SAMPLE:
+        places = torch.from_numpy(np.random.Generator(np.random.PCG64(rank)).integers(0, count, SAMPLE))
+        sample = np.sort((vector[places].float() - origin[places].float()).abs_().numpy())
+        share = rank / count
         spread = 5 * math.sqrt(SAMPLE * share * (1 - share)) + 2
         low = sample[max(0, int(share * SAMPLE - spread))]
         high = sample[min(SAMPLE - 1, int(share * SAMPLE + spread))]
-        below = int(np.count_nonzero(values < low))
-        inside = values[(values >= low) & (values <= high)]
-        if 0 <= rank - below < inside.size:
-            return float(np.partition(inside, rank - below)[rank - below])
-    return float(np.partition(values, rank)[rank])
+    below, inside = 0, []
+    for v, o in blocks(vector, origin):
+        magnitudes = v.sub(o).abs_().numpy()
+        under = magnitudes < low
+        below += int(np.count_nonzero(under))
+        inside.append(magnitudes[under ^ (magnitudes <= high)])
+    found = np.concatenate(inside)
+    if 0 <= rank - below < found.size:
+        return float(np.partition(found, rank - below)[rank - below])
+    return float(np.partition((vector.float() - origin.float()).abs_().numpy(), rank)[rank])

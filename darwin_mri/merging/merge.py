@@ -2,115 +2,95 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.errors import InputError
-from darwin_mri.merging.operators import merge_tensor, round_once
+from darwin_mri.merging.blending import Blend
+from darwin_mri.merging.donors import DonorFolder, Donors, Replacement
+from darwin_mri.merging.operators import blend
+from darwin_mri.merging.settings import Exceptions, Settings, settings_for
+from darwin_mri.merging.sources import FolderSource, ShuffledSource, TensorSource
 
-LINEAR_IN_RATIO = ("linear", "task_arithmetic", "dare_linear")  # child = father + ratio * direction
-
-
-class TensorSource(Protocol):
-    """Weights by parameter name."""
-
-    def tensor(self, name: str) -> torch.Tensor: ...
+REPLACE = "replace"  # a share of the father's neurons gives place to the donor's, where the others move all by a ratio
 
 
-class FolderSource:
-    """A model folder's tensors under their in-memory names.
-
-    Args:
-        disk_names: parameter name -> tensor name on disk.
-    """
-
-    def __init__(self, reader: CheckpointReader, disk_names: Mapping[str, str]) -> None:
-        self.reader, self.disk_names = reader, disk_names
-
-    def tensor(self, name: str) -> torch.Tensor:
-        return self.reader.tensor(self.disk_names[name])
-
-
-class Donors:
-    """Tensors built in memory: the donor FFNs of a cross-architecture arm."""
-
-    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        self.tensors = tensors
-
-    def tensor(self, name: str) -> torch.Tensor:
-        return self.tensors[name]
-
-
-def shuffled(tensor: torch.Tensor, seed: int, name: str) -> torch.Tensor:
-    """The same values in a random order that depends on (seed, name) only."""
-    digest = hashlib.sha256(f"{seed}\0{name}\0shuffle".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-    order = torch.randperm(tensor.numel(), generator=generator)
-    return tensor.flatten()[order].reshape(tensor.shape)
-
-
-def along(father: torch.Tensor, direction: torch.Tensor, ratio: float) -> torch.Tensor:
-    """father + ratio * direction, rounded once to the father's dtype: the one expression memory and disk share."""
-    return round_once(father.float() + ratio * direction, father.dtype)
-
-
+@dataclass(frozen=True)
 class Merge:
-    """Child tensors of one pair.
+    """Child tensors of one pair, under the father's parameter names.
 
     Args:
-        method: an operator's name; an arm is ``linear`` toward its donors.
+        method: an operator's name; an arm is ``linear`` toward its donors, or ``replace``.
         base: common ancestor, or None.
-        shuffle_donor: null child: what the mother would add has its values shuffled within each tensor.
+        settings: of the operator; ``exceptions`` say what differs for which tensors, by their names on the father's disk.
+        seed: of the random masks, which depend on it, on the tensor's name on the father's disk and on the parent.
     """
 
-    def __init__(
-        self, father: TensorSource, mother: TensorSource, base: TensorSource | None, *, method: str, density: float,
-        rescale: str, seed: int, shuffle_donor: bool = False,
-    ) -> None:  # fmt: skip
-        self.father, self.mother, self.base = father, mother, base
-        self.method, self.density, self.rescale, self.seed = method, density, rescale, seed
-        self.shuffle_donor = shuffle_donor
+    father: FolderSource
+    mother: TensorSource
+    base: TensorSource | None
+    method: str
+    settings: Settings
+    seed: int
+    exceptions: Exceptions = field(default_factory=dict)
 
-    def exact(self, name: str, ratio: float) -> torch.Tensor:
-        """The child's tensor in float32 before rounding."""
-        father, mother, base = self._load(name)
-        return merge_tensor(
-            self.method, father=father, mother=mother, base=base, ratio=ratio, density_mother=self.density, seed=self.seed,
-            name=name, rescale=self.rescale,
-        )  # fmt: skip
+    def shuffled(self) -> Merge:
+        """The null child's merge: the mother's contribution with its values shuffled within each tensor."""
+        whole = self.method in ("linear", "slerp", REPLACE)  # an interpolation's donor is the whole tensor
+        origin = None if whole else (self.base or self.father)
+        return replace(self, mother=ShuffledSource(self.mother, origin, self.seed))
 
-    def tensor(self, name: str, ratio: float) -> torch.Tensor:
+    def on_disk(self, name: str) -> str:
+        return self.father.disk_names[name]
+
+    def settings_of(self, name: str, exceptions: Exceptions | None = None) -> tuple[Settings, float | None]:
+        """One tensor's settings, and the ratio an exception gives it; ``exceptions`` replace the pair's own."""
+        return settings_for(self.on_disk(name), self.settings, self.exceptions if exceptions is None else exceptions)
+
+    def blend(self, name: str, settings: Settings | None = None) -> Blend | Replacement:
+        """The child's tensor as a function of the ratio."""
+        father, mother = self.father.tensor(name), self.mother.tensor(name)
+        if self.method == REPLACE:
+            return Replacement(father, mother, _order(self.mother, name))
+        base = None if self.base is None else self.base.tensor(name)
+        settings = self.settings_of(name)[0] if settings is None else settings
+        return blend(self.method, father, mother, base, settings, seed=self.seed, name=self.on_disk(name))
+
+    def tensor(self, name: str, ratio: float, settings: Settings | None = None) -> torch.Tensor:
         """The child's tensor in the father's dtype; ratio 0 is the father's own tensor whatever the method."""
-        original = self.father.tensor(name)
         if ratio == 0.0:
-            return original
-        if self.method in LINEAR_IN_RATIO:
-            return along(original, self.direction(name, 1.0), ratio)
-        return round_once(self.exact(name, ratio), original.dtype)
+            return self.father.tensor(name)
+        return self.blend(name, settings).child(ratio, self.father.dtype(name))
 
     def direction(self, name: str, ratio: float) -> torch.Tensor:
         """(child at ``ratio`` - father) / ratio in float32: what a gene adds per unit of ratio. The same at every ratio for
         the methods that are linear in it, a chord for the others."""
-        if self.method in LINEAR_IN_RATIO:
-            ratio = 1.0
-        return (self.exact(name, ratio) - self.father.tensor(name).float()) / ratio
+        made = self.blend(name)
+        ratio = 1.0 if made.linear else ratio
+        return (made.child(ratio) - self.father.tensor(name).float()) / ratio
 
-    def _load(self, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        father, mother = self.father.tensor(name).float(), self.mother.tensor(name).float()
-        base = None if self.base is None else self.base.tensor(name).float()
-        if mother.shape != father.shape or (base is not None and base.shape != father.shape):
-            other = mother.shape if mother.shape != father.shape else (base.shape if base is not None else ())
-            raise InputError(
-                f"tensor {name} has shape {tuple(father.shape)} in the father and {tuple(other)} elsewhere: not siblings"
-            )
-        if self.shuffle_donor:
-            origin = father if base is None else base
-            if self.method == "linear":  # an interpolation's donor is the whole tensor
-                mother = shuffled(mother, self.seed, name)
-            else:
-                mother = origin + shuffled(mother - origin, self.seed, name)
-        return father, mother, base
+
+def _order(donors: TensorSource, name: str) -> torch.Tensor:
+    inner = donors.mother if isinstance(donors, ShuffledSource) else donors
+    if not isinstance(inner, Donors | DonorFolder):
+        raise InputError(f"tensor '{name}': neurons can only be replaced by donors that say in which order")
+    return inner.order(name)
+
+
+def doses(
+    merge: Merge, tensors: Mapping[str, tuple[str, ...]], genes: Mapping[str, float], exceptions: Exceptions | None = None
+) -> dict[str, tuple[float, Settings]]:  # fmt: skip
+    """(ratio, settings) of every tensor some gene or exception speaks of, in the order of the genes.
+
+    Args:
+        tensors: gene -> parameter names.
+        genes: gene -> ratio; absent genes are 0. A ratio among the exceptions replaces the gene's.
+    """
+    out = {}
+    for gene, names in tensors.items():
+        for name in names:
+            settings, own = merge.settings_of(name, exceptions)
+            out[name] = (float(genes.get(gene, 0.0)) if own is None else own, settings)
+    return out

@@ -1,223 +1,282 @@
-"""Merge operators for two parents of one architecture: pure functions from tensors to a tensor.
+"""Merge operators for two parents of one architecture: pure functions of tensors, each after its paper.
 
-Everywhere ``ratio`` r is how much of the mother the child takes, F, M, B are father, mother and their common base, and
-dF = F - B, dM = M - B are task vectors. Inputs may be of any floating dtype; arithmetic is fp32, block by block so that
-temporaries stay in cache; the result is rounded once, to ``dtype``.
+Everywhere F, M, B are father, mother and their common base, dF = F - B and dM = M - B their task vectors, and the ratio r
+is how much of the mother the child takes. Without a base, B = F. An operator returns a ``Blend``, the child's tensor as a
+function of r: what does not depend on r (masks, thresholds) is done once, and a search that keeps the vectors computes
+the same bits as a writer that streams them. Arithmetic is fp32, rounded once, at the end.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from darwin_mri.errors import ConfigError, InputError
+from darwin_mri.merging.blending import Blend
+from darwin_mri.merging.blocks import blocks, total
 from darwin_mri.merging.masks import keep_mask, magprune, trim_level, uniform
+from darwin_mri.merging.settings import METHODS, Settings
 
-METHODS: tuple[str, ...] = ("linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della")
-NEEDS_BASE: frozenset[str] = frozenset({"ties", "dare_ties", "della"})
-RESCALES: tuple[str, ...] = ("inverse_density", "l1", "none")
-BLOCK = 2**16  # elements: three fp32 inputs and the temporaries of a block fit in a core's cache
+DEFAULTS = Settings()
 NEARLY_PARALLEL = 0.9995  # |cosine| above which the slerp's sine is too small to divide by
 
 
-def round_once(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The tensor in ``dtype``, rounded to nearest even; call it once, on the finished fp32 result."""
-    return tensor.to(dtype)
+class Draw(Protocol):
+    """The random numbers of one tensor; they depend on (seed, tensor name, parent) only."""
+
+    def keep(self, parent: str, density: float) -> Tensor: ...
+
+    def uniform(self, parent: str) -> Tensor: ...
 
 
-def linear(father: Tensor, mother: Tensor, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
+def linear(father: Tensor, mother: Tensor) -> Blend:
     """(1 - r) F + r M, computed as F + r (M - F): the weighted average of model soups (arXiv 2203.05482)."""
-    return _add_scaled(father, mother, father, ratio, dtype)
+    return Blend(father, (mother,), lambda f, m: (m - f,), _add, {0.0: father, 1.0: mother}, linear=True)
 
 
-def slerp(father: Tensor, mother: Tensor, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
+def slerp(father: Tensor, mother: Tensor) -> Blend:
     """sin((1 - r) w) / sin(w) F + sin(r w) / sin(w) M, w the angle between F and M as flat vectors (Shoemake 1985).
 
     Falls back to ``linear`` where the vectors are nearly parallel or opposite, or one of them is zero.
     """
     dot = father_square = mother_square = 0.0
-    for f, m in _blocks(father, mother):
-        dot += float(torch.dot(f, m))
-        father_square += float(torch.dot(f, f))
-        mother_square += float(torch.dot(m, m))
+    for f, m in blocks(father, mother):
+        dot, father_square, mother_square = (
+            dot + total(f * m),
+            father_square + total(f * f),
+            mother_square + total(m * m),
+        )
     norms = math.sqrt(father_square * mother_square)
     cosine = dot / norms if norms > 0 else 1.0
     if not abs(cosine) < NEARLY_PARALLEL:
-        return linear(father, mother, ratio, dtype)
+        return linear(father, mother)
     angle = math.acos(cosine)
-    share_father = math.sin((1 - ratio) * angle) / math.sin(angle)
-    share_mother = math.sin(ratio * angle) / math.sin(angle)
-    return _by_blocks(lambda f, m: (f * share_father).add_(m * share_mother), dtype, father, mother)
+
+    def join(ratio: float, f: Tensor, m: Tensor) -> Tensor:
+        shares = (math.sin(share * angle) / math.sin(angle) for share in (1 - ratio, ratio))
+        return (f * next(shares)).add_(m * next(shares))
+
+    return Blend(father, (mother,), lambda f, m: (m,), join, {0.0: father, 1.0: mother})
 
 
-def task_arithmetic(
-    father: Tensor, mother: Tensor, base: Tensor | None, ratio: float, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """F + r dM: the mother's task vector added to a father kept whole (arXiv 2212.04089, task vectors and addition).
-
-    r may exceed 1. Without a base B = F, and this is F + r (M - F).
-    """
-    return _add_scaled(father, mother, father if base is None else base, ratio, dtype)
+def task_arithmetic(father: Tensor, mother: Tensor, base: Tensor | None, settings: Settings = DEFAULTS) -> Blend:
+    """B + w dF + r dM: task vectors added to their base (arXiv 2212.04089); the father whole at w = 1. r may exceed 1."""
+    if base is None or settings.father_whole:
+        return _from_father(father, mother, father if base is None else base, lambda m, b: m - b)
+    weight = settings.weight_father
+    return _from_base(base, (father, mother), lambda b, f, m: ((f - b).mul_(weight), m - b), settings)
 
 
 def dare_linear(
-    father: Tensor, mother: Tensor, base: Tensor | None, ratio: float, mask: Tensor, factor: float,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:  # fmt: skip
-    """F + r c (m * dM): drop and rescale the mother's vector (arXiv 2311.03099, m ~ Bernoulli(density), c = 1/density).
+    father: Tensor, mother: Tensor, base: Tensor | None, draw: Draw, settings: Settings = DEFAULTS
+) -> Blend:
+    """B + w c_F (k_F * dF) + r c_M (k_M * dM): task vectors dropped and rescaled (arXiv 2311.03099: k ~ Bernoulli(density),
+    c = 1 / density). At ``density_father`` 1 the father stays whole."""
+    origin = father if base is None else base
+    keep = draw.keep("mother", settings.density).to(father.device)
+    factor = rescale_factor(mother, origin, keep, settings)
+    if base is None or settings.father_whole:
+        return _from_father(father, mother, origin, lambda m, b, k: (m - b).mul_(k).mul_(factor), keep)
+    keep_father = draw.keep("father", settings.density_father).to(father.device)
+    factor_father = rescale_factor(father, base, keep_father, settings, settings.density_father)
+    split = _weighted(factor_father * settings.weight_father, factor)
+    return _from_base(base, (father, mother, keep_father, keep), split, settings)
 
-    The father is kept whole. Without a base B = F.
+
+def ties(father: Tensor, mother: Tensor, base: Tensor, settings: Settings = DEFAULTS) -> Blend:
+    """B + elected(trim(w dF), r trim(dM)): trim, elect sign, disjoint merge (arXiv 2306.01708, algorithm 1).
+
+    Trimming keeps the ``density`` largest magnitudes of each task vector; for the merge see ``elect``.
+    At r = w = 1 this is the paper's TIES.
+    """
+    levels = [
+        trim_level(parent, base, density)
+        for parent, density in ((father, settings.density_father), (mother, settings.density))
+    ]
+
+    def split(b: Tensor, f: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.hardshrink(f - b, levels[0]), torch.hardshrink(m - b, levels[1])
+
+    return _electing(father, base, (father, mother), split, settings)
+
+
+def dare_ties(father: Tensor, mother: Tensor, base: Tensor, draw: Draw, settings: Settings = DEFAULTS) -> Blend:
+    """B + elected(w c_F (k_F * dF), r c_M (k_M * dM)): TIES' election after DARE's dropping (arXiv 2311.03099 with 2306.01708)."""
+    keeps = [
+        draw.keep(name, density).to(father.device)
+        for name, density in (("father", settings.density_father), ("mother", settings.density))
+    ]
+    factors = [
+        rescale_factor(parent, base, keep, settings, density)
+        for parent, keep, density in zip(
+            (father, mother), keeps, (settings.density_father, settings.density), strict=True
+        )
+    ]
+    return _electing(father, base, (father, mother, *keeps), _weighted(*factors), settings)
+
+
+def della(father: Tensor, mother: Tensor, base: Tensor, draw: Draw, settings: Settings = DEFAULTS) -> Blend:
+    """B + elected(w p_F * dF, r p_M * dM): drop by magnitude's rank, elect, fuse (arXiv 2406.11617); p from ``magprune``."""
+    weights = []
+    for name, parent, density in (("father", father, settings.density_father), ("mother", mother, settings.density)):
+        if 0 < density < 1:
+            drawn = draw.uniform(name).to(father.device)
+            weights.append(magprune(parent.float() - base.float(), density, settings.epsilon, drawn, settings.rescale))
+        else:
+            weights.append(draw.keep(name, density).to(father.device))
+    return _electing(father, base, (father, mother, *weights), _weighted(1.0, 1.0), settings)
+
+
+def elect(father: Tensor, mother: Tensor, weight_father: float, ratio: float, divide: str) -> tuple[Tensor, Tensor]:
+    """TIES' election by summed mass and the mean over the parents that agree (arXiv 2306.01708, steps 2 and 3).
+
+    The elected sign is sgn(father + mother). Where one parent has it, that parent's value stands, divided under ``weights`` by
+    his own weight; where both have it, their sum over the sum of their weights. ``ratio`` differs from the paper's mean off r = 1
+    alone: a mean divided by the mother's weight would hand her value over whole at any r > 0.
 
     Args:
-        mask: m, True where an element is kept, from ``keep_mask``.
-        factor: c, from ``rescale_factor``.
-    """
-    return _add_scaled(father, mother, father if base is None else base, ratio, dtype, mask, factor)
-
-
-def ties(
-    father: Tensor, mother: Tensor, base: Tensor, ratio: float, density_father: float, density_mother: float,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:  # fmt: skip
-    """B + merged(trim(dF), r trim(dM)): trim, elect sign, disjoint merge (arXiv 2306.01708, algorithm 1).
-
-    Trimming keeps the ``density`` largest magnitudes of each task vector; for the merge see ``disjoint_mean``.
-    At r = 1 this is the paper's TIES with lambda = 1.
-    """
-    level_father = trim_level(_magnitudes(father, base), density_father) if density_father < 1 else 0.0
-    level_mother = trim_level(_magnitudes(mother, base), density_mother) if density_mother < 1 else 0.0
-
-    def kernel(f: Tensor, m: Tensor, b: Tensor) -> Tensor:
-        trimmed = torch.hardshrink(m - b, level_mother)
-        return disjoint_mean(torch.hardshrink(f - b, level_father), trimmed.mul_(ratio), ratio).add_(b)
-
-    return _by_blocks(kernel, dtype, father, mother, base)
-
-
-def masked_ties(
-    father: Tensor, mother: Tensor, base: Tensor, ratio: float, weight_father: Tensor, weight_mother: Tensor,
-    factor_father: float = 1.0, factor_mother: float = 1.0, dtype: torch.dtype = torch.float32,
-) -> Tensor:  # fmt: skip
-    """B + merged(c_F m_F * dF, r c_M m_M * dM): TIES' election and mean with random masks in place of trimming.
-
-    With ``keep_mask`` masks this is DARE-TIES (arXiv 2311.03099 with 2306.01708); with ``magprune`` weights it
-    is DELLA (arXiv 2406.11617: drop, elect, fuse).
-
-    Args:
-        weight_father, weight_mother: m, boolean masks or fp32 weights of the tensor's shape.
-        factor_father, factor_mother: c, scalars.
-    """
-
-    def kernel(f: Tensor, m: Tensor, b: Tensor, keep_f: Tensor, keep_m: Tensor) -> Tensor:
-        scaled = (m - b).mul_(keep_m).mul_(ratio * factor_mother)
-        return disjoint_mean((f - b).mul_(keep_f).mul_(factor_father), scaled, ratio).add_(b)
-
-    return _by_blocks(kernel, dtype, father, mother, base, weight_father, weight_mother)
-
-
-def disjoint_mean(father: Tensor, mother: Tensor, ratio: float) -> Tensor:
-    """TIES' sign election by summed mass and mean over the parents that agree (arXiv 2306.01708, steps 2 and 3).
-
-    The elected sign is sgn(father + mother). Where both parents have it the result is their mean weighted 1 : r;
-    where one has it, that parent's value as it stands. At r = 1 this is the paper's mean; towards r = 0 it tends to
-    the father, where a mean divided by the mother's weight alone would hand her value over whole at any r > 0.
-
-    Args:
-        father: trimmed or masked dF.
+        father: w times the trimmed or masked dF.
         mother: r times the trimmed or masked dM.
-        ratio: r, the mother's weight beside the father's 1.
+        weight_father, ratio: w and r.
+        divide: ratio, weights or none (``Settings``).
+
+    Returns:
+        magnitude and sign, whose product is the merged vector.
     """
-    elected = (father + mother).sign_()
-    both = (father.sign() * mother.sign()).clamp_(min=0)
-    # Magnitudes of what agrees with the elected sign. Arithmetic, as where() on random conditions costs 20 times more.
-    agreeing = (father * elected).clamp_(min=0).add_((mother * elected).clamp_(min=0))
-    return agreeing.mul_(elected).mul_(both.mul_(1 / (1 + ratio) - 1).add_(1))
+    # Arithmetic throughout, as where() on random conditions costs ten times more.
+    sign = (father + mother).sign_()
+    father, mother = (father * sign).clamp_(min=0), (mother * sign).clamp_(min=0)
+    both = torch.minimum(father, mother).sign_()
+    if divide == "weights":
+        for value, weight in ((father, weight_father), (mother, ratio)):
+            if weight not in (0.0, 1.0):
+                value.mul_(both.mul(1 - 1 / weight).add_(1 / weight))
+    magnitude = father.add_(mother)
+    if divide != "none":
+        magnitude.addcmul_(magnitude, both, value=1 / max(weight_father + ratio, 1e-12) - 1)
+    return magnitude, sign
 
 
-def rescale_factor(vector: Tensor, origin: Tensor, mask: Tensor, density: float, rescale: str) -> float:
-    """What a masked task vector ``vector - origin`` is multiplied with to make up for what was dropped.
-
-    ``inverse_density``: 1 / density (DARE: keeps the mean); ``l1``: L1 norm before over L1 norm after; ``none``: 1.
-    """
-    if rescale == "none" or density >= 1:
+def rescale_factor(
+    vector: Tensor, origin: Tensor, mask: Tensor, settings: Settings, density: float | None = None
+) -> float:
+    """c: what a masked task vector ``vector - origin`` is multiplied with to make up for what was dropped (``Settings.rescale``)."""
+    density = settings.density if density is None else density
+    if settings.rescale == "none" or density >= 1:
         return 1.0
-    if rescale == "inverse_density":
+    if settings.rescale == "inverse_density":
         return 1 / density if density > 0 else 0.0
     before = after = 0.0
-    for v, o, keep in _blocks(vector, origin, mask):
+    for v, o, keep in blocks(vector, origin, mask):
         magnitude = (v - o).abs_()
-        before += float(magnitude.sum())
-        after += float(torch.dot(magnitude, keep))
+        before, after = before + total(magnitude), after + total(magnitude.mul_(keep))
     return before / after if after > 0 else 0.0
 
 
-def merge_tensor(
-    method: str, *, father: Tensor, mother: Tensor, base: Tensor | None, ratio: float, density_father: float = 1.0,
-    density_mother: float = 1.0, seed: int, name: str, rescale: str = "inverse_density", epsilon: float = 0.1,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:  # fmt: skip
+def blend(
+    method: str, father: Tensor, mother: Tensor, base: Tensor | None, settings: Settings, *, seed: int, name: str
+) -> Blend:
     """One tensor of the child by a named method.
 
     Args:
-        method: one of METHODS. Those of NEEDS_BASE compare two task vectors, so without a base they are refused; the
-            others take B = F (task_arithmetic, dare_linear) or use no base (linear, slerp).
+        method: one of METHODS; those of NEEDS_BASE compare two task vectors and need a base.
         father, mother, base: tensors of one shape and device, any floating dtype.
-        ratio: r >= 0, how much of the mother. Exactly 0 returns a copy of the father wherever he is kept whole.
-        density_father, density_mother: share of each task vector that is kept, in [0, 1]. linear, slerp and
-            task_arithmetic use neither; dare_linear keeps the father whole and uses the mother's only.
         seed, name: the run's seed and the tensor's name, on which (with the parent) random masks depend.
-        rescale: one of RESCALES, for dare_linear, dare_ties and della.
-        epsilon: della's window of probabilities.
-        dtype: of the result; the fp32 arithmetic is rounded to it once.
 
     Raises:
-        ConfigError: unknown method or rescale, missing base, ratio or density out of range.
+        ConfigError: unknown method, or a missing base.
         InputError: the tensors differ in shape or are not floating.
     """
-    _check_numbers(method, rescale, ratio, (density_father, density_mother), name)
+    if method not in METHODS:
+        raise ConfigError(f"merge method '{method}' is unknown: choose one of {', '.join(METHODS)}")
     _check_tensors(method, father, mother, base, name)
-    if ratio == 0 and (method not in NEEDS_BASE or density_father >= 1):
-        return father.detach().to(dtype, copy=True)
-    if ratio == 1 and method in ("linear", "slerp"):
-        return mother.detach().to(dtype, copy=True)
-    if method in ("linear", "slerp"):
-        return (linear if method == "linear" else slerp)(father, mother, ratio, dtype)
-    if method == "task_arithmetic":
-        return task_arithmetic(father, mother, base, ratio, dtype)
-
-    def drop(parent: str, vector: Tensor, origin: Tensor, density: float) -> tuple[Tensor, float]:
-        if method == "della" and 0 < density < 1:
-            draws = uniform(father.shape, seed, name, parent)
-            return magprune(vector.float() - origin.float(), density, epsilon, draws, rescale), 1.0
-        mask = keep_mask(father.shape, density, seed, name, parent).to(father.device)
-        return mask, rescale_factor(vector, origin, mask, density, rescale)
-
-    if method == "dare_linear":
-        mask, factor = drop("mother", mother, father if base is None else base, density_mother)
-        return dare_linear(father, mother, base, ratio, mask, factor, dtype)
+    if base is None and settings.scale != 1:
+        raise ConfigError(f"scale {settings.scale} of tensor '{name}' multiplies the change from a base: give one")
+    draw = _NamedDraw(father.shape, seed, name)
+    match method:
+        case "linear":
+            return linear(father, mother)
+        case "slerp":
+            return slerp(father, mother)
+        case "task_arithmetic":
+            return task_arithmetic(father, mother, base, settings)
+        case "dare_linear":
+            return dare_linear(father, mother, base, draw, settings)
     if base is None:
         raise ConfigError(f"{method} of tensor '{name}' needs a base model: give one, or use dare_linear")
     if method == "ties":
-        return ties(father, mother, base, ratio, density_father, density_mother, dtype)
-    mask_father, factor_father = drop("father", father, base, density_father)
-    mask_mother, factor_mother = drop("mother", mother, base, density_mother)
-    return masked_ties(father, mother, base, ratio, mask_father, mask_mother, factor_father, factor_mother, dtype)
+        return ties(father, mother, base, settings)
+    return (dare_ties if method == "dare_ties" else della)(father, mother, base, draw, settings)
 
 
-def _check_numbers(method: str, rescale: str, ratio: float, densities: tuple[float, float], name: str) -> None:
-    """Refuse settings that no operator can mean."""
-    if method not in METHODS:
-        raise ConfigError(f"merge method '{method}' is unknown: choose one of {', '.join(METHODS)}")
-    if rescale not in RESCALES:
-        raise ConfigError(f"rescale '{rescale}' is unknown: choose one of {', '.join(RESCALES)}")
-    if not 0 <= ratio < math.inf:
-        raise ConfigError(f"ratio {ratio} for tensor '{name}' must be a number of at least 0")
-    for parent, density in zip(("father", "mother"), densities, strict=True):
-        if not 0 <= density <= 1:
-            raise ConfigError(f"the {parent}'s density {density} for tensor '{name}' must be between 0 and 1")
+@dataclass(frozen=True)
+class _NamedDraw:
+    shape: torch.Size
+    seed: int
+    name: str
+
+    def keep(self, parent: str, density: float) -> Tensor:
+        return keep_mask(self.shape, density, self.seed, self.name, parent)
+
+    def uniform(self, parent: str) -> Tensor:
+        return uniform(self.shape, self.seed, self.name, parent)
+
+
+def _add(ratio: float, origin: Tensor, vector: Tensor) -> Tensor:
+    """origin + r v, one rounding per operation: fused kernels round by device and length."""
+    return (vector * ratio).add_(origin)
+
+
+def _from_father(
+    father: Tensor, mother: Tensor, origin: Tensor, vector: Callable[..., Tensor], *masks: Tensor
+) -> Blend:
+    """F + r v, v of the mother, the origin and masks."""
+    return Blend(father, (mother, origin, *masks), lambda f, *rest: (vector(*rest),), _add, {0.0: father}, linear=True)
+
+
+def _from_base(
+    base: Tensor, inputs: tuple[Tensor, ...], split: Callable[..., tuple[Tensor, ...]], settings: Settings
+) -> Blend:
+    """B + s (u + r v)."""
+
+    def join(ratio: float, b: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        return (v * ratio).add_(u).mul_(settings.scale).add_(b)
+
+    return Blend(base, inputs, split, join)
+
+
+def _weighted(factor_father: float, factor_mother: float) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Task vectors times their masks or weights, times a factor each."""
+
+    def split(b: Tensor, f: Tensor, m: Tensor, keep_f: Tensor, keep_m: Tensor) -> tuple[Tensor, Tensor]:
+        vectors = (f - b).mul_(keep_f), (m - b).mul_(keep_m)
+        for vector, factor in zip(vectors, (factor_father, factor_mother), strict=True):
+            if factor != 1.0:
+                vector.mul_(factor)
+        return vectors
+
+    return split
+
+
+def _electing(
+    father: Tensor, base: Tensor, inputs: tuple[Tensor, ...], split: Callable[..., tuple[Tensor, Tensor]], settings: Settings
+) -> Blend:  # fmt: skip
+    """B + s elected(w u, r v)."""
+    weight, scale = settings.weight_father, settings.scale
+
+    def join(ratio: float, b: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        u, v = (x if factor == 1.0 else x * factor for x, factor in ((u, weight), (v, ratio)))
+        magnitude, sign = elect(u, v, weight, ratio, settings.divide)
+        if scale != 1.0:
+            magnitude.mul_(scale)
+        return magnitude.mul_(sign).add_(b)
+
+    return Blend(base, inputs, split, join, {0.0: father} if settings.father_whole else {})
 
 
 def _check_tensors(method: str, father: Tensor, mother: Tensor, base: Tensor | None, name: str) -> None:
@@ -228,46 +287,5 @@ def _check_tensors(method: str, father: Tensor, mother: Tensor, base: Tensor | N
         if tensor.shape != father.shape:
             shapes = f"{tuple(tensor.shape)}, not the father's {tuple(father.shape)}"
             raise InputError(f"tensor '{name}' of the {parent} has shape {shapes}: {method} needs one architecture")
-        if not tensor.is_floating_point():
+        if not tensor.is_floating_point() or tensor.element_size() == 1:
             raise InputError(f"tensor '{name}' of the {parent} is {tensor.dtype}: only floating tensors are merged")
-
-
-def _add_scaled(
-    father: Tensor, vector: Tensor, origin: Tensor, ratio: float, dtype: torch.dtype, mask: Tensor | None = None,
-    factor: float = 1.0,
-) -> Tensor:  # fmt: skip
-    """F + r c (m * (vector - origin)), one rounding per operation: fused kernels round by device and length."""
-    if mask is None:
-        return _by_blocks(lambda f, v, o: (v - o).mul_(ratio).add_(f), dtype, father, vector, origin)
-    return _by_blocks(
-        lambda f, v, o, keep: (v - o).mul_(keep).mul_(factor).mul_(ratio).add_(f), dtype, father, vector, origin, mask
-    )
-
-
-def _magnitudes(vector: Tensor, origin: Tensor) -> Tensor:
-    """|vector - origin| in fp32, flat."""
-    return _by_blocks(lambda v, o: (v - o).abs_(), torch.float32, vector, origin).flatten()
-
-
-def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Aligned flat fp32 blocks, copies or views; on an accelerator the whole, as launches would cost more there."""
-    flats = [tensor.detach().reshape(-1) for tensor in tensors]
-    count = flats[0].numel()
-    step = BLOCK if flats[0].device.type == "cpu" else max(count, 1)
-    for start in range(0, count, step):
-        yield tuple(_fp32(flat[start : start + step]) for flat in flats)
-
-
-def _fp32(block: Tensor) -> Tensor:
-    """fp32 of a block; a mask goes through its bytes, which convert seven times faster than booleans."""
-    return block.view(torch.uint8).float() if block.dtype == torch.bool else block.float()
-
-
-def _by_blocks(kernel: Callable[..., Tensor], dtype: torch.dtype, *tensors: Tensor) -> Tensor:
-    """A tensor of the first one's shape, filled block by block with what the kernel returns, rounded to ``dtype``."""
-    out = torch.empty(tensors[0].shape, dtype=dtype, device=tensors[0].device)
-    flat, start = out.view(-1), 0
-    for blocks in _blocks(*tensors):
-        flat[start : start + blocks[0].numel()].copy_(kernel(*blocks))
-        start += blocks[0].numel()
-    return out

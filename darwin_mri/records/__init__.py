@@ -2,8 +2,10 @@
 
 from darwin_mri.records.anatomy import Anatomy, FfnAnatomy, LayerAnatomy
 from darwin_mri.records.base import Part, Record, write_text
+from darwin_mri.records.donors import DonorLayer, DonorRecord
 from darwin_mri.records.genome import Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
+from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
 from darwin_mri.records.scan import (
     Channel,
@@ -23,8 +25,10 @@ from darwin_mri.records.scan import (
 from darwin_mri.records.score import Alert, Answer, Comparison, Contrast, Evidence, Score, Vigor
 
 __all__ = [
-    "Alert", "Anatomy", "Answer", "Channel", "ChildFiles", "Comparison", "Contrast", "Estimate", "Evidence", "FfnAnatomy",
-    "FileDigest", "Genome", "Health", "HealthGate", "Inputs", "LanguageScan", "LayerAnatomy", "LayerScan", "LedgerLine", "MappedLayer",
-    "Manifest", "ModelInfo", "PairScan", "PairWeights", "PresetFit", "ParentInput", "Part", "Prior", "PriorGene", "PriorLayer", "ProbesInfo", "Record",
-    "Response", "Scan", "Score", "Validation", "Vigor", "write_text",
+    "Alert", "Anatomy", "Answer", "Channel", "ChildFiles", "Comparison", "Contrast", "DonorLayer", "DonorRecord",
+    "Estimate", "Evidence", "FfnAnatomy", "FileDigest", "Genome", "Health", "HealthGate", "Inputs", "LanguageScan",
+    "LayerAnatomy", "LayerScan", "LedgerLine", "Manifest", "MappedLayer", "ModelInfo", "PairScan", "PairWeights",
+    "ParentInput", "Part", "Plan", "PlanMethod", "PlanNeed", "PlanParent", "PlanStage", "PresetFit", "Prior",
+    "PriorGene", "PriorLayer", "ProbesInfo", "Record", "Response", "Scan", "Score", "Validation", "Vigor",
+    "write_text",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from darwin_mri.records.base import Part, Record
 
 
@@ -26,6 +28,12 @@ class Genome(Record):
         float, ...
     ] = ()  # mother's measured gate spread by layer: what a cross-architecture donor was built with
     settings: dict[str, float | str] = {}  # method parameters outside the genome, e.g. density, rescale
+    exceptions: dict[str, dict[str, float | str]] = {}  # tensor on disk, or pattern -> its own ratio, density, ...
+    tensors: dict[
+        str, tuple[str, ...]
+    ] = {}  # gene -> tensors on the father's disk: what a merge needs beside the parents
+    donors: dict[str, str] = {}  # of a cross-architecture child: file in state/donors -> sha256
+    arm: dict[str, Any] = {}  # settings those donors were built with, to build them again
     search_score: float | None = None  # best fitness seen on search items
     retest_score: float | None = None  # the winner on fresh search items
 

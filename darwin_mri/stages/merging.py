@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import torch
+
+from darwin_mri.benchmarks import Item
 from darwin_mri.breeding import Space, make_space
 from darwin_mri.checkpoints import ModelSource
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
-from darwin_mri.errors import InputError
-from darwin_mri.merging import Donors, FolderSource, Merge, build_donors
-from darwin_mri.records import PairScan, Scan
+from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings, keep_donors, verify_donors
+from darwin_mri.merging.arms import Context, Side, build_donors
+from darwin_mri.merging.fits import require_siblings
+from darwin_mri.probes import Probe, load_probes, select_probes
+from darwin_mri.records import DonorRecord
 from darwin_mri.stages.parents import Loaded, folder_source
+from darwin_mri.stages.run import Progress, Run
+
+DONORS = "state/donors"  # in the run folder; never published, and verified by sha256 against donors.json
 
 
 @dataclass(frozen=True)
@@ -21,67 +32,129 @@ class Breed:
     space: Space
     merge: Merge
     father: FolderSource
-    gate_rms: tuple[float, ...] = ()  # what a cross-architecture donor was built with; kept in the genome
+    gate_rms: tuple[float, ...] = ()  # the mother's measured gate spread, which the arm folded needs
+    donors: DonorRecord | None = None  # of a cross-architecture breed
 
     def tensors(self) -> dict[str, tuple[str, ...]]:
         return {gene.name: gene.tensors for gene in self.space.genes}
 
     def shuffled(self) -> Breed:
         """The null child's version: the mother's contribution with its values shuffled within each tensor."""
-        m = self.merge
-        merge = Merge(
-            m.father,
-            m.mother,
-            m.base,
-            method=m.method,
-            density=m.density,
-            rescale=m.rescale,
-            seed=m.seed,
-            shuffle_donor=True,
-        )
-        return replace(self, merge=merge)
+        return replace(self, merge=self.merge.shuffled())
+
+    def recorded(self, config: Config) -> dict[str, Any]:
+        """What a genome must say so that ``merge`` writes the same child from it: fields of the record."""
+        on_disk = {gene: tuple(self.merge.on_disk(name) for name in names) for gene, names in self.tensors().items()}
+        own = {"density": config.density, "density_father": config.density_father, "rescale": config.rescale}
+        made = {} if self.donors is None else {layer.file: layer.sha256 for layer in self.donors.layers}
+        return {
+            "settings": {**own, "upper": config.upper},
+            "exceptions": config.tensors,
+            "tensors": on_disk,
+            "gate_rms": self.gate_rms,
+            "donors": made,
+            "arm": arm_settings(config) if made else {},
+        }
 
 
 def father_tensors(father: Loaded) -> FolderSource:
     return folder_source(father.source, [name for name, _ in father.model.named_parameters()])
 
 
+def settings(config: Config) -> Settings:
+    """The operator's settings of a config."""
+    return Settings(density=config.density, density_father=config.density_father, rescale=config.rescale)
+
+
 def breed_siblings(config: Config, father: Loaded, mother: ModelSource, base: ModelSource | None) -> Breed:
-    """Same architecture: every parameter of the father may change; mother (and base) must have it in the same shape."""
+    """Same architecture: every parameter of the father may change; mother (and base) must have it in the same shape.
+
+    Raises:
+        InputError: mother or base is no sibling of the father; says in what they differ.
+    """
     names = [name for name, _ in father.model.named_parameters()]
-    father_source, mother_source = father_tensors(father), folder_source(mother, names)
-    base_source = None if base is None else folder_source(base, names)
-    _same_shapes(names, father_source, mother_source, mother.ref)
-    if base is not None and base_source is not None:
-        _same_shapes(names, father_source, base_source, base.ref)
-    merge = Merge(
-        father_source, mother_source, base_source,
-        method=config.method, density=config.density, rescale=config.rescale, seed=config.seed,
-    )  # fmt: skip
-    return Breed(make_space(config.search.space, father.anatomy, names), merge, father_source)
-
-
-def _same_shapes(names: list[str], father: FolderSource, other: FolderSource, ref: str) -> None:
-    for name in names:
-        ours, theirs = father.reader.shape(father.disk_names[name]), other.reader.shape(other.disk_names[name])
-        if tuple(ours) != tuple(theirs):
-            raise InputError(
-                f"{ref} is no sibling of the father: {name} has shape {tuple(theirs)}, the father's {tuple(ours)}; "
-                "for another architecture use method raw or folded"
-            )
-
-
-def breed_cross(config: Config, father: Loaded, mother: Loaded, mother_scan: Scan, pair: PairScan) -> Breed:
-    """Cross architecture: only FFN matrices change, toward donors built once from the mother along the layer map."""
-    gate_rms = tuple(layer.activation.get("a", {}).get("all", {}).get("gate_rms", 1.0) for layer in mother_scan.layers)
-    return cross(config, father, mother, pair.layer_map, gate_rms)
-
-
-def cross(config: Config, father: Loaded, mother: Loaded, layer_map: Sequence[int], gate_rms: Sequence[float]) -> Breed:
-    """The same from what a genome record keeps: its layer map and the mother's measured gate spread."""
-    donors: Donors = build_donors(
-        config.method, father.model, father.anatomy, mother.model, mother.anatomy, layer_map, gate_rms
-    )
+    own = survey(father.source.folder)
+    for other in (mother, *([base] if base else [])):
+        require_siblings(own, survey(other.folder), other.ref)
     source = father_tensors(father)
-    merge = Merge(source, donors, None, method="linear", density=1.0, rescale=config.rescale, seed=config.seed)
-    return Breed(make_space("ffn", father.anatomy, donors.tensors), merge, source, tuple(gate_rms))
+    merge = Merge(
+        source, folder_source(mother, names), None if base is None else folder_source(base, names),
+        config.method, settings(config), config.seed, config.tensors,
+    )  # fmt: skip
+    return Breed(make_space(config.search.space, father.anatomy, names), merge, source)
+
+
+def breed_cross(
+    run: Run, father: Loaded, mother: Loaded, layer_map: Sequence[int], gate_rms: tuple[float, ...],
+    search_items: Mapping[str, Sequence[Item]], progress: Progress,
+) -> Breed:  # fmt: skip
+    """Cross architecture: only FFN matrices change, toward donors built once from the mother and kept with the run.
+
+    The run gets ``donors.json``, and the tensors in ``state/donors``; a resumed run that finds them whole uses them.
+    """
+    folder, record_path = run.path(DONORS), run.path("donors.json")
+    record = DonorRecord.load(record_path) if run.keep and record_path.is_file() else None
+    if record is None or record.arm != run.config.method or not verify_donors(folder, record):
+        record = make_donors(folder, run.config, father, mother, layer_map, gate_rms, search_items, progress)
+        record.save(record_path)
+    return cross(run.config, father, folder, record, gate_rms)
+
+
+def cross(config: Config, father: Loaded, folder: Path, record: DonorRecord, gate_rms: tuple[float, ...]) -> Breed:
+    """The breed of donors that lie in a folder."""
+    donors, source = DonorFolder(folder), father_tensors(father)
+    merge = Merge(source, donors, None, "replace" if donors.replacing else "linear", Settings(), config.seed)
+    return Breed(make_space("ffn", father.anatomy, donors.names()), merge, source, gate_rms, record)
+
+
+def make_donors(
+    folder: Path, config: Config, father: Loaded, mother: Loaded, layer_map: Sequence[int], gate_rms: tuple[float, ...],
+    search_items: Mapping[str, Sequence[Item]], progress: Progress,
+) -> DonorRecord:  # fmt: skip
+    """Build the donors of a config's arm into a folder. The same inputs give the same bytes on one machine."""
+    sides = [Side(parent.model, parent.tokenizer, parent.anatomy) for parent in (father, mother)]
+    context = Context(
+        sides[0], sides[1], tuple(layer_map), config.arm, config.seed, arm_texts(config), arm_prompts(config, search_items),
+        config.prior.protect, gate_rms,
+    )  # fmt: skip
+    source = father_tensors(father)
+    with progress.stage(f"donors ({config.method})", len(context.pairs())) as advance, torch.inference_mode():
+
+        def counted():
+            for donor in build_donors(config.method, context):
+                yield donor
+                advance(1)
+
+        return keep_donors(folder, counted(), source.dtype, arm=config.method)
+
+
+def arm_texts(config: Config) -> tuple[Probe, ...]:
+    """What both parents read while donors are built."""
+    folder = config.arm.texts or config.scan.probes
+    probes = load_probes(Path(folder) if folder else None)
+    return select_probes(probes, config.scan.languages, config.arm.documents, config.seed)
+
+
+def arm_prompts(config: Config, search_items: Mapping[str, Sequence[Item]]) -> tuple[Probe, ...]:
+    """What the parents complete: a folder's texts, else the questions of the search items, which the search sees anyway."""
+    if config.arm.prompts:
+        return load_probes(Path(config.arm.prompts))
+    return tuple(
+        Probe(
+            item.context, "ko" if any("\uac00" <= c <= "\ud7a3" for c in item.context) else "en", "knowledge", item.key
+        )
+        for name in sorted(search_items)
+        for item in search_items[name]
+    )
+
+
+def arm_settings(config: Config) -> dict[str, object]:
+    """The parts of a config that donors depend on, without folders: kept in the genome, to build them again."""
+    parts = config.model_dump(
+        mode="json", include={"arm": True, "scan": {"languages", "probes"}, "prior": {"protect"}, "bench": {"tasks", "search_share"},
+                              "search": {"items"}, "fitness": True},
+    )  # fmt: skip
+    for section, key in (("arm", "texts"), ("arm", "prompts"), ("scan", "probes")):
+        if parts[section][key]:
+            parts[section][key] = Path(parts[section][key]).name
+    return parts

@@ -27,6 +27,7 @@ from darwin_mri.merging import FolderSource
 from darwin_mri.mri import Parent, model_info
 from darwin_mri.probes import Probe, load_probes, read, select_probes
 from darwin_mri.records import Anatomy, FileDigest, ParentInput
+from darwin_mri.stages.genealogy import genealogy
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,6 @@ def stated_license(folder: Path) -> str:
     if stated == "other":
         stated = front.get("license_name") or stated
     return ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated or "")
-
-
-def genealogy(folder: Path) -> tuple[str, ...]:
-    """Ancestors a child of darwin_mri carries in its darwin_mri.json; empty for any other model."""
-    try:
-        note = json.loads((folder / "darwin_mri.json").read_text(encoding="utf-8"))
-        return tuple(str(line) for line in note["genealogy"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()
 
 
 def digest(source: ModelSource) -> str:
@@ -129,7 +121,7 @@ def folder_source(source: ModelSource, names: list[str]) -> FolderSource:
         return FolderSource(reader, disk_names(names, reader.names()))
     except CheckpointError as error:
         raise InputError(
-            f"{source.ref} is no sibling of the father ({error}): for another architecture use method raw or folded"
+            f"{source.ref} is no sibling of the father ({error}): for another architecture use an arm, such as folded"
         ) from None
 
 

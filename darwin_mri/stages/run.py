@@ -128,8 +128,9 @@ def public_config(config: Config) -> dict[str, object]:
     for role in ("father", "mother", "base"):
         if isinstance(data[role], str) and Path(data[role]).is_absolute():
             data[role] = Path(data[role]).name
-    if data["scan"]["probes"]:
-        data["scan"]["probes"] = Path(data["scan"]["probes"]).name
+    for section, key in (("scan", "probes"), ("arm", "texts"), ("arm", "prompts")):
+        if data[section][key]:
+            data[section][key] = Path(data[section][key]).name
     return data
 
 

@@ -99,3 +99,8 @@ def scan_both(run: Run, father: Loaded, mother: Loaded, progress: Progress) -> P
     )  # fmt: skip
     pair.save(run.path(names[2]))
     return PairScans(father_scan, mother_scan, pair)
+
+
+def gate_rms(scan: Scan) -> tuple[float, ...]:
+    """Per layer the measured rms of the gate's pre-activation."""
+    return tuple(layer.activation.get("a", {}).get("all", {}).get("gate_rms", 1.0) for layer in scan.layers)

@@ -69,8 +69,7 @@ def find_winner(
         ratios=breed.space.ffn_ratios(winner.genes, len(father.anatomy.layers)),
         nulls=null_genomes(prior, winner.genes, config.seed),
         layer_map=pair.layer_map,
-        gate_rms=breed.gate_rms,
-        settings={"density": config.density, "rescale": config.rescale, "upper": config.upper},
+        **breed.recorded(config),
         search_score=winner.fitness,
         retest_score=retest,
     )

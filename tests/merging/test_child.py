@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.errors import CheckpointError, DarwinError, InputError
-from darwin_mri.merging import merge_tensor, write_child
-from darwin_mri.merging.child import NOTE, require_space
+from darwin_mri.merging import Settings, blend, write_child
+from darwin_mri.merging.landing import NOTE, require_space
 from tests.merging.folders import save_folder, tensors
 
+HALF = Settings(density=0.5)
 CHANGED = ("layers.0.up", "layers.1.up", "scalar")
 
 
@@ -26,16 +27,13 @@ def father(tmp_path: Path) -> Path:
     return save_folder(tmp_path / "father", tensors(0), 2)
 
 
-def blend(father: Path, mother: dict[str, torch.Tensor], method: str = "linear") -> Callable[[str], torch.Tensor]:
+def blended(father: Path, mother: dict[str, torch.Tensor], method: str = "linear") -> Callable[[str], torch.Tensor]:
     """name -> the merged tensor, read lazily from the father's folder."""
 
     def compute(name: str) -> torch.Tensor:
         with CheckpointReader(father) as reader:
             own = reader.tensor(name)
-        return merge_tensor(
-            method, father=own, mother=mother[name], base=None, ratio=0.3, density_mother=0.5, seed=1, name=name,
-            dtype=own.dtype,
-        )  # fmt: skip
+        return blend(method, own, mother[name], None, HALF, seed=1, name=name).child(0.3, own.dtype)
 
     return compute
 
@@ -58,15 +56,14 @@ def test_child_equals_the_merge_in_memory(tmp_path: Path, shards: int, method: s
     mother = tensors(1)
     written: list[str] = []
     files = write_child(
-        father, tmp_path / "child", CHANGED, blend(father, mother, method), note={}, on_tensor=written.append
+        father, tmp_path / "child", CHANGED, blended(father, mother, method), note={}, on_tensor=written.append
     )
     expected = tensors(0) | {
-        name: merge_tensor(
-            method, father=tensors(0)[name].float(), mother=mother[name].float(), base=None, ratio=0.3,
-            density_mother=0.5, seed=1, name=name,
-        ).bfloat16()
+        name: blend(method, tensors(0)[name].float(), mother[name].float(), None, HALF, seed=1, name=name)
+        .child(0.3)
+        .bfloat16()
         for name in CHANGED
-    }  # fmt: skip
+    }
     child = content(tmp_path / "child")
     assert child.keys() == expected.keys()
     assert all(torch.equal(child[name], expected[name]) for name in child)
@@ -96,7 +93,7 @@ def test_other_files_are_copied_byte_for_byte_and_code_is_not(father: Path, tmp_
     (father / "LICENSES").mkdir()
     (father / "additional_chat_templates").mkdir()
     (father / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
-    write_child(father, tmp_path / "child", CHANGED, blend(father, tensors(1)), note={})
+    write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(1)), note={})
     copied = {p.relative_to(tmp_path / "child").as_posix() for p in (tmp_path / "child").rglob("*") if p.is_file()}
     weights = {f"model-0000{i}-of-00002.safetensors" for i in (1, 2)}
     others = {*wanted, "config.json", "chat_template.jinja", "model.safetensors.index.json"}
@@ -108,14 +105,14 @@ def test_other_files_are_copied_byte_for_byte_and_code_is_not(father: Path, tmp_
 
 def test_note_and_genealogy(father: Path, tmp_path: Path) -> None:
     note = {"genealogy": ["gemma4-base", "gemma4-korean"], "genome": {"r": 0.5}}
-    files = write_child(father, tmp_path / "child", CHANGED, blend(father, tensors(1)), note=note)
+    files = write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(1)), note=note)
     saved = json.loads((tmp_path / "child" / NOTE).read_text())
     assert files.genealogy == ("gemma4-base", "gemma4-korean")
     assert saved["genome"] == {"r": 0.5}
     assert saved["shards"] == files.shards
     assert str(tmp_path) not in (tmp_path / "child" / NOTE).read_text()
     with pytest.raises(InputError, match="JSON"):
-        write_child(father, tmp_path / "other", CHANGED, blend(father, tensors(1)), note={"x": float("nan")})
+        write_child(father, tmp_path / "other", CHANGED, blended(father, tensors(1)), note={"x": float("nan")})
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
@@ -135,14 +132,14 @@ def test_interrupt_keeps_the_earlier_child(father: Path, tmp_path: Path) -> None
     def stop(name: str) -> torch.Tensor:
         raise KeyboardInterrupt
 
-    first = write_child(father, tmp_path / "child", CHANGED, blend(father, tensors(1)), note={})
+    first = write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(1)), note={})
     before = untouched(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         write_child(father, tmp_path / "child", CHANGED, stop, note={})
     assert untouched(tmp_path) == before
-    again = write_child(father, tmp_path / "child", CHANGED, blend(father, tensors(1)), note={})
+    again = write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(1)), note={})
     assert again == first
-    other = write_child(father, tmp_path / "child", CHANGED, blend(father, tensors(2)), note={})
+    other = write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(2)), note={})
     assert other.shards != first.shards
     assert untouched(tmp_path) == before
 
@@ -150,12 +147,12 @@ def test_interrupt_keeps_the_earlier_child(father: Path, tmp_path: Path) -> None
 def test_leftovers_of_a_killed_run_are_cleared(father: Path, tmp_path: Path) -> None:
     dead = tmp_path / ".child.partial-4194999"  # above the largest process number Linux gives
     (dead / "x").mkdir(parents=True)
-    write_child(father, tmp_path / "child", CHANGED, blend(father, tensors(1)), note={})
+    write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(1)), note={})
     assert untouched(tmp_path) == ["child", "father"]
 
 
 def test_occupied_out_is_refused(father: Path, tmp_path: Path) -> None:
-    compute = blend(father, tensors(1))
+    compute = blended(father, tensors(1))
     mine = tmp_path / "mine"
     mine.mkdir()
     write_child(father, mine, CHANGED, compute, note={})  # an empty folder is free
@@ -197,7 +194,7 @@ def test_other_shape_dtype_or_name_is_refused(father: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"'norm' came as \(4,\)"):
         write_child(father, tmp_path / "child", ["norm"], lambda name: tensors(1)[name][1:], note={})
     with pytest.raises(CheckpointError, match="no tensor 'lm_head'"):
-        write_child(father, tmp_path / "child", ["lm_head"], blend(father, tensors(1)), note={})
+        write_child(father, tmp_path / "child", ["lm_head"], blended(father, tensors(1)), note={})
     assert untouched(tmp_path) == ["father"]
 
 
@@ -206,7 +203,7 @@ def test_links_that_leave_the_father_are_refused(father: Path, tmp_path: Path) -
     secret.write_text("private")
     (father / "tokenizer.json").symlink_to(secret)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json leads outside"):
-        write_child(father, tmp_path / "child", CHANGED, blend(father, tensors(1)), note={})
+        write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(1)), note={})
     assert untouched(tmp_path) == ["father", "secret"]
 
 
@@ -214,7 +211,7 @@ def test_truncated_father_is_refused(father: Path, tmp_path: Path) -> None:
     shard = father / "model-00001-of-00002.safetensors"
     shard.write_bytes(shard.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match="model-00001-of-00002.safetensors"):
-        write_child(father, tmp_path / "child", CHANGED, blend(father, tensors(1)), note={})
+        write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(1)), note={})
     assert untouched(tmp_path) == ["father"]
 
 

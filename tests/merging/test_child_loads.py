@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from darwin_mri.checkpoints.reader import CheckpointReader
-from darwin_mri.merging import METHODS, merge_tensor, write_child
+from darwin_mri.merging import METHODS, Settings, blend, write_child
 from tests.toys import pico_gemma4
 
 
@@ -30,10 +30,9 @@ def test_child_loads_and_agrees_with_memory(parents: tuple[Path, Path, Path], tm
         changed = [name for name in f.names() if ".mlp." in name]
 
         def compute(name: str) -> torch.Tensor:
-            return merge_tensor(
-                method, father=f.tensor(name), mother=m.tensor(name), base=b.tensor(name), ratio=0.4,
-                density_father=0.8, density_mother=0.6, seed=1, name=name, dtype=f.dtype(name),
-            )  # fmt: skip
+            settings = Settings(density_father=0.8, density=0.6)
+            father_, mother_, base_ = (reader.tensor(name) for reader in (f, m, b))
+            return blend(method, father_, mother_, base_, settings, seed=1, name=name).child(0.4, f.dtype(name))
 
         files = write_child(father, tmp_path / "child", changed, compute, note={})
         assert set(files.changed) == set(changed)

@@ -71,7 +71,7 @@ def test_uniform_is_uniform() -> None:
 def test_trim_keeps_the_largest_with_their_equals(values: list[int], density: float) -> None:
     magnitudes = torch.tensor(values, dtype=torch.float32)
     threshold = sorted(values, reverse=True)[max(1, round(density * len(values))) - 1]
-    kept = torch.hardshrink(magnitudes, trim_level(magnitudes, density)) != 0
+    kept = torch.hardshrink(magnitudes, trim_level(magnitudes, torch.zeros_like(magnitudes), density)) != 0
     assert torch.equal(kept, (magnitudes >= threshold) & (magnitudes > 0))
 
 
@@ -83,7 +83,7 @@ def test_trim_of_a_large_tensor_is_exact() -> None:
     constant[: SAMPLE // 100] = 2
     for magnitudes in (spread, spread.sort().values, constant):
         for density in (0.001, 0.37, 0.999):
-            kept = magnitudes > trim_level(magnitudes, density)
+            kept = magnitudes > trim_level(magnitudes, torch.zeros_like(magnitudes), density)
             threshold = magnitudes.sort(descending=True).values[round(density * magnitudes.numel()) - 1]
             assert torch.equal(kept, magnitudes >= threshold)
 

@@ -1,0 +1,166 @@
+"""What headers, configuration and tokenizer files say of a model, without torch and without reading a weight."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from darwin_mri.checkpoints.names import ACTIVATION_FIELDS, FFN_NAMES, FUSED, GATED, UNGATED
+from darwin_mri.checkpoints.naming import FOREIGN, TIED_HEADS
+from darwin_mri.checkpoints.verify import DTYPE_BITS, read_header, weight_files
+from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy
+
+LAYER = re.compile(r"^(?P<prefix>.*?\b(?:layers|h|blocks))\.(?P<index>\d+)\.(?P<rest>.+)$")
+KV_SHARED = re.compile(r"\.self_attn\.(k_proj|v_proj|k_norm|v_norm)\.")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor as its header describes it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A model folder's configuration, tensors and special tokens. ``tokens`` is None where there is no tokenizer.json."""
+
+    folder: Path
+    config: dict[str, Any]
+    tensors: Mapping[str, Stored]
+    shards: tuple[str, ...]
+    tokens: dict[str, int] | None
+    vocabulary: int | None
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """The text model's part of the configuration."""
+        inner = self.config.get("text_config")
+        return inner if isinstance(inner, dict) else self.config
+
+    @property
+    def family(self) -> str:
+        return str(self.text_config.get("model_type") or self.config.get("model_type") or "unknown")
+
+    @property
+    def size(self) -> int:
+        """Bytes of all weights."""
+        return sum(stored.size for stored in self.tensors.values())
+
+    @property
+    def parameters(self) -> int:
+        return sum(prod(stored.shape) for stored in self.tensors.values())
+
+    @property
+    def tied(self) -> bool:
+        """Whether the configuration says in words that the head shares the embedding's tensor; families differ in the default."""
+        return self.config.get("tie_word_embeddings", self.text_config.get("tie_word_embeddings")) is True
+
+    @cached_property
+    def text_names(self) -> tuple[str, ...]:
+        """Tensors of the text model that a loader reads: no towers, no drafters, no keys and values that shared layers never use,
+        no copy of a tied embedding."""
+        shared = int(self.text_config.get("num_kv_shared_layers") or 0)
+        first = int(self.text_config.get("num_hidden_layers") or 0) - shared
+        return tuple(
+            name
+            for name in self.tensors
+            if not is_foreign(name)
+            and not (shared and KV_SHARED.search(name) and layer_of(name) >= first)
+            and not (self.tied and name.endswith(TIED_HEADS))
+        )
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """The decoder's layers and FFNs as far as names and shapes tell; mixers and norms are left open."""
+        layers: dict[int, dict[str, Stored]] = {}
+        prefixes: dict[str, int] = {}
+        for name in self.text_names:
+            match = LAYER.match(name)
+            if match:
+                prefixes[match["prefix"]] = prefixes.get(match["prefix"], 0) + 1
+        prefix = max(prefixes, key=lambda p: prefixes[p], default="")
+        for name in self.text_names:
+            match = LAYER.match(name)
+            if match and match["prefix"] == prefix:
+                layers.setdefault(int(match["index"]), {})[match["rest"]] = self.tensors[name]
+        activation = next((str(self.text_config[f]) for f in ACTIVATION_FIELDS if self.text_config.get(f)), "unknown")
+        hidden = int(self.text_config.get("hidden_size") or self.text_config.get("n_embd") or 0)
+        return Anatomy(
+            family=self.family,
+            prefix=prefix,
+            hidden_size=hidden,
+            layers=tuple(_layer(index, layers[index], activation, hidden) for index in sorted(layers)),
+        )
+
+
+def survey(folder: Path) -> Survey:
+    """Read a checked model folder's headers and JSON files."""
+    shards = weight_files(folder)
+    tensors = {
+        name: Stored(entry["dtype"], tuple(entry["shape"]), prod(entry["shape"]) * DTYPE_BITS[entry["dtype"]] // 8)
+        for shard in shards
+        for name, entry in read_header(folder / shard).items()
+    }
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return Survey(folder, config, tensors, shards, *read_tokens(folder))
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a tensor belongs to a tower or drafter beside the text model."""
+    return any(word in name for word in FOREIGN)
+
+
+def layer_of(name: str) -> int:
+    """The layer a tensor's name speaks of, -1 where it speaks of none."""
+    match = LAYER.match(name)
+    return int(match["index"]) if match else -1
+
+
+def _layer(index: int, tensors: dict[str, Stored], activation: str, hidden: int) -> LayerAnatomy:
+    ffn = _ffn(tensors, activation, hidden)
+    note = "" if ffn else "no plain FFN found by name"
+    return LayerAnatomy(
+        index=index, mixer="other", mixer_module=None, ffn=ffn, pre_norm=None, post_norm=None, note=note
+    )
+
+
+def _ffn(tensors: dict[str, Stored], activation: str, hidden: int) -> FfnAnatomy | None:
+    weights = {name.removesuffix(".weight"): stored for name, stored in tensors.items() if name.endswith(".weight")}
+    for module in FFN_NAMES:
+        for gate, up, down in (*GATED, *((None, u, d) for u, d in (*FUSED, *UNGATED))):
+            parts = [f"{module}.{part}" for part in (gate, up, down) if part]
+            if all(part in weights and len(weights[part].shape) == 2 for part in parts):
+                fused = (up, down) in FUSED
+                names = [f"{module}.{part}" if part else None for part in (up if fused else gate, up, down)]
+                assert names[1] and names[2]
+                shape = weights[names[2]].shape
+                transposed = shape[0] != hidden == shape[1]
+                return FfnAnatomy(
+                    module=module, gate=names[0], up=names[1], down=names[2], fused_gate_up=fused, transposed=transposed,
+                    activation=activation, width=shape[0 if transposed else 1], validation_error=0.0,
+                )  # fmt: skip
+    return None
+
+
+def read_tokens(folder: Path) -> tuple[dict[str, int] | None, int | None]:
+    """(special token -> id, size of the vocabulary) of a tokenizer.json."""
+    try:
+        data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        added = [token for token in data.get("added_tokens", []) if isinstance(token, dict)]
+        special = {str(token["content"]): int(token["id"]) for token in added if token.get("special")}
+        vocabulary = data["model"]["vocab"]
+        known = {token["id"] for token in added}
+        return special, len(vocabulary) + len(
+            known - set(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, None

@@ -1,0 +1,38 @@
+"""Cross-architecture arms: ways to build, once per father layer, a donor FFN in his shape and coordinates from the mother.
+
+A candidate is father + r (donor - father), one ratio per layer; for an arm that replaces neurons, r is their share. An arm is
+one module with one function, ``build(context)``, that yields donors layer by layer; to add one, write it and name it here and
+in ``config.ARMS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from darwin_mri.errors import ConfigError
+from darwin_mri.merging.arms import aligned, competence, folded, raw, refit, transplant
+from darwin_mri.merging.arms.context import Context, Side
+from darwin_mri.merging.donors import DonorFFN
+
+ARMS: dict[str, Callable[[Context], Iterator[DonorFFN]]] = {
+    "raw": raw.build,
+    "folded": folded.build,
+    "aligned": aligned.build,
+    "transplant": transplant.build,
+    "refit": refit.build,
+    "competence": competence.build,
+}
+
+__all__ = ["ARMS", "Context", "Side", "build_donors"]
+
+
+def build_donors(arm: str, context: Context) -> Iterator[DonorFFN]:
+    """The donors of a named arm, one father layer after the other.
+
+    Raises:
+        ConfigError: no such arm.
+        InputError: the pair cannot be crossed by this arm; says why, and what can.
+    """
+    if arm not in ARMS:
+        raise ConfigError(f"cross-architecture arm '{arm}' is unknown: choose one of {', '.join(ARMS)}")
+    return ARMS[arm](context)

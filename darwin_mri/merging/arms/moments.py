@@ -1,0 +1,63 @@
+"""Second moments gathered in a stream, and the linear maps solved from them in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Moment:
+    """sum over rows of x y^T: products in fp32 per batch, added up in fp64. Memory is one (x width, y width) matrix."""
+
+    def __init__(self, x_width: int, y_width: int, device: torch.device) -> None:
+        self.sum = torch.zeros(x_width, y_width, dtype=torch.float64, device=device)
+        self.rows = 0
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Rows of x (n, x width) with the same rows of y (n, y width)."""
+        self.sum += (x.float().T @ y.float()).double()
+        self.rows += len(x)
+
+
+def ridge(xx: Tensor, xy: Tensor, penalty: float, prior: Tensor | None = None) -> Tensor:
+    """T minimising sum |y - T x|^2 + lambda |T - prior|^2, lambda = penalty * tr(xx) / width: (yx + lambda prior)(xx + lambda I)^-1.
+
+    Args:
+        xx: sum of x x^T; xy: sum of x y^T, both fp64.
+        prior: what T is drawn to, (y width, x width); zero when absent.
+
+    Returns:
+        T in fp32, (y width, x width).
+    """
+    strength = penalty * float(xx.diagonal().mean()) + 1e-12
+    wanted = xy if prior is None else xy + strength * prior.double().T
+    system = xx + strength * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    solved = torch.linalg.solve(system, wanted) if int(failed) else torch.cholesky_solve(wanted, factor)
+    return solved.T.float().contiguous()
+
+
+def procrustes(xx: Tensor, xy: Tensor) -> Tensor:
+    """The scaled (partial) isometry T = s U V^T nearest to taking x to y (Schoenemann 1966): U S V^T = svd(yx), s = tr S / tr xx.
+
+    Arguments and result as ``ridge``'s.
+    """
+    u, s, vh = torch.linalg.svd(xy.T, full_matrices=False)
+    scale = s.sum() / xx.diagonal().sum().clamp_min(1e-300)
+    return (scale * (u @ vh)).float().contiguous()
+
+
+def explained(t: Tensor, xx: Tensor, xy: Tensor, yy: float) -> float:
+    """R^2 = 1 - sum |y - T x|^2 / sum |y|^2, from the moments alone; yy = sum |y|^2."""
+    t = t.double()
+    residual = yy - 2 * float((t.T * xy).sum()) + float(((t @ xx) * t).sum())
+    return 1 - residual / yy if yy > 0 else 0.0
+
+
+def groups(layers: Sequence[int], bytes_each: int, budget: int) -> Iterator[list[int]]:
+    """Layers in groups whose moments fit the budget together; at least one layer a group, one pass over the text each."""
+    size = max(1, budget // max(bytes_each, 1))
+    for start in range(0, len(layers), size):
+        yield list(layers[start : start + size])

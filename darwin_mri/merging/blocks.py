@@ -1,0 +1,43 @@
+"""Element-wise arithmetic on whole tensors, in fp32, block by block, so that temporaries stay in a core's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 2**16  # elements: three fp32 inputs and the temporaries of a block fit in a core's cache
+
+
+def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Aligned flat fp32 blocks of tensors of one shape, copies or views; on an accelerator one whole block."""
+    flats = [tensor.detach().reshape(-1) for tensor in tensors]
+    count = flats[0].numel()
+    step = BLOCK if flats[0].device.type == "cpu" else max(count, 1)
+    for start in range(0, count, step):
+        yield tuple(_fp32(flat[start : start + step]) for flat in flats)
+
+
+def by_blocks(kernel: Callable[..., Tensor], *tensors: Tensor, out: Tensor | None = None) -> Tensor:
+    """What the kernel makes of each block, in ``out`` (in its dtype) or a new fp32 tensor of the first one's shape."""
+    if out is None:
+        out = torch.empty(tensors[0].shape, dtype=torch.float32, device=tensors[0].device)
+    flat, start = out.view(-1), 0
+    for parts in blocks(*tensors):
+        flat[start : start + parts[0].numel()].copy_(kernel(*parts))
+        start += parts[0].numel()
+    return out
+
+
+def total(values: Tensor) -> float:
+    """The sum in fp64, the same with any number of threads: numpy adds pairwise on one thread."""
+    if values.device.type == "cpu":
+        return float(np.sum(values.numpy(), dtype=np.float64))
+    return float(values.double().sum())
+
+
+def _fp32(block: Tensor) -> Tensor:
+    """fp32 of a block; a mask goes through its bytes, which convert seven times faster than booleans."""
+    return block.view(torch.uint8).float() if block.dtype == torch.bool else block.float()

@@ -1,0 +1,86 @@
+"""How one tensor is merged, apart from its ratio: the operators' settings, checked, and their exceptions by tensor name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
+
+from darwin_mri.errors import ConfigError
+
+METHODS: tuple[str, ...] = ("linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della")
+NEEDS_BASE: frozenset[str] = frozenset({"ties", "dare_ties", "della"})
+RESCALES: tuple[str, ...] = ("inverse_density", "l1", "none")
+DIVIDES: tuple[str, ...] = ("ratio", "weights", "none")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operators take beside the ratio r, the mother's weight.
+
+    Args:
+        density: share of the mother's task vector that is kept, in [0, 1] (ties, dare_*, della).
+        density_father: the same of the father's; dare_linear keeps him whole.
+        weight_father: weight of the father's task vector beside the mother's r; other methods than linear and slerp.
+        rescale: what makes up for dropped elements: ``inverse_density`` (1 / density, DARE's own), ``l1`` (the L1 norm before over
+            the one after, mergekit's) or ``none``.
+        epsilon: width of della's window of probabilities.
+        divide: how elected vectors are averaged (ties, dare_ties, della): ``ratio`` where both parents agree by
+            weight_father + r, else not at all, so that a small r is a small step; ``weights`` by the weights of those that agree
+            (the TIES paper's mean; mergekit's ``normalize: true``); ``none`` (their sum).
+        scale: what the whole change from the base is multiplied with: TIES' lambda.
+
+    Raises:
+        ConfigError: a value no operator can mean.
+    """
+
+    density: float = 1.0
+    density_father: float = 1.0
+    weight_father: float = 1.0
+    rescale: str = "inverse_density"
+    epsilon: float = 0.1
+    divide: str = "ratio"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("density", "density_father"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} {getattr(self, name)} must be between 0 and 1")
+        for name in ("weight_father", "epsilon", "scale"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} {getattr(self, name)} must be a number of at least 0")
+        for name, known in (("rescale", RESCALES), ("divide", DIVIDES)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose one of {', '.join(known)}")
+
+    @property
+    def father_whole(self) -> bool:
+        """Whether ratio 0 is the father himself."""
+        return self.density_father >= 1 and self.weight_father == 1 and self.scale == 1
+
+
+SETTINGS = tuple(field.name for field in fields(Settings))
+Exceptions = Mapping[str, Mapping[str, float | str]]
+"""Tensor name or pattern (``*.mlp.*``) -> settings that differ there; ``ratio`` may be among them. A later entry wins."""
+
+
+def settings_for(name: str, common: Settings, exceptions: Exceptions) -> tuple[Settings, float | None]:
+    """The settings of one tensor, and its own ratio where an exception gives one.
+
+    Args:
+        name: the tensor's name in the father's files.
+        common: what holds where no exception does.
+    """
+    own: dict[str, float | str] = {}
+    for pattern, values in exceptions.items():
+        if name == pattern or fnmatchcase(name, pattern):
+            own.update(values)
+    ratio = own.pop("ratio", None)
+    unknown = sorted(set(own) - set(SETTINGS))
+    if unknown:
+        raise ConfigError(f"tensor setting '{unknown[0]}' is unknown: choose ratio or one of {', '.join(SETTINGS)}")
+    try:
+        return (replace(common, **own) if own else common), (None if ratio is None else float(ratio))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ConfigError(f"the settings {own} of tensor '{name}' are not all numbers or known words") from None

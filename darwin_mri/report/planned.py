@@ -1,0 +1,78 @@
+"""The pre-flight in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from darwin_mri.records import Plan, PlanNeed
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Parents, what is possible between them, what a run needs, how long it takes, and the verdict."""
+    parents = Table(
+        "role", "model", "family", "layers", "hidden", "FFN", "parameters", "dtype", "size", title="Parents"
+    )
+    for p in plan.parents:
+        cells = (
+            p.role,
+            p.ref,
+            p.family,
+            p.layers,
+            p.hidden_size,
+            p.ffn_size,
+            f"{p.parameters:,}",
+            p.dtype,
+            in_bytes(p.size),
+        )
+        parents.add_row(*(escape(str(cell)) for cell in cells))
+    console.print(parents)
+    console.print(
+        f"siblings: {'yes' if plan.siblings else 'no: ' + plan.sibling_reason}", markup=False, highlight=False
+    )
+    console.print(f"tokenizers: {plan.tokenizers}", markup=False, highlight=False)
+    methods = Table("method", "kind", "", "why not", title="What this pair allows")
+    for m in plan.methods:
+        name = f"{m.name} (chosen)" if m.name == plan.method else m.name
+        methods.add_row(
+            escape(name), m.kind, "[green]possible[/]" if m.possible else "[red]not possible[/]", escape(m.reason)
+        )
+    console.print(methods)
+    needs = Table("resource", "needed", "available", "", "for", title="What it needs")
+    for need in plan.needs:
+        available = "unknown" if need.available is None else in_bytes(need.available)
+        needs.add_row(need.name, in_bytes(need.needed), available, _fits(need), escape(need.note))
+    console.print(needs)
+    stages = Table(
+        "stage", "expected", "counted", title=f"{plan.evaluations} evaluations, about {duration(plan.seconds)}"
+    )
+    for stage in plan.stages:
+        stages.add_row(stage.name, duration(stage.seconds), escape(stage.note))
+    console.print(stages)
+    console.print(f"Estimates, resting on {plan.speed}.", markup=False, highlight=False, style="dim")
+    for problem in plan.problems:
+        console.print(f"[bold red]will not work:[/] {escape(problem)}", highlight=False)
+    if plan.fits:
+        console.print("[bold green]This run fits.[/]")
+
+
+def in_bytes(count: int) -> str:
+    """Bytes with a binary unit: 1.5 GiB."""
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a person reads: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _fits(need: PlanNeed) -> str:
+    return {True: "[green]fits[/]", False: "[red]too little[/]", None: "not known"}[need.fits]

@@ -1,0 +1,101 @@
+"""What this machine has: memory, disk, and how fast it multiplies. Nothing here loads torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# Dense bf16 TFLOP/s as the makers state them; a share of it is reached in practice.
+STATED = {
+    "H200": 990,
+    "H100": 990,
+    "B200": 2250,
+    "A100": 312,
+    "L40S": 362,
+    "L40": 181,
+    "L4": 121,
+    "A10": 125,
+    "4090": 165,
+    "3090": 71,
+}
+REACHED = 0.35
+UNKNOWN_DEVICE = 50
+CPU_REACHED = 0.5  # of a matrix product's speed; measured on the nursery (docs/LOG.md)
+
+
+@dataclass(frozen=True)
+class Device:
+    """An accelerator: its name, memory in bytes, and the FLOP/s a forward pass reaches."""
+
+    name: str
+    memory: int
+    speed: float
+    basis: str
+
+
+def host_memory() -> int | None:
+    """Bytes of memory that can still be had, of the machine or of the container."""
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        if limit != "max":
+            found.append(int(limit) - used)
+    except (OSError, ValueError, IndexError):
+        pass
+    if not found and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)
+
+
+def free_disk(folder: Path) -> int:
+    """Free bytes on the disk of a folder that may not exist yet."""
+    return shutil.disk_usage(
+        next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    ).free
+
+
+def accelerator() -> Device | None:
+    """The first NVIDIA device as its driver describes it; None where there is none."""
+    try:
+        out = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
+            capture_output=True, text=True, timeout=20, check=True,
+        ).stdout  # fmt: skip
+        name, memory = out.strip().splitlines()[0].rsplit(",", 1)
+        mebibytes = int(memory)
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return None
+    stated = next((value for key, value in STATED.items() if key in name), None)
+    basis = f"{REACHED:.0%} of the stated {stated} TFLOP/s" if stated else f"an assumed {UNKNOWN_DEVICE} TFLOP/s"
+    return Device(name.strip(), mebibytes * 2**20, (REACHED * stated if stated else UNKNOWN_DEVICE) * 1e12, basis)
+
+
+def processor_speed(seconds: float = 0.1) -> float:
+    """FLOP/s that a forward pass reaches on the processor's cores: a share of the best measured fp32 matrix product on one.
+
+    The product is small enough that no library splits it over threads, which on a busy machine would measure its neighbours.
+    """
+    a = np.ones((32, 64, 64), dtype=np.float32)
+    out, best, began = np.empty_like(a), float("inf"), time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        np.matmul(a, a, out=out)
+        best = min(best, time.perf_counter() - start)
+    return CPU_REACHED * cores() * 32 * 2 * 64**3 / best
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(told)) if told.isdigit() and int(told) else allowed

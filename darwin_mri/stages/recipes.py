@@ -1,0 +1,263 @@
+"""Merging by a given genome, without a search: a genome of a run, one written by hand, or one read from mergekit's YAML."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from darwin_mri.checkpoints import CheckpointReader, ModelSource
+from darwin_mri.checkpoints.find import find_model
+from darwin_mri.checkpoints.survey import Survey, survey
+from darwin_mri.config import Config, make_config
+from darwin_mri.errors import InputError
+from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings
+from darwin_mri.merging.fits import FLOATING, counterparts, require_siblings
+from darwin_mri.merging.landing import existing_parent
+from darwin_mri.merging.mergekit import genome_fields, read_recipe, tensor_values, write_recipe
+from darwin_mri.merging.settings import SETTINGS, settings_for
+from darwin_mri.records import ChildFiles, DonorLayer, DonorRecord, Genome, write_text
+from darwin_mri.stages.genealogy import genealogy
+from darwin_mri.stages.run import Progress, Silent
+from darwin_mri.stages.writing import write_genome
+
+
+def merge_genome(
+    config: Config, genome: Genome, out: Path, *, donors: Path | None = None, offline: bool = False,
+    progress: Progress | None = None,
+) -> ChildFiles:  # fmt: skip
+    """Write the child of a given genome.
+
+    A genome that names its tensors needs no model in memory; one that does not has them found in the father first. The donors
+    of a cross-architecture genome are those kept with its run, else they are built again from the parents.
+
+    Args:
+        config: says who the parents are and, for donors to be built again, how.
+        donors: folder of kept donors (a run's ``state/donors``).
+
+    Raises:
+        InputError: the parents do not fit the genome; or donors built again are not those it was found with.
+    """
+    progress = progress or Silent()
+    father = find_model(config.father, offline=offline)
+    ancestry = genealogy(father.folder)
+    if config.cross:
+        return _merge_cross(config, genome, father, out, donors, ancestry, offline, progress)
+    mother = find_model(config.mother, offline=offline)
+    base = find_model(config.base, offline=offline) if config.base else None
+    if not genome.tensors:
+        genome = genome.model_copy(update={"tensors": _tensors_of_siblings(config, genome, father, mother, base)})
+    merge = siblings_on_disk(config, genome, father, mother, base)
+    return write_genome(genome, merge, genome.tensors, father, out, ancestry, progress)
+
+
+def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
+    """The config a genome was found with, as far as the genome says; None among the overrides is none."""
+    own = {key: genome.settings[key] for key in ("density", "density_father", "rescale") if key in genome.settings}
+    told: dict[str, Any] = {
+        "name": "merge", "father": genome.father, "mother": genome.mother, "base": genome.base, "method": genome.method,
+        "seed": genome.seed, **own, **genome.arm,
+    }  # fmt: skip
+    told["search"] = {**told.get("search", {}), "space": genome.space}
+    told |= {key: value for key, value in overrides.items() if value is not None}
+    return make_config(told, where)
+
+
+def from_mergekit(path: Path, seed: int, offline: bool) -> tuple[Genome, dict[str, str | None], tuple[str, ...]]:
+    """A mergekit recipe as a genome, the parents it names as a user would write them, and what it cannot keep.
+
+    Raises:
+        ConfigError: the recipe asks for what is not done here; says what.
+        InputError: the parents are no siblings.
+    """
+    recipe = read_recipe(path)
+    refs = {"father": recipe.father, "mother": recipe.mother, "base": recipe.base}
+    sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
+    father, mother = survey(sources["father"].folder), survey(sources["mother"].folder)
+    require_siblings(father, mother, sources["mother"].ref)
+    names = [name for name in counterparts(father, mother) if father.tensors[name].dtype in FLOATING]
+    fields = genome_fields(recipe, tensor_values(recipe, father, names))
+    genome = Genome(
+        seed=seed, father=sources["father"].ref, mother=sources["mother"].ref, base=sources["base"].ref if recipe.base else None,
+        ratios=(), **fields,
+    )  # fmt: skip
+    kept = _main_dtype(father)
+    notes = (
+        (f"the child keeps the father's dtype, {kept}, not {recipe.dtype}",) if recipe.dtype not in (None, kept) else ()
+    )
+    return genome, refs, notes
+
+
+def to_mergekit(genome: Genome, config: Config, path: Path, offline: bool) -> tuple[str, ...]:
+    """Write a genome as mergekit's YAML; returns sentences on where mergekit's child will differ.
+
+    Raises:
+        ConfigError: mergekit has no such method.
+        InputError: the genome does not name its tensors, or the father lacks one.
+    """
+    if not genome.tensors:
+        raise InputError("this genome does not name its tensors: export the genome.json of a run")
+    father = survey(find_model(config.father, offline=offline).folder)
+    merge = siblings_settings(genome)
+    values = {}
+    for gene, names in genome.tensors.items():
+        for name in names:
+            own, ratio = settings_for(name, merge, genome.exceptions)
+            values[name] = {"ratio": genome.genes.get(gene, 0.0) if ratio is None else ratio, **asdict(own)}
+    parents = {"father": config.father, "mother": config.mother, "base": config.base}
+    text, notes = write_recipe(genome.method, parents, father, values, _main_dtype(father))
+    write_text(path, text)
+    return notes
+
+
+def siblings_settings(genome: Genome) -> Settings:
+    """The operator's settings a genome was found with."""
+    known = {key: value for key, value in genome.settings.items() if key in SETTINGS}
+    return Settings(**known)  # type: ignore[arg-type]
+
+
+def _main_dtype(father: Survey) -> str:
+    sizes = Counter[str]()
+    for stored in father.tensors.values():
+        sizes[stored.dtype] += stored.size
+    return {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}.get(
+        sizes.most_common(1)[0][0], "other"
+    )
+
+
+def siblings_on_disk(
+    config: Config, genome: Genome, father: ModelSource, mother: ModelSource, base: ModelSource | None
+) -> Merge:
+    """The merge of two folders under the father's names on disk; no model is loaded."""
+    names = sorted({name for tensors in genome.tensors.values() for name in tensors})
+    own = survey(father.folder)
+    unknown = [name for name in names if name not in own.tensors]
+    if unknown:
+        raise InputError(f"the genome moves tensor {unknown[0]}, which {father.ref} does not have: check --father")
+    sources = []
+    for other in (mother, base):
+        if other is None:
+            sources.append(None)
+            continue
+        theirs = survey(other.folder)
+        require_siblings(own, theirs, other.ref)
+        sources.append(_source(own, theirs, names, other.ref))
+    own_tensors = FolderSource(CheckpointReader(father.folder), {name: name for name in names})
+    settings = siblings_settings(genome)
+    return Merge(own_tensors, sources[0], sources[1], genome.method, settings, genome.seed, genome.exceptions)
+
+
+def _source(father: Survey, other: Survey, names: list[str], ref: str) -> FolderSource:
+    found = counterparts(father, other, names)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(f"{ref} lacks tensor {missing[0]}, which the genome moves: not a sibling of the father")
+    return FolderSource(CheckpointReader(other.folder), found)
+
+
+def _tensors_of_siblings(
+    config: Config, genome: Genome, father: ModelSource, mother: ModelSource, base: ModelSource | None
+) -> dict[str, tuple[str, ...]]:
+    from darwin_mri.checkpoints import resolve_device
+    from darwin_mri.stages.merging import breed_siblings
+    from darwin_mri.stages.parents import load
+
+    loaded = load(father, "", device=resolve_device(config.device), dtype=config.dtype)
+    breed = breed_siblings(config, loaded, mother, base)
+    return _known_genes(
+        genome, {gene: tuple(map(breed.merge.on_disk, names)) for gene, names in breed.tensors().items()}
+    )
+
+
+def _known_genes(genome: Genome, tensors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    unknown = sorted(set(genome.genes) - set(tensors))
+    if unknown:
+        raise InputError(
+            f"the genome has gene {unknown[0]}, which this pair and space do not have: check parents and method"
+        )
+    return tensors
+
+
+def _merge_cross(
+    config: Config, genome: Genome, father: ModelSource, out: Path, donors: Path | None, ancestry: tuple[str, ...],
+    offline: bool, progress: Progress,
+) -> ChildFiles:  # fmt: skip
+    if donors is not None and donors.is_dir():
+        _same_donors(genome, donors, "kept in")
+        return _write_cross(genome, father, donors, out, ancestry, progress)
+    place = Path(tempfile.mkdtemp(prefix=f".{out.name}.donors-", dir=existing_parent(out)))
+    try:
+        _rebuild(config, genome, father, place, offline, progress)
+        _same_donors(genome, place, "built again from")
+        return _write_cross(genome, father, place, out, ancestry, progress)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _same_donors(genome: Genome, folder: Path, how: str) -> None:
+    """Raise InputError unless the donors are the genome's own; a genome written by hand names none."""
+    from darwin_mri.merging import verify_donors
+
+    layers = tuple(DonorLayer(index=0, mother_layer=None, file=file, sha256=sha) for file, sha in genome.donors.items())
+    if layers and not verify_donors(folder, DonorRecord(arm=genome.method, layers=layers)):
+        raise InputError(
+            f"the donors {how} {folder.name if how.startswith('kept') else 'the parents'} are not those this genome was found "
+            "with (another machine, other texts or prompts?): give the run's own state/donors with --donors"
+        )
+
+
+def _write_cross(
+    genome: Genome, father: ModelSource, donors: Path, out: Path, ancestry: tuple[str, ...], progress: Progress
+) -> ChildFiles:
+    source = DonorFolder(donors)
+    from darwin_mri.checkpoints import disk_names
+
+    with CheckpointReader(father.folder) as reader:
+        names = disk_names(source.names(), reader.names())
+    own = FolderSource(CheckpointReader(father.folder), names)
+    for name in source.names():
+        if own.reader.shape(names[name]) != source.reader.shape(name):
+            raise InputError(f"the donor of {name} has another shape than {father.ref}'s tensor: check --father")
+    merge = Merge(own, source, None, "replace" if source.replacing else "linear", Settings(), genome.seed)
+    by_disk = {disk: name for name, disk in names.items()}
+    on_disk = genome.tensors or _by_layer(source.names(), names)
+    known = _known_genes(genome, on_disk)
+    tensors = {gene: tuple(by_disk[disk] for disk in disks) for gene, disks in known.items()}
+    return write_genome(genome, merge, tensors, father, out, ancestry, progress)
+
+
+def _by_layer(donors: tuple[str, ...], disk: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """The space ``ffn`` by names alone: gene L3.ffn for the donors of layer 3."""
+    from darwin_mri.checkpoints.survey import layer_of
+
+    genes: dict[str, tuple[str, ...]] = {}
+    for name in donors:
+        gene = f"L{layer_of(name)}.ffn"
+        genes[gene] = (*genes.get(gene, ()), disk[name])
+    return genes
+
+
+def _rebuild(
+    config: Config, genome: Genome, father: ModelSource, place: Path, offline: bool, progress: Progress
+) -> None:
+    from darwin_mri.checkpoints import resolve_device
+    from darwin_mri.mri.similarity import proportional_map
+    from darwin_mri.stages.items import choose_items
+    from darwin_mri.stages.merging import make_donors
+    from darwin_mri.stages.parents import load
+
+    device = resolve_device(config.device)
+    mother = find_model(config.mother, offline=offline)
+    first, second = (load(source, "", device=device, dtype=config.dtype) for source in (father, mother))
+    counts = len(first.anatomy.layers), len(second.anatomy.layers)
+    layer_map = genome.layer_map or proportional_map(*counts)
+    if len(layer_map) != counts[0] or max(layer_map, default=0) >= counts[1]:
+        raise InputError(
+            f"the genome maps {len(layer_map)} father layers, these parents have {counts[0]} and {counts[1]}"
+        )
+    asks = config.method == "competence" and config.arm.writer != "nobody" and not config.arm.prompts
+    items = choose_items(config).search if asks else {}
+    make_donors(place, config, first, second, layer_map, genome.gate_rms, items, progress)

@@ -1,0 +1,23 @@
+"""The command line, run in this process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from darwin_mri import cli
+
+
+def call(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str | Path
+) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of the command with these words."""
+    monkeypatch.setattr(sys, "argv", ["darwin-mri", *map(str, words)])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    done = capfd.readouterr()
+    code = stopped.value.code
+    return (code if isinstance(code, int) else 0), done.out, done.err

@@ -1,0 +1,225 @@
+"""Damaged or unfit parents: one clear line, exit code 1, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from tests.merging.commands import call
+from tests.toys import pico_gemma4, pico_qwen35
+
+UP = "model.layers.1.mlp.up_proj.weight"
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("originals")
+    for seed, role in enumerate(("father", "mother")):
+        pico_gemma4(root / role, seed=seed, dtype="bfloat16", max_shard_size="60KB")
+    pico_gemma4(root / "wide", seed=3, dtype="bfloat16", hidden_size=40)
+    pico_gemma4(
+        root / "deep",
+        seed=3,
+        dtype="bfloat16",
+        num_hidden_layers=6,
+        layer_types=["sliding_attention", "full_attention"] * 3,
+    )
+    pico_qwen35(root / "stranger", seed=4, dtype="bfloat16")
+    return root
+
+
+def shard_of(folder: Path, name: str = UP) -> Path:
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    return folder / index["weight_map"][name]
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object], name: str = UP) -> None:
+    path = shard_of(folder, name)
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def cut(folder: Path) -> None:
+    path = shard_of(folder)
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def huge_header(folder: Path) -> None:
+    path = shard_of(folder)
+    path.write_bytes(struct.pack("<Q", 2**60) + path.read_bytes()[8:])
+
+
+def not_a_number(folder: Path) -> None:
+    rewrite(folder, lambda tensors: tensors[UP].view(-1)[3:4].fill_(float("nan")))
+
+
+def integers(folder: Path) -> None:
+    rewrite(folder, lambda tensors: tensors.update({UP: tensors[UP].to(torch.int16)}))
+
+
+def unknown_dtype(folder: Path) -> None:
+    path = shard_of(folder)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"BF16"', b'"BF17"', 1))
+
+
+def lacking(folder: Path) -> None:
+    path = shard_of(folder)
+    tensors = load_file(path)
+    del tensors[UP]
+    save_file(tensors, path, metadata={"format": "pt"})
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    del index["weight_map"][UP]
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def promised(folder: Path) -> None:
+    rewrite(folder, lambda tensors: tensors.pop(UP))
+
+
+def more(folder: Path) -> None:
+    path, name = shard_of(folder), "model.layers.1.mlp.extra.weight"
+    tensors = load_file(path)
+    tensors[name] = tensors[UP].clone()
+    save_file(tensors, path, metadata={"format": "pt"})
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"][name] = path.name
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def other_shape(folder: Path) -> None:
+    rewrite(folder, lambda tensors: tensors.update({UP: tensors[UP][:40].clone()}))
+
+
+def no_special_token(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "<bos>"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+def leaving_link(folder: Path) -> None:
+    path = shard_of(folder)
+    outside = folder.parent / "outside.safetensors"
+    shutil.move(path, outside)
+    path.symlink_to(outside)
+
+
+def leaving_index(folder: Path) -> None:
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"][UP] = "../outside.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def missing_shard(folder: Path) -> None:
+    shard_of(folder).unlink()
+
+
+def pickled(folder: Path) -> None:
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    torch.save({UP: torch.zeros(2)}, folder / "pytorch_model.bin")
+
+
+BOTH = [
+    (cut, "is cut short"), (huge_header, "header cannot fit"), (unknown_dtype, "unknown dtype 'BF17'"), (promised, "holds model"),
+    (leaving_link, "link that leaves"), (leaving_index, "outside the folder"), (missing_shard, "not there"),
+    (pickled, "only pickled weights"),
+]  # fmt: skip
+MOTHERS = [
+    (not_a_number, f"tensor '{UP}' of the child has NaN"), (integers, f"{UP} is I16"), (lacking, "lacks tensors of the father"),
+    (more, "1 tensors the father lacks"), (other_shape, "has shape (40, 32)"), (no_special_token, "special token '<bos>'"),
+]  # fmt: skip
+
+
+def merge_words(
+    folder: Path, father: str = "father", mother: str = "mother", method: str = "linear"
+) -> list[str | Path]:
+    recipe = {
+        "merge_method": method,
+        "models": [
+            {"model": str(folder / role), "parameters": {"weight": w}} for role, w in ((father, 0.7), (mother, 0.3))
+        ],
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return ["merge", "--mergekit", folder / "recipe.yaml", "--out", folder / "child", "--offline", "--quiet"]
+
+
+def refused(
+    words: list[str | Path], folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The one line an unfit input gets; asserts that nothing else happened."""
+    before = sorted(path.name for path in folder.iterdir())
+    code, stdout, stderr = call(capfd, monkeypatch, *words)
+    lines = stderr.strip().splitlines()
+    assert code == 1 and not stdout and len(lines) == 1 and lines[0].startswith("darwin-mri: "), (code, stdout, stderr)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert "Traceback" not in stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("who", "damage", "words"),
+    [("father", *case) for case in BOTH] + [("mother", *case) for case in [*BOTH, *MOTHERS]],
+    ids=lambda value: value.__name__ if callable(value) else None,
+)
+def test_damaged_folders(
+    originals: Path, tmp_path: Path, who: str, damage: Callable[[Path], None], words: str,
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for role in ("father", "mother"):
+        shutil.copytree(originals / role, tmp_path / role)
+    damage(tmp_path / who)
+    assert words in refused(merge_words(tmp_path), tmp_path, capfd, monkeypatch)
+
+
+def test_nan_in_what_a_cross_child_keeps_of_the_father(
+    originals: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors that no gene moves are looked at as well."""
+    for role in ("father", "mother"):
+        shutil.copytree(originals / role, tmp_path / role)
+    rewrite(tmp_path / "father", lambda t: t["model.norm.weight"].view(-1)[:1].fill_(float("nan")), "model.norm.weight")
+    genome = {
+        "space": "layers", "method": "linear", "seed": 1, "father": str(tmp_path / "father"), "mother": str(tmp_path / "mother"),
+        "genes": {"g": 0.5}, "ratios": [], "tensors": {"g": [UP]},
+    }  # fmt: skip
+    (tmp_path / "genome.json").write_text(json.dumps(genome))
+    words = ["merge", "--genome", tmp_path / "genome.json", "--out", tmp_path / "child", "--quiet"]
+    assert "the father's tensor 'model.norm.weight' has NaN" in refused(words, tmp_path, capfd, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("mother", "words"),
+    [
+        ("wide", "hidden_size 40, the father 32"),
+        ("deep", "num_hidden_layers 6, the father 4"),
+        ("stranger", "use an arm"),
+    ],
+)
+def test_unfit_mothers(
+    originals: Path, tmp_path: Path, mother: str, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    for role in ("father", mother):
+        shutil.copytree(originals / role, tmp_path / role)
+    assert words in refused(merge_words(tmp_path, mother=mother), tmp_path, capfd, monkeypatch)
+
+
+def test_usage_is_exit_code_2(
+    originals: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (
+        ["merge"],
+        ["merge", "--genome", "a", "--mergekit", "b"],
+        ["merge", "--mergekit", tmp_path / "none.yaml", "--out", "x"],
+    ):
+        code, _, stderr = call(capfd, monkeypatch, *words)
+        assert code == 2 and len(stderr.strip().splitlines()) == 1

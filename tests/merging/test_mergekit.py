@@ -1,0 +1,241 @@
+"""Recipes travel both ways, and where definitions agree mergekit 0.1.5 itself writes the same child to one bf16 rounding.
+
+The oracle runs where DARWIN_MRI_MERGEKIT_PYTHON names an interpreter that has mergekit; it is never imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from darwin_mri.checkpoints.reader import CheckpointReader
+from darwin_mri.checkpoints.survey import survey
+from darwin_mri.errors import ConfigError
+from darwin_mri.merging.mergekit import read_recipe, tensor_values
+from darwin_mri.records import Genome
+from darwin_mri.stages.recipes import from_mergekit, genome_config, merge_genome, to_mergekit
+from tests.toys import pico_gemma4, pico_qwen35
+
+ORACLE = os.environ.get("DARWIN_MRI_MERGEKIT_PYTHON")
+FAMILIES = ("gemma4", "gemma4-wrapped", "qwen35", "qwen35-wrapped")
+RUN = """
+import json, sys
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+for recipe, out in json.load(open(sys.argv[1])):
+    run_merge(MergeConfiguration.model_validate(recipe), out, MergeOptions(copy_tokenizer=False, quiet=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Father, mother and base of every family, as strings for YAML."""
+    root, out = tmp_path_factory.mktemp("recipes"), {}
+    for family in FAMILIES:
+        make, wrapped = (pico_gemma4 if "gemma" in family else pico_qwen35), "wrapped" in family
+        out[family] = {
+            role: str(make(root / family / role, seed=seed, wrapped=wrapped, dtype="bfloat16"))
+            for seed, role in enumerate(("father", "mother", "base"))
+        }
+    return out
+
+
+def recipe(method: str, at: dict[str, str]) -> dict[str, Any]:
+    """A recipe whose definition both share; weights, filters and gradients differ between tensors."""
+    slope = [0.2, 0.9]
+    common: dict[str, Any] = {"merge_method": method, "dtype": "float32", "out_dtype": "bfloat16"}
+    father, mother = {"model": at["father"]}, {"model": at["mother"]}
+    if method == "linear":
+        weights = [{"filter": "mlp", "value": [0.1, 0.7]}, {"value": 0.4}]
+        return common | {
+            "models": [father | {"parameters": {"weight": 0.6}}, mother | {"parameters": {"weight": weights}}]
+        }
+    if method == "slerp":
+        return common | {"base_model": at["father"], "models": [father, mother], "parameters": {"t": slope}}
+    own = {"weight": 1.0, "density": 0.5} if method == "ties" else {"weight": 0.8}
+    hers = (
+        {"weight": 1.0, "density": [{"filter": "attn", "value": 0.25}, {"value": 0.75}]}
+        if method == "ties"
+        else {"weight": slope}
+    )
+    return common | {
+        "base_model": at["base"], "models": [father | {"parameters": own}, mother | {"parameters": hers}],
+        "parameters": {"lambda": 0.9},
+    }  # fmt: skip
+
+
+def save(data: dict[str, Any], path: Path) -> Path:
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def child_of(path: Path, out: Path, seed: int = 1) -> Path:
+    genome, refs, _ = from_mergekit(path, seed, True)
+    merge_genome(genome_config(genome, "test", **refs), genome, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def oracle(folders: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """mergekit's child of every recipe and family, all in one process of its own."""
+    if not ORACLE:
+        pytest.skip("DARWIN_MRI_MERGEKIT_PYTHON names no interpreter with mergekit 0.1.5")
+    root = tmp_path_factory.mktemp("oracle")
+    jobs = [
+        (recipe(method, folders[family]), str(root / f"{family}-{method}"))
+        for family in FAMILIES
+        for method in ("linear", "slerp", "task_arithmetic", "ties")
+    ]
+    (root / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
+    done = subprocess.run(
+        [ORACLE, "-c", RUN, str(root / "jobs.json")], capture_output=True, text=True, timeout=600, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return root
+
+
+@pytest.mark.parametrize("method", ["linear", "slerp", "task_arithmetic", "ties"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parity_with_mergekit(
+    oracle: Path, folders: dict[str, dict[str, str]], tmp_path: Path, family: str, method: str
+) -> None:
+    """Equal to one bf16 rounding everywhere; for ties apart from elements at the trim's edge (it keeps some of equal magnitudes, we
+    all) and from vectors that cancel exactly (it keeps the positive one, we none)."""
+    ours = child_of(save(recipe(method, folders[family]), tmp_path / "r.yaml"), tmp_path / "child")
+    with CheckpointReader(ours) as mine, CheckpointReader(oracle / f"{family}-{method}") as theirs:
+        compared = 0
+        for name in mine.names():
+            if name not in theirs.names():
+                assert not mine.tensor(name).is_floating_point() or "layer_scalar" in name, name
+                continue
+            one, two = mine.tensor(name), theirs.tensor(name)
+            assert one.dtype == two.dtype == torch.bfloat16
+            # A step of bf16 at the size of the larger of the two, and of the summands that cancelled.
+            step = torch.maximum(one.float().abs(), two.float().abs()) * 2**-7 + 1e-6
+            wrong = (one.float() - two.float()).abs() > step
+            if method == "ties":
+                wrong &= ~_undefined(name, folders[family], one.shape)
+            assert not bool(wrong.any()), f"{name}: {int(wrong.sum())} of {wrong.numel()}"
+            compared += 1
+        assert compared >= len(survey(ours).text_names) - 8
+
+
+def _undefined(name: str, at: dict[str, str], shape: torch.Size) -> torch.Tensor:
+    """Elements on which the two definitions of ties differ."""
+    with CheckpointReader(Path(at["base"])) as b:
+        base = b.tensor(name).float()
+    edge = torch.zeros(shape, dtype=torch.bool)
+    vectors = []
+    for role, density in (("father", 0.5), ("mother", 0.25 if "attn" in name else 0.75)):
+        with CheckpointReader(Path(at[role])) as reader:
+            vector = reader.tensor(name).float() - base
+        kept = max(1, round(density * vector.numel()))
+        level = vector.abs().flatten().sort(descending=True).values[[kept - 1, max(kept - 2, 0)]]
+        edge |= (vector.abs() == level[0]) | (vector.abs() == level[1])
+        vectors.append(vector)
+    return edge | (vectors[0] + vectors[1] == 0)
+
+
+@pytest.mark.parametrize("method", ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della"])
+def test_a_recipe_comes_back_as_itself(folders: dict[str, dict[str, str]], tmp_path: Path, method: str) -> None:
+    """YAML -> genome -> YAML -> genome: the same child, byte for byte."""
+    at = folders["gemma4-wrapped"]
+    base = method if method in ("linear", "slerp", "task_arithmetic", "ties") else "ties"
+    data = recipe(base, at) | {"merge_method": method}
+    if method == "dare_linear":
+        data["models"][0]["parameters"]["density"] = 1.0
+    if method in ("dare_linear", "dare_ties", "della"):
+        data["parameters"]["rescale"] = method != "dare_ties"
+    if method == "della":
+        data["models"][0]["parameters"] |= {"epsilon": 0.05}
+        data["models"][1]["parameters"] |= {"epsilon": 0.05}
+    genome, refs, notes = from_mergekit(save(data, tmp_path / "one.yaml"), 3, True)
+    assert not notes and genome.method == method
+    to_mergekit(genome, genome_config(genome, "test", **refs), tmp_path / "two.yaml", True)
+    children = [child_of(tmp_path / name, tmp_path / name[:3], 3) for name in ("one.yaml", "two.yaml")]
+    for shard in children[0].glob("*.safetensors"):
+        assert shard.read_bytes() == (children[1] / shard.name).read_bytes()
+
+
+def test_a_runs_genome_exports_by_layer(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    """Genes by layer become filters on name prefixes, and mean the same ratios on the way back."""
+    at = folders["qwen35"]
+    names = survey(Path(at["father"])).text_names
+    tensors = {f"L{i}.ffn": tuple(n for n in names if f"layers.{i}.mlp." in n) for i in range(4)}
+    tensors |= {f"L{i}.mixer": tuple(n for n in names if f"layers.{i}." in n and ".mlp." not in n) for i in range(4)}
+    genes = {gene: round(0.1 * k, 1) for k, gene in enumerate(tensors)}
+    genome = Genome(
+        space="layers", method="task_arithmetic", seed=1, father="father", mother="mother", base="base", genes=genes, ratios=(),
+        tensors=tensors,
+    )  # fmt: skip
+    notes = to_mergekit(genome, genome_config(genome, "test", **at), tmp_path / "out.yaml", True)
+    written = yaml.safe_load((tmp_path / "out.yaml").read_text())
+    assert not notes and len(written["models"][1]["parameters"]["weight"]) < 20
+    values = tensor_values(read_recipe(tmp_path / "out.yaml"), survey(Path(at["father"])), names)
+    for gene, members in tensors.items():
+        assert all(values[name]["ratio"] == genes[gene] and values[name]["weight_father"] == 1 for name in members)
+    assert values["model.embed_tokens.weight"]["ratio"] == 0
+
+
+def test_where_the_export_differs_it_says_so(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    at, name = folders["gemma4"], "model.layers.0.mlp.up_proj.weight"
+    common = {"space": "layers", "seed": 1, "father": "f", "mother": "m", "base": "b", "ratios": (), "genes": {"g": 0.5}, "tensors": {"g": (name,)}}  # fmt: skip
+    for method, words in (("ties", "no small step"), ("dare_ties", "other masks"), ("della", "L1 norm")):
+        genome = Genome(method=method, **common)
+        notes = to_mergekit(genome, genome_config(genome, "test", **at), tmp_path / "x.yaml", True)
+        assert any(words in note for note in notes)
+        assert words in (tmp_path / "x.yaml").read_text()
+    arm = Genome(method="folded", **{**common, "space": "ffn", "base": None})
+    with pytest.raises(ConfigError, match="no cross-architecture arm folded"):
+        to_mergekit(arm, genome_config(arm, "test", **at), tmp_path / "x.yaml", True)
+
+
+def test_gradients_and_filters_resolve_as_documented(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    at = folders["gemma4"]
+    data = recipe("slerp", at)
+    data["parameters"]["t"] = [
+        {"filter": "self_attn", "value": [0, 0.5, 1]},
+        {"filter": "mlp", "value": 0.3},
+        {"value": 0.9},
+    ]
+    values = tensor_values(read_recipe(save(data, tmp_path / "r.yaml")), survey(Path(at["father"])), survey(Path(at["father"])).text_names)  # fmt: skip
+    got = {layer: values[f"model.layers.{layer}.self_attn.q_proj.weight"]["ratio"] for layer in range(4)}
+    assert [round(float(got[i]), 4) for i in range(4)] == [0, 0.3333, 0.6667, 1]
+    assert values["model.layers.2.mlp.up_proj.weight"]["ratio"] == 0.3
+    assert values["model.embed_tokens.weight"]["ratio"] == 0.9
+    slices = {key: value for key, value in data.items() if key != "models"}
+    slices["slices"] = [
+        {"sources": [{"model": at["father"], "layer_range": r}, {"model": at["mother"], "layer_range": r}]} for r in ([0, 2], [2, 4])
+    ]  # fmt: skip
+    values = tensor_values(read_recipe(save(slices, tmp_path / "s.yaml")), survey(Path(at["father"])), [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(4)])  # fmt: skip
+    assert [own["ratio"] for own in values.values()] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"merge_method": "breadcrumbs"}, "breadcrumbs is not known"),
+        ({"modules": {}}, "'modules' is not supported"),
+        ({"tokenizer_source": "union"}, "keeps the father's tokenizer"),
+        ({"parameters": {"gamma": 1}}, "'gamma' is not supported"),
+        ({"models": [{"model": "a", "parameters": {"weight": 1}}]}, "two parents"),
+        ({"models": [{"model": m, "parameters": {"weight": 1}} for m in "abc"]}, "3 models beside the base"),
+        ({"models": [{"path": "a"}]}, "must name their model"),
+        ({"parameters": {"normalize": False}}, "must sum to 1"),
+        ({"models": None, "slices": [{"sources": [{"model": m, "layer_range": [1, 4]} for m in "ab"]}]}, "every layer at its place"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_honoured_is_refused(
+    folders: dict[str, dict[str, str]], tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    path = save(recipe("linear", folders["gemma4"]) | change, tmp_path / "r.yaml")
+    with pytest.raises(ConfigError, match=words):
+        from_mergekit(path, 1, True)

@@ -1,0 +1,205 @@
+"""From a genome to a child without a search: the ends of the ratio, layouts that must not matter, and donors kept or built again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from darwin_mri.checkpoints.reader import CheckpointReader
+from darwin_mri.checkpoints.survey import survey
+from darwin_mri.config import ARMS, make_config
+from darwin_mri.errors import InputError
+from darwin_mri.merging import Candidate
+from darwin_mri.records import DonorRecord, Genome
+from darwin_mri.stages.merging import Breed, breed_cross
+from darwin_mri.stages.parents import Loaded
+from darwin_mri.stages.recipes import genome_config, merge_genome
+from darwin_mri.stages.run import Silent, open_run
+from tests.merging.pairs import loaded
+from tests.toys import pico, pico_gemma4, pico_qwen35
+
+METHODS = ("linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della")
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("family")
+    sizes = ("60KB", "1GB", "40KB")
+    return {
+        role: pico_gemma4(root / role, seed=seed, dtype="bfloat16", max_shard_size=size)
+        for seed, (role, size) in enumerate(zip(("father", "mother", "base"), sizes, strict=True))
+    }
+
+
+def genome_of(family: dict[str, Path], method: str, ratio: float, **changes: Any) -> Genome:
+    names = survey(family["father"]).text_names
+    data = {
+        "space": "layers", "method": method, "seed": 5, "father": str(family["father"]), "mother": str(family["mother"]),
+        "base": str(family["base"]), "genes": {"all": ratio}, "ratios": (), "tensors": {"all": names},
+        "settings": {"density": 0.6, "density_father": 0.8},
+    }  # fmt: skip
+    return Genome(**{**data, **changes})
+
+
+def child(genome: Genome, out: Path, **overrides: Any) -> Path:
+    merge_genome(genome_config(genome, "test", **overrides), genome, out)
+    return out
+
+
+def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
+    with CheckpointReader(folder) as reader:
+        return {name: reader.tensor(name) for name in reader.names()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ratio_zero_gives_the_fathers_bytes(family: dict[str, Path], tmp_path: Path, method: str) -> None:
+    made = child(genome_of(family, method, 0.0), tmp_path / "child")
+    for shard in family["father"].glob("*.safetensors"):
+        assert (made / shard.name).read_bytes() == shard.read_bytes()
+
+
+@pytest.mark.parametrize("method", ["linear", "slerp"])
+def test_ratio_one_gives_the_mothers_bytes(family: dict[str, Path], tmp_path: Path, method: str) -> None:
+    got, wanted = tensors_of(child(genome_of(family, method, 1.0), tmp_path / "child")), tensors_of(family["mother"])
+    for name in survey(family["father"]).text_names:
+        assert torch.equal(got[name].view(torch.uint8), wanted[name].view(torch.uint8)), name
+
+
+def reshuffled(folder: Path, out: Path, order: list[int], shards: int) -> Path:
+    """The same model with its tensors in another order, over other shards."""
+    out.mkdir()
+    content = tensors_of(folder)
+    names = [sorted(content)[i] for i in order]
+    weight_map = {name: f"model-{i % shards + 1:05}-of-{shards:05}.safetensors" for i, name in enumerate(names)}
+    for shard in set(weight_map.values()):
+        save_file({n: content[n] for n in names if weight_map[n] == shard}, out / shard, metadata={"format": "pt"})
+    (out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (out / name).write_bytes((folder / name).read_bytes())
+    return out
+
+
+@given(seed=st.integers(0, 10_000), shards=st.integers(1, 5), method=st.sampled_from(METHODS))
+@settings(max_examples=6)
+def test_shards_and_tensor_order_change_nothing(
+    family: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, seed: int, shards: int, method: str
+) -> None:
+    root = tmp_path_factory.mktemp("orders")
+    genome = genome_of(family, method, 0.7)
+    wanted = tensors_of(child(genome, root / "plain"))
+    count = len(survey(family["father"]).tensors)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    mixed = {role: reshuffled(folder, root / role, order, shards) for role, folder in family.items()}
+    got = tensors_of(child(genome, root / "mixed", **{role: str(folder) for role, folder in mixed.items()}))
+    assert got.keys() == wanted.keys() and all(torch.equal(got[name], wanted[name]) for name in wanted)
+
+
+def test_a_wrapped_mother_fits_a_text_only_father(tmp_path: Path) -> None:
+    """Prefixes on disk may differ; the text model is the same."""
+    family = {
+        "father": pico_qwen35(tmp_path / "f", seed=0, dtype="bfloat16"), "base": pico_qwen35(tmp_path / "b", seed=2, dtype="bfloat16"),
+        "mother": pico_qwen35(tmp_path / "m", seed=1, wrapped=True, dtype="bfloat16"),
+    }  # fmt: skip
+    got, hers = tensors_of(child(genome_of(family, "linear", 1.0), tmp_path / "child")), tensors_of(family["mother"])
+    name = "layers.1.mlp.up_proj.weight"
+    assert torch.equal(got[f"model.{name}"], hers[f"model.language_model.{name}"])
+
+
+def test_a_head_stored_beside_its_tied_embedding_follows_it(family: dict[str, Path], tmp_path: Path) -> None:
+    twins = {}
+    for seed, role in enumerate(("father", "mother")):
+        twins[role] = pico("gemma4_text", tmp_path / role, seed=seed, dtype="bfloat16")
+        content = load_file(twins[role] / "model.safetensors")
+        content["lm_head.weight"] = content["model.embed_tokens.weight"].clone()
+        save_file(content, twins[role] / "model.safetensors", metadata={"format": "pt"})
+    genome = genome_of({**twins, "base": twins["father"]}, "linear", 0.5, base=None)
+    got = tensors_of(child(genome, tmp_path / "child"))
+    assert torch.equal(got["lm_head.weight"], got["model.embed_tokens.weight"])
+    assert not torch.equal(got["lm_head.weight"], tensors_of(twins["father"])["lm_head.weight"])
+
+
+def test_a_genome_without_tensors_finds_them_in_the_father(family: dict[str, Path], tmp_path: Path) -> None:
+    genome = genome_of(family, "linear", 0.0, tensors={}, genes={"L1.ffn": 0.5})
+    files = merge_genome(genome_config(genome, "test"), genome, tmp_path / "child")
+    assert files.changed and all("layers.1.mlp." in name for name in files.changed)
+    wrong = genome.model_copy(update={"genes": {"L9.ffn": 0.5}})
+    with pytest.raises(InputError, match=r"gene L9\.ffn"):
+        merge_genome(genome_config(wrong, "test"), wrong, tmp_path / "other")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, Loaded]:
+    root = tmp_path_factory.mktemp("pair")
+    father = loaded(pico_gemma4(root / "father", dtype="bfloat16"))
+    return father, loaded(pico_qwen35(root / "mother", seed=1, dtype="bfloat16"))
+
+
+def crossed(pair: tuple[Loaded, Loaded], arm: str, out: Path, *, resume: bool = False) -> tuple[Breed, Genome]:
+    """A run's donors of an arm, and a genome that moves every layer."""
+    father, mother = pair
+    config = make_config(
+        {
+            "father": str(father.source.folder), "mother": str(mother.source.folder), "method": arm, "device": "cpu",
+            "search": {"space": "ffn"}, "scan": {"languages": ["en"]},
+            "arm": {"documents": 6, "max_tokens": 32, "writer": "nobody"},
+        },
+        "test",
+    )  # fmt: skip
+    run = open_run(out, config, (), "cpu", resume=resume)
+    made = breed_cross(run, father, mother, (0, 1, 2, 3), (1.0,) * 4, {}, Silent())
+    genome = Genome(
+        space="ffn", method=arm, seed=1, father="father", mother="mother", genes=dict.fromkeys(made.tensors(), 0.4), ratios=(),
+        layer_map=(0, 1, 2, 3), **made.recorded(config),
+    )  # fmt: skip
+    return made, genome
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_cross_child_in_memory_on_disk_and_rebuilt(pair: tuple[Loaded, Loaded], tmp_path: Path, arm: str) -> None:
+    father, mother = pair
+    made, genome = crossed(pair, arm, tmp_path / "run")
+    candidate = Candidate(father.model, made.tensors(), made.merge)
+    candidate.apply(dict.fromkeys(genome.genes, 1.0))  # an earlier candidate must leave no trace
+    candidate.apply(genome.genes)
+    tokens = torch.arange(24).reshape(2, 12)
+    with torch.inference_mode():
+        in_memory = father.model(tokens).logits
+    candidate.restore()
+    config = genome_config(
+        genome, "test", father=str(father.source.folder), mother=str(mother.source.folder), device="cpu"
+    )
+    kept = merge_genome(config, genome, tmp_path / "kept", donors=tmp_path / "run" / "state" / "donors")
+    assert kept.changed and all(".mlp." in name for name in kept.changed)
+    child: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "kept", dtype=torch.float32)
+    with torch.inference_mode():
+        assert torch.equal(child(tokens).logits, in_memory)
+    assert merge_genome(config, genome, tmp_path / "again").shards == kept.shards
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "kept", "run"]
+    assert DonorRecord.load(tmp_path / "run" / "donors.json").arm == arm
+
+
+def test_kept_donors_are_verified_and_used_again(pair: tuple[Loaded, Loaded], tmp_path: Path) -> None:
+    _, genome = crossed(pair, "folded", tmp_path / "run")
+    folder = tmp_path / "run" / "state" / "donors"
+    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    crossed(pair, "folded", tmp_path / "run", resume=True)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
+    first = sorted(folder.iterdir())[0]
+    first.write_bytes(first.read_bytes()[:-1] + b"\x01")
+    config = genome_config(genome, "test", father=str(pair[0].source.folder), mother=str(pair[1].source.folder))
+    with pytest.raises(InputError, match="donors kept in donors are not those this genome was found with"):
+        merge_genome(config, genome, tmp_path / "child", donors=folder)
+    crossed(pair, "folded", tmp_path / "run", resume=True)  # a damaged file is built again
+    merge_genome(config, genome, tmp_path / "child", donors=folder)
+    other = genome.model_copy(update={"donors": dict.fromkeys(genome.donors, "0" * 64)})
+    with pytest.raises(InputError, match=r"built again from the parents.*--donors"):
+        merge_genome(config, other, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
