@@ -1,4 +1,4 @@
-"""The rows of DESIGN section 10 that the nursery can measure: scan, candidate, scoring. Ratios, never timed tests."""
+"""Speed side by side with the alternatives: scan, candidate and scoring on the nursery, merging against mergekit. Ratios, never timed tests."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from darwin_mri.mri.activations import measure_activations
 from darwin_mri.probes import document_nll, load_probes, read, select_probes
 from darwin_mri.stages.merging import breed_siblings
 from darwin_mri.stages.parents import Loaded, load
+from speed.merging import merging_rows
 
 ROUNDS = 5
 
@@ -123,6 +124,7 @@ def main() -> None:
         candidate_row(father),
         scoring_row(father, "nursery_musr", 5),
         scoring_row(father, "nursery_click", 3),
+        *merging_rows(),
     ]
     for r in rows:
         mark = "met" if r["met"] else "missed"

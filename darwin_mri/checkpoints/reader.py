@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -99,26 +100,27 @@ class CheckpointReader:
         return entry.shard, entry.offset, entry.length
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Tensor ``name`` on the CPU, in memory of its own: read, not mapped, so that what is let go leaves the process.
+        """Tensor ``name`` on the CPU: its own private map of the file, which goes with it; writing to it never reaches the file.
 
         Raises:
             CheckpointError: no such tensor, or its file can no longer be read.
         """
         entry = self._entry(name)
-        content = torch.empty(entry.length, dtype=torch.uint8)
-        view, done = memoryview(content.numpy()), 0
+        if not entry.length:
+            return torch.empty(entry.shape, dtype=entry.dtype)
+        before = entry.offset % mmap.ALLOCATIONGRANULARITY  # a map begins at a page
         try:
-            with within(self.folder, self.folder / entry.shard).open("rb", buffering=0) as stream:
-                stream.seek(entry.offset)
-                while done < entry.length:  # one call reads at most 2 GiB
-                    count = stream.readinto(view[done:])
-                    if not count:
-                        raise OSError("the file ends early")
-                    done += count
-        except OSError as error:
+            with within(self.folder, self.folder / entry.shard).open("rb") as stream:
+                pages = mmap.mmap(
+                    stream.fileno(), before + entry.length, offset=entry.offset - before, access=mmap.ACCESS_COPY
+                )
+        except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self.folder / entry.shard}: tensor '{name}' cannot be read ({error}): download it again"
             ) from None
+        content = torch.frombuffer(pages, dtype=torch.uint8, offset=before, count=entry.length)
+        if content.data_ptr() % entry.dtype.itemsize:
+            content = content.clone()
         return content.view(entry.dtype).reshape(entry.shape)
 
     def __enter__(self) -> Self:

@@ -18,7 +18,12 @@ from darwin_mri.merging.landing import NOTE, copy_synced, move_into_place, parti
 from darwin_mri.records import ChildFiles
 
 CONFIG = "config.json"
-CHUNK = 2**23  # bytes copied, hashed and compared at a time
+CHUNK = 2**23  # bytes copied and hashed at a time
+GLANCE = 2**16  # bytes compared at a time
+INFINITY: dict[torch.dtype, tuple[type[np.unsignedinteger], int]] = {  # the bit pattern from which on a magnitude is not finite
+    torch.bfloat16: (np.uint16, 0x7F80), torch.float16: (np.uint16, 0x7C00), torch.float32: (np.uint32, 0x7F800000),
+    torch.float64: (np.uint64, 0x7FF0000000000000),
+}  # fmt: skip
 # What a model folder needs beside its weights. Code (*.py), pickles and the father's model card match none of these.
 COPIED = (
     "config.json", "generation_config.json", "model.safetensors.index.json", "*processor_config.json",
@@ -133,11 +138,15 @@ class _Shard:
 
     def replace(self, content: np.ndarray, length: int) -> bool:
         """Write ``content`` in place of the father's next ``length`` bytes; True where they differ."""
-        differs = False
+        end, differs = self._old.tell() + length, False
+        for start in range(0, length, GLANCE):
+            piece = content[start : start + GLANCE]
+            if not np.array_equal(np.frombuffer(self._old.read(piece.size), dtype=np.uint8), piece):
+                differs = True  # his further bytes are of no interest
+                break
+        self._old.seek(end)
         for start in range(0, length, CHUNK):
-            piece = content[start : start + CHUNK]
-            differs |= not np.array_equal(np.frombuffer(self._old.read(piece.size), dtype=np.uint8), piece)
-            self._write(piece.data)
+            self._write(content[start : start + CHUNK].data)
         return differs
 
     def _write(self, piece: bytes | memoryview) -> None:
@@ -166,13 +175,15 @@ def _bytes_of(name: str, tensor: torch.Tensor, reader: CheckpointReader) -> np.n
 
 
 def _all_finite(flat: torch.Tensor) -> bool:
-    """Whether every value is finite. A finite sum proves it in one cheap pass; only another one needs the slow look."""
+    """Whether every value is finite: no exponent of all ones. Looked at as integers, which is several times faster than as floats."""
     if not flat.is_floating_point():
         return True
-    if flat.element_size() == 1:  # 8-bit floats have no sum
-        flat = flat.float()
-    total = flat.sum(dtype=torch.float64 if flat.dtype == torch.float64 else torch.float32)
-    return bool(total.isfinite()) or bool(flat.isfinite().all())
+    if flat.dtype not in INFINITY:
+        return bool(flat.float().isfinite().all())
+    whole, infinity = INFINITY[flat.dtype]
+    bits = flat.view(torch.uint8).numpy().view(whole)
+    magnitude = whole(2 ** (8 * bits.itemsize - 1) - 1)
+    return all(int(np.max(bits[start : start + CHUNK] & magnitude)) < infinity for start in range(0, bits.size, CHUNK))
 
 
 def other_files(father: Path, shards: Sequence[str]) -> list[str]:

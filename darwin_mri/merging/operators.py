@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,7 +175,8 @@ def rescale_factor(
     before = after = 0.0
     for v, o, keep in blocks(vector, origin, mask):
         magnitude = (v - o).abs_()
-        before, after = before + total(magnitude), after + total(magnitude.mul_(keep))
+        before += total(magnitude, np.float32)
+        after += total(magnitude.mul_(keep), np.float32)
     return before / after if after > 0 else 0.0
 
 

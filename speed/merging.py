@@ -1,0 +1,148 @@
+"""Merging whole folders: darwin_mri against mergekit 0.1.5, each in processes of its own, one thread each, in turn.
+
+mergekit is found by DARWIN_MRI_MERGEKIT_PYTHON, an interpreter that has it. Timed is the merge from recipe to written folder, without
+the imports; memory is the process's largest resident set (Linux), imports included. Ours hashes every shard and flushes it to disk, which
+mergekit does not; the detail says how long a second round takes without.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MERGEKIT = "DARWIN_MRI_MERGEKIT_PYTHON"
+GOALS = {"linear": 3.0, "dare_ties": 20.0, "ties": 30.0}
+MEMORY_GOAL = 0.5
+ROUNDS = 2
+# VmHWM and not rusage's ru_maxrss, which a new process inherits from the one that started it.
+REPORT = """
+spent = time.perf_counter() - wall, time.process_time() - cpu
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({"seconds": spent[0], "cpu": spent[1], "peak": peak}))
+"""
+OURS = """
+import json, os, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import transformers.models.auto.auto_mappings  # loaded on first use, which would be while the clock runs
+from darwin_mri.stages import recipes
+if sys.argv[3] == "bare":
+    from types import SimpleNamespace
+    from darwin_mri.merging import child
+    os.fsync = lambda handle: None
+    unhashed = SimpleNamespace(update=lambda data: None, hexdigest=lambda: "")
+    child.hashlib = SimpleNamespace(sha256=lambda: unhashed)
+wall, cpu = time.perf_counter(), time.process_time()
+genome, refs, _ = recipes.from_mergekit(Path(sys.argv[1]), 1, True)
+if genome.method == "dare_ties":  # each by its own rule of rescaling
+    genome = genome.model_copy(update={"settings": {**genome.settings, "rescale": "inverse_density"}})
+recipes.merge_genome(recipes.genome_config(genome, "speed", **refs), genome, Path(sys.argv[2]))
+"""
+THEIRS = """
+import json, sys, time
+import torch, yaml
+torch.set_num_threads(1)
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+wall, cpu = time.perf_counter(), time.process_time()
+run_merge(MergeConfiguration.model_validate(yaml.safe_load(open(sys.argv[1]))), sys.argv[2], MergeOptions(quiet=True))
+"""
+
+
+def merging_rows() -> list[dict[str, Any]]:
+    """A row of time and one of memory per method; none, with a word on stderr, where mergekit is not to be had."""
+    python = os.environ.get(MERGEKIT)
+    if not python:
+        print(
+            f"merging: {MERGEKIT} names no interpreter with mergekit 0.1.5, so its rows are left out", file=sys.stderr
+        )
+        return []
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="darwin-mri-speed-") as root:
+        parents = make_parents(Path(root))
+        size = sum(path.stat().st_size for path in (Path(root) / "father").glob("*.safetensors"))
+        for method, goal in GOALS.items():
+            rows += _method_rows(Path(root), method, goal, parents, python, size)
+    return rows
+
+
+def make_parents(root: Path) -> dict[str, str]:
+    """Three Gemma 4 folders of about 100 million parameters in bf16, with random weights, in shards."""
+    from tests.toys import pico_gemma4
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 6, "vocab_size": 16384, "vocab_size_per_layer_input": 16384,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "global_head_dim": 128,
+        "layer_types": ["sliding_attention", "full_attention"] * 3, "initializer_range": 0.02,
+    }  # fmt: skip
+    return {
+        role: str(pico_gemma4(root / role, seed=seed, dtype="bfloat16", max_shard_size="100MB", **sizes))
+        for seed, role in enumerate(("father", "mother", "base"))
+    }
+
+
+def recipe(method: str, parents: dict[str, str]) -> dict[str, Any]:
+    """The same recipe for both, as users of mergekit write it."""
+    own: dict[str, Any] = {"weight": 0.5} if method == "linear" else {"weight": 1.0, "density": 0.6}
+    models = [{"model": parents[role], "parameters": own} for role in ("father", "mother")]
+    base = {} if method == "linear" else {"base_model": parents["base"]}
+    return {"merge_method": method, "models": models, "dtype": "float32", "out_dtype": "bfloat16", **base}
+
+
+def _method_rows(
+    root: Path, method: str, goal: float, parents: dict[str, str], python: str, size: int
+) -> list[dict[str, Any]]:
+    path = root / f"{method}.yaml"
+    path.write_text(yaml.safe_dump(recipe(method, parents)), encoding="utf-8")
+    ours, theirs = [], []
+    for _ in range(ROUNDS):  # in turn, so that a drifting machine hits both alike
+        ours.append(_run(sys.executable, OURS, path, root, "whole"))
+        theirs.append(_run(python, THEIRS, path, root, "whole"))
+    bare = _run(sys.executable, OURS, path, root, "bare")
+    mine, other = (statistics.median(run["seconds"] for run in runs) for runs in (ours, theirs))
+    detail = (
+        f"{mine:.2f} s / {other:.2f} s for {size / 1e6:.0f} MB, CPU {_median(ours, 'cpu'):.2f} / {_median(theirs, 'cpu'):.2f} s; "
+        f"without sha256 and fsync {bare['seconds']:.2f} s"
+    )
+    peaks = _median(ours, "peak"), _median(theirs, "peak")
+    memory = f"{peaks[0] / 1024:.0f} MB / {peaks[1] / 1024:.0f} MB resident at most"
+    return [
+        _row(f"merging {method}", other / mine, goal, other / mine >= goal, detail),
+        _row(f"memory of {method}", peaks[0] / peaks[1], MEMORY_GOAL, peaks[0] / peaks[1] <= MEMORY_GOAL, memory),
+    ]
+
+
+def _median(runs: list[dict[str, float]], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def _row(name: str, ratio: float, goal: float, met: bool, detail: str) -> dict[str, Any]:
+    return {
+        "name": name, "against": "mergekit 0.1.5, same folders, one thread", "ratio": round(ratio, 3), "goal": goal, "met": met,
+        "detail": detail,
+    }  # fmt: skip
+
+
+def _run(python: str, code: str, path: Path, root: Path, how: str) -> dict[str, float]:
+    """One merge in a process of its own: seconds, CPU seconds, peak resident KiB."""
+    out = root / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    here = {"PYTHONPATH": os.pathsep.join(sys.path)} if python == sys.executable else {}
+    done = subprocess.run(
+        [python, "-c", code + REPORT, str(path), str(out), how], capture_output=True, text=True, env={**env, **here}, check=False
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{python} failed at {path.name}: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
