@@ -28,6 +28,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.encoding import Prepared, prepare
 from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.lengths import computable_context, stated_context
 from darwin_mri.errors import DarwinError, InputError
 
 __all__ = ["Prepared", "Scorer", "prepare"]
@@ -47,16 +48,24 @@ class Scorer:
         model: a causal language model; it is put in evaluation mode.
         tokenizer: the model's tokenizer.
         token_budget: tokens held in the cache at once (rows of a batch x length of the longest).
+        beyond_context: read items longer than the model's stated context, where its positions are rotary or unlimited.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, token_budget: int = 8192) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        token_budget: int = 8192,
+        beyond_context: bool = False,
+    ) -> None:
         if token_budget < 1:
             raise InputError(f"token budget {token_budget} is below 1: give for example 8192")
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.token_budget = token_budget
         config = model.config.get_text_config()
-        self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
+        self.max_positions = (computable_context if beyond_context else stated_context)(model.config)
         self.soft_cap: float | None = getattr(config, "final_logit_softcapping", None)
         self.use_cache = True  # both are lowered by _verify where the model does not agree with itself
         self.use_projection = True
@@ -66,7 +75,6 @@ class Scorer:
         """Tokenise items once, for many calls of ``log_probabilities``."""
         return prepare(items, self.tokenizer)
 
-    @torch.no_grad()
     def log_probabilities(
         self,
         prepared: Prepared,
@@ -78,7 +86,7 @@ class Scorer:
         Args:
             prepared: tokenised items.
             indices: which of them, in the order of the result; all by default.
-            progress: called with (items done, items in all) after each batch.
+            progress: called with (items done, items in all) after each item.
 
         Returns:
             One float64 array per item, shape (choices,).
@@ -88,13 +96,22 @@ class Scorer:
             DarwinError: a single item does not fit in memory.
         """
         chosen = list(range(len(prepared))) if indices is None else list(indices)
+        results: dict[int, np.ndarray] = {}
+        for index, scores in self.stream(prepared, chosen):
+            results[index] = scores
+            if progress is not None:
+                progress(len(results), len(set(chosen)))
+        return [results[index] for index in chosen]
+
+    def stream(self, prepared: Prepared, indices: Sequence[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """As ``log_probabilities``, but (index, scores) of each item as soon as its batch is done, in an order of its own."""
+        chosen = list(range(len(prepared))) if indices is None else list(indices)
         for index in chosen:
             if self.max_positions is not None and prepared.longest(index) > self.max_positions:
                 raise InputError(
                     f"{prepared.names[index]} has {prepared.longest(index)} tokens, more than the model's "
                     f"{self.max_positions} positions: leave it out or use a model with a longer context"
                 )
-        results: dict[int, np.ndarray] = {}
         if chosen and not self._verified:
             self._verify(prepared, chosen)
         todo = list(self._batches(prepared, chosen))
@@ -105,19 +122,21 @@ class Scorer:
             if scores is None:  # out of memory; retried here, outside the handler that would keep the tensors alive
                 if len(batch) == 1:
                     raise DarwinError(f"{prepared.names[batch[0]]} alone does not fit in memory: use a larger device")
-                todo += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
+                # Half of what did not fit, also for the batches to come and for later calls.
+                tokens = sum(_rows(prepared, index) for index in batch) * max(map(prepared.longest, batch))
+                self.token_budget = max(1, min(self.token_budget, tokens) // 2)
+                rest = [*batch, *(index for other in todo for index in other)]
+                todo = list(self._batches(prepared, rest))
+                todo.reverse()
                 continue
-            results.update(zip(batch, scores, strict=True))
-            if progress is not None:
-                progress(len(results), len(set(chosen)))
-        return [results[index] for index in chosen]
+            yield from zip(batch, scores, strict=True)
 
     def _batches(self, prepared: Prepared, chosen: Sequence[int]) -> Iterator[list[int]]:
         batch: list[int] = []
         rows = shortest = longest = 0
         for index in _ordered(prepared, chosen):
             length = len(prepared.contexts[index])
-            own_rows = len(_distinct([ids[:-1] for ids in prepared.continuations[index]])[0])
+            own_rows = _rows(prepared, index)
             shortest = min(shortest, length) if batch else length
             longest = max(longest, prepared.longest(index)) if batch else prepared.longest(index)
             too_many = (rows + own_rows) * longest > self.token_budget
@@ -129,11 +148,12 @@ class Scorer:
         if batch:
             yield batch
 
+    @torch.no_grad()
     def _score_or_none(self, prepared: Prepared, batch: Sequence[int]) -> list[np.ndarray] | None:
         try:
             return self._score(prepared, batch)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -221,6 +241,7 @@ class Scorer:
             logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
         return logits.float()
 
+    @torch.no_grad()
     def _verify(self, prepared: Prepared, chosen: Sequence[int]) -> None:
         """Compare, once, our projection with the model's own logits, and cached with plain scoring, on three items."""
         by_length = sorted(chosen, key=prepared.longest)
@@ -242,8 +263,13 @@ class Scorer:
             cached = np.concatenate(self._score(prepared, probe))
             self.use_cache = float(np.abs(cached - plain).max()) <= TOLERANCE.get(self.model.dtype, TOLERANCE_HALF)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # no cache, or one that cannot be copied
-            self.use_cache = isinstance(error, RuntimeError) and _out_of_memory(error)
+            self.use_cache = isinstance(error, RuntimeError) and is_out_of_memory(error)
         self._verified = True
+
+
+def _rows(prepared: Prepared, index: int) -> int:
+    """Rows that an item takes in a batch."""
+    return len(_distinct([ids[:-1] for ids in prepared.continuations[index]])[0])
 
 
 def _distinct(inputs: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -293,5 +319,6 @@ def _cuts(contexts: Sequence[tuple[int, ...]]) -> list[int]:
     return [cut for cut in sorted({trunk, end}) if cut > 0]
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a failed forward failed for want of memory, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

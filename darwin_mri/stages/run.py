@@ -123,13 +123,23 @@ def new_manifest(config: Config, argv: tuple[str, ...], device: str) -> Manifest
 
 
 def public_config(config: Config) -> dict[str, object]:
-    """The resolved config with parents' folders cut to their last names: nothing absolute is published."""
+    """The resolved config with parents' folders cut to their last names: nothing absolute, no host is published."""
     data = config.model_dump(mode="json")
     for role in ("father", "mother", "base"):
         if isinstance(data[role], str) and Path(data[role]).is_absolute():
             data[role] = Path(data[role]).name
     if data["scan"]["probes"]:
         data["scan"]["probes"] = Path(data["scan"]["probes"]).name
+    bench = data["bench"]
+    for section, key in ((data, "data"), (bench, "baseline")):
+        if isinstance(section[key], str) and Path(section[key]).is_absolute():
+            section[key] = Path(section[key]).name
+    if bench["endpoint"]:
+        bench["endpoint"]["url"] = "http://..."  # a host is nobody's business
+        if bench["endpoint"]["model"]:
+            bench["endpoint"]["model"] = Path(bench["endpoint"]["model"]).name
+    if bench["backend_args"]:  # may name folders and hosts
+        bench["backend_args"] = ",".join(part.partition("=")[0] for part in bench["backend_args"].split(","))
     return data
 
 
@@ -180,7 +190,8 @@ def _clear(folder: Path) -> None:
         "report.txt",
         "card.md",
         "scan/*.json",
-        "answers/*/*.jsonl",
+        "answers/*/*.json*",
+        "state/answers/*.jsonl",
     ):
         for path in folder.glob(pattern):
             path.unlink()
