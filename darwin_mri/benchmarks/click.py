@@ -56,7 +56,8 @@ def _rows(source: Source) -> Iterator[tuple[str, Row]]:
     rows = jsonl_rows(source, "click/click.jsonl", REPOSITORY, split="train")
     for number, row in enumerate(rows, 1):
         name = row.text("id")
-        yield f"{number:04d}-{name}", row.named(name)  # eight ids repeat
+        key = f"{number:04d}-{name}"  # eight ids repeat
+        yield key, row.named(key)
 
 
 def _item(

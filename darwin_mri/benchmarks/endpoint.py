@@ -23,7 +23,7 @@ from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.records import Answer, Protocol
 
 KEY_VARIABLE = "OPENAI_API_KEY"  # its value is sent, never stored
-PAUSE = 1.0  # seconds before the first retry; doubled for each further one
+PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before the first retry, doubled for each further one up to the longest
 TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
@@ -54,11 +54,7 @@ class EndpointEngine:
         base = url.rstrip("/").removesuffix("/chat/completions")
         self.url = base if parts.path.strip("/") else f"{base}/v1"
         self.timeout, self.retries, self.concurrency = timeout, retries, concurrency
-        key = os.environ.get(KEY_VARIABLE)
-        loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        self._client = httpx2.Client(
-            timeout=timeout, headers={"Authorization": f"Bearer {key}"} if key else {}, trust_env=not loopback
-        )
+        self._loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")  # no proxy stands between
         self._knows_template = True  # lowered when the server refuses chat_template_kwargs
         self.model = model or self._only_model()
 
@@ -71,7 +67,7 @@ class EndpointEngine:
         """
         if protocol.generation is None:
             raise ConfigError("a served model is asked by the generative protocol: add --protocol generate")
-        generation, stop = protocol.generation, threading.Event()
+        client, generation, stop = self._client(), protocol.generation, threading.Event()
         todo: SimpleQueue[Item] = SimpleQueue()
         results: SimpleQueue[Answer | BaseException] = SimpleQueue()
         for item in items:
@@ -84,7 +80,9 @@ class EndpointEngine:
                 except Empty:
                     return
                 try:
-                    texts = [self._sample(item, protocol, generation, n, stop) for n in range(generation.samples)]
+                    texts = [
+                        self._sample(client, item, protocol, generation, n, stop) for n in range(generation.samples)
+                    ]
                     results.put(to_voted_answer(item, texts, protocol))
                 except BaseException as error:  # handed to the caller's thread
                     results.put(error)
@@ -99,9 +97,21 @@ class EndpointEngine:
                 yield result
         finally:
             stop.set()
+            client.close()
+
+    def _client(self) -> httpx2.Client:
+        key = os.environ.get(KEY_VARIABLE)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx2.Client(timeout=self.timeout, headers=headers, trust_env=not self._loopback)
 
     def _sample(
-        self, item: Item, protocol: Protocol, generation: Generation, number: int, stop: threading.Event
+        self,
+        client: httpx2.Client,
+        item: Item,
+        protocol: Protocol,
+        generation: Generation,
+        number: int,
+        stop: threading.Event,
     ) -> str:
         """One generated answer without separate reasoning; empty where the model wrote only that."""
         body: dict[str, Any] = {
@@ -113,27 +123,27 @@ class EndpointEngine:
             "chat_template_kwargs": {"enable_thinking": generation.thinking},
         }
         where = item.name
-        reply = self._post(body, where, stop)
+        reply = self._post(client, body, where, stop)
         try:
             content = reply["choices"][0]["message"].get("content")
         except (KeyError, IndexError, TypeError, AttributeError):
             raise DarwinError(f"{self.url} returned no chat message for {where}: it is not OpenAI-compatible") from None
         return content if isinstance(content, str) else ""
 
-    def _post(self, body: dict[str, Any], where: str, stop: threading.Event) -> Any:
+    def _post(self, client: httpx2.Client, body: dict[str, Any], where: str, stop: threading.Event) -> Any:
         """The server's reply to one request, tried again where that may help."""
         problem = ""
         for attempt in range(1 + self.retries):
-            if attempt and stop.wait(PAUSE * 2 ** (attempt - 1)):
+            if attempt and stop.wait(_pause(attempt)):
                 break
             if not self._knows_template:
                 body.pop("chat_template_kwargs", None)
             try:
-                reply = self._client.post(f"{self.url}/chat/completions", json=body)
+                reply = client.post(f"{self.url}/chat/completions", json=body)
                 if reply.status_code in (400, 422) and "chat_template_kwargs" in body:
                     self._knows_template = False  # no part of the standard
                     body.pop("chat_template_kwargs")
-                    reply = self._client.post(f"{self.url}/chat/completions", json=body)
+                    reply = client.post(f"{self.url}/chat/completions", json=body)
                 if reply.is_success:
                     return reply.json()
             except httpx2.TimeoutException:
@@ -157,9 +167,10 @@ class EndpointEngine:
         problem = ""
         for attempt in range(1 + self.retries):
             if attempt:
-                time.sleep(PAUSE * 2 ** (attempt - 1))
+                time.sleep(_pause(attempt))
             try:
-                reply = self._client.get(f"{self.url}/models")
+                with self._client() as client:
+                    reply = client.get(f"{self.url}/models")
                 reply.raise_for_status()
                 names = [str(entry["id"]) for entry in reply.json()["data"]]
             except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -170,3 +181,7 @@ class EndpointEngine:
             served = f"it serves {', '.join(names)}" if names else "it names no model"
             raise InputError(f"{self.url}: {served}: give --endpoint-model")
         raise InputError(f"{self.url} does not answer ({problem}): is the server up? tried {1 + self.retries} times")
+
+
+def _pause(attempt: int) -> float:
+    return min(LONGEST_PAUSE, PAUSE * 2 ** (attempt - 1))

@@ -30,6 +30,7 @@ from darwin_mri.benchmarks.encoding import Prepared, prepare
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.benchmarks.lengths import computable_context, stated_context
 from darwin_mri.errors import DarwinError, InputError
+from darwin_mri.probes import project
 
 __all__ = ["Prepared", "Scorer", "prepare"]
 
@@ -64,9 +65,8 @@ class Scorer:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.token_budget = token_budget
-        config = model.config.get_text_config()
         self.max_positions = (computable_context if beyond_context else stated_context)(model.config)
-        self.soft_cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.logit_scale = 1.0  # some families multiply their logits; found by _verify
         self.use_cache = True  # both are lowered by _verify where the model does not agree with itself
         self.use_projection = True
         self._verified = False
@@ -235,29 +235,31 @@ class Scorer:
         """Logits in float32 from gathered outputs of shape (positions, hidden size or vocabulary)."""
         if not self.use_projection:
             return outputs.float()
-        head: Any = self.model.get_output_embeddings()
-        logits = head(outputs)
-        if self.soft_cap is not None:
-            logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
-        return logits.float()
+        return self.logit_scale * project(self.model, outputs)
 
     @torch.no_grad()
     def _verify(self, prepared: Prepared, chosen: Sequence[int]) -> None:
         """Compare, once, our projection with the model's own logits, and cached with plain scoring, on three items."""
-        by_length = sorted(chosen, key=prepared.longest)
+        # A context of one token leaves a cache nothing to hold and would prove nothing.
+        able = [index for index in chosen if len(prepared.contexts[index]) > 1]
+        by_length = sorted(able or chosen, key=prepared.longest)
         probe = sorted({by_length[0], by_length[len(by_length) // 2], by_length[min(1, len(by_length) - 1)]})
         ids = torch.tensor([prepared.contexts[by_length[0]]], device=self.model.device)
         expected = self.model(input_ids=ids, use_cache=False).logits[0].float()
         if not torch.isfinite(expected).all():
             return  # a broken candidate proves nothing about the family; the next call tries again
+        self.use_projection, self.logit_scale = True, 1.0
         try:
-            self.use_projection = torch.allclose(
-                self._logits(self._outputs(ids, None)[0]), expected, rtol=1e-2, atol=1e-3
-            )
+            found = self._logits(self._outputs(ids, None)[0])
+            scale = float((found * expected).sum() / (found * found).sum())
+            self.logit_scale = scale if abs(scale - 1) > 1e-3 else 1.0
+            self.use_projection = torch.allclose(self.logit_scale * found, expected, rtol=1e-2, atol=1e-3)
         except (AttributeError, TypeError):  # no decoder or no output head of the usual kind
             self.use_projection = False
         self.use_cache = False
         plain = np.concatenate(self._score(prepared, probe))
+        if not able:
+            return
         try:
             self.use_cache = True
             cached = np.concatenate(self._score(prepared, probe))

@@ -123,13 +123,14 @@ def load_items(
     Raises:
         InputError: as ``load_benchmark`` and ``fit_items``.
     """
+    protocols = {name: asked_under(bench, name) for name in bench.tasks}
     readers = [Reader.of_folder(source.ref, source.folder, load_tokenizer(source)) for source in models]
     if bench.protocol == "generate":
         require_chat(readers)
     loaded = {}
-    for name in bench.tasks:
+    for name, protocol in protocols.items():
         whole = load_benchmark(name, Path(data) if data else None, offline=offline, password=password)
-        kept, long = fit_items(sample(whole), asked_under(bench, name), readers, bench.long_items)
+        kept, long = fit_items(sample(whole), protocol, readers, bench.long_items)
         count = {"beyond" if bench.long_items == "beyond" else "left_out": len(long)}
         loaded[name] = kept, describe_benchmark(name, whole).model_copy(update=count)
     return loaded
