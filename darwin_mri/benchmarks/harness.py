@@ -32,6 +32,8 @@ from darwin_mri.records import Answer, Protocol
 
 CHUNK = 64  # items asked at a time
 MOST_ROWS = 32
+BATCH_TOKENS = {"cpu": 1024}  # rows x tokens of a batch: on a CPU longer ones only leave its caches
+LONG_BATCH_TOKENS = 65536
 LOGITS_BYTES = 2e9  # HFLM keeps rows x tokens x vocabulary in float32, twice
 
 
@@ -47,6 +49,7 @@ class HarnessEngine:
     def __init__(self, lm: Any, name: str, vocabulary: int | None = None) -> None:
         self.lm, self.name, self.vocabulary = lm, name, vocabulary
         self.most_rows = MOST_ROWS
+        self.fixed_rows: int | None = None  # a batch size of the caller's own
 
     @classmethod
     def in_memory(
@@ -141,7 +144,9 @@ class HarnessEngine:
         rows = 0
         if self.vocabulary is not None:
             longest = max(self._tokens(item.message or item.context) for item in chunk[:4]) + 64
-            rows = int(max(1, min(self.most_rows, LOGITS_BYTES // (longest * self.vocabulary * 8))))
+            tokens = BATCH_TOKENS.get(self.lm.device.type, LONG_BATCH_TOKENS)
+            rows = int(max(1, min(self.most_rows, tokens // longest, LOGITS_BYTES // (longest * self.vocabulary * 8))))
+            rows = self.fixed_rows or rows
             self.lm.batch_size_per_gpu = rows
         try:
             with _quiet(), torch.random.fork_rng():

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -33,16 +34,17 @@ def letter_writer(folder: Path, letter: str = "B") -> Path:
     Attention and FFN write nothing, embeddings are orthogonal, and the head maps each token's embedding to what follows it.
     """
     width = 8 * (VOCABULARY // 8 + 1)
+    shape: dict[str, Any] = {**IDS, "vocab_size": VOCABULARY, "hidden_size": width}
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=width, intermediate_size=8, num_hidden_layers=1, num_attention_heads=4,
-        num_key_value_heads=1, head_dim=8, max_position_embeddings=4096, tie_word_embeddings=False, **IDS,
+        **shape, intermediate_size=8, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=4096, tie_word_embeddings=False,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = TEMPLATE
     mark, answer = (tokenizer.encode(text)[0] for text in ("#", letter))
     with torch.no_grad():
-        layer = model.model.layers[0]
+        layer: Any = model.model.layers[0]
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
         model.model.embed_tokens.weight.copy_(torch.eye(VOCABULARY, width))

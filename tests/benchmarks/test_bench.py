@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pico_llama(tmp_path_factory.mktemp("models") / "pico", max_position_embeddings=1024)
 
 
+Call = Callable[..., tuple[int, str, str]]
+
+
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):  # noqa: ANN201
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
     """Run the command in this process; (exit code, stdout, stderr)."""
     monkeypatch.setenv("DARWIN_MRI_GPQA_PASSWORD", files.PASSWORD)
     monkeypatch.setenv("COLUMNS", "160")
@@ -49,7 +53,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):  #
     return run
 
 
-def test_scores_intervals_counts_and_protocols_are_printed(call, model: Path, data: Path, tmp_path: Path) -> None:  # noqa: ANN001
+def test_scores_intervals_counts_and_protocols_are_printed(call: Call, model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, stdout, stderr = call(model, "--tasks", TASKS, "--data", data, "--out", out)
     assert code == 0, stderr
@@ -85,12 +89,12 @@ def test_what_was_answered_is_not_asked_again(
     model: Path,
     data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: ANN001
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, asked = tmp_path / "out", []
     answers = FastEngine.answers
 
-    def failing(self: FastEngine, items, protocol):  # noqa: ANN001, ANN202
+    def failing(self: FastEngine, items, protocol):
         for number, answer in enumerate(answers(self, items, protocol)):
             if protocol.name.startswith("musr") and number == 5 and not asked:
                 raise KeyboardInterrupt
@@ -113,7 +117,7 @@ def test_what_was_answered_is_not_asked_again(
     assert other == {s["benchmark"]: s["correct"] for s in once["scores"] if s["slice"] == "all"}
 
 
-def test_two_models_and_a_sample(call, model: Path, data: Path, tmp_path: Path) -> None:  # noqa: ANN001
+def test_two_models_and_a_sample(call: Call, model: Path, data: Path, tmp_path: Path) -> None:
     other = pico_llama(tmp_path / "other", seed=3, max_position_embeddings=1024)
     code, stdout, stderr = call(
         model,
@@ -135,7 +139,7 @@ def test_two_models_and_a_sample(call, model: Path, data: Path, tmp_path: Path) 
     assert {s["n"] for s in comparison["scores"] if s["slice"] == "all" and s["evidence"] == "measured"} == {8, 16}
 
 
-def test_a_context_too_short_is_an_error_unless_the_user_decides(call, data: Path, tmp_path: Path) -> None:  # noqa: ANN001
+def test_a_context_too_short_is_an_error_unless_the_user_decides(call: Call, data: Path, tmp_path: Path) -> None:
     lengths = sorted(len(item.context.encode()) + 30 for item in load_benchmark("musr", data))
     limit = lengths[len(lengths) // 2]
     short = pico_llama(tmp_path / "short", max_position_embeddings=limit)
@@ -176,17 +180,17 @@ def test_a_context_too_short_is_an_error_unless_the_user_decides(call, data: Pat
     ],
 )
 def test_wrong_usage(
-    call, model: Path, data: Path, tmp_path: Path, words: tuple[str, ...], code: int, say: str
-) -> None:  # noqa: ANN001
+    call: Call, model: Path, data: Path, tmp_path: Path, words: tuple[str, ...], code: int, say: str
+) -> None:
     got, stdout, stderr = call(model, "--data", data, "--out", tmp_path / "out", "--quiet", *words)
     assert got == code and say in stderr and not stdout and len(stderr.strip().splitlines()) == 1, stderr
 
 
-def test_nobody_to_ask(call) -> None:  # noqa: ANN001
+def test_nobody_to_ask(call: Call) -> None:
     assert call("--tasks", "click")[0] == 2
 
 
-def test_generated_answers_from_the_command(call, data: Path, tmp_path: Path) -> None:  # noqa: ANN001
+def test_generated_answers_from_the_command(call: Call, data: Path, tmp_path: Path) -> None:
     writer = letter_writer(tmp_path / "writer", "A")
     code, stdout, stderr = call(
         writer, "--tasks", "click,gpqa", "--data", data, "--out", tmp_path / "out", "--protocol", "generate", "--samples", "3",

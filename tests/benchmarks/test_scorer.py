@@ -228,7 +228,7 @@ class Odd(LlamaForCausalLM):
     """Logits that no scale makes of the head's, as a family yet to come may have them."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        out = super().forward(*args, **kwargs)
+        out: Any = super().forward(*args, **kwargs)
         out.logits = out.logits + torch.linspace(-3, 3, out.logits.shape[-1])
         return out
 
@@ -236,7 +236,8 @@ class Odd(LlamaForCausalLM):
 def test_falls_back_to_full_logits_when_the_head_is_unknown(
     tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]
 ) -> None:
-    model = Odd(make_model("llama").config).eval()
+    config: Any = make_model("llama").config
+    model = Odd(config).eval()
     scorer = Scorer(model, tokenizer)
     prepared = scorer.prepare(mixed_items[:6])
     scores = scorer.log_probabilities(prepared)
