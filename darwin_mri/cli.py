@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,7 +19,9 @@ from typer.exceptions import TyperException
 
 from darwin_mri import __version__
 from darwin_mri.errors import DarwinError
-from darwin_mri.records import Comparison
+
+if TYPE_CHECKING:
+    from darwin_mri.records import Comparison
 
 app = typer.Typer(
     name="darwin-mri", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,

@@ -78,7 +78,7 @@ def scan(
             scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
         with run.timed("prior"):
             breed_ = _breed(config, sources, loaded, scans)
-            items = choose_items(config, _parents(sources))
+            items = choose_items(config, _parents(sources), offline=offline)
             prior, measured = searching.measure_prior(run, loaded["father"], breed_, scans.pair, items, progress)
         return scans.father, scanning.PairScans(scans.father, scans.mother, measured), prior
 
@@ -107,7 +107,7 @@ def breed(
         with run.timed("inputs"):
             inputs = _inputs(run, sources)
             loaded = {role: _load(sources[role], config, device) for role in ("father", "mother")}
-            items = choose_items(config, _parents(sources))
+            items = choose_items(config, _parents(sources), offline=offline)
             store_splits(run, items.splits)
         with run.timed("scan"):
             scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
@@ -223,10 +223,11 @@ def bench(
         raise ConfigError("bench needs at least one model (or an endpoint) and one task")
     device = resolve_device(device)
     wanted = [*refs, *([config.baseline] if config.baseline else [])]
-    sources = [parents.find(ref, offline) for ref in wanted]
+    served = benching.is_api(config.backend)  # then models are names, and nothing of them is here
+    sources = [ModelSource(ref, Path(ref), None) if served else parents.find(ref, offline) for ref in wanted]
     loaded = load_items(
         config,
-        sources,
+        [] if served else sources,
         data=data,
         password=gpqa_password or environment_password(),
         offline=offline,

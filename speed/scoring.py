@@ -71,7 +71,7 @@ def scoring_row(
         engines[f"HFLM, batch {size}"] = engine
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     answers: dict[str, list[Answer]] = {}
-    for name, engine in engines.items():
+    for engine in engines.values():
         answer_all(engine, items[:1], protocol)  # warm
     for _ in range(ROUNDS):
         for name, engine in engines.items():

@@ -77,7 +77,7 @@ class Scorer:
         self.use_cache = True  # both are lowered by _verify where the model does not agree with itself
         self.use_projection = True
         self._verified = False
-        self._cache_class: type[Cache] | None = None  # both are found at the first fill
+        self._cache_class: Any = None  # both are found at the first fill
         self._last_write: tuple[str, int] | None = None
 
     def prepare(self, items: Sequence[Item]) -> Prepared:
@@ -216,7 +216,7 @@ class Scorer:
     def _filled_cache(self, rows: Sequence[tuple[int, ...]], cuts: Sequence[int]) -> Cache:
         """A cache that has read every row up to the last cut (step 1); each distinct beginning is read once."""
         device = self.model.device
-        cache = self._new_cache()
+        cache: Any = self._new_cache()
         numbers: dict[tuple[int, ...], int] = {}
         before = 0
         for cut in cuts:

@@ -46,22 +46,33 @@ def bench_model(
 ) -> AnswersByTask:
     """A local model's answers, by lm-eval or by the fast scorer; it is loaded only when some answer is not there yet."""
     precision = working_dtype(device, dtype)
-    fast = not bench.harness and bench.protocol == "loglikelihood"
+    fast = not bench.harness and bench.protocol == "loglikelihood" and bench.backend == "hf"
     beyond = bench.long_items == "beyond"
 
     @cache
     def engine() -> Engine:
         if bench.backend != "hf":
-            return HarnessEngine.named(bench.backend, bench.backend_args, model=str(source.folder))
+            model = source.ref if is_api(bench.backend) else str(source.folder)
+            return HarnessEngine.named(bench.backend, bench.backend_args, model=model)
         model, tokenizer = load_model(source, device=device, dtype=precision), load_tokenizer(source)
         if fast:
             return FastEngine(Scorer(model, tokenizer, beyond_context=beyond))
         generation = bench.generation if bench.protocol == "generate" else None
         return HarnessEngine.in_memory(model, tokenizer, beyond_context=beyond, generation=generation)
 
-    name = FastEngine.name if fast else f"lm-eval {bench.backend} {bench.backend_args}".strip()
+    name = FastEngine.name if fast else f"lm-eval {bench.backend}"
+    if bench.backend_args:  # which may name folders and hosts: published by hash only
+        name += f" (arguments {hashlib.sha256(bench.backend_args.encode()).hexdigest()[:8]})"
     protocols = {task: asked_under(bench, task) for task in items}
+    if is_api(bench.backend):
+        identity = hashlib.sha256(source.ref.encode()).hexdigest()
+        return _ask(store, key, source.ref, identity, engine, name, items, protocols, "")
     return _ask(store, key, source.ref, digest(source), engine, name, items, protocols, f"{device} {precision}")
+
+
+def is_api(backend: str) -> bool:
+    """Whether a backend of lm-eval asks a server: its models are names, not folders."""
+    return "completions" in backend
 
 
 def bench_served(
@@ -119,7 +130,8 @@ def _ask(
     precision: str,
 ) -> AnswersByTask:
     answers: AnswersByTask = {}
-    with store.progress.stage(f"{engine.partition(' ')[0]} {model}", sum(map(len, items.values()))) as advance:
+    doing = {"darwin_mri": "score", "endpoint": "ask"}.get(engine.partition(" ")[0], "lm-eval")
+    with store.progress.stage(f"{doing} {model}", sum(map(len, items.values()))) as advance:
         for task, part in items.items():
             protocol = protocols[task]
             identity = AnswerSet(

@@ -53,14 +53,17 @@ class Items:
     splits: Splits
 
 
-def choose_items(config: Config, models: Mapping[str, ModelSource]) -> Items:
+def choose_items(config: Config, models: Mapping[str, ModelSource], *, offline: bool = False) -> Items:
     """Split every benchmark by cluster with the run's seed; the three parts share no cluster.
 
     Args:
         config: of the run.
         models: the parents; items longer than the context of one of them are dealt with as ``config.bench.long_items`` says.
+        offline: never ask the hub for benchmark files.
     """
-    loaded = load_items(config.bench, list(models.values()), data=config.data, password=gpqa_password())
+    loaded = load_items(
+        config.bench, list(models.values()), data=config.data, password=gpqa_password(), offline=offline
+    )
     search: dict[str, tuple[Item, ...]] = {}
     fresh: dict[str, tuple[Item, ...]] = {}
     held_out: dict[str, tuple[Item, ...]] = {}
@@ -114,7 +117,7 @@ def load_items(
 
     Args:
         bench: tasks, protocol, and what becomes of items that are too long.
-        models: local models to be compared.
+        models: local models to be compared; served ones refuse what is too long for them.
         data: folder with the benchmark files; the hub when None.
         password: of GPQA's zip.
         offline: never ask the hub.

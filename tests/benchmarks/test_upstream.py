@@ -32,7 +32,8 @@ def lm() -> Any:
     """A byte-level model: no two of lm-eval's and our cuts between context and choice can differ for want of luck."""
     model = make_model("llama")
     model.config.max_position_embeddings = 1024
-    return HFLM(
+    hflm: Any = HFLM  # its registering decorator hides the parameters from type checkers
+    return hflm(
         pretrained=model, tokenizer=byte_tokenizer(), batch_size=4, max_length=1024, softmax_dtype=torch.float32
     )
 
