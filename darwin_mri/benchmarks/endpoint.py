@@ -141,9 +141,12 @@ class EndpointEngine:
             try:
                 reply = client.post(f"{self.url}/chat/completions", json=body)
                 if reply.status_code in (400, 422) and "chat_template_kwargs" in body:
-                    self._knows_template = False  # no part of the standard
-                    body.pop("chat_template_kwargs")
-                    reply = client.post(f"{self.url}/chat/completions", json=body)
+                    plain = {key: value for key, value in body.items() if key != "chat_template_kwargs"}
+                    without = client.post(f"{self.url}/chat/completions", json=plain)
+                    if without.is_success:  # the switch is no part of the standard
+                        if body["chat_template_kwargs"]["enable_thinking"]:
+                            raise InputError(f"{self.url} takes no chat_template_kwargs: set thinking at the server")
+                        self._knows_template, reply = False, without
                 if reply.is_success:
                     return reply.json()
             except httpx2.TimeoutException:
