@@ -17,9 +17,9 @@ def test_the_simulated_truth_is_the_mean_over_many_clusters(accuracy: float) -> 
 
 
 def test_intervals_cover_and_vigor_is_not_claimed_for_equals() -> None:
-    found = measure(pairs=120, seed=2, resamples=499)
+    found = measure(pairs=80, seed=2, resamples=499)
     for kind in ("score interval, all", "contrast interval, all"):
         held, of = found[kind]
-        assert of == 240 and 0.90 <= held / of <= 0.99  # three standard errors around 95 %
+        assert of == 160 and 0.89 <= held / of <= 0.995  # three standard errors around 95 %
     claimed, of = found["false vigor, all"]
-    assert of == 120 and claimed / of <= 0.1
+    assert of == 80 and claimed / of <= 0.12
