@@ -56,8 +56,8 @@ bench: FATHER ?= nursery:gemma4-korean
 bench: MOTHER ?= nursery:gemma4-reasoning
 bench: TASKS ?= nursery_click,nursery_musr,nursery_gpqa
 bench: OUT ?= reports/bench
-bench: $(READY) ## score FATHER and MOTHER on TASKS (default: the nursery's three)
-	$(DARWIN) bench $(FATHER) $(MOTHER) --tasks $(TASKS) --out $(OUT) $(COMMON)
+bench: $(READY) ## score FATHER and MOTHER on TASKS (default: the nursery's three; others need DATA=folder)
+	$(DARWIN) bench $(FATHER) $(MOTHER) --tasks $(TASKS) $(if $(DATA),--data $(DATA)) --out $(OUT) $(COMMON)
 
 report: OUT ?= reports/david
 report: $(READY) ## render the report of the run in OUT again (of several: one page that compares them)

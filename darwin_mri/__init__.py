@@ -11,6 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BenchConfig": "darwin_mri.config",
     "Comparison": "darwin_mri.records",
     "Config": "darwin_mri.config",
     "DarwinError": "darwin_mri.errors",

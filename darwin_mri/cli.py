@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from typer.exceptions import TyperException
 
 from darwin_mri import __version__
 from darwin_mri.errors import DarwinError
+
+if TYPE_CHECKING:
+    from darwin_mri.records import Comparison
 
 app = typer.Typer(
     name="darwin-mri", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -160,6 +163,7 @@ def breed(
     base: Annotated[str | None, typer.Option()] = None,
     method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder with the benchmark files: click/, musr/, gpqa/.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Exit 0 although the child fails its health check.")] = False,
@@ -180,7 +184,7 @@ def breed(
         source = resume / "state" / "config.yaml"
     overrides: dict[str, Any] = {
         "father": father, "mother": mother, "base": base, "method": method, "seed": seed, "device": device, "dtype": dtype,
-        "search": {"budget": budget},
+        "data": data, "search": {"budget": budget},
     }  # fmt: skip
     if method in ARMS:
         overrides["search"]["space"] = "ffn"
@@ -291,29 +295,81 @@ def plan(
 
 @app.command()
 def bench(
-    models: Annotated[list[str], typer.Argument(help="Models; the first is compared with the others.")],
-    tasks: Annotated[str, typer.Option(help="Benchmarks, comma-separated.")] = "nursery_click,nursery_musr,nursery_gpqa",
+    models: Annotated[list[str] | None, typer.Argument(help="Models; the first is compared with the others.")] = None,
+    tasks: Annotated[str, typer.Option(help="Benchmarks, comma-separated: click, click_upstream, musr, musr_murder_mysteries, musr_object_placements, musr_team_allocation, gpqa, gpqa_main, gpqa_extended, nursery_click, nursery_musr, nursery_gpqa.")] = "nursery_click,nursery_musr,nursery_gpqa",
+    data: Annotated[str | None, typer.Option(help="Folder with click/, musr/ and gpqa/; the hub when absent.")] = None,
+    gpqa_password: Annotated[str | None, typer.Option(envvar="DARWIN_MRI_GPQA_PASSWORD", show_envvar=True, help="Of GPQA's zip; never stored.")] = None,
     limit: Annotated[int | None, typer.Option(help="Items per benchmark, a seeded sample.")] = None,
+    long_items: Annotated[str | None, typer.Option("--long", help="Items longer than a model's context: error, skip (for every model) or beyond (read all the same).")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Our scorer instead of lm-eval.")] = False,
-    out: Out = Path("reports/bench"),
+    backend: Annotated[str | None, typer.Option(help="lm-eval's model backend: hf, vllm, sglang, local-completions, ...")] = None,
+    backend_args: Annotated[str | None, typer.Option(help="Passed through to the backend: a=1,b=2.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="loglikelihood, or generate (a chat answer with a letter in it).")] = None,
+    samples: Annotated[int | None, typer.Option(help="Generated answers per item; more than one is maj@k.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of generated answers; 0 is greedy.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Of a generated answer, thinking included.")] = None,
+    thinking: Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Asked of the chat template.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="A model measured beside, such as a 27B.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="OpenAI-compatible URL of a served baseline; key from OPENAI_API_KEY.")] = None,
+    endpoint_model: Annotated[str | None, typer.Option(help="Name it is served under.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for one served answer.")] = None,
+    retries: Annotated[int | None, typer.Option(help="Further tries of a failed request.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of answers and comparison.json; answers there are taken over.")] = Path("reports/bench"),
     device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, quiet: Quiet = False,
     as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Score models on benchmarks, with intervals and paired tests."""
+    """Score models on benchmarks, with intervals and paired tests. The same command goes on where one was interrupted."""
     from darwin_mri import pipeline
+    from darwin_mri.config import make_bench_config
     from darwin_mri.report.terminal import contrasts_table, scores_table
 
-    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
-    comparison = pipeline.bench(
-        models, names, items=limit, seed=1 if seed is None else seed, device=device or "auto", dtype=dtype or "auto",
-        offline=offline, harness=not fast, out=out, progress=Talk(quiet),
-    )  # fmt: skip
+    served = {
+        "url": endpoint,
+        "model": endpoint_model,
+        "timeout": timeout,
+        "retries": retries,
+        "concurrency": concurrency,
+    }
+    generation = {
+        "samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "thinking": thinking,
+    }  # fmt: skip
+    options: dict[str, Any] = {
+        "tasks": [name.strip() for name in tasks.split(",") if name.strip()], "items": limit, "long_items": long_items,
+        "harness": not fast, "backend": backend, "backend_args": backend_args, "protocol": protocol, "baseline": baseline,
+        "generation": _given(generation), "endpoint": _given(served) if endpoint else None,
+    }  # fmt: skip
+    config = make_bench_config(_given(options), "bench")
+    try:
+        comparison = pipeline.bench(
+            models or [], config, out, data=data, gpqa_password=gpqa_password, seed=1 if seed is None else seed,
+            device=device or "auto", dtype=dtype or "auto", offline=offline, progress=Talk(quiet),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on", markup=False, highlight=False)
+        raise typer.Exit(130) from None
     if as_json:
         _print_json(comparison.model_dump(mode="json", by_alias=True))
         return
     out_console.print(scores_table(comparison))
     if comparison.contrasts:
         out_console.print(contrasts_table(comparison))
+    for line in bench_notes(comparison):
+        out_console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def bench_notes(comparison: Comparison) -> list[str]:
+    """What stands below the tables: what each benchmark's name means here, protocols by hash, other metrics, alerts."""
+    lines = [f"{info.name}: {info.title}" for info in comparison.benchmarks]
+    lines += [f"protocol {p.hash}: {p.label}; headline {p.metric}" for p in comparison.protocols]
+    for s in comparison.secondary:
+        interval = "" if s.low is None or s.high is None else f" [{100 * s.low:.1f}, {100 * s.high:.1f}]"
+        lines.append(f"{s.benchmark} by {s.metric}: {s.model} {100 * s.value:.1f} %{interval}")
+    return lines + [f"{alert.level}: {alert.text}" for alert in comparison.alerts]
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
 
 
 @app.command()
@@ -404,7 +460,7 @@ def check(
     else:
         table = Table("gate", "", "measured", "limit", "note")
         for gate in health.gates:
-            value = f"{gate.value:g}" if isinstance(gate.value, float) else gate.value
+            value = gate.value if isinstance(gate.value, str) else f"{gate.value:g}"
             cells = (gate.name, "ok" if gate.passed else "FAILED", value, gate.limit, gate.note)
             table.add_row(*(escape(cell) for cell in cells))
         out_console.print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +21,9 @@ Method = Literal[
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class ScanConfig(Section):
@@ -126,17 +129,57 @@ class ArmConfig(Section):
     )
 
 
+class Generation(Section):
+    """How a chat model answers, for protocol generate."""
+
+    samples: int = Field(default=1, ge=1, description="answers per item; more than one is counted by majority (maj@k)")
+    temperature: float = Field(default=0.0, ge=0, description="0 is greedy, and then one sample says all")
+    max_new_tokens: int = Field(default=2048, ge=1, description="of one answer, thinking included")
+    thinking: bool = Field(default=False, description="asked of the chat template, where it knows the switch")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Generation:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"{self.samples} greedy samples are the same answer: give a temperature such as 0.6")
+        return self
+
+
+class Served(Section):
+    """A baseline behind an OpenAI-compatible endpoint; its key is read from OPENAI_API_KEY."""
+
+    url: str = Field(description="base of the interface, such as http://127.0.0.1:8000/v1")
+    model: str | None = Field(default=None, description="name it is served under; asked of the server when absent")
+    timeout: float = Field(default=600.0, gt=0, description="seconds for one answer")
+    retries: int = Field(default=4, ge=0, description="further tries of a request that failed")
+    concurrency: int = Field(default=8, ge=1, description="requests in flight")
+
+
 class BenchConfig(Section):
-    """What is reported."""
+    """What is reported, and how models are asked."""
 
     tasks: tuple[str, ...] = ("nursery_click", "nursery_musr", "nursery_gpqa")
     items: int | None = Field(
         default=None, ge=8, description="held-out items per benchmark, seeded sample; all when absent"
     )
     search_share: float = Field(default=0.4, gt=0, lt=1, description="share of clusters that the search may see")
+    held_out_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share of clusters that is reported; all the rest when absent"
+    )
     harness: bool = Field(
         default=True, description="parents and child are scored by lm-eval; null children always by the fast scorer"
     )
+    backend: str = Field(default="hf", description="lm-eval's model backend: hf (resident model), vllm, sglang, ...")
+    backend_args: str = Field(default="", description="passed through to the backend, as lm-eval's --model_args")
+    protocol: Literal["loglikelihood", "generate"] = Field(
+        default="loglikelihood", description="log-probability of the choices, or a chat answer with a letter in it"
+    )
+    generation: Generation = Generation()
+    long_items: Literal["error", "skip", "beyond"] = Field(
+        default="error",
+        description="items longer than a model's context: refused by name, left out for all, or read all the same",
+    )
+    baseline: str | None = Field(default=None, description="another model measured beside, such as a 27B")
+    endpoint: Served | None = None
 
 
 class Config(Section):
@@ -156,6 +199,9 @@ class Config(Section):
     rescale: Literal["inverse_density", "l1", "none"] = "inverse_density"
     tensors: dict[str, dict[str, float | str]] = Field(
         default={}, description="settings of single tensors by name or pattern, e.g. {'*.mlp.*': {density: 0.5}}"
+    )
+    data: str | None = Field(
+        default=None, description="folder with click/, musr/ and gpqa/; the hub when absent (see docs/benchmarks.md)"
     )
     fitness: dict[str, float] = Field(
         default={"nursery_click": 0.6, "nursery_musr": 0.4}, description="benchmark weights"
@@ -209,21 +255,31 @@ class Config(Section):
 def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     for part in path:
         kind = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            model = kind
+        for option in (kind, *get_args(kind)):  # a section, or "section or nothing"
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                model = option
     return list(model.model_fields)
 
 
 def make_config(data: dict[str, Any], where: str) -> Config:
     """Validate a mapping; raises ConfigError that names the field and, for an unknown key, the nearest known one."""
+    return _validated(Config, data, where)
+
+
+def make_bench_config(data: dict[str, Any], where: str) -> BenchConfig:
+    """The bench section alone, as the command ``bench`` needs it; errors as ``make_config``."""
+    return _validated(BenchConfig, data, where)
+
+
+def _validated(kind: type[AnySection], data: dict[str, Any], where: str) -> AnySection:
     try:
-        return Config.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "config"
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(Config, first["loc"][:-1]), 1)
+            near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(kind, first["loc"][:-1]), 1)
             message = "unknown key" + (f": did you mean '{near[0]}'?" if near else "")
         raise ConfigError(f"{where}: {name}: {message}") from None
 

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from darwin_mri.benchmarks import sample_items
 from darwin_mri.checkpoints import ModelSource, resolve_device
-from darwin_mri.config import Config
+from darwin_mri.config import BenchConfig, Config
 from darwin_mri.errors import ConfigError, GateError, InputError
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Inputs, Prior, Scan
 from darwin_mri.report import write_report
 from darwin_mri.stages import benching, merging, parents, priors, recipes, scanning, searching, validating, writing
-from darwin_mri.stages.items import Items, choose_items
+from darwin_mri.stages.answering import AnswerStore
+from darwin_mri.stages.items import Items, choose_items, load_items, store_splits
+from darwin_mri.stages.items import gpqa_password as environment_password
 from darwin_mri.stages.run import Progress, Run, Silent, open_run
 
 __all__ = ["BreedResult", "bench", "breed", "check", "merge", "scan"]
@@ -75,13 +78,13 @@ def scan(
         with run.timed("scan"):
             scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
         with run.timed("prior"):
-            items = choose_items(config)
+            items = choose_items(config, _parents(sources), offline=offline)
             breed_ = _breed(run, sources, loaded, scans, items, progress)
             prior, measured = priors.measure_prior(run, loaded["father"], breed_, scans, items, progress)
         scans = scanning.PairScans(scans.father, scans.mother, measured)
         if config.scan.validation:
             with run.timed("validation"):
-                scans = validating.validate(run, loaded["father"], breed_, scans, prior, progress)
+                scans = validating.validate(run, loaded["father"], breed_, scans, prior, items, progress)
         return scans.father, scans, prior
 
 
@@ -109,7 +112,8 @@ def breed(
         with run.timed("inputs"):
             inputs = _inputs(run, sources)
             loaded = {role: _load(sources[role], config, device) for role in ("father", "mother")}
-            items = choose_items(config)
+            items = choose_items(config, _parents(sources), offline=offline)
+            store_splits(run, items.splits)
         with run.timed("scan"):
             scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
         with run.timed("donors"):
@@ -122,7 +126,7 @@ def breed(
         if config.scan.validation:
             with run.timed("validation"):
                 scans = scanning.PairScans(scans.father, scans.mother, pair)
-                pair = validating.validate(run, father, breed_, scans, prior, progress).pair
+                pair = validating.validate(run, father, breed_, scans, prior, items, progress).pair
         with run.timed("search"):
             genome = run.record(
                 "genome.json",
@@ -160,7 +164,7 @@ def breed(
             )
             health.save(run.path("health.json"))
         with run.timed("bench"):
-            comparison = _bench_run(run, sources, breed_, father, genome, items.held_out, device, progress)
+            comparison = _bench_run(run, sources, breed_, father, genome, items, device, offline, progress)
     with run.timed("report"):
         write_report(out)
     if not health.passed and not force:
@@ -198,33 +202,57 @@ def check(
 
 def bench(
     refs: list[str],
-    tasks: tuple[str, ...],
-    *,
-    items: int | None,
-    seed: int,
-    device: str,
-    dtype: str,
-    offline: bool,
-    harness: bool,
+    config: BenchConfig,
     out: Path,
+    *,
+    data: str | None = None,
+    gpqa_password: str | None = None,
+    seed: int = 1,
+    device: str = "auto",
+    dtype: str = "auto",
+    offline: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Score models on benchmarks (all items, or a seeded sample) and write comparison.json; the first model is the child."""  # fmt: skip
+    """Score models on benchmarks and write answers and comparison.json into ``out``; the first model is the child.
+
+    Answers that an earlier run into the same folder has are taken over, so the same command goes on where one was interrupted.
+
+    Args:
+        refs: local models or hub ids; may be empty when ``config.endpoint`` is given.
+        config: tasks (all items, or a seeded sample of ``config.items``), protocol, engine, baseline and endpoint.
+        out: folder.
+        data: folder with the benchmark files; the hub when None.
+        gpqa_password: of GPQA's zip; the environment variable DARWIN_MRI_GPQA_PASSWORD when None.
+    """  # fmt: skip
     progress = progress or Silent()
-    if not refs or not tasks:
-        raise ConfigError("bench needs at least one model and one task")
-    weights = {task: 1 / len(tasks) for task in tasks}
+    if not (refs or config.endpoint) or not config.tasks:
+        raise ConfigError("bench needs at least one model (or an endpoint) and one task")
     device = resolve_device(device)
-    chosen = benching.whole_benchmarks(tasks, items, seed)
-    answers, names = {}, {}
-    for number, ref in enumerate(refs):
-        source = parents.find(ref, offline)
-        key = f"model-{number}"
-        answers[key] = benching.bench_model(
-            source, chosen, device=device, dtype=dtype, harness=harness, progress=progress, title=source.ref
-        )
+    wanted = [*refs, *([config.baseline] if config.baseline else [])]
+    served = benching.is_api(config.backend)  # then models are names, and nothing of them is here
+    sources = [ModelSource(ref, Path(ref), None) if served else parents.find(ref, offline) for ref in wanted]
+    loaded = load_items(
+        config,
+        [] if served else sources,
+        data=data,
+        password=gpqa_password or environment_password(),
+        offline=offline,
+        sample=lambda found: sample_items(found, config.items, seed) if config.items else found,
+    )
+    items = {task: found for task, (found, _) in loaded.items()}
+    store = AnswerStore(out, progress)
+    answers: dict[str, benching.AnswersByTask] = {}
+    names: dict[str, tuple[str, str]] = {}
+    for number, source in enumerate(sources):
+        key = benching.model_key(number, source)
+        answers[key] = benching.bench_model(store, key, source, items, config, device=device, dtype=dtype)
         names[key] = (source.ref, "child" if number == 0 and len(refs) > 1 else "baseline")
-    comparison = benching.make_comparison(answers, names, chosen, weights, seed, split="full")
+    if config.endpoint:
+        name, answers["served"] = benching.bench_served(store, "served", config.endpoint, items, config)
+        names["served"] = (name, "baseline")
+    weights = {task: 1 / len(items) for task in items}
+    benchmarks = tuple(info for _, info in loaded.values())
+    comparison = benching.make_comparison(answers, names, items, benchmarks, config, weights, seed, split="all")
     comparison.save(out / "comparison.json")
     return comparison
 
@@ -262,30 +290,32 @@ def _breed(
     )
 
 
+def _parents(sources: dict[str, ModelSource]) -> dict[str, ModelSource]:
+    return {role: source for role, source in sources.items() if role != "base"}
+
+
 def _bench_run(
     run: Run, sources: dict[str, ModelSource], breed_: merging.Breed, father: parents.Loaded, genome: Genome,
-    held_out: benching.ItemsByTask, device: str, progress: Progress,
+    items: Items, device: str, offline: bool, progress: Progress,
 ) -> Comparison:  # fmt: skip
-    config, tasks = run.config, tuple(held_out)
+    config, held_out, store = run.config, items.held_out, AnswerStore(run.folder, progress)
     child = ModelSource("child", run.path("child"), None)
     models = {"father": sources["father"], "mother": sources["mother"], "child": child}
-    answers: dict[str, benching.AnswersByTask] = {}
     names = {key: (config.name if key == "child" else source.ref, key) for key, source in models.items()}
-    for key, source in models.items():
-        kept = benching.load_answers(run, key, tasks) if run.keep else None
-        answers[key] = kept or benching.bench_model(
-            source,
-            held_out,
-            device=device,
-            dtype=config.dtype,
-            harness=config.bench.harness,
-            progress=progress,
-            title=key,
-        )
-        benching.save_answers(run, key, answers[key])
-    for name, found in benching.bench_nulls(father, breed_, genome, held_out, progress).items():
+    if config.bench.baseline:
+        models["baseline"] = parents.find(config.bench.baseline, offline)
+        names["baseline"] = (models["baseline"].ref, "baseline")
+    answers = {
+        key: benching.bench_model(store, key, source, held_out, config.bench, device=device, dtype=config.dtype)
+        for key, source in models.items()
+    }
+    for name, found in benching.bench_nulls(store, father, breed_, genome, held_out, config.bench).items():
         answers[f"null:{name}"], names[f"null:{name}"] = found, (name, f"null:{name}")
-        benching.save_answers(run, f"null:{name}", found)
-    comparison = benching.make_comparison(answers, names, held_out, config.weights, config.seed)
+    if config.bench.endpoint:
+        name, answers["served"] = benching.bench_served(store, "served", config.bench.endpoint, held_out, config.bench)
+        names["served"] = (name, "baseline")
+    comparison = benching.make_comparison(
+        answers, names, held_out, items.benchmarks, config.bench, config.weights, config.seed
+    )
     comparison.save(run.path("comparison.json"))
     return comparison

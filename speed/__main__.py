@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from darwin_mri.benchmarks import Scorer, lm_eval_answers, load_benchmark, sample_items, to_answers
 from darwin_mri.checkpoints import find_model
 from darwin_mri.config import Config
 from darwin_mri.merging import Candidate
@@ -21,21 +17,9 @@ from darwin_mri.mri.activations import measure_activations
 from darwin_mri.probes import document_nll, load_probes, read, select_probes
 from darwin_mri.stages.merging import breed_siblings
 from darwin_mri.stages.parents import Loaded, load
+from speed.measure import pairs, row
 from speed.merging import merging_rows
-
-ROUNDS = 5
-
-
-def pairs(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Median seconds of both, run in turn after one warm-up, so that a drifting machine hits both alike."""
-    times: list[list[float]] = [[], []]
-    for turn in range(rounds + 1):
-        for mine, call in zip(times, (ours, theirs), strict=True):
-            began = time.perf_counter()
-            call()
-            if turn:
-                mine.append(time.perf_counter() - began)
-    return statistics.median(times[0]), statistics.median(times[1])
+from speed.scoring import scoring_rows
 
 
 def scan_row(father: Loaded) -> dict[str, Any]:
@@ -86,33 +70,6 @@ def candidate_row(father: Loaded) -> dict[str, Any]:
     )
 
 
-def scoring_row(father: Loaded, benchmark: str, goal: float) -> dict[str, Any]:
-    """The fast scorer against lm-eval's HFLM, same items, same answers."""
-    items = sample_items(load_benchmark(benchmark), 60, 1)
-    scorer = Scorer(father.model, father.tokenizer)
-    fast = to_answers(items, scorer.log_probabilities(scorer.prepare(items)))
-    slow = lm_eval_answers(father.model, father.tokenizer, items, task_name=benchmark, max_length=1024)
-    same = sum(a.choice == b.choice for a, b in zip(fast, slow, strict=True))
-    ours, theirs = pairs(
-        lambda: scorer.log_probabilities(scorer.prepare(items)),
-        lambda: lm_eval_answers(father.model, father.tokenizer, items, task_name=benchmark, max_length=1024),
-        rounds=2,
-    )
-    return row(
-        f"scoring {benchmark}",
-        "lm-eval HFLM",
-        theirs / ours,
-        goal,
-        lower=False,
-        detail=f"{same} of {len(items)} choices equal",
-    )
-
-
-def row(name: str, against: str, ratio: float, goal: float, *, lower: bool, detail: str) -> dict[str, Any]:
-    met = ratio <= goal if lower else ratio >= goal
-    return {"name": name, "against": against, "ratio": round(ratio, 3), "goal": goal, "met": met, "detail": detail}
-
-
 def main() -> None:
     """Print the table to stderr and write the rows as JSON."""
     parser = argparse.ArgumentParser(prog="python -m speed", description=__doc__)
@@ -122,8 +79,7 @@ def main() -> None:
     rows = [
         scan_row(father),
         candidate_row(father),
-        scoring_row(father, "nursery_musr", 5),
-        scoring_row(father, "nursery_click", 3),
+        *scoring_rows(),
         *merging_rows(),
     ]
     for r in rows:

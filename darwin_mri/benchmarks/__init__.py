@@ -1,14 +1,20 @@
-"""Benchmarks: items, their split into search and held-out parts, the fast scorer, and lm-eval as the reference."""
+"""Benchmarks: items and where they come from, their split, protocols, and the engines that answer them."""
 
-from darwin_mri.benchmarks.answers import accuracy, gold_probability, to_answers
-from darwin_mri.benchmarks.catalog import BENCHMARKS, Benchmark, get_benchmark, load_benchmark
-from darwin_mri.benchmarks.harness import lm_eval_answers
+from darwin_mri.benchmarks.answers import accuracy, choice_scales, gold_probability, to_answers
+from darwin_mri.benchmarks.catalog import BENCHMARKS, Benchmark, describe_benchmark, get_benchmark, load_benchmark
+from darwin_mri.benchmarks.endpoint import EndpointEngine
+from darwin_mri.benchmarks.engines import Engine, FastEngine, answer_all
+from darwin_mri.benchmarks.gpqa import PASSWORD_VARIABLE
+from darwin_mri.benchmarks.harness import HarnessEngine
 from darwin_mri.benchmarks.items import Item, chance, item_hash
+from darwin_mri.benchmarks.lengths import LongItems, Reader, fit_items, require_chat
+from darwin_mri.benchmarks.published import published_scores
 from darwin_mri.benchmarks.scorer import Prepared, Scorer, prepare
 from darwin_mri.benchmarks.splits import Split, sample_items, split_items
 
 __all__ = [
-    "BENCHMARKS", "Benchmark", "Item", "Prepared", "Scorer", "Split", "accuracy", "chance", "get_benchmark",
-    "gold_probability", "item_hash", "lm_eval_answers", "load_benchmark", "prepare", "sample_items", "split_items",
-    "to_answers",
+    "BENCHMARKS", "PASSWORD_VARIABLE", "Benchmark", "EndpointEngine", "Engine", "FastEngine",
+    "HarnessEngine", "Item", "LongItems", "Prepared", "Reader", "Scorer", "Split", "accuracy", "answer_all", "chance",
+    "choice_scales",    "describe_benchmark", "fit_items", "get_benchmark", "gold_probability", "item_hash", "load_benchmark", "prepare",
+    "published_scores", "require_chat", "sample_items", "split_items", "to_answers",
 ]  # fmt: skip

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from darwin_mri.benchmarks import nursery
+from darwin_mri.benchmarks import click, gpqa, musr, nursery
 from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.protocols import generative, log_likelihood
+from darwin_mri.benchmarks.sources import Source
+from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError
+from darwin_mri.records import BenchmarkInfo, Coverage, Protocol
 
-CLOZE = "cloze-logprob-sum v1"  # summed log-probability of " " + choice, zero-shot, choices not listed in the prompt
+Loader = Callable[[Source], tuple[Item, ...]]
 
 
 @dataclass(frozen=True)
@@ -22,27 +26,75 @@ class Benchmark:
     Args:
         name: what configs and the command line call it.
         title: what reports call it.
-        protocol: how it is prompted and scored; scores are comparable only within one protocol.
-        loader: items from a data folder; the nursery's benchmarks are generated and ignore the folder.
+        protocol: how it is prompted and scored by log-likelihood.
+        loader: items from a source; the nursery's benchmarks are generated and ignore it.
+        language: of the instruction in the generative protocol; empty where the benchmark has none.
+        full: published number of items, by slice where there are several tasks, else under "all".
     """
 
     name: str
     title: str
-    protocol: str
-    loader: Callable[[Path | None], tuple[Item, ...]]
+    protocol: Protocol
+    loader: Loader
+    language: str = "en"
+    full: Mapping[str, int] = field(default_factory=dict)
+
+    def chat_protocol(self, generation: Generation) -> Protocol:
+        """How a chat model is asked and its answer read.
+
+        Raises:
+            ConfigError: the benchmark repeats somebody's log-likelihood task and has no other form.
+        """
+        if not self.language:
+            raise ConfigError(f"{self.name} repeats a log-likelihood task: for generated answers use another benchmark")
+        return generative(self.name, self.language, generation)
 
 
-def _generated(make: Callable[[], tuple[Item, ...]]) -> Callable[[Path | None], tuple[Item, ...]]:
+# Zero-shot, summed log-probability of " " + choice; the cloze prompt does not list the choices.
+CLOZE = log_likelihood("cloze-logprob-sum", "{context}")
+
+
+def _nursery(name: str, title: str, make: Callable[[], tuple[Item, ...]], language: str = "en") -> Benchmark:
     made_once = functools.cache(make)
-    return lambda data: made_once()
+    return Benchmark(name, title, CLOZE, lambda source: made_once(), language)
+
+
+def _musr(name: str, title: str, *tasks: str) -> Benchmark:
+    protocol = log_likelihood("musr-text-logprob-per-character", musr.TEMPLATE, "acc_norm")
+    full = {task: musr.FULL[task] for task in tasks}
+    return Benchmark(name, title, protocol, lambda source: musr.load_musr(source, *tasks, benchmark=name), full=full)
+
+
+def _gpqa(name: str, title: str, subset: str) -> Benchmark:
+    protocol = log_likelihood("gpqa-letter-logprob", f"{gpqa.TEMPLATE} order: {gpqa.SHUFFLE}")
+    full = {"all": gpqa.FULL[subset]}
+    return Benchmark(name, title, protocol, lambda source: gpqa.load_gpqa(source, subset, name), full=full)
 
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("nursery_click", "Nursery CLIcK (Korean culture)", CLOZE, _generated(nursery.nursery_click)),
-        Benchmark("nursery_musr", "Nursery MuSR (stories)", CLOZE, _generated(nursery.nursery_musr)),
-        Benchmark("nursery_gpqa", "Nursery GPQA (science)", CLOZE, _generated(nursery.nursery_gpqa)),
+        _nursery("nursery_click", "Nursery CLIcK (Korean culture)", nursery.nursery_click, "ko"),
+        _nursery("nursery_musr", "Nursery MuSR (stories)", nursery.nursery_musr),
+        _nursery("nursery_gpqa", "Nursery GPQA (science)", nursery.nursery_gpqa),
+        Benchmark(
+            "click", "CLIcK", log_likelihood("click-letter-logprob", click.TEMPLATE), click.load_click, "ko", click.FULL
+        ),
+        Benchmark(
+            "click_upstream",
+            "CLIcK as lm-eval asks it (fifth choices hidden)",
+            log_likelihood("click-lm-eval-logprob", "lm_eval click 1.0"),
+            click.load_click_upstream,
+            "",
+            click.FULL,
+        ),
+        _musr("musr", "MuSR", *musr.FULL),
+        _musr("musr_murder_mysteries", "MuSR murder mysteries", "murder_mysteries"),
+        _musr("musr_object_placements", "MuSR object placements", "object_placements"),
+        _musr("musr_team_allocation", "MuSR team allocation", "team_allocation"),
+        _gpqa("gpqa", "GPQA diamond", "diamond"),
+        _gpqa("gpqa_main", "GPQA main", "main"),
+        _gpqa("gpqa_extended", "GPQA extended", "extended"),
     )
 }
 
@@ -60,14 +112,43 @@ def get_benchmark(name: str) -> Benchmark:
     raise ConfigError(f"there is no benchmark '{name}': {advice}")
 
 
-def load_benchmark(name: str, data: Path | None = None) -> tuple[Item, ...]:
+def load_benchmark(
+    name: str, data: Path | None = None, *, offline: bool = False, password: str | None = None
+) -> tuple[Item, ...]:
     """All items of a benchmark.
 
     Args:
         name: a key of ``BENCHMARKS``.
-        data: folder with the benchmark's files, for those that are not generated.
+        data: folder with the benchmark's files; the hub when None.
+        offline: never ask the hub.
+        password: of GPQA's zip.
 
     Raises:
         ConfigError: unknown name.
+        InputError: its files are missing or damaged; the message names file, line and item, never the text.
     """
-    return get_benchmark(name).loader(data)
+    return get_benchmark(name).loader(Source(data, offline, password))
+
+
+def describe_benchmark(name: str, items: Sequence[Item]) -> BenchmarkInfo:
+    """What the name stands for here: a title that says so where published items are missing.
+
+    Args:
+        name: a key of ``BENCHMARKS``.
+        items: all that were loaded, before any split or sample.
+    """
+    benchmark = get_benchmark(name)
+    counts = {
+        part: len(items) if part == "all" else sum(item.slice == part for item in items) for part in benchmark.full
+    }
+    coverage = tuple(Coverage(part=part, items=count, full=benchmark.full[part]) for part, count in counts.items()) or (
+        Coverage(part="all", items=len(items)),
+    )
+    complete = all(c.full is None or c.items == c.full for c in coverage)
+    title = benchmark.title
+    if not complete:
+        parts = ", ".join(
+            f"{'' if c.part == 'all' else c.part + ' '}{c.items} of {c.full}" for c in coverage if c.full is not None
+        )
+        title += f", not the published set: {parts} items"
+    return BenchmarkInfo(name=name, title=title, complete=complete, coverage=coverage)

@@ -17,7 +17,7 @@ class Prepared:
     """Token ids of items; nothing here depends on a model's weights.
 
     Args:
-        names: "benchmark item key" of each item, for messages.
+        names: ``Item.name`` of each item, for messages.
         contexts: ids of each item's context, at least one.
         continuations: ids of each choice of each item, at least one per choice.
     """
@@ -52,7 +52,7 @@ def prepare(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> Prepar
     encoded = iter(tokenizer(texts, return_attention_mask=False)["input_ids"] if texts else [])
     names, contexts, continuations = [], [], []
     for item in items:
-        name = f"{item.benchmark} item {item.key}"
+        name = item.name
         context = next(encoded)
         wholes = [next(encoded) for _ in item.choices]
         cut = len(commonprefix([context, *wholes]))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from darwin_mri.errors import InputError
 
@@ -24,6 +26,9 @@ class Item:
         cluster: what items share that makes them dependent (a fact, a story); splits and intervals go by it.
         slice: the subset a score is also reported for.
         benchmark: name of the benchmark.
+        message: what a chat model is asked instead, its choices lettered; made of context and choices when empty.
+        file: where it was read, for messages: "click.jsonl line 17".
+        per_character: the headline compares log-probabilities per character of the choice (acc_norm), not sums (acc).
 
     Raises:
         InputError: the item breaks one of these rules; the message names the key and never quotes the text.
@@ -36,15 +41,28 @@ class Item:
     cluster: str
     slice: str
     benchmark: str
+    message: str = ""
+    file: str = ""
+    per_character: bool = False
+
+    @property
+    def name(self) -> str:
+        """Benchmark, key and file, for messages: never the text."""
+        return f"{self.benchmark} item {self.key}" + (f" ({self.file})" if self.file else "")
 
     def __post_init__(self) -> None:
-        where = f"{self.benchmark} item {self.key}"
+        where = self.name
         if not self.context or self.context != self.context.rstrip():
             raise InputError(f"{where}: the context is empty or ends in white space; strip it when loading")
         if len(self.choices) < 2 or any(not c or c != c.strip() for c in self.choices):
             raise InputError(f"{where}: needs two or more choices without white space around them; fix the loader")
         if not 0 <= self.gold < len(self.choices):
             raise InputError(f"{where}: gold {self.gold} is not one of {len(self.choices)} choices; fix the loader")
+
+
+def lettered(choices: Sequence[str]) -> str:
+    """The choices one a line: ``A. first``, ``B. second``, ..."""
+    return "\n".join(f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False))
 
 
 def continuation(choice: str) -> str:

@@ -6,6 +6,9 @@ a batch.
 1. Fill: a cache reads the beginnings of the rows, cut at one or two lengths that are the same for the whole batch: where
    several contexts still agree (questions about one story), and one token before the shortest context ends. Each distinct
    beginning is computed once and then copied (keys, values, and the states of recurrent layers) to the rows it serves.
+   It is read in pieces, so that sliding windows cost what they see, and no further than the last write into the cache: the
+   last layer's attention and FFN, and all layers that share the keys and values of earlier ones (18 of Gemma 4 E4B's 42), are never
+   computed for a position that predicts nothing.
 2. Branch: every row reads the rest of its context and its choice up to the last token but one. These tails differ in
    length and are padded on the right, where a causal model cannot see it.
 3. Project: only the hidden states that predict a choice's token go through the output head.
@@ -16,6 +19,7 @@ cuts the same code is a plain batch of rows; that is used where a model's cache 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from os.path import commonprefix
@@ -28,10 +32,15 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.encoding import Prepared, prepare
 from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.lengths import computable_context, stated_context
 from darwin_mri.errors import DarwinError, InputError
+from darwin_mri.probes import project
 
 __all__ = ["Prepared", "Scorer", "prepare"]
 
+PIECE = {"cpu": 256}  # tokens of a row read at a time: what a CPU's cache holds
+LONG_PIECE = 4096  # elsewhere
+WRITES = ("update", "update_conv_state", "update_recurrent_state")  # of transformers' Cache; each names the layer
 POSITIONS_PER_PROJECTION = 512  # bounds the logits held at once: 512 x 262k x 4 bytes = 0.5 GB
 LENGTH_SLACK = 1 / 12  # how much longer than its batch's shortest a context may be; every row re-reads the excess
 FAMILY_SHARE = 0.5  # contexts that agree on this share of their tokens are kept side by side
@@ -47,26 +56,34 @@ class Scorer:
         model: a causal language model; it is put in evaluation mode.
         tokenizer: the model's tokenizer.
         token_budget: tokens held in the cache at once (rows of a batch x length of the longest).
+        beyond_context: read items longer than the model's stated context, where its positions are rotary or unlimited.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, token_budget: int = 8192) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        token_budget: int = 8192,
+        beyond_context: bool = False,
+    ) -> None:
         if token_budget < 1:
             raise InputError(f"token budget {token_budget} is below 1: give for example 8192")
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.token_budget = token_budget
-        config = model.config.get_text_config()
-        self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
-        self.soft_cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.max_positions = (computable_context if beyond_context else stated_context)(model.config)
+        self.logit_scale = 1.0  # some families multiply their logits; found by _verify
         self.use_cache = True  # both are lowered by _verify where the model does not agree with itself
         self.use_projection = True
         self._verified = False
+        self._cache_class: Any = None  # both are found at the first fill
+        self._last_write: tuple[str, int] | None = None
 
     def prepare(self, items: Sequence[Item]) -> Prepared:
         """Tokenise items once, for many calls of ``log_probabilities``."""
         return prepare(items, self.tokenizer)
 
-    @torch.no_grad()
     def log_probabilities(
         self,
         prepared: Prepared,
@@ -78,7 +95,7 @@ class Scorer:
         Args:
             prepared: tokenised items.
             indices: which of them, in the order of the result; all by default.
-            progress: called with (items done, items in all) after each batch.
+            progress: called with (items done, items in all) after each item.
 
         Returns:
             One float64 array per item, shape (choices,).
@@ -88,13 +105,22 @@ class Scorer:
             DarwinError: a single item does not fit in memory.
         """
         chosen = list(range(len(prepared))) if indices is None else list(indices)
+        results: dict[int, np.ndarray] = {}
+        for index, scores in self.stream(prepared, chosen):
+            results[index] = scores
+            if progress is not None:
+                progress(len(results), len(set(chosen)))
+        return [results[index] for index in chosen]
+
+    def stream(self, prepared: Prepared, indices: Sequence[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """As ``log_probabilities``, but (index, scores) of each item as soon as its batch is done, in an order of its own."""
+        chosen = list(range(len(prepared))) if indices is None else list(indices)
         for index in chosen:
             if self.max_positions is not None and prepared.longest(index) > self.max_positions:
                 raise InputError(
                     f"{prepared.names[index]} has {prepared.longest(index)} tokens, more than the model's "
                     f"{self.max_positions} positions: leave it out or use a model with a longer context"
                 )
-        results: dict[int, np.ndarray] = {}
         if chosen and not self._verified:
             self._verify(prepared, chosen)
         todo = list(self._batches(prepared, chosen))
@@ -105,19 +131,21 @@ class Scorer:
             if scores is None:  # out of memory; retried here, outside the handler that would keep the tensors alive
                 if len(batch) == 1:
                     raise DarwinError(f"{prepared.names[batch[0]]} alone does not fit in memory: use a larger device")
-                todo += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
+                # Half of what did not fit, also for the batches to come and for later calls.
+                tokens = sum(_rows(prepared, index) for index in batch) * max(map(prepared.longest, batch))
+                self.token_budget = max(1, min(self.token_budget, tokens) // 2)
+                rest = [*batch, *(index for other in todo for index in other)]
+                todo = list(self._batches(prepared, rest))
+                todo.reverse()
                 continue
-            results.update(zip(batch, scores, strict=True))
-            if progress is not None:
-                progress(len(results), len(set(chosen)))
-        return [results[index] for index in chosen]
+            yield from zip(batch, scores, strict=True)
 
     def _batches(self, prepared: Prepared, chosen: Sequence[int]) -> Iterator[list[int]]:
         batch: list[int] = []
         rows = shortest = longest = 0
         for index in _ordered(prepared, chosen):
             length = len(prepared.contexts[index])
-            own_rows = len(_distinct([ids[:-1] for ids in prepared.continuations[index]])[0])
+            own_rows = _rows(prepared, index)
             shortest = min(shortest, length) if batch else length
             longest = max(longest, prepared.longest(index)) if batch else prepared.longest(index)
             too_many = (rows + own_rows) * longest > self.token_budget
@@ -129,11 +157,12 @@ class Scorer:
         if batch:
             yield batch
 
+    @torch.no_grad()
     def _score_or_none(self, prepared: Prepared, batch: Sequence[int]) -> list[np.ndarray] | None:
         try:
             return self._score(prepared, batch)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -186,22 +215,45 @@ class Scorer:
 
     def _filled_cache(self, rows: Sequence[tuple[int, ...]], cuts: Sequence[int]) -> Cache:
         """A cache that has read every row up to the last cut (step 1); each distinct beginning is read once."""
-        decoder, device = self.model.get_decoder(), self.model.device
-        cache = None
+        device = self.model.device
+        cache: Any = self._new_cache()
         numbers: dict[tuple[int, ...], int] = {}
         before = 0
         for cut in cuts:
             beginnings = list(dict.fromkeys(row[:cut] for row in rows))
-            if cache is not None:
+            if before:
                 cache.reorder_cache(torch.tensor([numbers[b[:before]] for b in beginnings], device=device))
-            ids = torch.tensor([b[before:] for b in beginnings], device=device)
-            cache = decoder(input_ids=ids, past_key_values=cache, use_cache=True).past_key_values
+            self._read(torch.tensor([b[before:] for b in beginnings], device=device), cache)
             numbers = {beginning: number for number, beginning in enumerate(beginnings)}
             before = cut
-        if cache is None:
-            raise NotImplementedError("this model keeps no cache")
         cache.reorder_cache(torch.tensor([numbers[row[:before]] for row in rows], device=device))
         return cache
+
+    def _new_cache(self) -> Cache:
+        decoder = self.model.get_decoder()
+        if self._cache_class is None:
+            one = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
+            filled = decoder(input_ids=one, use_cache=True).past_key_values
+            if not isinstance(filled, Cache):
+                raise NotImplementedError("this model keeps no cache that can be copied")
+            self._cache_class = type(filled)
+            writes: list[tuple[str, int]] = []
+            with _watching(filled, writes.append):
+                decoder(input_ids=one, past_key_values=filled, use_cache=True)
+            self._last_write = writes[-1] if writes else None
+        return self._cache_class(config=decoder.config)
+
+    def _read(self, ids: torch.Tensor, cache: Cache) -> None:
+        """Let the cache read ids (rows, tokens)."""
+        decoder = self.model.get_decoder()
+
+        def stop(write: tuple[str, int]) -> None:
+            if write == self._last_write:
+                raise _Filled
+
+        for part in ids.split(PIECE.get(ids.device.type, LONG_PIECE), dim=1):
+            with _watching(cache, stop), contextlib.suppress(_Filled):
+                decoder(input_ids=part, past_key_values=cache, use_cache=True)
 
     def _outputs(self, ids: torch.Tensor, cache: Cache | None) -> torch.Tensor:
         """Hidden states (rows, tokens, hidden size), or logits where the projection is not ours to make."""
@@ -215,35 +267,70 @@ class Scorer:
         """Logits in float32 from gathered outputs of shape (positions, hidden size or vocabulary)."""
         if not self.use_projection:
             return outputs.float()
-        head: Any = self.model.get_output_embeddings()
-        logits = head(outputs)
-        if self.soft_cap is not None:
-            logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
-        return logits.float()
+        return self.logit_scale * project(self.model, outputs)
 
+    @torch.no_grad()
     def _verify(self, prepared: Prepared, chosen: Sequence[int]) -> None:
         """Compare, once, our projection with the model's own logits, and cached with plain scoring, on three items."""
-        by_length = sorted(chosen, key=prepared.longest)
+        # A context of one token leaves a cache nothing to hold and would prove nothing.
+        able = [index for index in chosen if len(prepared.contexts[index]) > 1]
+        by_length = sorted(able or chosen, key=prepared.longest)
         probe = sorted({by_length[0], by_length[len(by_length) // 2], by_length[min(1, len(by_length) - 1)]})
         ids = torch.tensor([prepared.contexts[by_length[0]]], device=self.model.device)
         expected = self.model(input_ids=ids, use_cache=False).logits[0].float()
         if not torch.isfinite(expected).all():
             return  # a broken candidate proves nothing about the family; the next call tries again
+        self.use_projection, self.logit_scale = True, 1.0
         try:
-            self.use_projection = torch.allclose(
-                self._logits(self._outputs(ids, None)[0]), expected, rtol=1e-2, atol=1e-3
-            )
+            found = self._logits(self._outputs(ids, None)[0])
+            scale = float((found * expected).sum() / (found * found).sum())
+            self.logit_scale = scale if abs(scale - 1) > 1e-3 else 1.0
+            self.use_projection = torch.allclose(self.logit_scale * found, expected, rtol=1e-2, atol=1e-3)
         except (AttributeError, TypeError):  # no decoder or no output head of the usual kind
             self.use_projection = False
         self.use_cache = False
         plain = np.concatenate(self._score(prepared, probe))
+        if not able:
+            return
         try:
             self.use_cache = True
             cached = np.concatenate(self._score(prepared, probe))
             self.use_cache = float(np.abs(cached - plain).max()) <= TOLERANCE.get(self.model.dtype, TOLERANCE_HALF)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # no cache, or one that cannot be copied
-            self.use_cache = isinstance(error, RuntimeError) and _out_of_memory(error)
+            self.use_cache = isinstance(error, RuntimeError) and is_out_of_memory(error)
         self._verified = True
+
+
+class _Filled(Exception):
+    """The last write into a cache is done: what the forward would compute after it is not needed."""
+
+
+@contextlib.contextmanager
+def _watching(cache: Cache, after: Callable[[tuple[str, int]], None]) -> Iterator[None]:
+    """Call ``after((method, layer))`` after each write into the cache while open."""
+
+    def watched(name: str, write: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = write(*args, **kwargs)
+            layer = kwargs.get("layer_idx", next((a for a in args if isinstance(a, int)), -1))
+            after((name, layer))
+            return result
+
+        return call
+
+    names = [name for name in WRITES if hasattr(cache, name)]
+    for name in names:
+        setattr(cache, name, watched(name, getattr(cache, name)))
+    try:
+        yield
+    finally:
+        for name in names:
+            delattr(cache, name)  # the class's own method shows again
+
+
+def _rows(prepared: Prepared, index: int) -> int:
+    """Rows that an item takes in a batch."""
+    return len(_distinct([ids[:-1] for ids in prepared.continuations[index]])[0])
 
 
 def _distinct(inputs: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -293,5 +380,6 @@ def _cuts(contexts: Sequence[tuple[int, ...]]) -> list[int]:
     return [cut for cut in sorted({trunk, end}) if cut > 0]
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a failed forward failed for want of memory, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

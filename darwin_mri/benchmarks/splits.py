@@ -19,22 +19,30 @@ class Split:
     held_out: tuple[Item, ...]
 
 
-def split_items(items: Iterable[Item], seed: int, search_share: float = 0.4) -> Split:
+def split_items(
+    items: Iterable[Item], seed: int, search_share: float = 0.4, held_out_share: float | None = None
+) -> Split:
     """Split by cluster, with the same share of clusters in every slice.
 
     Args:
         items: the benchmark's items, in any order.
         seed: with the cluster's name it decides, through sha256, on which side a cluster falls.
         search_share: share of each slice's clusters that goes to the search part, in (0, 1).
+        held_out_share: share that is reported; all the rest when None, else what is left over is not used at all.
 
     Returns:
         The two parts, each sorted by key.
 
     Raises:
-        InputError: the share is out of range, or one part would be empty.
+        InputError: a share is out of range, or one part would be empty.
     """
     if not 0.0 < search_share < 1.0:
         raise InputError(f"search share {search_share} is not between 0 and 1: use for example 0.4")
+    rest = 1.0 - search_share if held_out_share is None else held_out_share
+    if not 0.0 < rest <= 1.0 - search_share + 1e-9:
+        raise InputError(
+            f"held-out share {rest} does not fit beside search share {search_share}: both must be above 0 and sum to at most 1"
+        )
     by_cluster = _by_cluster(items)
     strata: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for cluster, members in by_cluster.items():
@@ -44,11 +52,17 @@ def split_items(items: Iterable[Item], seed: int, search_share: float = 0.4) -> 
     for clusters in strata.values():
         clusters.sort(key=lambda cluster: _draw(seed, cluster))
         cut = int(search_share * len(clusters) + 0.5)
-        for rank, cluster in enumerate(clusters):
-            (search if rank < cut else held_out).extend(by_cluster[cluster])
+        last = cut + int(rest * len(clusters) + 0.5)
+        for cluster in clusters[:cut]:
+            search.extend(by_cluster[cluster])
+        for cluster in clusters[cut:] if held_out_share is None else clusters[cut:last]:
+            held_out.extend(by_cluster[cluster])
     if not search or not held_out:
+        empty = "search" if not search else "held-out"
+        name = next((member.benchmark for members in by_cluster.values() for member in members), "the benchmark")
         raise InputError(
-            f"splitting {len(by_cluster)} clusters at {search_share} leaves one part empty: give more items or another share"
+            f"{name}: splitting {len(by_cluster)} clusters at {search_share:g} and {rest:g} leaves the {empty} part empty: give"
+            " more items or other shares"
         )
     return Split(tuple(sorted(search, key=_key)), tuple(sorted(held_out, key=_key)))
 

@@ -127,13 +127,13 @@ class _Recorder:
         self.where = [_places(batch, positions, device) for batch in reading.batches]
 
     def start(self, number: int, batch: Batch) -> None:
-        self.text = batch.text
+        self.text = batch.positions
         self.units_here = self.unit_of[batch.owner]
         cells = torch.nn.functional.one_hot(self.cell_of[batch.owner], len(self.cells))
         self.cells_here = cells.float().T  # (cells, tokens): a matrix product adds tokens up by cell
         self.passages_here = self.passage_of[batch.owner]
         self.tokens_here, self.slots_here = self.where[number]
-        self.fired_share = torch.zeros(len(batch.text), device=self.device)
+        self.fired_share = torch.zeros(len(batch.positions), device=self.device)
 
     def __call__(self, index: int, site: str, value: torch.Tensor) -> None:
         tokens = value.detach().flatten(0, 1).index_select(0, self.text).float()  # (tokens, width), text only

@@ -18,20 +18,43 @@ LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once: bounds 
 class Batch:
     """A padded batch, and where its text is, worked out on the host so that no forward waits for the device.
 
-    ``ids`` and ``attention`` have shape (rows, length); ``documents`` (rows,) gives each row's index into the reading.
-    ``text`` (tokens,) are the flat positions of the text's own tokens, row after row: no prefix token, no padding; ``owner``
-    (tokens,) the reading's index each belongs to; ``offsets`` where each row begins in ``text``. ``predicted`` are those of
-    ``text`` that have a token before them, with ``predicted_row`` their rows.
+    ``ids``, ``attention`` and ``text`` have shape (rows, length); ``text`` marks the text's own tokens: no prefix token, no
+    padding. ``documents`` (rows,) gives each row's index into the reading. Flat positions in row-major order: ``positions`` of
+    the text's tokens, ``owner`` the reading's index each belongs to, ``offsets`` where each row begins among them;
+    ``predicted`` those that have a token before them, ``predicted_row`` their rows.
     """
 
     ids: torch.Tensor
     attention: torch.Tensor
-    documents: torch.Tensor
     text: torch.Tensor
+    documents: torch.Tensor
+    positions: torch.Tensor
     owner: torch.Tensor
     offsets: tuple[int, ...]
     predicted: torch.Tensor
     predicted_row: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, ids: torch.Tensor, attention: torch.Tensor, text: torch.Tensor, documents: torch.Tensor, device: Any
+    ) -> Batch:
+        """A batch on ``device`` from tensors on the host."""
+        length, counts = ids.shape[1], text.sum(1)
+        known = text.clone()
+        known[:, 0] = False
+        known[:, 1:] &= attention[:, :-1].bool()
+        positions, predicted = (mask.flatten().nonzero().flatten() for mask in (text, known))
+        return cls(
+            ids=ids.to(device),
+            attention=attention.to(device),
+            text=text.to(device),
+            documents=documents.to(device),
+            positions=positions.to(device),
+            owner=documents[positions // length].to(device),
+            offsets=tuple((counts.cumsum(0) - counts).tolist()),
+            predicted=predicted.to(device),
+            predicted_row=(predicted // length).to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -107,27 +130,14 @@ def _batch(
     length = max(len(ids[i]) for i in group) + len(prefix)
     tokens = torch.zeros(len(group), length, dtype=torch.long)
     attention = torch.zeros_like(tokens)
-    text: list[int] = []
-    owner: list[int] = []
-    offsets: list[int] = []
-    predicted: list[int] = []
-    predicted_row: list[int] = []
+    text = torch.zeros(len(group), length, dtype=torch.bool)
     for row, index in enumerate(group):
         full = [*prefix, *ids[index]]
         start = length - len(full) if pad_left else 0
         tokens[row, start : start + len(full)] = torch.tensor(full)
         attention[row, start : start + len(full)] = 1
-        first = row * length + start + len(prefix)
-        mine = range(first, first + len(ids[index]))
-        offsets.append(len(text))
-        text += mine
-        owner += [index] * len(mine)
-        known = mine if prefix else mine[1:]  # without a prefix the first token is context only
-        predicted += known
-        predicted_row += [row] * len(known)
-    numbers = (group, text, owner, predicted, predicted_row)
-    documents, *rest = (torch.tensor(values, dtype=torch.long, device=device) for values in numbers)
-    return Batch(tokens.to(device), attention.to(device), documents, rest[0], rest[1], tuple(offsets), rest[2], rest[3])
+        text[row, start + len(prefix) : start + len(full)] = True
+    return Batch.of(tokens, attention, text, torch.tensor(group), device)
 
 
 def select_reading(reading: Reading, keep: Sequence[int], *, device: str, token_budget: int = 4096) -> Reading:

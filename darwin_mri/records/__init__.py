@@ -2,6 +2,7 @@
 
 from darwin_mri.records.anatomy import Anatomy, FfnAnatomy, LayerAnatomy
 from darwin_mri.records.base import Part, Record, write_text
+from darwin_mri.records.benchmark import AnswerSet, Protocol, SplitItems, Splits
 from darwin_mri.records.donors import DonorLayer, DonorRecord
 from darwin_mri.records.genome import Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
@@ -22,13 +23,23 @@ from darwin_mri.records.scan import (
     Scan,
     Validation,
 )
-from darwin_mri.records.score import Alert, Answer, Comparison, Contrast, Evidence, Score, Vigor
+from darwin_mri.records.score import (
+    Alert,
+    Answer,
+    BenchmarkInfo,
+    Comparison,
+    Contrast,
+    Coverage,
+    Evidence,
+    Score,
+    Vigor,
+)
 
 __all__ = [
-    "Alert", "Anatomy", "Answer", "Channel", "ChildFiles", "Comparison", "Contrast", "DonorLayer", "DonorRecord",
-    "Estimate", "Evidence", "FfnAnatomy", "FileDigest", "Genome", "Health", "HealthGate", "Inputs", "LanguageScan",
-    "LayerAnatomy", "LayerScan", "LedgerLine", "Manifest", "MappedLayer", "ModelInfo", "PairScan", "PairWeights",
-    "ParentInput", "Part", "Plan", "PlanMethod", "PlanNeed", "PlanParent", "PlanStage", "PresetFit", "Prior",
-    "PriorGene", "PriorLayer", "ProbesInfo", "Record", "Response", "Scan", "Score", "Validation", "Vigor",
-    "write_text",
+    "Alert", "Anatomy", "Answer", "AnswerSet", "BenchmarkInfo", "Channel", "ChildFiles", "Comparison", "Contrast",
+    "Coverage", "DonorLayer", "DonorRecord", "Estimate", "Evidence", "FfnAnatomy", "FileDigest", "Genome", "Health",
+    "HealthGate", "Inputs", "LanguageScan", "LayerAnatomy", "LayerScan", "LedgerLine", "Manifest", "MappedLayer",
+    "ModelInfo", "PairScan", "PairWeights", "ParentInput", "Part", "Plan", "PlanMethod", "PlanNeed", "PlanParent",
+    "PlanStage", "PresetFit", "Prior", "PriorGene", "PriorLayer", "ProbesInfo", "Protocol", "Record", "Response",
+    "Scan", "Score", "SplitItems", "Splits", "Validation", "Vigor", "write_text",
 ]  # fmt: skip

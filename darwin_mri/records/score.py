@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import Literal
 
 from darwin_mri.records.base import Part, Record
+from darwin_mri.records.benchmark import Protocol
 
 Evidence = Literal["measured", "published", "estimated"]
 
 
 class Answer(Part):
-    """One model's answer to one item, without any text of it. ``choice`` is -1 where several choices tie."""
+    """One model's answer to one item, without any text of it. ``choice`` is -1 where several choices tie, or none was given."""
 
     key: str  # sha256 prefix of the item
     cluster: str
     slice: str
     gold: int
     choice: int
-    credit: float  # 1 right, 0 wrong, 1/k for a tie of k that includes the gold
-    log_probabilities: tuple[float, ...]
+    credit: float  # by the protocol's headline metric: 1 right, 0 wrong, 1/k for a tie of k that includes the gold
+    log_probabilities: tuple[float, ...] = ()  # one per choice; empty where the answer was generated
+    protocol: str = ""  # hash of the protocol it was given under; answers of different protocols are never compared
+    choices: int = 0  # how many the item offers; 0 in files of before this field
+    metrics: dict[str, float] = {}  # credit by every metric of the protocol, the headline's among them
+    votes: tuple[int, ...] = ()  # generated answers: how many samples named each choice; what is missing named none
 
 
 class Score(Part):
@@ -38,7 +43,11 @@ class Score(Part):
     high: float | None
     chance: float | None
     source: str = ""
-    split: Literal["held-out", "search", "full", "unknown"] = "held-out"
+    split: Literal["held-out", "search", "full", "all", "unknown"] = (
+        "held-out"  # all: whatever items there are, unsplit
+    )
+    protocol_hash: str = ""
+    metric: str = "acc"  # acc, acc_norm (per character), maj@k, mean@k
 
 
 class Contrast(Part):
@@ -76,6 +85,25 @@ class Alert(Part):
     text: str
 
 
+class Coverage(Part):
+    """How much of a published benchmark was at hand: ``full`` is the published number of items, None where there is none."""
+
+    part: str  # "all" or a subset's name
+    items: int
+    full: int | None = None
+
+
+class BenchmarkInfo(Part):
+    """What a benchmark's name stands for in this comparison."""
+
+    name: str
+    title: str
+    complete: bool = True  # every published item was at hand (before any sample was drawn)
+    coverage: tuple[Coverage, ...] = ()
+    left_out: int = 0  # items longer than a compared model's context, left out for every model
+    beyond: int = 0  # items read beyond a compared model's stated context
+
+
 class Comparison(Record):
     scores: tuple[Score, ...]
     contrasts: tuple[Contrast, ...]
@@ -83,3 +111,6 @@ class Comparison(Record):
     alerts: tuple[Alert, ...] = ()
     composite: dict[str, float] = {}  # benchmark weights of the composite
     headline: tuple[str, ...] = ()  # benchmarks in the order to show
+    secondary: tuple[Score, ...] = ()  # the same answers by the protocols' other metrics; never the headline
+    benchmarks: tuple[BenchmarkInfo, ...] = ()
+    protocols: tuple[Protocol, ...] = ()  # of the measured scores, by Score.protocol_hash

@@ -2,56 +2,158 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from darwin_mri.benchmarks import (
+    PASSWORD_VARIABLE,
     Item,
+    Reader,
     Scorer,
+    choice_scales,
+    describe_benchmark,
+    fit_items,
+    get_benchmark,
     gold_probability,
+    item_hash,
     load_benchmark,
     prepare,
+    require_chat,
     sample_items,
     split_items,
     to_answers,
 )
 from darwin_mri.breeding import Evaluation
-from darwin_mri.config import Config
+from darwin_mri.checkpoints import ModelSource, load_tokenizer
+from darwin_mri.config import BenchConfig, Config
+from darwin_mri.errors import InputError
 from darwin_mri.merging import Candidate
 from darwin_mri.mri import BlockLoss
 from darwin_mri.probes import project
+from darwin_mri.records import BenchmarkInfo, Protocol, SplitItems, Splits
+from darwin_mri.stages.run import Run
 
 RESPONSE_BLOCKS = 8  # blocks of items: the unit of resampling of the fitness response
 
 
 @dataclass(frozen=True)
 class Items:
-    """Items by benchmark. ``search`` feeds the fitness, ``fresh`` re-tests the finalists, ``held_out`` is reported."""
+    """Items by benchmark. ``search`` feeds the fitness, ``fresh`` re-tests the finalists, ``held_out`` is reported.
 
+    ``pool`` is all that may be searched on: ``search``, ``fresh`` and what neither needed.
+    """
+
+    pool: dict[str, tuple[Item, ...]]
     search: dict[str, tuple[Item, ...]]
     fresh: dict[str, tuple[Item, ...]]
     held_out: dict[str, tuple[Item, ...]]
+    benchmarks: tuple[BenchmarkInfo, ...]
+    splits: Splits
 
 
-def choose_items(config: Config) -> Items:
-    """Split every benchmark by cluster with the run's seed; the three parts share no cluster."""
+def choose_items(config: Config, models: Mapping[str, ModelSource], *, offline: bool = False) -> Items:
+    """Split every benchmark by cluster with the run's seed; the three parts share no cluster.
+
+    Args:
+        config: of the run.
+        models: the parents; items longer than the context of one of them are dealt with as ``config.bench.long_items`` says.
+        offline: never ask the hub for benchmark files.
+    """
+    loaded = load_items(
+        config.bench, list(models.values()), data=config.data, password=gpqa_password(), offline=offline
+    )
+    pool: dict[str, tuple[Item, ...]] = {}
     search: dict[str, tuple[Item, ...]] = {}
     fresh: dict[str, tuple[Item, ...]] = {}
     held_out: dict[str, tuple[Item, ...]] = {}
-    for name in config.bench.tasks:
-        split = split_items(load_benchmark(name), config.seed, config.bench.search_share)
+    stored = []
+    for name, (items, _) in loaded.items():
+        split = split_items(items, config.seed, config.bench.search_share, config.bench.held_out_share)
         size = config.bench.items
         held_out[name] = sample_items(split.held_out, size, config.seed) if size else split.held_out
         if name in config.fitness:
+            pool[name] = split.search
             search[name] = sample_items(split.search, config.search.items, config.seed)
             used = {item.cluster for item in search[name]}
             rest = [item for item in split.search if item.cluster not in used]
             fresh[name] = sample_items(rest, config.search.items, config.seed) if rest else ()
-    return Items(search, fresh, held_out)
+        parts = {
+            part: tuple(sorted(item_hash(item) for item in chosen.get(name, ())))
+            for part, chosen in (("search", search), ("fresh", fresh), ("held_out", held_out))
+        }
+        stored.append(SplitItems(benchmark=name, clusters=len({item.cluster for item in items}), **parts))
+    splits = Splits(
+        seed=config.seed,
+        search_share=config.bench.search_share,
+        held_out_share=config.bench.held_out_share,
+        benchmarks=tuple(stored),
+    )
+    return Items(pool, search, fresh, held_out, tuple(info for _, info in loaded.values()), splits)
+
+
+def store_splits(run: Run, splits: Splits) -> None:
+    """Write which items the run searches on and reports, or check that a resumed run still has the same.
+
+    Raises:
+        InputError: the benchmark files have changed since the run began.
+    """
+    kept = run.record("splits.json", Splits, lambda: splits)
+    if kept != splits:
+        raise InputError(
+            f"{run.folder.name} was started on other benchmark items: give it the same data, or start a new run"
+        )
+
+
+def load_items(
+    bench: BenchConfig,
+    models: Sequence[ModelSource],
+    *,
+    data: str | None,
+    password: str | None,
+    offline: bool = False,
+    sample: Callable[[tuple[Item, ...]], tuple[Item, ...]] = lambda items: items,
+) -> dict[str, tuple[tuple[Item, ...], BenchmarkInfo]]:
+    """Every task's items that all models can read, and what the task's name stands for.
+
+    Args:
+        bench: tasks, protocol, and what becomes of items that are too long.
+        models: local models to be compared; served ones refuse what is too long for them.
+        data: folder with the benchmark files; the hub when None.
+        password: of GPQA's zip.
+        offline: never ask the hub.
+        sample: chooses some of the items before their lengths are looked at.
+
+    Raises:
+        InputError: as ``load_benchmark`` and ``fit_items``.
+    """
+    protocols = {name: asked_under(bench, name) for name in bench.tasks}
+    readers = [Reader.of_folder(source.ref, source.folder, load_tokenizer(source)) for source in models]
+    if bench.protocol == "generate":
+        require_chat(readers)
+    loaded = {}
+    for name, protocol in protocols.items():
+        whole = load_benchmark(name, Path(data) if data else None, offline=offline, password=password)
+        kept, long = fit_items(sample(whole), protocol, readers, bench.long_items)
+        count = {"beyond" if bench.long_items == "beyond" else "left_out": len(long)}
+        loaded[name] = kept, describe_benchmark(name, whole).model_copy(update=count)
+    return loaded
+
+
+def asked_under(bench: BenchConfig, task: str) -> Protocol:
+    """The protocol that local models are asked a task under."""
+    benchmark = get_benchmark(task)
+    return benchmark.chat_protocol(bench.generation) if bench.protocol == "generate" else benchmark.protocol
+
+
+def gpqa_password() -> str | None:
+    """GPQA's password from the environment: a config file is published, so it is never part of one."""
+    return os.environ.get(PASSWORD_VARIABLE)
 
 
 class Fitness:
@@ -102,11 +204,12 @@ def fitness_blocks(
 
 
 def _rows(items: Sequence[Item], tokenizer: Any, device: Any) -> tuple[torch.Tensor, ...]:
-    """One row per choice: (ids, attention, mask of choice tokens, item of each row, gold row of each item)."""
+    """One row per choice: (ids, attention, mask of choice tokens, item of each row, gold row of each item, scale of each row)."""
     prepared = prepare(items, tokenizer)
-    rows, starts, owner, gold = [], [], [], []
+    rows, starts, owner, gold, scales = [], [], [], [], []
     for index, item in enumerate(items):
         gold.append(len(rows) + item.gold)
+        scales += choice_scales(item).tolist()
         for ids in prepared.continuations[index]:
             rows.append([*prepared.contexts[index], *ids])
             starts.append(len(prepared.contexts[index]))
@@ -118,19 +221,19 @@ def _rows(items: Sequence[Item], tokenizer: Any, device: Any) -> tuple[torch.Ten
         ids[r, : len(row)] = torch.tensor(row)
         attention[r, : len(row)] = 1
         scored[r, start : len(row)] = True
-    tensors = (ids, attention, scored, torch.tensor(owner), torch.tensor(gold))
+    tensors = (ids, attention, scored, torch.tensor(owner), torch.tensor(gold), torch.tensor(scales).float())
     return tuple(tensor.to(device) for tensor in tensors)
 
 
 def _block_loss(model: Any, parts: list[tuple[Any, ...]], log: bool) -> BlockLoss:
     def loss(forward: Callable[..., Any]) -> torch.Tensor:
         total = torch.zeros((), device=parts[0][1].device)
-        for weight, ids, attention, scored, owner, gold in parts:
+        for weight, ids, attention, scored, owner, gold, scales in parts:
             hidden = forward(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
             rows, columns = torch.nonzero(scored, as_tuple=True)
             logits = project(model, hidden[rows, columns - 1])
             tokens = -torch.nn.functional.cross_entropy(logits, ids[rows, columns], reduction="none")
-            choices = torch.zeros(len(ids), device=ids.device).index_add(0, rows, tokens)
+            choices = torch.zeros(len(ids), device=ids.device).index_add(0, rows, tokens) * scales
             # Softmax over the choices of each item, then the gold choice's share.
             highest = torch.full((len(gold),), -torch.inf, device=ids.device).scatter_reduce(
                 0, owner, choices.detach(), "amax"

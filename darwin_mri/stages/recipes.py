@@ -259,5 +259,6 @@ def _rebuild(
             f"the genome maps {len(layer_map)} father layers, these parents have {counts[0]} and {counts[1]}"
         )
     asks = config.method == "competence" and config.arm.writer != "nobody" and not config.arm.prompts
-    items = choose_items(config).search if asks else {}
+    sources = {"father": father, "mother": mother}
+    items = choose_items(config, sources, offline=offline).search if asks else {}
     make_donors(place, config, first, second, layer_map, genome.gate_rms, items, progress)

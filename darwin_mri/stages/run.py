@@ -123,7 +123,7 @@ def new_manifest(config: Config, argv: tuple[str, ...], device: str) -> Manifest
 
 
 def public_config(config: Config) -> dict[str, object]:
-    """The resolved config with parents' folders cut to their last names: nothing absolute is published."""
+    """The resolved config with parents' folders cut to their last names: nothing absolute, no host is published."""
     data = config.model_dump(mode="json")
     for role in ("father", "mother", "base"):
         if isinstance(data[role], str) and Path(data[role]).is_absolute():
@@ -131,6 +131,16 @@ def public_config(config: Config) -> dict[str, object]:
     for section, key in (("scan", "probes"), ("arm", "texts"), ("arm", "prompts")):
         if data[section][key]:
             data[section][key] = Path(data[section][key]).name
+    bench = data["bench"]
+    for section, key in ((data, "data"), (bench, "baseline")):
+        if isinstance(section[key], str) and Path(section[key]).is_absolute():
+            section[key] = Path(section[key]).name
+    if bench["endpoint"]:
+        bench["endpoint"]["url"] = "http://..."  # a host is nobody's business
+        if bench["endpoint"]["model"]:
+            bench["endpoint"]["model"] = Path(bench["endpoint"]["model"]).name
+    if bench["backend_args"]:  # may name folders and hosts
+        bench["backend_args"] = ",".join(part.partition("=")[0] for part in bench["backend_args"].split(","))
     return data
 
 
@@ -182,7 +192,8 @@ def _clear(folder: Path) -> None:
         "card.md",
         ".eval_results/*.yaml",
         "scan/*.json",
-        "answers/*/*.jsonl",
+        "answers/*/*.json*",
+        "state/answers/*.jsonl",
     ):
         for path in folder.glob(pattern):
             path.unlink()

@@ -38,7 +38,7 @@ def find_winner(
     """Search from the prior, re-score the finalists on fresh search items, and write genome.json."""  # fmt: skip
     config = run.config
     candidate = Candidate(father.model, breed.tensors(), breed.merge)
-    scorer = Scorer(father.model, father.tokenizer)
+    scorer = Scorer(father.model, father.tokenizer, beyond_context=config.bench.long_items == "beyond")
     fitness = Fitness(candidate, scorer, items.search, config)
     ledger = Ledger(run.path("ledger.jsonl"))
     best = float("-inf")

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from darwin_mri.benchmarks import Item, Scorer, gold_probability, load_benchmark, split_items
+from darwin_mri.benchmarks import Item, Scorer, gold_probability, split_items
 from darwin_mri.config import Config
 from darwin_mri.merging import Candidate
 from darwin_mri.mri import bootstrap_weights, preset_ratios
 from darwin_mri.probes import Probe, document_nll, load_probes, read
 from darwin_mri.records import Estimate, PresetFit, Prior, Validation
-from darwin_mri.stages.items import fitness_blocks
+from darwin_mri.stages.items import Items, fitness_blocks
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import Loaded, chosen_probes, probe_folder
 from darwin_mri.stages.priors import gene_tensors, measure_slopes
@@ -25,12 +25,14 @@ from darwin_mri.stages.scanning import PairScans
 BLOCKS = 16  # blocks of truth items: the unit of resampling of rho
 
 
-def validate(run: Run, father: Loaded, breed: Breed, scans: PairScans, prior: Prior, progress: Progress) -> PairScans:
+def validate(
+    run: Run, father: Loaded, breed: Breed, scans: PairScans, prior: Prior, items: Items, progress: Progress
+) -> PairScans:
     """Measure the truth gene by gene, compare every preset with it, and write both into the pair's record."""
     config = run.config
     if run.keep and scans.pair.validation is not None:
         return scans
-    predict, truth = _halves(config)
+    predict, truth = _halves(items, config)
     candidate = Candidate(father.model, breed.tensors(), breed.merge)
     genes = breed.space.layers()
     layers = sorted({layer for layer in genes.values() if layer is not None})
@@ -76,15 +78,11 @@ def validate(run: Run, father: Loaded, breed: Breed, scans: PairScans, prior: Pr
     return PairScans(scans.father, scans.mother, pair)
 
 
-def _halves(config: Config) -> tuple[dict[str, list[Item]], dict[str, list[Item]]]:
-    """Search items in two halves that share no cluster: the first predicts, the second is the truth."""
-    predict: dict[str, list[Item]] = {}
-    truth: dict[str, list[Item]] = {}
-    for name in config.weights:
-        split = split_items(load_benchmark(name), config.seed, config.bench.search_share)
-        half = split_items(split.search, config.seed + 1, 0.5)
-        predict[name], truth[name] = list(half.search), list(half.held_out)
-    return predict, truth
+def _halves(items: Items, config: Config) -> tuple[dict[str, list[Item]], dict[str, list[Item]]]:
+    """All search items in two halves that share no cluster: the first predicts, the second is the truth."""
+    halves = {name: split_items(items.pool[name], config.seed + 1, 0.5) for name in config.weights}
+    predict = {name: list(half.search) for name, half in halves.items()}
+    return predict, {name: list(half.held_out) for name, half in halves.items()}
 
 
 class _BlockFitness:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from darwin_mri.records import Alert, Contrast, Score
+from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
 
 FEW_ITEMS = 100
+SILENT = 0.05  # share of generated answers without a choice from which on the reader must know
 LEVEL = 0.05
 
 
@@ -29,13 +30,24 @@ def possible_score(value_percent_rounded: float, decimals: int, n: int) -> bool:
 
 
 def find_alerts(
-    measured: Sequence[Score], published: Sequence[Score], contrasts: Sequence[Contrast], composite: str
+    measured: Sequence[Score],
+    published: Sequence[Score],
+    contrasts: Sequence[Contrast],
+    composite: str,
+    benchmarks: Sequence[BenchmarkInfo] = (),
+    silent: Mapping[tuple[str, str], float] | None = None,
 ) -> tuple[Alert, ...]:
-    """Alerts of a comparison, the serious first; ``composite`` is the composite's benchmark name."""
+    """Alerts of a comparison, the serious first.
+
+    ``composite`` is the composite's benchmark name, ``benchmarks`` what the benchmarks' names stand for, ``silent`` by (model,
+    benchmark) the share of generated answers that name no choice.
+    """
     found = [
         *_beaten_by_nulls(measured, contrasts, composite),
         *_impossible(published),
-        *_protocols(measured, published),
+        *_protocols(measured, published, composite),
+        *_incomplete(benchmarks),
+        *_silent(silent or {}),
         *_few_items(measured, contrasts, composite),
     ]
     return tuple(sorted(found, key=lambda alert: ("serious", "warning", "note").index(alert.level)))
@@ -72,17 +84,53 @@ def _impossible(published: Sequence[Score]) -> Iterable[Alert]:
             )
 
 
-def _protocols(measured: Sequence[Score], published: Sequence[Score]) -> Iterable[Alert]:
-    known: dict[str, dict[str, None]] = {}  # protocols per benchmark, in order
-    for score in (*measured, *published):
-        if _unknown(score.protocol):
-            continue
-        known.setdefault(score.benchmark, {})[score.protocol] = None
-    for benchmark, protocols in known.items():
-        if len(protocols) > 1:
+def _incomplete(benchmarks: Sequence[BenchmarkInfo]) -> Iterable[Alert]:
+    for info in benchmarks:
+        if not info.complete:
+            parts = [f"{c.part} {c.items} of {c.full}" for c in info.coverage if c.full is not None]
+            have, full = sum(c.items for c in info.coverage), sum(c.full or 0 for c in info.coverage)
+            counts = f" ({', '.join(parts)})" if len(parts) > 1 else ""
             yield Alert(
                 level="warning",
-                text=f"Scores on {benchmark} come from different protocols ({'; '.join(protocols)}): do not subtract them.",
+                text=f"{info.name} is not the published set: {have} of its {full} items are at hand{counts}; do not compare its"
+                " scores with published ones.",
+            )
+        if info.left_out:
+            yield Alert(
+                level="warning",
+                text=f"{info.left_out} items of {info.name} are longer than a compared model's context and were left out for"
+                " every model: its scores are those of the shorter items.",
+            )
+        if info.beyond:
+            yield Alert(
+                level="warning",
+                text=f"{info.beyond} items of {info.name} are longer than a compared model's stated context and are read all"
+                " the same: what a model does beyond its context is not what it was made for.",
+            )
+
+
+def _silent(shares: Mapping[tuple[str, str], float]) -> Iterable[Alert]:
+    for (model, benchmark), share in shares.items():
+        if share > SILENT:
+            yield Alert(
+                level="warning",
+                text=f"{_percent(share)} of the answers of {model} on {benchmark} name no choice and count as wrong: it may not"
+                " have followed the instruction, or run out of tokens while thinking.",
+            )
+
+
+def _protocols(measured: Sequence[Score], published: Sequence[Score], composite: str) -> Iterable[Alert]:
+    known: dict[str, dict[str, str]] = {}  # per benchmark, in order: protocol (by hash where there is one) -> its name
+    for score in (*measured, *published):
+        if _unknown(score.protocol) or score.benchmark == composite:
+            continue
+        known.setdefault(score.benchmark, {})[score.protocol_hash or score.protocol] = score.protocol
+    for benchmark, protocols in known.items():
+        if len(protocols) > 1:
+            names = "; ".join(protocols.values())
+            yield Alert(
+                level="warning",
+                text=f"Scores on {benchmark} come from different protocols ({names}): do not subtract them.",
             )
     seen = {score.benchmark for score in measured}
     for score in published:

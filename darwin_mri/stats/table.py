@@ -1,10 +1,10 @@
-"""One benchmark's answers, lined up by item so that every comparison is paired."""
+"""One benchmark's answers, lined up by item so that every comparison is paired, and kept apart by protocol."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ from darwin_mri.stats.paired import RESAMPLES, ClusterTotals, Floats, bootstrap_
 
 @dataclass(frozen=True)
 class Table:
-    """Credits of every model that sat one benchmark: ``credits`` is (items, models), rows in the first model's order."""
+    """Credits of every model that sat one benchmark under one protocol: (items, models), rows in the first model's order."""
 
     benchmark: str
     models: tuple[str, ...]
@@ -24,18 +24,27 @@ class Table:
     credits: Floats
     seed: int
     resamples: int = RESAMPLES
+    protocol: str = ""  # hash
+    others: Mapping[str, Floats] = field(default_factory=dict)  # credits by each metric that some answer keeps
 
     @classmethod
     def align(
         cls, benchmark: str, answers: Mapping[str, Sequence[Answer]], seed: int, resamples: int = RESAMPLES
     ) -> Table:
-        """Pair the models' answers by item key; raises StatsError when keys repeat, differ, or mean different items."""
+        """Pair the models' answers by item key; raises StatsError when keys repeat, differ, or mean different items, or when
+        the answers were given under different protocols."""
         first, *others = answers
         items = tuple(answers[first])
         if not items:
             raise StatsError(f"{benchmark}: {first} has no answers: score it first")
-        columns: list[list[float]] = []
+        protocol = protocol_of(benchmark, first, items)
+        rows: list[list[Answer]] = []
         for model in (first, *others):
+            if protocol_of(benchmark, model, answers[model]) != protocol:
+                raise StatsError(
+                    f"{benchmark}: {first} and {model} answered under different protocols ({protocol} and"
+                    f" {protocol_of(benchmark, model, answers[model])}): score both under one"
+                )
             by_key = {answer.key: answer for answer in answers[model]}
             if len(by_key) != len(answers[model]):
                 raise StatsError(
@@ -54,8 +63,21 @@ class Table:
                         f"{benchmark}: item {item.key} has another cluster or gold choice in {model} than in {first}:"
                         " the items were built differently, score both again"
                     )
-            columns.append([by_key[item.key].credit for item in items])
-        return cls(benchmark, (first, *others), items, np.array(columns).T, seed, resamples)
+            rows.append([by_key[item.key] for item in items])
+        names = sorted({name for column in rows for answer in column for name in answer.metrics})
+        return cls(
+            benchmark,
+            (first, *others),
+            items,
+            np.array([[answer.credit for answer in column] for column in rows]).T,
+            seed,
+            resamples,
+            protocol,
+            {
+                name: np.array([[answer.metrics.get(name, answer.credit) for answer in column] for column in rows]).T
+                for name in names
+            },
+        )
 
     @property
     def n(self) -> int:
@@ -89,11 +111,13 @@ class Table:
         return float(self.credits[:, self.column(model)].mean())
 
     def slices(self) -> dict[str, list[int]]:
-        """Rows of each slice, by name; none when there is only one slice, which "all" already shows."""
+        """Rows of each slice, by name; of ``a/b`` also those of ``a``. A slice that holds every item is left to "all"."""
         rows: dict[str, list[int]] = {}
         for row, item in enumerate(self.items):
-            rows.setdefault(item.slice, []).append(row)
-        return {name: rows[name] for name in sorted(rows)} if len(rows) > 1 else {}
+            whole, _, part = item.slice.partition("/")
+            for name in (whole, item.slice) if part else (whole,):
+                rows.setdefault(name, []).append(row)
+        return {name: rows[name] for name in sorted(rows) if len(rows[name]) < self.n}
 
     def difference(self, model: str, other: str) -> ClusterTotals:
         """Per-cluster totals of paired credit differences, model minus other."""
@@ -104,6 +128,50 @@ class Table:
         """Items on which ``model`` has more credit than ``other``, and items on which it has less."""
         gap = self.credits[:, self.column(model)] - self.credits[:, self.column(other)]
         return int((gap > 0).sum()), int((gap < 0).sum())
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of each benchmark, one per protocol: models of different tables are never compared."""
+
+    by_benchmark: Mapping[str, tuple[Table, ...]]
+
+    @classmethod
+    def align(cls, answers: Mapping[str, Mapping[str, Sequence[Answer]]], seed: int, resamples: int) -> Tables:
+        """One table per benchmark and protocol from ``answers[model][benchmark]``; errors as ``Table.align``."""
+        grouped: dict[str, dict[str, dict[str, Sequence[Answer]]]] = {}
+        for model, by_benchmark in answers.items():
+            for benchmark, given in by_benchmark.items():
+                protocol = protocol_of(benchmark, model, given)
+                grouped.setdefault(benchmark, {}).setdefault(protocol, {})[model] = given
+        return cls(
+            {
+                benchmark: tuple(Table.align(benchmark, group, seed, resamples) for group in groups.values())
+                for benchmark, groups in grouped.items()
+            }
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the benchmarks."""
+        return iter(self.by_benchmark)
+
+    def shared(self, benchmark: str, *models: str) -> Table | None:
+        """The table in which all of these models stand, None where they do not share one."""
+        tables = self.by_benchmark.get(benchmark, ())
+        return next((table for table in tables if set(models) <= set(table.models)), None)
+
+    def all_shared(self, benchmarks: Sequence[str] | Mapping[str, float], *models: str) -> dict[str, Table] | None:
+        """Their common table on each of these benchmarks; None where one is missing, or there are no benchmarks."""
+        found = {name: table for name in benchmarks if (table := self.shared(name, *models)) is not None}
+        return found if found and len(found) == len(benchmarks) else None
+
+
+def protocol_of(benchmark: str, model: str, answers: Sequence[Answer]) -> str:
+    """The one protocol hash of a model's answers on a benchmark; raises StatsError when there are several."""
+    found = sorted({answer.protocol for answer in answers})
+    if len(found) > 1:
+        raise StatsError(f"{benchmark}: {model} answered under {len(found)} protocols ({', '.join(found)}): use one")
+    return found[0] if found else ""
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darwin_mri.benchmarks import BENCHMARKS, Item, chance, item_hash, load_benchmark, sample_items, split_items
+from darwin_mri.benchmarks import Item, chance, item_hash, load_benchmark, sample_items, split_items
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.nursery.words import KOREAN_VALUES
 from darwin_mri.nursery.world import World
@@ -54,7 +55,7 @@ def test_nursery_benchmark(name: str) -> None:
         assert (
             sum((count - n / size) ** 2 / (n / size) for count in golds.values()) < 20
         )  # chi-square, 3 or 4 df: p > 5e-4
-    assert items == BENCHMARKS[name].loader(None)
+    assert items == load_benchmark(name)
 
 
 def test_slices_and_chance() -> None:
@@ -112,6 +113,15 @@ def test_splits_and_samples_ignore_order(order: int, seed: int, n: int) -> None:
     assert len(set(sample)) == min(n, 600)
 
 
+@pytest.mark.parametrize("held_out", [0.1, 0.25, 0.6])
+def test_a_smaller_held_out_share_leaves_the_rest_unused(held_out: float) -> None:
+    items = load_benchmark("nursery_musr")
+    part, whole = split_items(items, 1, 0.4, held_out), split_items(items, 1, 0.4)
+    assert part.search == whole.search
+    assert set(part.held_out) <= set(whole.held_out)
+    assert len(part.held_out) == pytest.approx(held_out * len(items), rel=0.02)
+
+
 def test_a_sample_spreads_over_clusters() -> None:
     musr = load_benchmark("nursery_musr")
     assert set(Counter(i.cluster for i in sample_items(musr, 100, 0)).values()) == {1}
@@ -124,6 +134,10 @@ def test_empty_parts_and_samples_are_refused() -> None:
         split_items([item()], seed=0)
     with pytest.raises(InputError, match="search share"):
         split_items(load_benchmark("nursery_click"), 0, 1.0)
+    with pytest.raises(InputError, match="does not fit beside"):
+        split_items(load_benchmark("nursery_click"), 0, 0.6, 0.5)
+    with pytest.raises(InputError, match="toy: splitting 2 clusters .* leaves the held-out part empty"):
+        split_items([item(), replace(item(), key="l", cluster="d")], 0, 0.9)
     for items, n in (([item()], 0), ([], 3)):
         with pytest.raises(InputError, match="sample"):
             sample_items(items, n, seed=0)

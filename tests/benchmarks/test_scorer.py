@@ -2,18 +2,30 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from darwin_mri.benchmarks import Item, Scorer, gold_probability, load_benchmark, prepare, to_answers
-from darwin_mri.benchmarks.harness import lm_eval_answers
+from darwin_mri.benchmarks import (
+    HarnessEngine,
+    Item,
+    Scorer,
+    answer_all,
+    gold_probability,
+    load_benchmark,
+    prepare,
+    to_answers,
+)
+from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.benchmarks.scorer import _cuts
 from darwin_mri.errors import DarwinError, InputError
 
 from .conftest import make_model, train_tokenizer
+
+ASKED = log_likelihood("test", "{context}")
 
 
 @torch.no_grad()
@@ -56,10 +68,12 @@ def test_equals_lm_eval(
     prepared = scorer.prepare(mixed_items)
     assert all(context[0] == 2 for context in prepared.contexts)
     ours = to_answers(mixed_items, scorer.log_probabilities(prepared))
-    theirs = lm_eval_answers(model, bos_tokenizer, mixed_items, task_name="mixed", max_length=256)
+    theirs = answer_all(HarnessEngine.in_memory(model, bos_tokenizer), mixed_items, ASKED)
     for a, b in zip(ours, theirs, strict=True):
         assert a.log_probabilities == pytest.approx(b.log_probabilities, abs=1e-3)
-        assert a.model_copy(update={"log_probabilities": ()}) == b.model_copy(update={"log_probabilities": ()})
+        assert a.model_copy(update={"log_probabilities": ()}) == b.model_copy(
+            update={"log_probabilities": (), "protocol": ""}
+        )
 
 
 @pytest.mark.parametrize("budget", [1, 60, 700, 100_000])
@@ -174,7 +188,17 @@ def test_too_long_for_the_model(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(InputError, match=r"item science-000-w0 has \d+ tokens"):
         scorer.log_probabilities(scorer.prepare([item]))
     with pytest.raises(InputError, match=r"item science-000-w0 has \d+ tokens"):
-        lm_eval_answers(scorer.model, tokenizer, [item], task_name="long", max_length=256)
+        answer_all(HarnessEngine.in_memory(scorer.model, tokenizer), [item], ASKED)
+
+
+def test_rotary_models_read_beyond_their_context_when_asked_to(tokenizer: PreTrainedTokenizerFast) -> None:
+    item = replace(load_benchmark("nursery_gpqa")[0], context="Question: " + "red " * 260 + "Answer:")
+    model = make_model("qwen3_5")
+    scorer = Scorer(model, tokenizer, beyond_context=True)
+    scores = scorer.log_probabilities(scorer.prepare([item]))
+    assert spread(scores, [plain(model, tokenizer, item)]) < 1e-4
+    theirs = answer_all(HarnessEngine.in_memory(model, tokenizer, beyond_context=True), [item], ASKED)
+    assert theirs[0].log_probabilities == pytest.approx(tuple(scores[0]), abs=1e-3)
 
 
 def test_out_of_memory_halves_the_batch(tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]) -> None:
@@ -190,18 +214,31 @@ def test_out_of_memory_halves_the_batch(tokenizer: PreTrainedTokenizerFast, mixe
 
     hook = model.get_decoder().register_forward_pre_hook(small_device, with_kwargs=True)
     assert spread(scorer.log_probabilities(prepared), expected) < 1e-4
+    reduced = scorer.token_budget
+    assert reduced < 8192  # what did not fit once is not tried again
+    assert spread(scorer.log_probabilities(prepared), expected) < 1e-4
+    assert scorer.token_budget == reduced
     limit = 0
     with pytest.raises(DarwinError, match="does not fit in memory"):
         scorer.log_probabilities(prepared)
     hook.remove()
 
 
+class Odd(LlamaForCausalLM):
+    """Logits that no scale makes of the head's, as a family yet to come may have them."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        out: Any = super().forward(*args, **kwargs)
+        out.logits = out.logits + torch.linspace(-3, 3, out.logits.shape[-1])
+        return out
+
+
 def test_falls_back_to_full_logits_when_the_head_is_unknown(
     tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]
 ) -> None:
-    model = make_model("gemma4")
+    config: Any = make_model("llama").config
+    model = Odd(config).eval()
     scorer = Scorer(model, tokenizer)
-    scorer.soft_cap = None  # as for a family whose cap has another name
     prepared = scorer.prepare(mixed_items[:6])
     scores = scorer.log_probabilities(prepared)
     assert not scorer.use_projection

@@ -149,7 +149,7 @@ def test_a_recipe_comes_back_as_itself(folders: dict[str, dict[str, str]], tmp_p
     """YAML -> genome -> YAML -> genome: the same child, byte for byte."""
     at = folders["gemma4-wrapped"]
     base = method if method in ("linear", "slerp", "task_arithmetic", "ties") else "ties"
-    data = recipe(base, at) | {"merge_method": method}
+    data: dict[str, Any] = recipe(base, at) | {"merge_method": method}
     if method == "dare_linear":
         data["models"][0]["parameters"]["density"] = 1.0
     if method in ("dare_linear", "dare_ties", "della"):

@@ -93,7 +93,7 @@ def _complete(side: Side, ids: list[list[int]], length: int, new_tokens: int) ->
     spoken = torch.zeros_like(out, dtype=torch.bool)
     for row, count in enumerate(kept):
         spoken[row, length : length + count] = True
-    batch = Batch(out, everything, spoken, torch.arange(len(out)))
+    batch = Batch.of(out.cpu(), everything.cpu(), spoken.cpu(), torch.arange(len(out)), out.device)
     losses, _ = token_losses(side, batch, forward(side, batch))
     completions = []
     for row, count in enumerate(kept):

@@ -44,7 +44,7 @@ def write_recipe(
     shared: dict[str, Any] = {}
     notes: list[str] = []
     if method == "linear":
-        father_own["weight"] = _filters({name: 1 - float(r) for name, r in ratio.items()}, 1.0, father)
+        father_own["weight"] = _filters({name: 1 - _number(r) for name, r in ratio.items()}, 1.0, father)
     elif method == "slerp":
         data["base_model"], shared["t"], mother_own = parents["father"], _filters(ratio, 0.0, father), {}
     else:
@@ -65,7 +65,7 @@ def write_recipe(
         if method in NEEDS_BASE:
             divide = first.get("divide", "ratio")
             shared["normalize"] = divide != "none"
-            if divide == "ratio" and any(float(r) not in (0.0, 1.0) for r in ratio.values()):
+            if divide == "ratio" and any(_number(r) not in (0.0, 1.0) for r in ratio.values()):
                 notes.append(
                     "mergekit divides by the weights of the parents that agree, so a small ratio is no small step"
                 )
@@ -114,3 +114,7 @@ def _filters(values: Mapping[str, Any], default: float, father: Survey) -> Any:
             todo -= hit
     out += [{"filter": name, "value": wanted[name]} for name in sorted(todo)]
     return [*out, {"value": rest}]
+
+
+def _number(ratio: float | str | None) -> float:
+    return 0.0 if ratio is None else float(ratio)

@@ -1,0 +1,44 @@
+"""What an engine is: something that answers items under a protocol."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Sequence
+
+from darwin_mri.benchmarks.answers import to_answers
+from darwin_mri.benchmarks.items import Item, item_hash
+from darwin_mri.benchmarks.scorer import Scorer
+from darwin_mri.errors import ConfigError
+from darwin_mri.records import Answer, Protocol
+
+
+class Engine(typing.Protocol):
+    """Answers items; what was yielded is safe with the caller when a later item fails."""
+
+    @property
+    def name(self) -> str: ...
+
+    def answers(self, items: Sequence[Item], protocol: Protocol) -> Iterator[Answer]:
+        """One answer per item, in any order, each as soon as it is known."""
+        ...
+
+
+class FastEngine:
+    """Our scorer on a resident model."""
+
+    name = "darwin_mri scorer"
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+
+    def answers(self, items: Sequence[Item], protocol: Protocol) -> Iterator[Answer]:
+        if protocol.kind != "loglikelihood":
+            raise ConfigError("the fast scorer scores log-likelihoods: leave --fast out for generated answers")
+        for index, scores in self.scorer.stream(self.scorer.prepare(items)):
+            yield to_answers([items[index]], [scores], protocol.hash)[0]
+
+
+def answer_all(engine: Engine, items: Sequence[Item], protocol: Protocol) -> list[Answer]:
+    """Every answer of an engine, in the order of ``items``."""
+    found = {answer.key: answer for answer in engine.answers(items, protocol)}
+    return [found[item_hash(item)] for item in items]

@@ -1,0 +1,120 @@
+"""How long an item is for a model, and what becomes of items longer than a model's context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from darwin_mri.benchmarks.encoding import prepare
+from darwin_mri.benchmarks.generation import chat_message
+from darwin_mri.benchmarks.items import Item
+from darwin_mri.errors import InputError
+from darwin_mri.records import Protocol
+
+LongItems = Literal["error", "skip", "beyond"]
+
+
+def stated_context(config: Any) -> int | None:
+    """The context a model's configuration states, in tokens; None where it states none."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def computable_context(config: Any) -> int | None:
+    """Positions a model can compute at all: no limit (None) for rotary ones, the table's size for learned ones."""
+    rotary = getattr(config.get_text_config(), "rope_parameters", None) is not None
+    return None if rotary else stated_context(config)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What of a model decides how long an item may be.
+
+    Args:
+        model: its name, for messages.
+        tokenizer: its tokenizer.
+        config: its configuration.
+    """
+
+    model: str
+    tokenizer: PreTrainedTokenizerBase
+    config: Any
+
+    @classmethod
+    def of_folder(cls, model: str, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Reader:
+        """A model folder's reader; nothing in the folder is executed. Raises InputError where the configuration does not load."""
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{model}: config.json does not load ({type(error).__name__}): check the folder") from None
+        return cls(model, tokenizer, config)
+
+    def lengths(self, items: Sequence[Item], protocol: Protocol) -> list[int]:
+        """Tokens of each item: context with its longest choice, or chat message with the longest answer."""
+        if protocol.generation is None:
+            prepared = prepare(items, self.tokenizer)
+            return [prepared.longest(index) for index in range(len(prepared))]
+        chats = [[{"role": "user", "content": chat_message(item, protocol)}] for item in items]
+        render: Any = self.tokenizer.apply_chat_template
+        texts = [render(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
+        encoded: Any = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return [len(ids) + protocol.generation.max_new_tokens for ids in encoded]
+
+
+def fit_items(
+    items: Sequence[Item], protocol: Protocol, readers: Iterable[Reader], policy: LongItems
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """The items that every model can read whole, so that all models answer the same ones.
+
+    Args:
+        items: of one benchmark.
+        protocol: they are asked under.
+        readers: one per model to be compared.
+        policy: what becomes of an item longer than some model's stated context: ``error`` refuses it by name, ``skip`` leaves it
+            out for every model, ``beyond`` reads it all the same, as rotary and recurrent models can.
+
+    Returns:
+        (items to ask, items that are too long for some model).
+
+    Raises:
+        InputError: an item is too long and the policy is error, no item is short enough, or a model cannot compute it.
+    """
+    over: dict[int, str] = {}
+    for reader in readers:
+        limit, hard = stated_context(reader.config), computable_context(reader.config)
+        if limit is None:
+            continue
+        for index, length in enumerate(reader.lengths(items, protocol)):
+            if length > limit:
+                over.setdefault(index, f"{length} tokens, more than the {limit} positions of {reader.model}")
+                if policy == "beyond" and hard is not None:
+                    raise InputError(
+                        f"{items[index].name}: {over[index]}, which it has learned one by one: use --long skip"
+                    )
+    if not over or policy == "beyond":
+        return tuple(items), tuple(items[index] for index in sorted(over))
+    first = min(over)
+    if policy == "error":
+        more = f" ({len(over)} of {len(items)} items are too long)" if len(over) > 1 else ""
+        raise InputError(
+            f"{items[first].name}: {over[first]}{more}: --long skip leaves such items out for every model and says how many,"
+            " --long beyond reads them all the same"
+        )
+    kept = tuple(item for index, item in enumerate(items) if index not in over)
+    if not kept:
+        raise InputError(
+            f"{items[first].name}: {over[first]}, and no item is shorter: use a model with a longer context, or --long beyond"
+        )
+    return kept, tuple(items[index] for index in sorted(over))
+
+
+def require_chat(readers: Iterable[Reader]) -> None:
+    """Raise InputError for a model whose tokenizer has no chat template, which generated answers need."""
+    for reader in readers:
+        if not reader.tokenizer.chat_template:
+            raise InputError(
+                f"{reader.model} has no chat template, which generated answers need: use --protocol loglikelihood"
+            )

@@ -1,0 +1,82 @@
+"""The child against each other model, paired on items, and whether it beats both parents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from darwin_mri.records import Contrast, Vigor
+from darwin_mri.stats.paired import (
+    composite_detectable,
+    effects,
+    holm,
+    mcnemar_exact,
+    percentile_interval,
+    sign_flip_p_value,
+)
+from darwin_mri.stats.scores import COMPOSITE, composite_mean, composite_samples, least_clusters
+from darwin_mri.stats.table import Table, Tables, generator
+from darwin_mri.stats.vigor import judge_vigor
+
+
+def find_contrasts(
+    tables: Tables, composite: Mapping[str, float], child: str, labels: Mapping[str, str]
+) -> list[Contrast]:
+    """The child minus each other model where both sat a benchmark under one protocol; Holm over the declared family."""
+    order = {"father": 0, "mother": 1, "base": 2}
+    others = sorted((key for key in labels if key != child), key=lambda key: order.get(labels[key], 3))
+    found: list[Contrast] = []
+    for other in others:
+        for name in tables:
+            if (table := tables.shared(name, child, other)) is not None:
+                found.append(_contrast([table], {name: 1.0}, name, child, other, labels[other]))
+        if both := tables.all_shared(composite, child, other):
+            found.append(_contrast(list(both.values()), composite, COMPOSITE, child, other, labels[other]))
+
+    family = [
+        index
+        for index, contrast in enumerate(found)
+        if contrast.name in ("child - father", "child - mother")
+        and (contrast.benchmark == COMPOSITE or contrast.benchmark in composite)
+    ]
+    for index, adjusted in zip(family, holm(found[index].p_value for index in family), strict=True):
+        found[index] = found[index].model_copy(update={"p_holm": adjusted})
+    return found
+
+
+def _contrast(
+    tables: Sequence[Table], weights: Mapping[str, float], benchmark: str, child: str, other: str, label: str
+) -> Contrast:
+    parts = [(table.difference(child, other), weights[table.benchmark]) for table in tables]
+    by_name = {table.benchmark: table for table in tables}
+    difference = composite_mean(by_name, weights, child) - composite_mean(by_name, weights, other)
+    samples = composite_samples(by_name, weights, child) - composite_samples(by_name, weights, other)
+    low, high = percentile_interval(samples, difference, clusters=least_clusters(tables))
+    counts = [table.wins_and_losses(child, other) for table in tables]
+    wins, losses = sum(won for won, _ in counts), sum(lost for _, lost in counts)
+    rng = generator(tables[0].seed, benchmark, "flips")
+    return Contrast(
+        name=f"child - {label}", benchmark=benchmark, difference=difference, low=low, high=high,
+        p_value=sign_flip_p_value(effects(parts), rng, resamples=tables[0].resamples), p_holm=None,
+        p_mcnemar=mcnemar_exact(wins, losses), n=sum(table.n for table in tables), wins=wins, losses=losses,
+        detectable=composite_detectable(parts),
+    )  # fmt: skip
+
+
+def find_vigor(
+    tables: Tables, composite: Mapping[str, float], keys: Mapping[str, str], contrasts: Sequence[Contrast]
+) -> Vigor | None:
+    """Heterosis on the composite; None without both parents, a child and a composite that all three share."""
+    intervals = {contrast.name: contrast for contrast in contrasts if contrast.benchmark == COMPOSITE}
+    if not {"child - father", "child - mother"} <= intervals.keys():
+        return None
+    mine = tables.all_shared(composite, *(keys[role] for role in ("child", "father", "mother")))
+    if mine is None:  # the parents answered under different protocols
+        return None
+    p_values: dict[str, float] = {}
+    for parent in ("father", "mother"):
+        parts = [(mine[name].difference(keys["child"], keys[parent]), weight) for name, weight in composite.items()]
+        first = mine[next(iter(composite))]
+        rng = generator(first.seed, COMPOSITE, "vigor")
+        p_values[parent] = sign_flip_p_value(effects(parts), rng, "greater", first.resamples)
+    scores = {role: composite_mean(mine, composite, keys[role]) for role in ("child", "father", "mother")}
+    return judge_vigor(scores, p_values, {parent: intervals[f"child - {parent}"] for parent in ("father", "mother")})

@@ -1,0 +1,116 @@
+"""One model's scores: on a benchmark, on its slices, by its other metrics, and on the composite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from darwin_mri.records import Protocol, Score
+from darwin_mri.stats.intervals import Interval, clustered_interval, wilson
+from darwin_mri.stats.paired import ClusterTotals, Floats, percentile_interval
+from darwin_mri.stats.table import Table, Tables
+
+COMPOSITE = "composite"
+Split = Literal["held-out", "search", "full", "all", "unknown"]
+
+
+@dataclass(frozen=True)
+class Scorekeeper:
+    """Scores of one model on one benchmark, with what all of them share."""
+
+    tables: Tables
+    composite: Mapping[str, float]
+    protocols: Mapping[str, Protocol]
+    label: str  # of answers without a protocol hash
+    chance: Mapping[str, float]
+    split: Split
+
+    def scores(self, table: Table, key: str, model: str, role: str) -> list[Score]:
+        """On the whole benchmark and on each slice, by the protocol's headline metric."""
+        credits = table.credits[:, table.column(key)]
+        rows = {"all": list(range(table.n)), **table.slices()}
+        return [self._score(table, credits, part, name, model, role, "") for name, part in rows.items()]
+
+    def secondary(self, table: Table, key: str, model: str, role: str) -> list[Score]:
+        """On the whole benchmark, by the protocol's other metrics."""
+        headline = self._metric(table)
+        return [
+            self._score(table, credits[:, table.column(key)], list(range(table.n)), "all", model, role, metric)
+            for metric, credits in table.others.items()
+            if metric != headline
+        ]
+
+    def _score(
+        self, table: Table, credits: Floats, rows: Sequence[int], part: str, model: str, role: str, metric: str
+    ) -> Score:
+        totals = ClusterTotals.of(credits[rows], [table.clusters[row] for row in rows])
+        low, high = _interval(totals)
+        overall = self.chance[table.benchmark]
+        return Score(
+            model=model, role=role, benchmark=table.benchmark, slice=part, evidence="measured",
+            protocol=self._label(table), correct=round(float(totals.sums.sum()), 9), n=totals.n,
+            clusters=len(totals.sizes), value=float(totals.means), low=low, high=high,
+            chance=overall if part == "all" else _slice_chance(table, rows, overall), split=self.split,
+            protocol_hash=table.protocol, metric=metric or self._metric(table),
+        )  # fmt: skip
+
+    def _label(self, table: Table) -> str:
+        return self.protocols[table.protocol].label if table.protocol in self.protocols else self.label
+
+    def _metric(self, table: Table) -> str:
+        return self.protocols[table.protocol].metric if table.protocol in self.protocols else "acc"
+
+    def composite_score(self, mine: Mapping[str, Table], key: str, model: str, role: str) -> Score:
+        """The weighted sum of the benchmarks' headline accuracies."""
+        composite = self.composite
+        value = composite_mean(mine, composite, key)
+        low, high = percentile_interval(
+            composite_samples(mine, composite, key), value, clusters=least_clusters(mine.values())
+        )
+        if high - low < 1e-12:  # every resample alike: the benchmarks' own intervals still have a width
+            bounds = {name: _interval(_one(mine[name], key)) for name in composite}
+            low = sum(weight * bounds[name][0] for name, weight in composite.items())
+            high = sum(weight * bounds[name][1] for name, weight in composite.items())
+        labels = dict.fromkeys(self._label(table) for table in mine.values())
+        return Score(
+            model=model, role=role, benchmark=COMPOSITE, slice="all", evidence="measured", protocol="; ".join(labels),
+            correct=None, n=sum(table.n for table in mine.values()),
+            clusters=sum(len(table.totals.sizes) for table in mine.values()), value=value,
+            low=max(0.0, low), high=min(1.0, high),
+            chance=sum(weight * self.chance[name] for name, weight in composite.items()), split=self.split,
+            protocol_hash="+".join(table.protocol for table in mine.values() if table.protocol),
+        )  # fmt: skip
+
+
+def _interval(totals: ClusterTotals) -> Interval:
+    if (totals.sizes == 1).all():
+        return wilson(float(totals.sums.sum()), totals.n)
+    return clustered_interval(totals.sums, totals.sizes)
+
+
+def _slice_chance(table: Table, rows: Sequence[int], chance: float) -> float:
+    """Slices may offer other numbers of choices than the whole (MuSR 2 to 5): count them where they are known."""
+    items = [table.items[row] for row in rows]
+    choices = [item.choices or len(item.log_probabilities) for item in items]
+    return sum(1 / count for count in choices) / len(choices) if min(choices) > 1 else chance
+
+
+def _one(table: Table, key: str) -> ClusterTotals:
+    return ClusterTotals(table.totals.sums[:, table.column(key)], table.totals.sizes)
+
+
+def composite_mean(tables: Mapping[str, Table], composite: Mapping[str, float], key: str) -> float:
+    """One model's weighted sum of accuracies."""
+    return sum(weight * tables[name].mean(key) for name, weight in composite.items())
+
+
+def composite_samples(tables: Mapping[str, Table], composite: Mapping[str, float], key: str) -> Floats:
+    """The same in each resample, (resamples,)."""
+    parts = [weight * tables[name].resampled[:, tables[name].column(key)] for name, weight in composite.items()]
+    return sum(parts[1:], start=parts[0])
+
+
+def least_clusters(tables: Iterable[Table]) -> int:
+    """The smallest number of clusters among tables: what an interval's width is uncertain by."""
+    return min(len(table.totals.sizes) for table in tables)

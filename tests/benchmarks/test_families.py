@@ -1,0 +1,79 @@
+"""The scorer against lm-eval on items that hypothesis makes up, over pico checkpoints of many families."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from darwin_mri.benchmarks import FastEngine, HarnessEngine, Item, Scorer, answer_all, item_hash
+from darwin_mri.benchmarks.protocols import log_likelihood
+from tests.toys import FAMILIES, pico
+
+# attention; learned positions; sliding window; sliding with KV sharing; recurrent hybrid; recurrent; experts
+TESTED = ("llama", "gpt2", "gemma3_text", "cohere2", "gemma4_text", "qwen3_5_text", "mamba2", "mixtral")
+ASKED = log_likelihood("test", "{context}")
+LETTERS = "abc ,.?\n가나다라 ABé"
+TEXT = st.text(LETTERS, min_size=1, max_size=40).map(str.strip).filter(bool)
+CHOICES = st.lists(
+    st.one_of(st.sampled_from(["A", "B", "red", "red gold", "red gold 가"]), TEXT), min_size=2, max_size=5
+)
+
+
+@st.composite
+def item_lists(draw: st.DrawFn) -> list[Item]:
+    """Up to eight items of unequal lengths, some with a passage in common."""
+    passage = draw(TEXT)
+    items = []
+    for number in range(draw(st.integers(1, 8))):
+        context = f"{passage * draw(st.integers(0, 3))}{draw(TEXT)}"
+        choices = tuple(draw(CHOICES))
+        gold = draw(st.integers(0, len(choices) - 1))
+        items.append(
+            Item(str(number), context, choices, gold, str(number), "s", "toy", per_character=draw(st.booleans()))
+        )
+    return list({item_hash(item): item for item in items}.values())
+
+
+@cache
+def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module", params=TESTED)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert request.param in FAMILIES
+    return pico(request.param, tmp_path_factory.mktemp("pico") / request.param)
+
+
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(items=item_lists())
+def test_the_same_log_probabilities_and_choices_as_hflm(folder: Path, items: list[Item]) -> None:
+    model, tokenizer = load(folder)
+    ours = answer_all(FastEngine(Scorer(model, tokenizer, token_budget=400)), items, ASKED)
+    theirs = answer_all(HarnessEngine.in_memory(model, tokenizer), items, ASKED)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.log_probabilities == pytest.approx(b.log_probabilities, abs=1e-3)
+        closest = sorted(b.log_probabilities)[-2:]
+        if abs(closest[0] - closest[1]) > 1e-4:  # two equal choices, or nearly so, may fall either way
+            assert a.metrics == b.metrics
+            assert (a.choice, a.credit) == (b.choice, b.credit) or a.metrics
+
+
+def test_the_cache_is_used_where_it_can_be(folder: Path) -> None:
+    """Equal results prove nothing if the scorer had quietly fallen back to plain forwards."""
+    model, tokenizer = load(folder)
+    scorer = Scorer(model, tokenizer)
+    items = [
+        Item(str(n), f"a long enough passage {n} Answer:", ("red", "blue gold"), 0, "c", "s", "toy") for n in range(3)
+    ]
+    prepared = scorer.prepare(items)
+    with torch.no_grad():
+        scorer.log_probabilities(prepared)
+    assert scorer.use_projection, "logits of every position were computed"
+    assert scorer.use_cache == (folder.name != "mamba2"), "Mamba 2 alone has a cache that cannot be copied"

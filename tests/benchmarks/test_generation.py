@@ -1,0 +1,84 @@
+"""Letters read from what models write, and the vote over samples."""
+
+from __future__ import annotations
+
+from string import ascii_uppercase
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darwin_mri.benchmarks import Item, get_benchmark
+from darwin_mri.benchmarks.generation import chat_message, read_letter, to_voted_answer
+from darwin_mri.config import Generation
+
+ITEM = Item(
+    "k", "Which? Answer:", ("red", "blue", "green", "grey"), 1, "c", "s", "musr", message="Which?\n\nA. red\nB. blue"
+)
+MAJORITY = get_benchmark("musr").chat_protocol(Generation(samples=4, temperature=0.6))
+GREEDY = get_benchmark("click").chat_protocol(Generation())
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("Answer: B", "B"),
+        ("Some thought.\n\nAnswer: (B)", "B"),
+        ("**Answer: B**", "B"),
+        ("**Answer:** B", "B"),
+        ("The answer is B.", "B"),
+        ("the correct answer is **(B)**", "B"),
+        (r"Answer: $\boxed{B}$", "B"),
+        (r"Answer: \boxed{\text{B}}", "B"),
+        ("Answer: A. No, wait.\nAnswer: B", "B"),
+        ("정답: B", "B"),
+        ("정답은 B입니다.", "B"),
+        ("생각해 보면...\n정답： B", "B"),
+        ("B", "B"),
+        ("(B)", "B"),
+        (" B. ", "B"),
+        ("<think>The answer is A, or C.</think>\nAnswer: B", "B"),
+        ("<think>The answer is A.</think>B", "B"),
+        ("thoughts. Answer: A<channel|>Answer: B", "B"),
+        ("Answer: E", None),  # four choices only
+        ("Answer: B\nAnswer: Z", "B"),
+        ("I cannot say which one.", None),
+        ("An answer would be hard to give.", None),
+        ("Answer: Because of the rain", None),
+        ("A man walks in.", None),
+        ("", None),
+        ("<think>The answer is A</think>", None),
+    ],
+)
+def test_the_letter_in_a_text(text: str, letter: str | None) -> None:
+    assert read_letter(text, 4) == (None if letter is None else ascii_uppercase.index(letter))
+
+
+@given(st.text(max_size=200), st.integers(2, 5))
+def test_whatever_a_model_writes_names_a_choice_or_none(text: str, choices: int) -> None:
+    found = read_letter(text, choices)
+    assert found is None or 0 <= found < choices
+
+
+@given(st.lists(st.sampled_from(["Answer: A", "Answer: B", "Answer: C", "none"]), min_size=4, max_size=4))
+def test_votes(texts: list[str]) -> None:
+    answer = to_voted_answer(ITEM, texts, MAJORITY)
+    counts = [sum(t.endswith(letter) and t != "none" for t in texts) for letter in "ABCD"]
+    assert answer.votes == tuple(counts)
+    assert answer.metrics["mean@4"] == counts[1] / 4
+    best = max(counts)
+    winners = [i for i, c in enumerate(counts) if c == best] if best else []
+    assert answer.credit == answer.metrics["maj@4"] == (1 / len(winners) if 1 in winners else 0)
+    assert answer.choice == (winners[0] if len(winners) == 1 else -1)
+    assert answer.log_probabilities == () and answer.choices == 4 and answer.protocol == MAJORITY.hash
+
+
+def test_one_greedy_answer_has_no_second_metric() -> None:
+    right, wrong, none = (to_voted_answer(ITEM, [t], GREEDY) for t in ("Answer: B", "Answer: C", "hm"))
+    assert [(a.choice, a.credit, a.metrics) for a in (right, wrong, none)] == [(1, 1, {}), (2, 0, {}), (-1, 0, {})]
+
+
+def test_messages_carry_the_protocols_instruction() -> None:
+    assert chat_message(ITEM, MAJORITY).startswith("Which?\n\nA. red\nB. blue\n\nChoose one of A, B, C, D.")
+    korean = chat_message(Item("k", "물음", ("가", "나"), 0, "c", "s", "click"), GREEDY)
+    assert korean.startswith("물음\nA. 가\nB. 나\n\nA, B 중 하나를")
