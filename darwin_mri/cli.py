@@ -270,6 +270,7 @@ def plan(
     method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
+    rate: Annotated[float | None, typer.Option(min=1e-6, help="TFLOP/s that a forward pass reaches, as python -m speed.rehearsal measures it.")] = None,
     device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Say what a run would need and whether it can be run, without reading a weight; exit 3 when it cannot."""
@@ -284,7 +285,7 @@ def plan(
     config = load_config(config_file, {
         "father": father, "mother": mother, "base": base, "method": method, "device": device, "dtype": dtype, "search": search,
     })  # fmt: skip
-    found = plan_run(config, out, offline=offline)
+    found = plan_run(config, out, offline=offline, rate=rate and rate * 1e12)
     if as_json:
         _print_json(found.model_dump(mode="json", by_alias=True))
     else:
