@@ -66,7 +66,9 @@ def sibling_weights(father: Any, mother: Any, anatomy: Anatomy) -> tuple[PairWei
         for name, parameter in ours.named_parameters():
             if parameter.ndim == 2 and name in other and other[name].shape == parameter.shape:
                 ffn = info.ffn is not None and name.startswith(f"{info.ffn.module}.")
-                parts["ffn" if ffn else "mixer"].append((parameter.detach().float(), other[name].detach().float()))
+                # A parent that waits in host memory comes over tensor by tensor.
+                theirs_here = other[name].detach().to(parameter.device)
+                parts["ffn" if ffn else "mixer"].append((parameter.detach().float(), theirs_here.float()))
         for part, pairs in parts.items():
             if not pairs:
                 continue

@@ -130,9 +130,7 @@ def _needs(
             note += f"; short of it, {_gives_way(config)}: {_fullest(least)}"
         needed = max((least if waits else stages).values())
         fits = None if device.memory is None else needed <= device.memory
-        needs.append(
-            PlanNeed(name="device memory", needed=needed, available=device.memory, fits=fits, note=note)
-        )
+        needs.append(PlanNeed(name="device memory", needed=needed, available=device.memory, fits=fits, note=note))
         both = waits and can_wait(config)
         host = RUNTIME + (father.size + mother.size if both else max(father.size, mother.size))
         note = "the parent that waits, and one on its way" if both else "one parent at a time on its way to the device"
@@ -143,7 +141,9 @@ def _needs(
 
 def _fullest(stages: Mapping[str, int]) -> str:
     name = max(stages, key=lambda key: stages[key])
-    return f"most in stage {name}, of " + ", ".join(f"{key} {size / 2**30:.1f}" for key, size in stages.items()) + " GiB"
+    return (
+        f"most in stage {name}, of " + ", ".join(f"{key} {size / 2**30:.1f}" for key, size in stages.items()) + " GiB"
+    )
 
 
 def _gives_way(config: Config) -> str:

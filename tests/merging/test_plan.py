@@ -163,7 +163,9 @@ def test_a_folder_with_only_a_configuration_is_planned_like_the_whole(toys: dict
             (folder / name).write_bytes((Path(toys[role]) / name).read_bytes())
         bare[role] = str(folder)
     plans = [
-        plan_run(make_config({**refs, "method": "aligned", "search": {"space": "ffn"}, "device": "cpu"}, "test"), tmp_path)
+        plan_run(
+            make_config({**refs, "method": "aligned", "search": {"space": "ffn"}, "device": "cpu"}, "test"), tmp_path
+        )
         for refs in (bare, {role: toys[role] for role in bare})
     ]
     for ours, whole in zip(plans[0].parents, plans[1].parents, strict=True):
