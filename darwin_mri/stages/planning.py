@@ -151,7 +151,7 @@ def _gives_way(config: Config) -> str:
     return f"{waits}candidates are made anew from the parents' files"
 
 
-def _layer_parameters(found: Survey) -> int:
+def layer_parameters(found: Survey) -> int:
     """Parameters that every token is multiplied with."""
     total = 0
     for name in found.text_names:
@@ -176,7 +176,7 @@ def _stages(
 
     def seconds(found: Survey, tokens: float) -> float:
         layers = len(found.anatomy.layers)
-        return tokens * (2 * _layer_parameters(found) / speed + (0 if device else layers * LAYER_SECONDS))
+        return tokens * (2 * layer_parameters(found) / speed + (0 if device else layers * LAYER_SECONDS))
 
     groups = len(config.scan.languages) + 2 if config.scan.languages else PROBE_GROUPS
     read = config.scan.documents * groups * config.scan.max_tokens * FILLED
