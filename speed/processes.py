@@ -29,7 +29,7 @@ def run_apart(code: str, *arguments: str, python: str = sys.executable, threads:
     if python == sys.executable:
         env["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run(
-        [python, "-c", code + REPORT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, check=False
+        [python, "-c", code + REPORT, *arguments], capture_output=True, text=True, env=env, check=False
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{python} failed: {done.stderr.strip().splitlines()[-1]}")
