@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def search_row() -> dict[str, Any]:
     for seed in range(1, SEEDS + 1):
         courses = {name: _course(prior, fitness, config, seed) for name, prior in priors.items()}
         mark = max(courses["flat"])
-        reached = {name: _first(course, lambda value: value >= mark - 1e-9) for name, course in courses.items()}
+        reached = {name: _first(course, mark - 1e-9) for name, course in courses.items()}
         ratios.append(reached["response"] / reached["flat"])
         counts.append(reached)
     detail = (
@@ -83,6 +82,6 @@ def _course(prior: Prior, fitness: Fitness, config: Config, seed: int) -> list[f
         return [line.fitness if line.fitness is not None else float("-inf") for line in ledger.lines]
 
 
-def _first(course: list[float], reached: Callable[[float], bool]) -> int:
-    """Number of the first evaluation that reached it, counted from 1; the length of the course where none did."""
-    return next((number for number, value in enumerate(course, 1) if reached(value)), len(course))
+def _first(course: list[float], mark: float) -> int:
+    """Number of the first evaluation that reached the mark, counted from 1; the length of the course where none did."""
+    return next((number for number, value in enumerate(course, 1) if value >= mark), len(course))
