@@ -1,6 +1,6 @@
 """How cost grows: scan, candidate and child against layers, hidden size and probe tokens: ``python -m speed.growth --out FOLDER``.
 
-Gemma 4 of small shapes, one of the three varied at a time. CPU seconds of one thread, the least of a few turns, since a busy machine only
+Gemma 4 of small shapes, one of the three varied at a time. CPU seconds of one thread, the least of six turns for a candidate, since a busy machine only
 ever adds. Writes growth.json and growth.svg.
 """
 
@@ -30,9 +30,9 @@ from darwin_mri.stages.writing import write_genome
 from speed.plot import Line, draw
 from speed.shapes import write_parent
 
-BASE = {"layers": 12, "hidden": 256, "tokens": 1000}
-VARIED = {"layers": (6, 12, 24, 36), "hidden": (128, 256, 512), "tokens": (500, 1000, 2000)}
-TURNS = 2
+BASE = {"layers": 12, "hidden": 256, "tokens": 500}
+VARIED = {"layers": (6, 12, 24), "hidden": (128, 256, 512), "tokens": (250, 500, 1000)}
+TURNS = 1
 COSTS = ("scan", "candidate", "child")
 
 

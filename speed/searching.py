@@ -29,7 +29,7 @@ SEEDS = 10
 GOAL = 0.2
 SETTINGS: dict[str, Any] = {
     "father": "nursery:gemma4-korean", "mother": "nursery:gemma4-reasoning", "base": "nursery:gemma4-base", "method": "task_arithmetic",
-    "search": {"space": "layers", "budget": 40, "population": 8, "items": 20}, "prior": {"items": 40, "protect": []},
+    "search": {"space": "layers", "budget": 30, "population": 8, "items": 12}, "prior": {"items": 40, "protect": []},
 }  # fmt: skip
 
 
