@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,20 @@ def main() -> None:
     """Print the table to stderr and write the rows as JSON."""
     parser = argparse.ArgumentParser(prog="python -m speed", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
-    out = parser.parse_args().out
+    parser.add_argument("--only", help="rows to measure, comma-separated: scan,candidate,merging,breed,search,scoring")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
     father = load(find_model("nursery:gemma4-korean"), "", device="cpu", dtype="float32")
+    groups: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "scan": lambda: [scan_row(father)], "candidate": lambda: [candidate_row(father)], "merging": merging_rows,
+        "breed": lambda: [breed_row()], "search": lambda: [search_row()], "scoring": scoring_rows,
+    }  # fmt: skip
+    only = arguments.only.split(",") if arguments.only else list(groups)
+    if unknown := set(only) - set(groups):
+        parser.error(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(groups)}")
     rows: list[dict[str, Any]] = []
-    for measured in (
-        lambda: [scan_row(father)], lambda: [candidate_row(father)], merging_rows, lambda: [breed_row()], lambda: [search_row()], scoring_rows,
-    ):  # fmt: skip
+    for name in only:
+        measured = groups[name]
         for r in measured():
             rows.append(r)
             mark = "met" if r["met"] else "missed"

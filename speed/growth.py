@@ -49,7 +49,8 @@ def main() -> None:
         for value in values:
             at = {**BASE, varied: value}
             key = (at["layers"], at["hidden"], at["tokens"])
-            points.setdefault(key, {}) or points[key].update(measure(*key))
+            if key not in points:
+                points[key] = measure(*key)
             measured.append(points[key])
             print(varied, value, {cost: round(points[key][cost], 4) for cost in COSTS}, flush=True)
         lines += [Line(varied, cost, tuple(values), tuple(point[cost] for point in measured)) for cost in COSTS]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 220, 170, 56, 34, 40, 30
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 240, 170, 56, 34, 40, 46
 COLOURS = ("#2563a6", "#b8572a", "#4a7d3c")
 
 
@@ -59,7 +59,7 @@ def _panel(
     first, last = math.log(ticks[0]), math.log(ticks[-1])
 
     def across(x: float) -> float:
-        return left + (WIDTH - 60) * (math.log(x) - first) / (last - first)
+        return left + (WIDTH - 80) * (math.log(x) - first) / (last - first)
 
     def up(y: float) -> float:
         return TOP + HEIGHT * (high - math.log10(y)) / (high - low)
@@ -67,7 +67,7 @@ def _panel(
     parts = [f'<text x="{left}" y="{TOP - 14}" font-weight="bold">{title}</text>']
     for power in range(low, high + 1):
         y = up(10.0**power)
-        parts.append(f'<line x1="{left}" x2="{left + WIDTH - 60}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+        parts.append(f'<line x1="{left}" x2="{left + WIDTH - 80}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
         if labelled:
             parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:g} s</text>')
     parts += [f'<text x="{across(x):.1f}" y="{TOP + HEIGHT + 18}" text-anchor="middle">{x:g}</text>' for x in ticks]

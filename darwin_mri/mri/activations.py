@@ -194,10 +194,9 @@ class _Recorder:
         fourth = torch.bmm(square.unsqueeze(1), square.unsqueeze(2)).flatten()
         columns = (each, tokens @ ones, square @ ones, cube, fourth, ratio, cosine, firing)
         sums.table.index_add_(0, self.units_here, torch.stack(columns, dim=1).double())
-        low, high = tokens.aminmax(dim=1)
-        sums.largest.scatter_reduce_(0, self.units_here, torch.maximum(high, -low), "amax")
-        low, high = tokens.aminmax(dim=0)
-        sums.peak = torch.maximum(sums.peak, torch.maximum(high, -low))
+        magnitude = tokens.abs()  # and two amax: torch's aminmax takes ten times as long on a CPU
+        sums.largest.scatter_reduce_(0, self.units_here, magnitude.amax(dim=1), "amax")
+        sums.peak = torch.maximum(sums.peak, magnitude.amax(dim=0))
         sums.total += each @ tokens
         sums.square += each @ square
         if sums.moment is not None:
