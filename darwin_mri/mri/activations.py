@@ -187,11 +187,10 @@ class _Recorder:
             table = torch.zeros(len(self.units.keys), len(COLUMNS), device=self.device, dtype=torch.float64)
             largest = torch.zeros(len(self.units.keys), device=self.device)
             sums = layer.sites[site] = SiteSums(table, largest, zeros, zeros.clone(), zeros.clone(), moment)
-        # Products with a vector of ones, and batched dot products, read the tokens once and write next to nothing.
+        # Products with a vector of ones read the tokens once and write next to nothing.
         square = tokens * tokens
         ones, each = tokens.new_ones(width), tokens.new_ones(len(tokens))
-        cube = torch.bmm(square.unsqueeze(1), tokens.unsqueeze(2)).flatten()
-        fourth = torch.bmm(square.unsqueeze(1), square.unsqueeze(2)).flatten()
+        cube, fourth = torch.linalg.vecdot(square, tokens), torch.linalg.vecdot(square, square)
         columns = (each, tokens @ ones, square @ ones, cube, fourth, ratio, cosine, firing)
         sums.table.index_add_(0, self.units_here, torch.stack(columns, dim=1).double())
         magnitude = tokens.abs()  # and two amax: torch's aminmax takes ten times as long on a CPU
