@@ -50,6 +50,7 @@ class Talk:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
+        self.bar: tuple[Progress, Any, str] | None = None
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -65,7 +66,18 @@ class Talk:
             return
         with Progress(*columns, console=err) as bar:
             task = bar.add_task(escape(title), total=total)
-            yield lambda steps: bar.advance(task, steps)
+            self.bar = bar, task, title
+            try:
+                yield lambda steps: bar.advance(task, steps)
+            finally:
+                self.bar = None
+
+    def status(self, text: str) -> None:
+        if self.bar is None:
+            self.say(text)
+        else:
+            bar, task, title = self.bar
+            bar.update(task, description=escape(f"{title}, {text}"))
 
     def say(self, text: str) -> None:
         if not self.quiet:
@@ -163,6 +175,8 @@ def breed(
     base: Annotated[str | None, typer.Option()] = None,
     method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
+    workers: Annotated[str | None, typer.Option(help="here, devices or ray: who evaluates candidates.")] = None,
     data: Annotated[str | None, typer.Option(help="Folder with the benchmark files: click/, musr/, gpqa/.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
@@ -184,7 +198,7 @@ def breed(
         source = resume / "state" / "config.yaml"
     overrides: dict[str, Any] = {
         "father": father, "mother": mother, "base": base, "method": method, "seed": seed, "device": device, "dtype": dtype,
-        "data": data, "search": {"budget": budget},
+        "data": data, "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }  # fmt: skip
     if method in ARMS:
         overrides["search"]["space"] = "ffn"
@@ -269,6 +283,8 @@ def plan(
     base: Annotated[str | None, typer.Option()] = None,
     method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
+    workers: Annotated[str | None, typer.Option(help="here, devices or ray: who evaluates candidates.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
     device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip

@@ -72,17 +72,42 @@ class PriorConfig(Section):
         default=0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper"
     )
     items: int = Field(default=96, ge=8, description="search items per benchmark used to measure the fitness response")
+    steps: int = Field(default=4, ge=0, description="preset response: quasi-Newton steps down the fitness loss")
 
 
 class SearchConfig(Section):
     """How long and how wide the search looks."""
 
-    space: Literal["ffn", "layers"] = "layers"
+    space: Literal["ffn", "layers", "darwin14", "darwin-v6"] = Field(
+        default="layers",
+        description="ffn: one ratio per layer; layers: mixers and the rest too; darwin14, darwin-v6: the published genomes",
+    )
+    strategy: Literal["cma", "random", "prior-mean"] = Field(
+        default="cma", description="random and prior-mean (no search) are there to compare with"
+    )
     budget: int = Field(default=60, ge=1, description="evaluations")
+    time_limit: float | None = Field(default=None, gt=0, description="seconds after which no generation is begun")
     population: int = Field(default=10, ge=2, description="candidates per generation")
     items: int = Field(default=80, ge=8, description="search items per benchmark in the fitness")
+    anchors: int | None = Field(
+        default=None,
+        ge=8,
+        description="items per benchmark asked of a candidate, chosen to stand for the others; all when absent",
+    )
+    blocks: int = Field(default=4, ge=1, description="parts the items are asked in")
+    racing: bool = Field(default=True, description="ask a candidate no more once it cannot reach the better half")
     finalists: int = Field(default=4, ge=1, description="best candidates re-scored on fresh search items")
     smooth: bool = Field(default=True, description="fitness is the gold choice's probability; accuracy when false")
+    workers: Literal["here", "devices", "ray"] = Field(
+        default="here", description="devices: a thread for each of search.devices; ray: actors on one machine or many"
+    )
+    devices: tuple[str, ...] = Field(default=(), description="workers: devices, such as [cuda:0, cuda:1]")
+    actors: int = Field(default=2, ge=1, description="workers: ray")
+    gpus: float = Field(default=0.0, ge=0, description="workers: ray, GPUs of each actor")
+    address: str | None = Field(
+        default=None, description="workers: ray, address of a running cluster; a local one when absent"
+    )
+    limit: float = Field(default=0.0, ge=0, description="seconds for one block of items; 0 for none")
 
 
 class ArmConfig(Section):
@@ -224,8 +249,12 @@ class Config(Section):
         missing = set(self.fitness) - set(self.bench.tasks)
         if missing:
             raise ValueError(f"fitness names {sorted(missing)}, which bench.tasks does not list")
-        if self.cross and self.search.space != "ffn":
-            raise ValueError(f"method {self.method} changes FFN weights only: set search.space to ffn")
+        if self.cross and self.search.space == "layers":
+            raise ValueError(
+                f"method {self.method} changes FFN weights only: set search.space to ffn, darwin14 or darwin-v6"
+            )
+        if self.search.workers == "devices" and not self.search.devices:
+            raise ValueError("search.workers is devices: list them in search.devices, such as [cuda:0, cuda:1]")
         if self.prior.reference_ratio and self.prior.reference_ratio > self.upper:
             raise ValueError("prior.reference_ratio is above prior.upper")
         return self

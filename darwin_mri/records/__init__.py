@@ -4,7 +4,7 @@ from darwin_mri.records.anatomy import Anatomy, FfnAnatomy, LayerAnatomy
 from darwin_mri.records.base import Part, Record, write_text
 from darwin_mri.records.benchmark import AnswerSet, Protocol, SplitItems, Splits
 from darwin_mri.records.donors import DonorLayer, DonorRecord
-from darwin_mri.records.genome import Genome, LedgerLine
+from darwin_mri.records.genome import AnchorItems, AnchorRecord, Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
 from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
@@ -36,7 +36,7 @@ from darwin_mri.records.score import (
 )
 
 __all__ = [
-    "Alert", "Anatomy", "Answer", "AnswerSet", "BenchmarkInfo", "Channel", "ChildFiles", "Comparison", "Contrast",
+    "Alert", "Anatomy", "AnchorItems", "AnchorRecord", "Answer", "AnswerSet", "BenchmarkInfo", "Channel", "ChildFiles", "Comparison", "Contrast",
     "Coverage", "DonorLayer", "DonorRecord", "Estimate", "Evidence", "FfnAnatomy", "FileDigest", "Genome", "Health",
     "HealthGate", "Inputs", "LanguageScan", "LayerAnatomy", "LayerScan", "LedgerLine", "Manifest", "MappedLayer",
     "ModelInfo", "PairScan", "PairWeights", "ParentInput", "Part", "Plan", "PlanMethod", "PlanNeed", "PlanParent",
