@@ -73,7 +73,7 @@ nursery: $(READY) ## list the small trained parents that ship with the package
 	$(DARWIN) nursery
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(READY) ## formatting, lint, types, and which room may import which
 	$(BIN)/ruff format --check $(SOURCES)

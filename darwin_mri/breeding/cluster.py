@@ -78,7 +78,11 @@ class RayWorkers:
                 reference = self.actors[number].run.remote(task)
                 running[reference] = task, tries, number, time.monotonic()
             done, _ = self.ray.wait(list(running), num_returns=1, timeout=self._patience(running))
-            late = [] if done or self.limit <= 0 else [r for r, (_, _, number, began) in running.items() if self._late(number, began)]
+            late = (
+                []
+                if done or self.limit <= 0
+                else [r for r, (_, _, number, began) in running.items() if self._late(number, began)]
+            )
             for reference in [*done, *late]:
                 task, tries, number, began = running.pop(reference)
                 lost = f"no result within {self.limit:g} s" if reference in late else ""
