@@ -42,6 +42,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no talk.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of probes, splits, masks and search.")]
+Father = Annotated[
+    str | None,
+    typer.Option(help="Hub id (name@revision), folder, or nursery:NAME; the child keeps this one's shapes and config."),
+]
+Mother = Annotated[str | None, typer.Option(help="The other parent, named likewise.")]
+Base = Annotated[str | None, typer.Option(help="Common ancestor of both, for task vectors.")]
 Debug = Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")]
 
 
@@ -170,9 +176,9 @@ def _siblings(first: str, second: str, offline: bool) -> bool:
 @app.command()
 def breed(
     config_file: Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")] = None,
-    father: Annotated[str | None, typer.Option()] = None,
-    mother: Annotated[str | None, typer.Option()] = None,
-    base: Annotated[str | None, typer.Option()] = None,
+    father: Father = None,
+    mother: Mother = None,
+    base: Base = None,
     method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
@@ -230,7 +236,8 @@ def merge(
     mother: Annotated[str | None, typer.Option(help="Replaces the genome's mother.")] = None,
     base: Annotated[str | None, typer.Option(help="Replaces the genome's base.")] = None,
     donors: Annotated[Path | None, typer.Option(help="Donors kept with a run; the genome's own when absent.")] = None,
-    device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, quiet: Quiet = False,
+    seed: Annotated[int | None, typer.Option(help="Of the masks of a mergekit recipe; 1 when absent. A genome has its own.")] = None,
+    device: Device = None, dtype: Dtype = None, offline: Offline = False, quiet: Quiet = False,
     as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Write the child of a given genome or mergekit recipe, without a search."""
@@ -240,6 +247,8 @@ def merge(
 
     if (genome_file is None) == (mergekit is None):
         raise ConfigError("give either --genome FILE or --mergekit FILE")
+    if genome_file is not None and seed is not None:
+        raise ConfigError("--seed belongs to --mergekit: a genome has a seed of its own")
     if out is None and export is None:
         raise ConfigError("give --out FOLDER for the child, or --export-mergekit FILE for the recipe")
     parents: dict[str, str | None] = {}
@@ -278,9 +287,9 @@ def merge(
 @app.command()
 def plan(
     config_file: Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")] = None,
-    father: Annotated[str | None, typer.Option()] = None,
-    mother: Annotated[str | None, typer.Option()] = None,
-    base: Annotated[str | None, typer.Option()] = None,
+    father: Father = None,
+    mother: Mother = None,
+    base: Base = None,
     method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
@@ -474,7 +483,8 @@ def check(
     if as_json:
         _print_json(health.model_dump(mode="json", by_alias=True))
     else:
-        table = Table("gate", "", "measured", "limit", "note")
+        table = Table("gate", "", "measured", "limit")
+        table.add_column("note", overflow="fold")
         for gate in health.gates:
             value = gate.value if isinstance(gate.value, str) else f"{gate.value:g}"
             cells = (gate.name, "ok" if gate.passed else "FAILED", value, gate.limit, gate.note)
