@@ -295,6 +295,7 @@ def plan(
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
     workers: Annotated[str | None, typer.Option(help="here, devices or ray: who evaluates candidates.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
+    rate: Annotated[float | None, typer.Option(min=1e-6, help="TFLOP/s that a forward pass reaches, as python -m speed.rehearsal measures it.")] = None,
     device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Say what a run would need and whether it can be run, without reading a weight; exit 3 when it cannot."""
@@ -309,7 +310,7 @@ def plan(
     config = load_config(config_file, {
         "father": father, "mother": mother, "base": base, "method": method, "device": device, "dtype": dtype, "search": search,
     })  # fmt: skip
-    found = plan_run(config, out, offline=offline)
+    found = plan_run(config, out, offline=offline, rate=rate and rate * 1e12)
     if as_json:
         _print_json(found.model_dump(mode="json", by_alias=True))
     else:

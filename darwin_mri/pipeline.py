@@ -79,7 +79,7 @@ def scan(
     progress = progress or Silent()
     device = resolve_device(config.device)
     sources = _find(config, offline, roles=("father", "mother", "base") if pair else ("father",))
-    loaded = {role: _load(source, config, device) for role, source in sources.items() if role != "base"}
+    loaded = _load_parents(sources, config, device)
     run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
     with _running(run):
         _inputs(run, sources)
@@ -122,7 +122,7 @@ def breed(
     with _running(run):
         with run.timed("inputs"):
             inputs = _inputs(run, sources)
-            loaded = {role: _load(sources[role], config, device) for role in ("father", "mother")}
+            loaded = _load_parents(sources, config, device)
             items = choose_items(config, _parents(sources), offline=offline)
             store_splits(run, items.splits)
         with run.timed("scan"):
@@ -276,9 +276,19 @@ def _find(
     return {role: parents.find(ref, offline) for role in roles if (ref := getattr(config, role))}
 
 
-def _load(source: ModelSource, config: Config, device: str) -> parents.Loaded:
-    digest = parents.digest(source)
-    return parents.load(source, digest, device=device, dtype=config.dtype)
+def _load_parents(sources: dict[str, ModelSource], config: Config, device: str) -> dict[str, parents.Loaded]:
+    """Father and, where there is one, mother; she waits in host memory where both do not fit on the device."""
+    place = device
+    if "mother" in sources:
+        place = parents.waiting_place(config, sources["father"], sources["mother"], device)
+    places = {"father": device, "mother": place}
+    return {
+        role: parents.load(
+            sources[role], parents.digest(sources[role]), device=places[role], dtype=config.dtype, computes_on=device
+        )
+        for role in places
+        if role in sources
+    }
 
 
 def _inputs(run: Run, sources: dict[str, ModelSource]) -> Inputs:

@@ -1,4 +1,4 @@
-"""Speed side by side with the alternatives: scan, candidate and scoring on the nursery, merging against mergekit. Ratios, never timed tests."""
+"""Speed side by side with the alternatives: scan, candidate, search and scoring on the nursery, merging against mergekit. Ratios, never timed tests."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from darwin_mri.mri.activations import measure_activations
 from darwin_mri.probes import document_nll, load_probes, read, select_probes
 from darwin_mri.stages.merging import breed_siblings
 from darwin_mri.stages.parents import Loaded, load
+from speed.breeding import breed_row
 from speed.measure import pairs, row
 from speed.merging import merging_rows
 from speed.scoring import scoring_rows
+from speed.searching import search_rows
 
 
 def scan_row(father: Loaded) -> dict[str, Any]:
@@ -76,20 +78,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     out = parser.parse_args().out
     father = load(find_model("nursery:gemma4-korean"), "", device="cpu", dtype="float32")
-    rows = [
-        scan_row(father),
-        candidate_row(father),
-        *scoring_rows(),
-        *merging_rows(),
-    ]
-    for r in rows:
-        mark = "met" if r["met"] else "missed"
-        print(
-            f"{r['name']:<26} {r['ratio']:>7.2f}  goal {r['goal']:<5} {mark:<7} against {r['against']}; {r['detail']}",
-            file=sys.stderr,
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    rows: list[dict[str, Any]] = []
+    for measured in (
+        lambda: [scan_row(father)], lambda: [candidate_row(father)], merging_rows, lambda: [breed_row()], search_rows, scoring_rows,
+    ):  # fmt: skip
+        for r in measured():
+            rows.append(r)
+            mark = "met" if r["met"] else "missed"
+            print(
+                f"{r['name']:<26} {r['ratio']:>7.2f}  goal {r['goal']:<5} {mark:<7} against {r['against']}; {r['detail']}",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+        out.parent.mkdir(parents=True, exist_ok=True)  # after each group, so that a run cut short keeps what it has
+        out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 main()

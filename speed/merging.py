@@ -7,11 +7,9 @@ mergekit does not; the detail says how long a second round takes without.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,16 +17,12 @@ from typing import Any
 
 import yaml
 
+from speed.processes import run_apart
+
 MERGEKIT = "DARWIN_MRI_MERGEKIT_PYTHON"
 GOALS = {"linear": 3.0, "dare_ties": 20.0, "ties": 30.0}
 MEMORY_GOAL = 0.5
 ROUNDS = 2
-# VmHWM and not rusage's ru_maxrss, which a new process inherits from the one that started it.
-REPORT = """
-spent = time.perf_counter() - wall, time.process_time() - cpu
-peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(json.dumps({"seconds": spent[0], "cpu": spent[1], "peak": peak}))
-"""
 OURS = """
 import json, os, sys, time
 from pathlib import Path
@@ -138,11 +132,4 @@ def _run(python: str, code: str, path: Path, root: Path, how: str) -> dict[str, 
     """One merge in a process of its own: seconds, CPU seconds, peak resident KiB."""
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    here = {"PYTHONPATH": os.pathsep.join(sys.path)} if python == sys.executable else {}
-    done = subprocess.run(
-        [python, "-c", code + REPORT, str(path), str(out), how], capture_output=True, text=True, env={**env, **here}, check=False
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{python} failed at {path.name}: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return run_apart(code, str(path), str(out), how, python=python)

@@ -8,7 +8,6 @@ less to save: HFLM projects every position onto the vocabulary, the scorer only 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +51,6 @@ def scoring_rows() -> list[dict[str, Any]]:
             size = {"musr": 6, "click": 40} if title == "nursery" else {"musr": 2, "click": 8}
             items = sample_items(load_benchmark(benchmark, data), size[key], 1)
             rows.append(scoring_row(title, model, tokenizer, items, GOALS[key]))
-            print(f"{rows[-1]['name']}: {rows[-1]['ratio']} ({rows[-1]['detail']})", file=sys.stderr)
     return rows
 
 

@@ -29,6 +29,7 @@ from darwin_mri.stages.anchoring import anchor, log_mother
 from darwin_mri.stages.fitness import Fitness, weighted
 from darwin_mri.stages.items import choose_items
 from darwin_mri.stages.run import Silent, open_run
+from speed.measure import row
 
 CONFIG = Path(__file__).parents[1] / "configs" / "david.yaml"
 GRADIENT = 3  # forwards that one gradient costs
@@ -113,6 +114,50 @@ def needed(found: Found, target: float) -> int | None:
     return next((number + 1 for number, value in enumerate(found.curve) if value >= target), None)
 
 
+def measure(seeds: int, budget: int, anchors: int, keep: Path | None = None) -> list[dict[str, Any]]:
+    """One record per seed; written to ``keep`` after each."""
+    records = []
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(budget, Path(folder))
+        for seed in range(1, seeds + 1):
+            flat, _ = bench.one(seed, "flat", "flat")
+            response, spent = bench.one(seed, "response", "response")
+            cheap, logged = bench.one(seed, "response", "cheap", racing=True, blocks=3, anchors=anchors)
+            pool, count = flat.items[0], needed(response, flat.curve[-1])
+            records.append(
+                {
+                    "seed": seed, "budget": budget, "flat": flat.curve, "response": response.curve,
+                    "needed": count or budget, "needed_with_gradients": (count or budget) + spent / pool,
+                    "items": {"flat": flat.items[-1], "response": response.items[-1] + spent, "cheap": cheap.items[-1] + logged},
+                    "held_out": {"flat": flat.held_out, "response": response.held_out, "cheap": cheap.held_out},
+                }
+            )  # fmt: skip
+            print(f"seed {seed}: {records[-1]['needed']} of {budget} evaluations", file=sys.stderr, flush=True)
+            if keep:
+                keep.parent.mkdir(parents=True, exist_ok=True)
+                keep.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    return records
+
+
+def search_rows(seeds: int = 3, budget: int = 40, anchors: int = 12, keep: Path | None = None) -> list[dict[str, Any]]:
+    """Rows of the speed table: evaluations from the prior, and item evaluations with racing and anchors; medians over seeds."""
+    records = measure(seeds, budget, anchors, keep)
+    ratios = [r["needed"] / budget for r in records]
+    dear = median(r["needed_with_gradients"] / budget for r in records)
+    items = median(r["items"]["cheap"] / r["items"]["response"] for r in records)
+    gap = np.mean([r["held_out"]["cheap"] - r["held_out"]["response"] for r in records])
+    return [
+        row(
+            "search from the prior", "flat start's whole budget, to its fitness", median(ratios), 0.2, lower=True,
+            detail=f"{min(ratios):.2f} to {max(ratios):.2f} over {seeds} seeds, budget {budget}; {dear:.2f} with the gradients' cost",
+        ),
+        row(
+            "racing and anchors", "all items of every candidate, same budget", items, 0.1, lower=True,
+            detail=f"item evaluations, logging and gradients included; held-out fitness {gap:+.4f}",
+        ),
+    ]  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m speed.searching", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
@@ -120,42 +165,8 @@ def main() -> None:
     parser.add_argument("--anchors", type=int, default=12)
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     options = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(options.budget, Path(folder))
-        for seed in range(1, options.seeds + 1):
-            flat, _ = bench.one(seed, "flat", "flat")
-            response, spent = bench.one(seed, "response", "response")
-            cheap, logged = bench.one(seed, "response", "cheap", racing=True, blocks=3, anchors=options.anchors)
-            pool, count = flat.items[0], needed(response, flat.curve[-1])
-            rows.append(
-                {
-                    "seed": seed, "flat": flat.curve, "response": response.curve, "needed": count,
-                    "needed_with_gradients": None if count is None else count + spent / pool,
-                    "items": {"flat": flat.items[-1], "response": response.items[-1] + spent, "cheap": cheap.items[-1] + logged},
-                    "held_out": {"flat": flat.held_out, "response": response.held_out, "cheap": cheap.held_out},
-                }
-            )  # fmt: skip
-            print(
-                json.dumps(
-                    {key: rows[-1][key] for key in ("seed", "needed", "needed_with_gradients", "items", "held_out")}
-                ),
-                file=sys.stderr,
-                flush=True,
-            )
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    never = options.budget
-    for key in ("needed", "needed_with_gradients"):
-        ratios = [(row[key] or never) / options.budget for row in rows]
-        print(f"response prior, {key}: median ratio {median(ratios):.3f} (goal 0.2)", file=sys.stderr)
-    ratios = [row["items"]["cheap"] / row["items"]["response"] for row in rows]
-    gap = [row["held_out"]["cheap"] - row["held_out"]["response"] for row in rows]
-    print(
-        f"racing and anchors: median ratio of item evaluations {median(ratios):.3f} (goal 0.1), held-out fitness {np.mean(gap):+.4f}"
-        f" +- {np.std(gap, ddof=1) / np.sqrt(len(gap)):.4f}",
-        file=sys.stderr,
-    )
+    for r in search_rows(options.seeds, options.budget, options.anchors, options.out):
+        print(f"{r['name']}: {r['ratio']} (goal {r['goal']}), {r['detail']}", file=sys.stderr)
 
 
 if __name__ == "__main__":

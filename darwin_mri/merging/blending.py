@@ -61,7 +61,7 @@ class Blend:
 
     def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
         """Write the child, rounded once to ``dtype``, into ``target`` (which may be wider) without a whole tensor in between."""
-        if self.linear and target.device.type != "cpu" and target.dtype == dtype:
+        if self.linear and self.origin.device == target.device != torch.device("cpu") and target.dtype == dtype:
             # Two kernels, each rounding as the CPU's do; one fused multiply-add would not.
             (vector,) = self.split(self.origin, *(tensor.float() for tensor in self.inputs))
             torch.add(self.origin, vector * ratio, out=target)

@@ -12,6 +12,8 @@ from darwin_mri.merging.donors import Replacement
 from darwin_mri.merging.merge import Merge, doses
 from darwin_mri.merging.settings import Exceptions, Settings
 
+KEPT_SHARE = 0.6  # of a device's free memory; the rest is for forwards
+
 
 class Candidate:
     """Applies genomes to a resident model, touching only tensors whose dose changed since the last call.
@@ -20,14 +22,18 @@ class Candidate:
         model: the father, loaded; its parameters are overwritten.
         tensors: gene name -> parameter names.
         keep_bytes: how much may be kept resident of what does not depend on the ratio; beyond it tensors are made anew from
-            the parents' files each time. None keeps all.
+            the parents' files each time, with the same bits. None keeps all on a CPU, and on a device ``KEPT_SHARE`` of what is free.
     """
 
     def __init__(
         self, model: Any, tensors: Mapping[str, tuple[str, ...]], merge: Merge, *, keep_bytes: int | None = None
     ) -> None:
-        self.model, self.tensors, self.merge, self.keep_bytes = model, tensors, merge, keep_bytes
+        self.model, self.tensors, self.merge = model, tensors, merge
         self.parameters = dict(model.named_parameters())
+        device = next(iter(self.parameters.values())).device
+        if keep_bytes is None and device.type == "cuda":
+            keep_bytes = int(KEPT_SHARE * torch.cuda.mem_get_info(device)[0])
+        self.keep_bytes = keep_bytes
         self.current: dict[str, tuple[float, Settings]] = {}
         self._kept: dict[str, tuple[Settings, Blend | Replacement]] = {}
         self._kept_bytes = 0

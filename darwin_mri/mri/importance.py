@@ -15,7 +15,7 @@ import torch
 from darwin_mri.checkpoints import layer_modules
 from darwin_mri.mri.activations import Activations
 from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights, channel, estimates, permutation_p
-from darwin_mri.probes import Reading, ablate, document_nll, increment_module
+from darwin_mri.probes import Reading, Restarts, ablate, document_nll, increment_module
 from darwin_mri.records import Anatomy, Channel, Estimate
 
 
@@ -39,6 +39,8 @@ def ablation_nll(
 ) -> np.ndarray:
     """NLL per document with one layer's FFN or mixer mean-ablated, shape (layers, documents); unablated where it has none.
 
+    What comes before the layer is not computed again where that is exact (``Restarts``).
+
     Args:
         part: ``f`` (FFN) or ``m`` (mixer).
         cache: asked before a layer is measured and told after.
@@ -46,6 +48,7 @@ def ablation_nll(
     """
     reading = activations.reading
     out = np.tile(activations.nll, (len(anatomy.layers), 1))
+    restarts = Restarts(model, anatomy, reading.batches)
     for info, layer in zip(anatomy.layers, layer_modules(model, anatomy), strict=True):
         module, mean = increment_module(layer, info, part), activations.mean(info.index, part)
         if module is None or mean is None:
@@ -57,8 +60,9 @@ def ablation_nll(
             continue
         nll = torch.zeros(len(reading.probes), device=mean.device, dtype=torch.float64)
         with ablate(module, mean / anatomy.residual_multiplier):
-            for batch in reading.batches:
-                nll[batch.documents] = document_nll(model, batch).double()
+            for number, batch in enumerate(reading.batches):
+                with restarts.before(number, info.index):
+                    nll[batch.documents] = document_nll(model, batch).double()
                 advance(len(batch.ids))
         out[info.index] = nll.cpu().numpy()
         if cache:

@@ -53,6 +53,8 @@ def gene_slopes(
             for name, direction in directions[gene].items():
                 held = substituted[name] if name in substituted else parameters[name].detach().float()
                 substituted[name] = held + leaves[position] * direction.float()
+        # Added up in fp32 and rounded once, as a child's tensors are; the model reads its own dtype.
+        substituted = {name: value.to(parameters[name].dtype) for name, value in substituted.items()}
         # What lies outside the decoder (an untied head) has no part in its forward, and so no slope here.
         inside = f"{prefix}."
         local = {name.removeprefix(inside): value for name, value in substituted.items() if name.startswith(inside)}

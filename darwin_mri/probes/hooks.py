@@ -115,7 +115,8 @@ def ablate(module: nn.Module, mean: torch.Tensor) -> Iterator[None]:
     """While open, ``module`` outputs ``mean`` (shape (width,)) at every position."""
 
     def replace(_: nn.Module, args: Any, output: Any) -> Any:
-        constant = mean.to(_first(output).dtype).expand_as(_first(output))
+        # Each place its own memory: some families (Falcon) add to it in place.
+        constant = mean.to(_first(output).dtype).expand_as(_first(output)).clone()
         return (constant, *output[1:]) if isinstance(output, tuple) else constant
 
     handle = module.register_forward_hook(replace)

@@ -7,7 +7,7 @@ from darwin_mri.records.base import Part, Record
 
 class PlanParent(Part):
     """One parent as its configuration, headers and tokenizer describe it. ``size`` in bytes; ``vocabulary`` absent without a
-    tokenizer.json."""
+    tokenizer.json. ``note`` says so where nothing but a configuration was at hand."""
 
     role: str
     ref: str
@@ -20,6 +20,7 @@ class PlanParent(Part):
     size: int
     shards: int
     vocabulary: int | None = None
+    note: str = ""
 
 
 class PlanMethod(Part):

@@ -26,6 +26,9 @@ def print_plan(console: Console, plan: Plan) -> None:
         )
         parents.add_row(*(escape(str(cell)) for cell in cells))
     console.print(parents)
+    for p in plan.parents:
+        if p.note:
+            console.print(f"{p.role}: {p.note}", markup=False, highlight=False)
     console.print(
         f"siblings: {'yes' if plan.siblings else 'no: ' + plan.sibling_reason}", markup=False, highlight=False
     )

@@ -31,12 +31,16 @@ CPU_REACHED = 0.5  # of a matrix product's speed; measured on the nursery (docs/
 
 @dataclass(frozen=True)
 class Device:
-    """An accelerator: its name, memory in bytes, and the FLOP/s a forward pass reaches."""
+    """An accelerator: its name, memory in bytes (None where it is not here), and the FLOP/s a forward pass reaches."""
 
     name: str
-    memory: int
+    memory: int | None
     speed: float
     basis: str
+
+
+# What a plan for ``device: cuda`` rests on where no device answers.
+ABSENT = Device("an H100, assumed", None, REACHED * STATED["H100"] * 1e12, f"{REACHED:.0%} of the stated 990 TFLOP/s")
 
 
 def host_memory() -> int | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from darwin_mri.checkpoints import (
@@ -21,13 +24,15 @@ from darwin_mri.checkpoints import (
     weights_digest,
 )
 from darwin_mri.checkpoints.reader import CheckpointReader
-from darwin_mri.config import ScanConfig
+from darwin_mri.checkpoints.survey import survey
+from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import CheckpointError, InputError
 from darwin_mri.merging import FolderSource
 from darwin_mri.mri import Parent, model_info
 from darwin_mri.probes import Probe, load_probes, read, select_probes
 from darwin_mri.records import Anatomy, FileDigest, ParentInput
 from darwin_mri.stages.genealogy import genealogy
+from darwin_mri.stages.memory import can_wait, stage_bytes
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,13 @@ def digest(source: ModelSource) -> str:
     return weights_digest(file_digests(source.folder))
 
 
-def load(source: ModelSource, digest: str, *, device: str, dtype: str) -> Loaded:
-    """Load a parent with its tokenizer and anatomy; refuses one without any FFN."""
-    model = load_model(source, device=device, dtype=working_dtype(device, dtype))
+def load(source: ModelSource, digest: str, *, device: str, dtype: str, computes_on: str | None = None) -> Loaded:
+    """Load a parent with its tokenizer and anatomy; refuses one without any FFN.
+
+    Args:
+        computes_on: the device it will be read on, which settles the dtype, where it waits on another.
+    """
+    model = load_model(source, device=device, dtype=working_dtype(computes_on or device, dtype))
     anatomy = find_anatomy(model)
     require_ffn(anatomy, source.ref)
     return Loaded(source, digest, model, load_tokenizer(source), anatomy)
@@ -90,8 +99,34 @@ def working_dtype(device: str, dtype: str) -> str:
     return "float32" if dtype == "auto" and device == "cpu" else dtype
 
 
-def parent_for_scan(loaded: Loaded, probes: tuple[Probe, ...], config: ScanConfig) -> Parent:
-    device = str(next(loaded.model.parameters()).device)
+def waiting_place(config: Config, father: ModelSource, mother: ModelSource, device: str) -> str:
+    """Where the mother is kept: on the device, or in host memory where both parents do not fit beside one another and she can wait."""
+    if device == "cpu" or not can_wait(config):
+        return device
+    each = 4 if config.dtype == "float32" else 2
+    stages = stage_bytes(config, survey(father.folder), survey(mother.folder), each)
+    free = torch.cuda.mem_get_info(device)[0]
+    return "cpu" if max(stages[name] for name in ("scan", "donors") if name in stages) > free else device
+
+
+@contextmanager
+def exchanged(leaving: Any, coming: Any, device: str) -> Iterator[None]:
+    """While open, ``coming`` is on the device and ``leaving`` in host memory; nothing moves where ``coming`` is there already."""
+    if str(next(coming.parameters()).device) == device:
+        yield
+        return
+    leaving.to("cpu")
+    coming.to(device)
+    try:
+        yield
+    finally:
+        coming.to("cpu")
+        leaving.to(device)
+
+
+def parent_for_scan(loaded: Loaded, probes: tuple[Probe, ...], config: ScanConfig, device: str | None = None) -> Parent:
+    """A parent with its probes read; ``device`` is where it will be scanned, where it is when absent."""
+    device = device or str(next(loaded.model.parameters()).device)
     reading = read(probes, loaded.tokenizer, max_tokens=config.max_tokens, device=device)
     if not reading.probes:
         raise InputError(f"{loaded.source.ref}: no probe text has two tokens: give longer probe texts")

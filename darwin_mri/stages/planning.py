@@ -1,24 +1,26 @@
 """The pre-flight: reads configurations, headers and tokenizers of the parents, and says what fits, what it costs, and what cannot be.
 
-No weight is read and torch is not loaded. Times are estimates that rest on counted tokens and on a speed that is named.
+No weight is read, and torch is loaded only for a parent of which nothing but its configuration is at hand. Times are estimates that
+rest on counted tokens and on a speed that is named.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from darwin_mri.checkpoints.find import find_model
 from darwin_mri.checkpoints.remote import is_remote, survey_remote
+from darwin_mri.checkpoints.skeleton import configuration_alone, survey_configuration
 from darwin_mri.checkpoints.survey import LAYER, Survey, survey
 from darwin_mri.config import ARMS, Config
+from darwin_mri.errors import CheckpointError
 from darwin_mri.merging.fits import all_faults, sibling_fault, token_fault
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.stages import machine
+from darwin_mri.stages.memory import CHOICES, can_wait, ffn_parameters, item_tokens, stage_bytes
 
-CHOICES = 4
-TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
-OTHER_TOKENS = 300  # per item of a benchmark not listed
 PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
 FILLED = 0.7  # of max_tokens, in the mean
 LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
@@ -28,24 +30,29 @@ RUNTIME = 1.5 * 2**30  # bytes a process with torch and transformers takes by it
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def plan_run(config: Config, out: Path, *, offline: bool = False) -> Plan:
+def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | None = None) -> Plan:
     """What a run of this config needs, and what stands in its way.
+
+    Args:
+        rate: FLOP/s that a forward pass reaches, as ``python -m speed.rehearsal`` measures it; from this machine when None.
 
     Raises:
         CheckpointError: a parent cannot be found or its files are damaged.
     """
     refs = {role: ref for role in ("father", "mother", "base") if (ref := getattr(config, role))}
-    surveys = {role: _survey(ref, offline) for role, ref in refs.items()}
+    looked = {role: _survey(ref, offline) for role, ref in refs.items()}
+    surveys = {role: found for role, (found, _) in looked.items()}
     father, mother, base = surveys["father"], surveys["mother"], surveys.get("base")
     fault = sibling_fault(father, mother, "mother")
     faults = all_faults(father, mother, base)
-    device = machine.accelerator() if config.device != "cpu" else None
+    here = machine.accelerator() if config.device != "cpu" else None
+    device = here or (machine.ABSENT if config.device == "cuda" else None)
     needs = _needs(config, surveys, device, out)
-    stages, basis = _stages(config, father, mother, device)
-    problems = _problems(config, faults, needs, device)
+    stages, basis = _stages(config, father, mother, device, rate)
+    problems = _problems(config, faults, needs, here)
     return Plan(
         method=config.method,
-        parents=tuple(_parent(role, _shown(refs[role]), found) for role, found in surveys.items()),
+        parents=tuple(_parent(role, _shown(refs[role]), *found) for role, found in looked.items()),
         siblings=fault is None,
         sibling_reason=fault or "",
         tokenizers=_tokenizers(father, mother),
@@ -65,8 +72,17 @@ def plan_run(config: Config, out: Path, *, offline: bool = False) -> Plan:
     )
 
 
-def _survey(ref: str, offline: bool) -> Survey:
-    return survey_remote(ref) if is_remote(ref, offline) else survey(find_model(ref, offline=offline).folder)
+def _survey(ref: str, offline: bool) -> tuple[Survey, str]:
+    """A parent as its files say, or else as its configuration alone says, with a word on where that is from."""
+    try:
+        if is_remote(ref, offline):
+            return survey_remote(ref), ""
+        return survey(find_model(ref, offline=offline).folder), ""
+    except CheckpointError:
+        alone = configuration_alone(ref)
+        if alone is None:
+            raise
+        return survey_configuration(alone, ref), alone.note
 
 
 def _shown(ref: str) -> str:
@@ -74,14 +90,14 @@ def _shown(ref: str) -> str:
     return Path(ref).name if Path(ref).is_absolute() else ref
 
 
-def _parent(role: str, ref: str, found: Survey) -> PlanParent:
+def _parent(role: str, ref: str, found: Survey, note: str) -> PlanParent:
     sizes = Counter[str]()
     for stored in found.tensors.values():
         sizes[stored.dtype] += stored.size
     return PlanParent(
         role=role, ref=ref, family=found.family, layers=len(found.anatomy.layers), hidden_size=found.anatomy.hidden_size,
         ffn_size=found.anatomy.ffn_size, parameters=found.parameters, dtype=sizes.most_common(1)[0][0] if sizes else "none",
-        size=found.size, shards=len(found.shards), vocabulary=found.vocabulary,
+        size=found.size, shards=len(found.shards), vocabulary=found.vocabulary, note=note,
     )  # fmt: skip
 
 
@@ -96,63 +112,46 @@ def _needs(
     config: Config, surveys: dict[str, Survey], device: machine.Device | None, out: Path
 ) -> tuple[PlanNeed, ...]:
     father, mother = surveys["father"], surveys["mother"]
-    wide = DTYPE_BYTES.get(config.dtype)
-    loaded = [_loaded(found, wide or (2 if device else 4)) for found in (father, mother)]
-    moved = _ffn_parameters(father) if config.cross else father.parameters
-    vectors = moved * (
-        4 if config.cross or config.method in ("linear", "slerp", "task_arithmetic", "dare_linear") else 8
-    )
-    kept = vectors + moved * 2
-    donors = moved * 2 if config.cross else 0
-    arm = int(config.arm.memory_gb * 2**30) if config.method in ("aligned", "transplant", "refit", "competence") else 0
-    disk = father.size + donors + RECORDS
-    models = max(sum(loaded) + arm, loaded[0] + kept)
+    each = DTYPE_BYTES.get(config.dtype) or (2 if device else 4)
+    stages = stage_bytes(config, father, mother, each)
+    disk = father.size + (ffn_parameters(father) * 2 if config.cross else 0) + RECORDS
     free = machine.free_disk(out)
     needs = [
         PlanNeed(name="disk", needed=disk, available=free, fits=disk <= free, note="the child, kept donors, records")
     ]
-    host = RUNTIME + (father.size if device else models)
     memory = machine.host_memory()
-    note = (
-        "one parent at a time on its way to the device"
-        if device
-        else "both parents, then the father with what the search keeps"
-    )
-    needs.append(
-        PlanNeed(
-            name="host memory",
-            needed=int(host),
-            available=memory,
-            fits=None if memory is None else host <= memory,
-            note=note,
-        )
-    )
-    if device:
-        needs.append(
-            PlanNeed(
-                name="device memory",
-                needed=int(models),
-                available=device.memory,
-                fits=models <= device.memory,
-                note=device.name,
-            )
-        )
+    if not device:
+        host, note = RUNTIME + max(stages.values()), _fullest(stages)
+    else:
+        least = stage_bytes(config, father, mother, each, short=True)
+        waits = device.memory is not None and max(stages.values()) > device.memory
+        note = f"{device.name}: {_fullest(stages)}"
+        if waits:
+            note += f"; short of it, {_gives_way(config)}: {_fullest(least)}"
+        needed = max((least if waits else stages).values())
+        fits = None if device.memory is None else needed <= device.memory
+        needs.append(PlanNeed(name="device memory", needed=needed, available=device.memory, fits=fits, note=note))
+        both = waits and can_wait(config)
+        host = RUNTIME + (father.size + mother.size if both else max(father.size, mother.size))
+        note = "the parent that waits, and one on its way" if both else "one parent at a time on its way to the device"
+    fits = None if memory is None else host <= memory
+    needs.insert(1, PlanNeed(name="host memory", needed=int(host), available=memory, fits=fits, note=note))
     return tuple(needs)
 
 
-def _loaded(found: Survey, bytes_each: int) -> int:
-    return found.parameters * bytes_each
+def _fullest(stages: Mapping[str, int]) -> str:
+    name = max(stages, key=lambda key: stages[key])
+    return (
+        f"most in stage {name}, of " + ", ".join(f"{key} {size / 2**30:.1f}" for key, size in stages.items()) + " GiB"
+    )
 
 
-def _ffn_parameters(found: Survey) -> int:
-    total = 0
-    for layer in found.anatomy.layers:
-        if layer.ffn:
-            total += (3 if layer.ffn.gate else 2) * layer.ffn.width * found.anatomy.hidden_size
-    return total
+def _gives_way(config: Config) -> str:
+    waits = "the second parent waits in host memory during the scan and " if can_wait(config) else ""
+    return f"{waits}candidates are made anew from the parents' files"
 
 
-def _layer_parameters(found: Survey) -> int:
+def layer_parameters(found: Survey) -> int:
     """Parameters that every token is multiplied with."""
     total = 0
     for name in found.text_names:
@@ -165,26 +164,29 @@ def _layer_parameters(found: Survey) -> int:
 
 
 def _stages(
-    config: Config, father: Survey, mother: Survey, device: machine.Device | None
+    config: Config, father: Survey, mother: Survey, device: machine.Device | None, rate: float | None
 ) -> tuple[tuple[PlanStage, ...], str]:
-    speed = device.speed if device else machine.processor_speed()
-    basis = (
-        f"{device.name}: {device.basis}"
-        if device
-        else f"this processor: {speed / 1e9:.0f} GFLOP/s in a forward pass, measured"
-    )
+    speed = rate or (device.speed if device else machine.processor_speed())
+    if rate:
+        basis = f"{rate / 1e12:g} TFLOP/s in a forward pass, as given"
+    elif device:
+        basis = f"{device.name}: {device.basis}"
+    else:
+        basis = f"this processor: {speed / 1e9:.0f} GFLOP/s in a forward pass, measured"
 
     def seconds(found: Survey, tokens: float) -> float:
         layers = len(found.anatomy.layers)
-        return tokens * (2 * _layer_parameters(found) / speed + (0 if device else layers * LAYER_SECONDS))
+        return tokens * (2 * layer_parameters(found) / speed + (0 if device else layers * LAYER_SECONDS))
 
     groups = len(config.scan.languages) + 2 if config.scan.languages else PROBE_GROUPS
     read = config.scan.documents * groups * config.scan.max_tokens * FILLED
-    scan = sum(seconds(found, read * (1 + len(found.anatomy.layers))) for found in (father, mother))
-    per_item = {name: TOKENS.get(name, OTHER_TOKENS) for name in config.bench.tasks}
+    kinds = 2 if config.scan.mixers else 1
+    # An ablated forward begins at its layer: half of the layers in the mean.
+    scan = sum(seconds(found, read * (1 + kinds * len(found.anatomy.layers) / 2)) for found in (father, mother))
+    per_item = {name: item_tokens(name) for name in config.bench.tasks}
     fitness = sum(per_item[name] for name in config.fitness)
     stages = [
-        PlanStage(name="scan", seconds=scan, note=f"{2 * read:,.0f} tokens, and once more per ablated layer"),
+        PlanStage(name="scan", seconds=scan, note=f"{2 * read:,.0f} tokens, and once more from each ablated layer on"),
     ]
     if config.prior.preset == "response":
         tokens = 2 * 3 * (config.prior.items * fitness * CHOICES + len(config.prior.protect) * read / groups)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from darwin_mri.benchmarks.scorer import is_out_of_memory
+from darwin_mri.errors import DarwinError
 from darwin_mri.mri import Activations, Parent, paired_positions, scan_pair, scan_parent, scan_work
-from darwin_mri.probes import describe_probes
+from darwin_mri.probes import describe_probes, select_reading
 from darwin_mri.records import PairScan, Scan, write_text
-from darwin_mri.stages.parents import Loaded, chosen_probes, parent_for_scan
+from darwin_mri.stages.memory import BATCH_TOKENS
+from darwin_mri.stages.parents import Loaded, chosen_probes, exchanged, parent_for_scan
 from darwin_mri.stages.run import Progress, Run
 
 
@@ -66,19 +70,45 @@ def _scan(
     config = run.config
     probes = describe_probes(parent.reading.probes, parent.reading.tokens)
     key = f"{parent.info.digest} {probes.digest} {probes.tokens} {parent.model.dtype} {parent.model.device.type}"
-    losses = SavedLosses(run.path(f"state/scan-{role}.jsonl"), key, run.keep)
-    with progress.stage(f"scan {parent.info.ref}", scan_work(parent, config.scan.mixers)) as advance:
-        scan, activations = scan_parent(
-            parent,
-            positions=positions,
-            resamples=config.scan.bootstrap,
-            seed=config.seed,
-            mixers=config.scan.mixers,
-            cache=losses,
-            advance=advance,
+    path, keep, budget = run.path(f"state/scan-{role}.jsonl"), run.keep, BATCH_TOKENS
+    while True:
+        losses = SavedLosses(path, key, keep)
+        with progress.stage(f"scan {parent.info.ref}", scan_work(parent, config.scan.mixers)) as advance:
+            try:
+                scan, activations = scan_parent(
+                    parent,
+                    positions=positions,
+                    resamples=config.scan.bootstrap,
+                    seed=config.seed,
+                    mixers=config.scan.mixers,
+                    cache=losses,
+                    advance=advance,
+                )
+                scan.save(run.path(f"scan/{role}.json"))
+                return scan, activations
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+        budget, keep = budget // 2, True  # layers already measured are kept
+        parent = _smaller(parent, budget)
+        progress.say(f"a batch did not fit in memory: going on with {budget} tokens at a time")
+
+
+def _smaller(parent: Parent, budget: int) -> Parent:
+    """The same parent and texts in batches of at most ``budget`` tokens.
+
+    Raises:
+        DarwinError: one text is longer than that, so a smaller batch is no smaller.
+    """
+    if budget < max(map(len, parent.reading.ids)):
+        raise DarwinError(
+            f"{parent.info.ref}: one probe text alone does not fit in memory: lower scan.max_tokens or use a larger device"
         )
-    scan.save(run.path(f"scan/{role}.json"))
-    return scan, activations
+    device = parent.reading.batches[0].ids.device
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    everything = range(len(parent.reading.probes))
+    return replace(parent, reading=select_reading(parent.reading, everything, device=str(device), token_budget=budget))
 
 
 def scan_both(run: Run, father: Loaded, mother: Loaded, progress: Progress) -> PairScans:
@@ -89,10 +119,12 @@ def scan_both(run: Run, father: Loaded, mother: Loaded, progress: Progress) -> P
         return PairScans(Scan.load(paths[0]), Scan.load(paths[1]), PairScan.load(paths[2]))
     config = run.config
     probes = chosen_probes(config.scan, config.seed)
-    ours, theirs = (parent_for_scan(loaded, probes, config.scan) for loaded in (father, mother))
+    device = str(next(father.model.parameters()).device)
+    ours, theirs = (parent_for_scan(loaded, probes, config.scan, device) for loaded in (father, mother))
     left, right, documents = paired_positions(ours.reading, theirs.reading, config.scan.positions, config.seed)
     father_scan, father_activations = _scan(run, "father", ours, left, progress)
-    mother_scan, mother_activations = _scan(run, "mother", theirs, right, progress)
+    with exchanged(father.model, mother.model, device):
+        mother_scan, mother_activations = _scan(run, "mother", theirs, right, progress)
     pair = scan_pair(
         ours, theirs, father_activations, mother_activations, documents,
         reference_ratio=config.reference_ratio, seed=config.seed,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from darwin_mri.checkpoints.survey import survey
-from darwin_mri.config import ARMS, OPERATORS, make_config
+from darwin_mri.config import ARMS, OPERATORS, load_config, make_config
 from darwin_mri.merging.fits import all_faults
 from darwin_mri.stages import machine
 from darwin_mri.stages.planning import plan_run
@@ -132,6 +132,61 @@ def test_what_the_plan_allows_can_be_done(toys: dict[str, str]) -> None:
                 assert faults[arm] is None, (father, mother, arm)
             except InputError as error:
                 assert faults[arm], (father, mother, arm, error)
+
+
+@pytest.mark.parametrize("name", ["opus-4b", "david-4b", "genesis-4b"])
+def test_the_seeds_configs_are_planned_from_configurations_alone(name: str, tmp_path: Path) -> None:
+    """No hub, no weights: sizes from the recorded shapes, device memory by stage, hours at the rate that is given."""
+    config = load_config(Path("configs") / f"{name}.yaml", {})
+    plan = plan_run(config, tmp_path, offline=True, rate=100e12)
+    father = plan.parents[0]
+    assert (father.layers, father.hidden_size, father.ffn_size) == (42, 2560, 10240)
+    # 7.463e9 of the text model, as counted on the published configuration, and the tower.
+    assert 7.46e9 < father.parameters < 7.7e9 and father.dtype == "BF16" and "recorded" in father.note
+    needs = {need.name: need for need in plan.needs}
+    assert 15e9 < needs["disk"].needed < 24e9 and needs["device memory"].needed > father.size
+    assert all(word in needs["device memory"].note for word in ("scan", "search"))
+    assert plan.speed == "100 TFLOP/s in a forward pass, as given"
+    twice = plan_run(config, tmp_path, offline=True, rate=200e12)
+    assert twice.seconds == pytest.approx(plan.seconds / 2, rel=0.01)
+    if name == "genesis-4b":
+        assert plan.parents[1].layers == 32 and {m.name for m in plan.methods if m.possible} == set(ARMS)
+        assert needs["device memory"].needed < 80e9
+
+
+def test_a_folder_with_only_a_configuration_is_planned_like_the_whole(toys: dict[str, str], tmp_path: Path) -> None:
+    bare = {}
+    for role in ("father", "mother"):
+        folder = tmp_path / role
+        folder.mkdir()
+        for name in ("config.json", "tokenizer.json"):
+            (folder / name).write_bytes((Path(toys[role]) / name).read_bytes())
+        bare[role] = str(folder)
+    plans = [
+        plan_run(
+            make_config({**refs, "method": "aligned", "search": {"space": "ffn"}, "device": "cpu"}, "test"), tmp_path
+        )
+        for refs in (bare, {role: toys[role] for role in bare})
+    ]
+    for ours, whole in zip(plans[0].parents, plans[1].parents, strict=True):
+        assert ours.note == "from config.json alone" and not whole.note
+        assert (ours.parameters, ours.layers, ours.ffn_size, ours.vocabulary) == (
+            whole.parameters, whole.layers, whole.ffn_size, whole.vocabulary
+        )  # fmt: skip
+    assert [need.needed for need in plans[0].needs] == [need.needed for need in plans[1].needs]
+
+
+def test_on_a_small_device_the_plan_says_what_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(Path("configs/opus-4b.yaml"), {})
+
+    def device(gigabytes: int) -> machine.Device:
+        return machine.Device("a device", gigabytes * 10**9, 1e14, "told")
+
+    for gigabytes, fits, waits in ((140, True, False), (48, True, True), (16, False, True)):
+        monkeypatch.setattr(machine, "accelerator", lambda size=gigabytes: device(size))
+        needs = {need.name: need for need in plan_run(config, tmp_path, offline=True).needs}
+        assert needs["device memory"].fits is fits
+        assert ("waits in host memory" in needs["device memory"].note) == waits
 
 
 def test_exit_codes_and_output(

@@ -1,0 +1,82 @@
+"""A model's tensors from its configuration alone: for planning a run before a weight is downloaded, or where the hub is out of reach.
+
+The package records the configurations of the pair this project was started for (``shapes/``), as far as they are published.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darwin_mri.checkpoints.find import HUB_ID
+from darwin_mri.checkpoints.survey import Stored, Survey, read_tokens
+from darwin_mri.checkpoints.verify import PICKLES, read_json_object
+from darwin_mri.errors import CheckpointError
+
+SHAPES = Path(__file__).with_name("shapes")
+STORED = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "float16": ("F16", 2)}
+TIED = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A configuration without weights: ``config`` as in config.json, ``folder`` where a tokenizer may be, what it leaves open."""
+
+    config: Mapping[str, Any]
+    folder: Path | None
+    note: str
+
+
+def configuration_alone(ref: str) -> Configuration | None:
+    """The configuration of a folder that has no weights, or the recorded one of a hub id; None where there is neither."""
+    folder = Path(ref).expanduser()
+    if folder.is_dir():
+        weights = any(path.suffix in (".safetensors", *PICKLES) for path in folder.iterdir())
+        if weights or not (folder / "config.json").is_file():
+            return None
+        return Configuration(read_json_object(folder, "config.json"), folder, "from config.json alone")
+    match = HUB_ID.fullmatch(ref)
+    for path in sorted(SHAPES.glob("*.json")):
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        if match and match["name"] in recorded["describes"]:
+            return Configuration(recorded["config"], None, f"recorded with this package: {recorded['note']}")
+    return None
+
+
+def survey_configuration(found: Configuration, ref: str) -> Survey:
+    """What the headers of such a model would say: names, shapes and dtypes of the tensors it is saved with.
+
+    The model is made on torch's meta device, which holds no values; that takes torch and transformers, and some seconds.
+
+    Raises:
+        CheckpointError: transformers does not know the configuration.
+    """
+    model, config = meta_model(found.config, ref)
+    dtype, size = STORED[str(config.dtype or config.get_text_config().dtype or "float32").removeprefix("torch.")]
+    tied = bool(config.get_text_config().tie_word_embeddings)
+    tensors = {
+        name: Stored(dtype, tuple(value.shape), value.numel() * size)
+        for name, value in model.state_dict().items()
+        if not (tied and name == TIED)
+    }
+    folder = found.folder or Path(ref)
+    tokens = read_tokens(found.folder) if found.folder else (None, None)
+    return Survey(folder, dict(found.config), tensors, (), *tokens)
+
+
+def meta_model(config: Mapping[str, Any], ref: str) -> tuple[Any, Any]:
+    """(model without values, its configuration) of a config.json's content, as the class that reads its folder whole."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    try:
+        known = AutoConfig.for_model(**config)
+        wrapped = known.get_text_config() is not known
+        auto: Any = AutoModelForImageTextToText if wrapped else AutoModelForCausalLM
+        with torch.device("meta"):
+            return auto.from_config(known), known
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{ref}: its configuration is not understood: {str(error).splitlines()[0]}") from None

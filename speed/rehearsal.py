@@ -1,0 +1,160 @@
+"""A rehearsal of the real pair with random weights: scan, prior, a short search and the child, on whatever device there is.
+
+    python -m speed.rehearsal --dir DIR                full shapes: a GPU of 80 GB or more, and 55 GB of disk
+    python -m speed.rehearsal --dir DIR --small        the same mechanisms scaled down: minutes on two cores
+    python -m speed.rehearsal --dir DIR --child-only   full shapes, but only the child, which needs no GPU
+
+Prints seconds per stage, the forward's rate (for ``darwin-mri plan --rate``) and the most memory held, and writes them to DIR/rehearsal.json.
+The scores mean nothing: the weights are random, and the tokenizers are the nursery's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from darwin_mri.checkpoints import CheckpointReader, disk_names, find_model
+from darwin_mri.checkpoints.survey import survey
+from darwin_mri.merging.donors import DonorFFN, keep_donors
+from darwin_mri.records import Genome
+from speed.processes import run_apart
+from speed.shapes import SPREAD, write_parent
+
+CONFIG = Path(__file__).parents[1] / "configs" / "genesis-4b.yaml"
+SHORT: dict[str, dict[str, Any]] = {
+    "scan": {"languages": ["ko", "en"], "documents": 4, "max_tokens": 64, "positions": 128, "bootstrap": 100},
+    "prior": {"items": 8},
+    "search": {"budget": 6, "population": 4, "items": 8, "finalists": 2},
+    "bench": {"tasks": ["nursery_click", "nursery_musr"], "items": 8, "harness": False},
+}
+BREED = """
+import json, sys, time
+from pathlib import Path
+import torch
+from darwin_mri.config import load_config
+from darwin_mri.pipeline import breed
+wall, cpu = time.perf_counter(), time.process_time()
+breed(load_config(Path(sys.argv[1]), {}), Path(sys.argv[2]), overwrite=True, force=True, offline=True)
+more = {"device_peak": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None}
+"""
+CHILD = """
+import json, sys, time
+from pathlib import Path
+import transformers.models.auto.auto_mappings
+from darwin_mri.records import Genome
+from darwin_mri.stages import recipes
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+genome = Genome.load(folder / "genome.json")
+config = recipes.genome_config(genome, "rehearsal", father=sys.argv[3], mother=sys.argv[4])
+wall, cpu = time.perf_counter(), time.process_time()
+recipes.merge_genome(config, genome, out, donors=folder / "state" / "donors", offline=True)
+"""
+RATE = """
+import json, sys, time
+import torch
+from darwin_mri.checkpoints import find_model, resolve_device
+from darwin_mri.checkpoints.survey import survey
+from darwin_mri.stages.parents import load
+from darwin_mri.stages.planning import layer_parameters
+source, device = find_model(sys.argv[1]), resolve_device("auto")
+father = load(source, "", device=device, dtype="auto")
+ids = torch.randint(0, 1000, (8, 256), device=device)
+def read():
+    with torch.inference_mode():
+        last = father.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    return float(last.float().sum())  # waits for the device
+read()
+wall, cpu = time.perf_counter(), time.process_time()
+for _ in range(3):
+    read()
+more = {"flops": 3 * ids.numel() * 2 * layer_parameters(survey(source.folder)) / (time.perf_counter() - wall), "device": device}
+"""
+
+
+def main() -> None:
+    """Build what is missing in DIR, run, print and write the figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m speed.rehearsal", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("--dir", type=Path, required=True, help="where parents, run and child are written")
+    parser.add_argument("--small", action="store_true", help="scaled down")
+    parser.add_argument(
+        "--child-only", action="store_true", help="random donors and a given genome in place of scan and search"
+    )
+    arguments = parser.parse_args()
+    folder: Path = arguments.dir
+    parents = {
+        role: place
+        if (place := folder / role).is_dir()
+        else write_parent(place, role, small=arguments.small, seed=number)
+        for number, role in enumerate(("father", "mother"))
+    }
+    run, figures = folder / "run", {"parents": {role: _size(place) for role, place in parents.items()}}
+    if arguments.child_only:
+        stand_in(run, parents["father"])
+    else:
+        figures["forward"] = run_apart(RATE, str(parents["father"]), threads=None)
+        config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+        config |= {role: str(place) for role, place in parents.items()}
+        config |= {"device": "auto", "dtype": "auto", "fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
+        config |= {section: {**config[section], **own} for section, own in SHORT.items()}
+        path = folder / "rehearsal.yaml"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        figures["breed"] = run_apart(BREED, str(path), str(run), threads=None)
+        figures["stages"] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["seconds"]
+    shutil.rmtree(folder / "child", ignore_errors=True)
+    figures["child"] = run_apart(CHILD, str(run), str(folder / "child"), *map(str, parents.values()))
+    figures["child"]["bytes"] = _size(folder / "child")
+    (folder / "rehearsal.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    json.dump(figures, sys.stdout, indent=1)
+    print()
+
+
+def stand_in(run: Path, father: Path) -> None:
+    """A genome that moves every FFN, and donors of the father's shapes with random values, one layer in memory at a time."""
+    shutil.rmtree(run, ignore_errors=True)
+    found = survey(father)
+    anatomy = found.anatomy
+    names = {
+        layer.index: [f"{anatomy.prefix}.{layer.index}.{part}.weight" for part in (layer.ffn.gate, layer.ffn.up, layer.ffn.down) if part]
+        for layer in anatomy.layers
+        if layer.ffn
+    }  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+
+    def donors() -> Iterator[DonorFFN]:
+        for index, own in names.items():
+            tensors = {
+                name: torch.empty(found.tensors[name].shape, dtype=torch.bfloat16).normal_(
+                    0, SPREAD, generator=generator
+                )
+                for name in own
+            }
+            yield DonorFFN(index, None, tensors)
+
+    record = keep_donors(run / "state" / "donors", donors(), lambda _: torch.bfloat16, arm="folded")
+    record.save(run / "donors.json")
+    with CheckpointReader(father) as reader:
+        disk = disk_names([name for own in names.values() for name in own], reader.names())
+    genes = {f"L{index}.ffn": 0.1 + 0.2 * index / len(names) for index in names}
+    Genome(
+        space="ffn", method="folded", seed=1, father=find_model(str(father)).ref, mother="mother", base=None, genes=genes,
+        ratios=tuple(genes.values()), nulls={}, tensors={f"L{index}.ffn": tuple(disk[n] for n in own) for index, own in names.items()},
+        donors={layer.file: layer.sha256 for layer in record.layers},
+    ).save(run / "genome.json")  # fmt: skip
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+
+
+if __name__ == "__main__":
+    main()
