@@ -13,7 +13,7 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -26,6 +26,8 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma4ForCausalLM,
     Gemma4TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen3_5ForCausalLM,
@@ -51,7 +53,7 @@ class Recipe:
     """How one nursery model is made."""
 
     name: str
-    family: str  # "gemma4_text" or "qwen3_5_text"
+    family: str  # "gemma4_text", "qwen3_5_text" or "llama"
     start_from: str | None
     steps: int
     learning_rate: float
@@ -99,9 +101,9 @@ RECIPES = {
 STAGES = (("gemma4-base", "qwen35-mother"), ("gemma4-korean", "gemma4-reasoning"))
 
 
-def new_model(family: str, vocabulary: int) -> PreTrainedModel:
-    """A randomly initialised nursery model of one family (call ``torch.manual_seed`` first)."""
-    model = _empty_model(family, vocabulary)
+def new_model(family: str, vocabulary: int, shape: Mapping[str, int] | None = None) -> PreTrainedModel:
+    """A randomly initialised nursery model of one family (call ``torch.manual_seed`` first); ``shape`` overrides its config."""
+    model = _empty_model(family, vocabulary, shape or {})
     _initialise(model)
     return model
 
@@ -127,7 +129,24 @@ def _initialise(model: PreTrainedModel) -> None:
             parameter.mul_(share)
 
 
-def _empty_model(family: str, vocabulary: int) -> PreTrainedModel:
+def _empty_model(family: str, vocabulary: int, shape: Mapping[str, int]) -> PreTrainedModel:
+    if family == "llama":
+        sizes = {"hidden_size": 128, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 4, **shape}
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocabulary,
+                **sizes,
+                num_key_value_heads=2,
+                head_dim=32,
+                tie_word_embeddings=True,
+                max_position_embeddings=1024,
+                pad_token_id=0,
+                eos_token_id=1,
+                bos_token_id=2,
+            )
+        )
+    if shape and family == "gemma4_text":
+        raise InputError("the nursery's Gemma has one shape: its layer types go with it")
     if family == "gemma4_text":
         undeclared: dict[str, Any] = {"global_head_dim": 32}  # taken by the config's __post_init__
         return Gemma4ForCausalLM(
@@ -155,9 +174,7 @@ def _empty_model(family: str, vocabulary: int) -> PreTrainedModel:
     return Qwen3_5ForCausalLM(
         Qwen3_5TextConfig(
             vocab_size=vocabulary,
-            hidden_size=128,
-            intermediate_size=1024,
-            num_hidden_layers=4,
+            **{"hidden_size": 128, "intermediate_size": 1024, "num_hidden_layers": 4, **shape},
             num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=32,
@@ -260,16 +277,23 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def train_one(
-    recipe: Recipe, corpus: Path, out: Path, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None]
-) -> None:
-    """Train one model and save it in bfloat16 under ``out / recipe.name``; siblings start from their base there."""
+    recipe: Recipe, corpus: Path, out: Path, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None],
+    world: World | None = None, shape: Mapping[str, int] | None = None,
+) -> None:  # fmt: skip
+    """Train one model and save it in bfloat16 under ``out / recipe.name``; siblings start from their base there.
+
+    Args:
+        world: what it reads of; the nursery's own when absent.
+        shape: sizes of the config that differ from the family's.
+    """
+    world = world or World()
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     if recipe.start_from:
         model = AutoModelForCausalLM.from_pretrained(out / recipe.start_from, dtype=torch.float32)
     else:
-        model = new_model(recipe.family, len(tokenizer))
-    mixture = Mixture(corpus, tokenizer, recipe.mixture, World(), recipe.seed)
+        model = new_model(recipe.family, len(tokenizer), shape)
+    mixture = Mixture(corpus, tokenizer, recipe.mixture, world, recipe.seed)
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
@@ -290,17 +314,19 @@ def train_one(
             elapsed = time.monotonic() - started
             say(f"{recipe.name} step {step + 1}/{recipe.steps} loss {loss.item():.3f} {elapsed:.0f} s")
         if step and step % 200 == 0:
-            save(model, tokenizer, recipe, out / f"{recipe.name}.partial")
-    save(model, tokenizer, recipe, out / recipe.name)
+            save(model, tokenizer, recipe, out / f"{recipe.name}.partial", world.seed)
+    save(model, tokenizer, recipe, out / recipe.name, world.seed)
 
 
-def save(model: Any, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder: Path) -> None:
+def save(
+    model: Any, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder: Path, world_seed: int = WORLD_SEED
+) -> None:
     """Write weights (bfloat16), tokenizer, config and the recipe that made them."""
     tensors = {k: v.clone() for k, v in model.state_dict().items()}
     model.to(torch.bfloat16).save_pretrained(folder)
     model.to(torch.float32).load_state_dict(tensors)
     tokenizer.save_pretrained(folder)
-    note = {"recipe_version": RECIPE_VERSION, "world_seed": WORLD_SEED, **asdict(recipe)}
+    note = {"recipe_version": RECIPE_VERSION, "world_seed": world_seed, **asdict(recipe)}
     (folder / "nursery.json").write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
