@@ -110,9 +110,11 @@ class ArmConfig(Section):
         default=None, description="competence: father layers to refit; the last ones when absent"
     )
     depth: float = Field(default=0.5, gt=0, le=1, description="competence: which share of the layers are the last ones")
-    target: Literal["text", "states"] = Field(
-        default="text", description="competence: learn from what is written, or from the mother's states"
+    target: Literal["nearest", "text", "states"] = Field(
+        default="text",
+        description="competence: learn what is written, by the nearest state it follows from or by a map of its tokens; or the mother's states",
     )
+    sweeps: int = Field(default=1, ge=1, description="competence: how often the layers are refitted one after the other")
     writer: Literal["parents", "father", "mother", "nobody"] = Field(
         default="parents",
         description="competence: who completes the prompts; the father always where a text is protected",
@@ -291,18 +293,26 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
         path: YAML file; None when everything comes from the command line.
         overrides: nested mapping, e.g. ``{"search": {"budget": 40}}``.
     """
-    data: Any = {}
-    if path is not None:
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"config file {path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
-        if not isinstance(data, dict):
-            raise ConfigError(f"config file {path} must hold a mapping of options, as configs/david.yaml does")
+    data = {} if path is None else _mapping(path)
     _overlay(data, overrides)
     return make_config(data, str(path) if path else "command line")
+
+
+def load_section(kind: type[AnySection], path: Path) -> AnySection:
+    """A YAML file of another kind than a run's, such as an arena's; errors as ``load_config``."""
+    return _validated(kind, _mapping(path), str(path))
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"config file {path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {path} must hold a mapping of options, as configs/david.yaml does")
+    return data
 
 
 def _overlay(data: dict[str, Any], overrides: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from darwin_mri.merging.arms.losses import token_losses
 from darwin_mri.merging.speech import generate
 from darwin_mri.probes import Batch, Probe, prefix_tokens
 
-BATCH_ROWS = 32
+BATCH_ROWS = 128
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
 
 
