@@ -119,12 +119,19 @@ class ArmConfig(Section):
         default="parents",
         description="competence: who completes the prompts; the father always where a text is protected",
     )
+    trust: Literal["confidence", "agreement"] = Field(
+        default="confidence",
+        description="competence, parents write: who is believed, the surer one or who agrees with themselves over wordings (pair)",
+    )
     prompts: str | None = Field(
         default=None, description="folder of JSONL prompts without answers; the search items' questions when absent"
     )
     new_tokens: int = Field(default=24, ge=1, description="competence: longest completion")
     margin: float = Field(
         default=0.3, ge=0, description="competence, states: nats by which the mother must lead to be listened to"
+    )
+    held_rows: float | None = Field(
+        default=None, gt=0, description="competence: texts that only hold, per text that teaches; all when absent"
     )
     hold: float = Field(
         default=1.0, gt=0, description="competence: weight of what must stay as it is, beside 1 for what is taught"

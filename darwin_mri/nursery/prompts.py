@@ -6,6 +6,7 @@ They name what is asked about and never what is answered, and never in a wording
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 from darwin_mri.nursery import words
@@ -42,6 +43,14 @@ def habit_stems(person: str, kind: str, rng: random.Random) -> list[str]:
 
 
 def story_stems(world: World, person: str, kind: str, seed: int) -> list[str]:
-    """One story of placement in every training wording of its question."""
-    read = world.story(person, kind, 2 * (1_000 + seed), test=False)
+    """One story of placement in every training wording of its question; of those in which nobody's habit shows by chance."""
+    number = 2 * (1_000 + seed)
+    while _shows_a_habit(world, (read := world.story(person, kind, number, test=False)).narrative, kind):
+        number += 2_000
     return [f"{read.narrative}\nQuestion: {question} Answer:" for question in read.questions]
+
+
+def _shows_a_habit(world: World, text: str, kind: str) -> bool:
+    """Whether somebody in the text is seen with the place where that person hides such things."""
+    said = set(re.findall(r"\w+", text))
+    return any(person in said and world.habits[person, kind] in said for person in words.PEOPLE)

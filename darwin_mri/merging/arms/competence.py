@@ -91,6 +91,7 @@ def make_lessons(context: Context) -> tuple[list[Lesson], dict[str, float]]:
     )  # fmt: skip
     by_states = context.settings.target == "states"
     lessons, fit = _from_states(context, batches) if by_states else _from_text(context, batches, written)
+    lessons = _fewer(context, lessons)
     count = sum(int(lesson.batch.text.sum()) for lesson in lessons)
     fit["tokens"] = float(count)
     fit["taught"] = sum(float(lesson.taught.sum()) for lesson in lessons) / max(count, 1)
@@ -173,6 +174,25 @@ def _from_text(
             target[taught] = embedding[following[taught]].float() @ token_map.T
         lessons.append(Lesson(batch, target, taught))
     return lessons, fit
+
+
+def _fewer(context: Context, lessons: list[Lesson]) -> list[Lesson]:
+    """Every row that teaches, and of the others a seeded sample of ``held_rows`` per row that does: forwards are most of the cost."""
+    share = context.settings.held_rows
+    if share is None:
+        return lessons
+    teaches = [lesson.taught.any(1) for lesson in lessons]
+    others = sum(int((~rows).sum()) for rows in teaches)
+    keep = min(1.0, share * max(1, sum(int(rows.sum()) for rows in teaches)) / max(others, 1))
+    generator = context.generator("held")
+    kept = []
+    for lesson, rows in zip(lessons, teaches, strict=True):
+        rows = rows | (torch.rand(len(rows), generator=generator) < keep).to(rows.device)
+        if bool(rows.any()):
+            part = [t[rows].cpu() for t in (lesson.batch.ids, lesson.batch.attention, lesson.batch.text)]
+            batch = Batch.of(*part, torch.arange(len(part[0])), context.father.device)
+            kept.append(Lesson(batch, lesson.target[rows], lesson.taught[rows]))
+    return kept
 
 
 def _last_states(side: Side, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:

@@ -62,7 +62,7 @@ class Bench:
         return tuple(build_donors(entry.method, context))
 
     def _written(self, context: Context, mother: str) -> tuple[Written, ...]:
-        how = context.settings.model_dump(include={"writer", "new_tokens", "max_tokens", "confidence"})
+        how = context.settings.model_dump(include={"writer", "trust", "new_tokens", "max_tokens"})
         key = f"{mother} {sorted(how.items())}"
         if key not in self.written:
             self.written[key] = write_texts(context)

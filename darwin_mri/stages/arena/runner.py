@@ -170,7 +170,7 @@ def arena_prompts(config: ArenaConfig, seed: int) -> tuple[Probe, ...]:
     if world and not world.isdecimal():
         raise ConfigError(f"prompts: nursery@{world} names no world: give its seed, as in nursery@{WORLD_SEED}")
     made = world_prompts(World(int(world or WORLD_SEED)), config.forms, seed)
-    return tuple(Probe(text, language, "knowledge", name) for text, language, name in made)
+    return tuple(Probe(text, language, "knowledge", name, name.rpartition("-")[0]) for text, language, name in made)
 
 
 @contextmanager
