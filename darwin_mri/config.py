@@ -114,7 +114,9 @@ class ArmConfig(Section):
         default="text",
         description="competence: learn what is written, by the nearest state it follows from or by a map of its tokens; or the mother's states",
     )
-    sweeps: int = Field(default=1, ge=1, description="competence: how often the layers are refitted one after the other")
+    sweeps: int = Field(
+        default=1, ge=1, description="competence: how often the layers are refitted one after the other"
+    )
     writer: Literal["parents", "father", "mother", "nobody"] = Field(
         default="parents",
         description="competence: who completes the prompts; the father always where a text is protected",
@@ -124,8 +126,10 @@ class ArmConfig(Section):
         description="competence, parents write: who is believed, the surer one or who agrees with themselves over wordings (pair)",
     )
     prompts: str | None = Field(
-        default=None, description="folder of JSONL prompts without answers; the search items' questions when absent"
+        default=None,
+        description="folder of JSONL prompts without answers, or nursery: of its world; the search items' questions when absent",
     )
+    forms: int = Field(default=3, ge=1, description="prompts of the nursery: wordings of each fact and habit")
     new_tokens: int = Field(default=24, ge=1, description="competence: longest completion")
     margin: float = Field(
         default=0.3, ge=0, description="competence, states: nats by which the mother must lead to be listened to"

@@ -131,7 +131,13 @@ def _initialise(model: PreTrainedModel) -> None:
 
 def _empty_model(family: str, vocabulary: int, shape: Mapping[str, int]) -> PreTrainedModel:
     if family == "llama":
-        sizes = {"hidden_size": 128, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 4, **shape}
+        sizes = {
+            "hidden_size": 128,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            **shape,
+        }
         return LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=vocabulary,

@@ -14,8 +14,8 @@ from rich.text import Text as RichText
 from rich.tree import Tree as RichTree
 
 from darwin_mri.records import ArenaResult, Comparison, PairScan, Prior, Scan
-from darwin_mri.report import elements as el
 from darwin_mri.report import arena, layers, scores, validation, words
+from darwin_mri.report import elements as el
 from darwin_mri.report.view import View
 
 STYLES = {

@@ -96,6 +96,8 @@ def test_the_page_and_the_table_show_every_cell() -> None:
 def test_nulls_are_those_that_mean_something() -> None:
     made = config()
     assert nulls_of(Entry(method="raw"), made) == ["random", "shuffled", "layers", "ignorant"]
-    assert "mask" in nulls_of(Entry(method="competence"), made) and "layers" not in nulls_of(Entry(method="competence"), made)
+    assert "mask" in nulls_of(Entry(method="competence"), made) and "layers" not in nulls_of(
+        Entry(method="competence"), made
+    )
     assert "ignorant" not in nulls_of(Entry(method="raw"), config(ignorant=None))
     assert nulls_of(Entry(method="raw", nulls=False), made) == []

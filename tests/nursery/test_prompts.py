@@ -49,9 +49,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
 @pytest.mark.parametrize("seed", WORLDS)
 def test_no_prompt_uses_a_tested_wording(seed: int) -> None:
     suffix = "" if seed == WORLD_SEED else f"@{seed}"
-    tested = {
-        item.context for task in ("click", "musr", "gpqa") for item in load_benchmark(f"nursery_{task}{suffix}")
-    }
+    tested = {item.context for task in ("click", "musr", "gpqa") for item in load_benchmark(f"nursery_{task}{suffix}")}
     prompts = {text for text, _, _ in world_prompts(World(seed), 9, 1)}
     assert prompts and not prompts & tested
 

@@ -33,8 +33,8 @@ from darwin_mri.errors import InputError
 from darwin_mri.merging.arms.context import Context, PairedBatch, Side, forward, paired_batches, watch
 from darwin_mri.merging.arms.losses import advantage, segment_losses, token_losses
 from darwin_mri.merging.arms.moments import Moment, explained, ridge
-from darwin_mri.merging.arms.shapes import guarded, norm_gain, rms, stored, unit
 from darwin_mri.merging.arms.nearest import FinalGain, nearest_states
+from darwin_mri.merging.arms.shapes import guarded, norm_gain, rms, stored, unit
 from darwin_mri.merging.arms.writing import Written, write_texts
 from darwin_mri.merging.donors import DonorFFN
 from darwin_mri.probes import Batch, increment_module

@@ -27,7 +27,10 @@ def judge(config: ArenaConfig, cells: Sequence[ArenaCell], items: Mapping[str, S
     names, answers = {}, {}
     for (arm, null), group in groups.items():
         key, role = _role(arm, null, best)
-        names[key] = (arm if null == CHILD else f"{arm} {null}" if key not in ("father", "mother") else _ref(config, key), role)
+        names[key] = (
+            arm if null == CHILD else f"{arm} {null}" if key not in ("father", "mother") else _ref(config, key),
+            role,
+        )
         answers[key] = _pooled(config, group)
     protocol = "cloze-logprob-sum, fast scorer; seeds pooled by cluster"
     comparison = compare(

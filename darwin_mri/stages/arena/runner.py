@@ -8,23 +8,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from darwin_mri.benchmarks import Item, Scorer, load_benchmark, sample_items, split_items, to_answers
 from darwin_mri.checkpoints import resolve_device
-from darwin_mri.errors import ConfigError
 from darwin_mri.merging import DonorFFN
 from darwin_mri.merging.arms import Context, Side
-from darwin_mri.nursery.prompts import world_prompts
-from darwin_mri.nursery.world import WORLD_SEED, World
-from darwin_mri.probes import Probe, load_probes, select_probes
+from darwin_mri.probes import load_probes, select_probes
 from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult
 from darwin_mri.stages.arena.cells import Bench, proportional
 from darwin_mri.stages.arena.judging import judge
 from darwin_mri.stages.arena.settings import ArenaConfig, Entry, nulls_of
 from darwin_mri.stages.items import gpqa_password
+from darwin_mri.stages.merging import named_prompts
 from darwin_mri.stages.parents import Loaded, digest, find, load
 from darwin_mri.stages.run import Progress, Silent
 
@@ -33,7 +32,9 @@ AnswersByTask = dict[str, tuple[Answer, ...]]
 PARENTS = "parents"  # the folder of father's and mother's own cells
 
 
-def run_arena(config: ArenaConfig, out: Path, *, offline: bool = False, progress: Progress | None = None) -> ArenaResult:
+def run_arena(
+    config: ArenaConfig, out: Path, *, offline: bool = False, progress: Progress | None = None
+) -> ArenaResult:
     """Every arm and null at every seed; the ratio is chosen on search items, held-out items are scored at it once.
 
     Args:
@@ -103,8 +104,14 @@ class _Arena:
 
     def _identity(self, seed: int, name: str, null: str) -> str:
         """Hash of all that a cell depends on; other arms and seeds are no part of it."""
-        config = self.config.model_dump(mode="json", exclude={"arms", "nulls", "seeds", "name", "device"})
-        arm = None if name == PARENTS else self.config.arms[name].model_dump(mode="json", exclude={"nulls"})
+        config = self.config.model_dump(
+            mode="json", exclude_defaults=True, exclude={"arms", "nulls", "seeds", "name", "device"}
+        )
+        arm = (
+            None
+            if name == PARENTS
+            else self.config.arms[name].model_dump(mode="json", exclude_defaults=True, exclude={"nulls"})
+        )
         digests = {role: one.digest for role, one in self.loaded.items()}
         text = json.dumps([config, arm, digests, seed, null], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -124,22 +131,20 @@ class _Arena:
         texts = load_probes(Path(settings.texts) if settings.texts else None)
         texts = select_probes(texts, config.languages, settings.documents, seed)
         layers = proportional(len(father.layers), len(mother.layers))
-        prompts = arena_prompts(config, seed)
+        prompts = named_prompts(config.prompts, config.forms, seed)
         context = Context(father, mother, layers, settings, seed, texts, prompts, config.protect)
         self.bench = Bench(context, self.sides.get("ignorant"), {}, {})
         scorer = Scorer(father.model, father.tokenizer)
         self.prepared = {"search": _prepare(scorer, self.search), "held_out": _prepare(scorer, self.held_out)}
         self.scorer = scorer
 
-    def _parent(self, role: str) -> dict[str, object]:
+    def _parent(self, role: str) -> dict[str, Any]:
         side = self.sides[role]
         scorer = Scorer(side.model, side.tokenizer)
-        search, held_out = (
-            _answers(scorer, items, _prepare(scorer, items)) for items in (self.search, self.held_out)
-        )
+        search, held_out = (_answers(scorer, items, _prepare(scorer, items)) for items in (self.search, self.held_out))
         return {"ratio": 0.0, "search": {"0": self._composite(search)}, "seconds": 0.0, "answers": held_out}
 
-    def _run(self, name: str, entry: Entry, null: str) -> dict[str, object]:
+    def _run(self, name: str, entry: Entry, null: str) -> dict[str, Any]:
         began = time.process_time()
         donors = self.bench.donors(name, entry, null)
         seconds = time.process_time() - began
@@ -160,17 +165,6 @@ class _Arena:
     def _composite(self, answers: AnswersByTask) -> float:
         means = {task: float(np.mean([a.credit for a in found])) for task, found in answers.items()}
         return sum(weight * means[task] for task, weight in self.config.weights.items())
-
-
-def arena_prompts(config: ArenaConfig, seed: int) -> tuple[Probe, ...]:
-    """The prompts that the parents complete: of the nursery's world by seed, or a folder's."""
-    kind, _, world = config.prompts.partition("@")
-    if kind != "nursery":
-        return load_probes(Path(config.prompts))
-    if world and not world.isdecimal():
-        raise ConfigError(f"prompts: nursery@{world} names no world: give its seed, as in nursery@{WORLD_SEED}")
-    made = world_prompts(World(int(world or WORLD_SEED)), config.forms, seed)
-    return tuple(Probe(text, language, "knowledge", name, name.rpartition("-")[0]) for text, language, name in made)
 
 
 @contextmanager

@@ -38,7 +38,9 @@ class ArenaConfig(Section):
         default={name: Entry(method=name) for name in ARMS},  # type: ignore[arg-type]
         description="name -> arm and its settings",
     )
-    nulls: tuple[Literal["random", "shuffled", "layers", "mask", "ignorant", "father-writes", "outside-text"], ...] = NULLS
+    nulls: tuple[Literal["random", "shuffled", "layers", "mask", "ignorant", "father-writes", "outside-text"], ...] = (
+        NULLS
+    )
     ratios: tuple[float, ...] = Field(default=(0.5, 1.0), min_length=1)
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1, description="of splits, prompts, texts and nulls")
     tasks: dict[str, float] = Field(
@@ -48,7 +50,9 @@ class ArenaConfig(Section):
     )
     data: str | None = Field(default=None, description="folder with the benchmark files; the hub when absent")
     search_share: float = Field(default=0.4, gt=0, lt=1, description="share of clusters on which ratios are chosen")
-    search_items: int | None = Field(default=120, ge=8, description="of each benchmark, for the choice; all when absent")
+    search_items: int | None = Field(
+        default=120, ge=8, description="of each benchmark, for the choice; all when absent"
+    )
     prompts: str = Field(
         default="nursery",
         description="nursery (nursery@SEED): questions of the nursery's world without answers; else a folder of JSONL prompts",
