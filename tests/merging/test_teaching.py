@@ -22,7 +22,7 @@ from tests.toys import pico_gemma4, pico_llama
 @pytest.mark.parametrize("family", ["gemma", "llama", "trained"])
 def test_the_nearest_state_says_the_token_through_the_models_own_norm(family: str, tmp_path: Path) -> None:
     if family == "trained":
-        father, read_ = school.father(steps=40), school.reading(4)
+        father, read_ = school.father(), school.reading(4)
     else:
         father = side((pico_gemma4 if family == "gemma" else pico_llama)(tmp_path / family))
         read_ = texts(4, 40)
