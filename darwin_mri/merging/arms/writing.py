@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from darwin_mri.merging.arms.context import Context, Side, forward
-from darwin_mri.merging.arms.losses import token_losses
+from darwin_mri.merging.arms.context import Context, Side
 from darwin_mri.merging.speech import generate
-from darwin_mri.probes import Batch, Probe, prefix_tokens
+from darwin_mri.probes import Probe, prefix_tokens
 
 BATCH_ROWS = 128
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
@@ -116,19 +116,18 @@ def complete(side: Side, prompts: Sequence[Probe], new_tokens: int, max_tokens: 
 
 
 def _complete(side: Side, ids: list[list[int]], length: int, new_tokens: int) -> list[Completion]:
-    out = generate(side.model, side.tokenizer, ids, new_tokens)
-    kept = [_kept(side, row[length:].tolist()) for row in out]
-    everything = torch.ones_like(out)
-    spoken = torch.zeros_like(out, dtype=torch.bool)
-    for row, count in enumerate(kept):
-        spoken[row, length : length + count] = True
-    batch = Batch.of(out.cpu(), everything.cpu(), spoken.cpu(), torch.arange(len(out)), out.device)
-    losses, _ = token_losses(side, batch, forward(side, batch))
+    sure: list[Tensor] = []  # log-probability of the likeliest next token at each step, which greedy writing takes
+
+    def note(logits: Tensor) -> None:
+        sure.append(logits.float().log_softmax(-1).amax(-1))
+
+    out = generate(side.model, side.tokenizer, ids, new_tokens, watch=note)
+    confidence = torch.stack(sure, dim=1)
     completions = []
-    for row, count in enumerate(kept):
-        text = _continuation(side, out[row, :length].tolist(), out[row, length : length + count].tolist())
-        confidence = -float(losses[row, length : length + count].mean()) if count else float("-inf")
-        completions.append(Completion(text, confidence))
+    for row, tokens in enumerate(out):
+        count = _kept(side, tokens[length:].tolist())
+        text = _continuation(side, tokens[:length].tolist(), tokens[length : length + count].tolist())
+        completions.append(Completion(text, float(confidence[row, :count].mean()) if count else float("-inf")))
     return completions
 
 
