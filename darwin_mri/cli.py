@@ -519,18 +519,14 @@ def nursery(context: typer.Context, as_json: Json = False) -> None:
 def nursery_train(
     corpus: Annotated[Path, typer.Option(help="Folder with the corpus files named in NOTICE.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained models.")],
-    pairs: Annotated[bool, typer.Option("--pairs", help="Train the arena's further parents instead.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="With --pairs: this model alone; may be repeated.")] = None,
+    world: Annotated[int | None, typer.Option(help="Seed of another world to read of; benchmarks nursery_click@SEED ask about it.")] = None,
     debug: Debug = False,
-) -> None:
-    """Train the nursery's four models again from the recipe (about an hour on two cores), or further parents for the arena."""
-    from darwin_mri.nursery.pairs import train_pairs
+) -> None:  # fmt: skip
+    """Train the nursery's four models again from the recipe (about an hour on two cores), in its own world or another."""
     from darwin_mri.nursery.recipe import train_all
+    from darwin_mri.nursery.world import WORLD_SEED
 
-    if pairs:
-        train_pairs(corpus, out, only or ())
-    else:
-        train_all(corpus, out)
+    train_all(corpus, out, world_seed=WORLD_SEED if world is None else world)
 
 
 def main() -> None:

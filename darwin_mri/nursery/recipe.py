@@ -13,7 +13,7 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -26,8 +26,6 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma4ForCausalLM,
     Gemma4TextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen3_5ForCausalLM,
@@ -53,7 +51,7 @@ class Recipe:
     """How one nursery model is made."""
 
     name: str
-    family: str  # "gemma4_text", "qwen3_5_text" or "llama"
+    family: str  # "gemma4_text" or "qwen3_5_text"
     start_from: str | None
     steps: int
     learning_rate: float
@@ -101,9 +99,9 @@ RECIPES = {
 STAGES = (("gemma4-base", "qwen35-mother"), ("gemma4-korean", "gemma4-reasoning"))
 
 
-def new_model(family: str, vocabulary: int, shape: Mapping[str, int] | None = None) -> PreTrainedModel:
-    """A randomly initialised nursery model of one family (call ``torch.manual_seed`` first); ``shape`` overrides its config."""
-    model = _empty_model(family, vocabulary, shape or {})
+def new_model(family: str, vocabulary: int) -> PreTrainedModel:
+    """A randomly initialised nursery model of one family (call ``torch.manual_seed`` first)."""
+    model = _empty_model(family, vocabulary)
     _initialise(model)
     return model
 
@@ -129,30 +127,7 @@ def _initialise(model: PreTrainedModel) -> None:
             parameter.mul_(share)
 
 
-def _empty_model(family: str, vocabulary: int, shape: Mapping[str, int]) -> PreTrainedModel:
-    if family == "llama":
-        sizes = {
-            "hidden_size": 128,
-            "intermediate_size": 1024,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            **shape,
-        }
-        return LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=vocabulary,
-                **sizes,
-                num_key_value_heads=2,
-                head_dim=32,
-                tie_word_embeddings=True,
-                max_position_embeddings=1024,
-                pad_token_id=0,
-                eos_token_id=1,
-                bos_token_id=2,
-            )
-        )
-    if shape and family == "gemma4_text":
-        raise InputError("the nursery's Gemma has one shape: its layer types go with it")
+def _empty_model(family: str, vocabulary: int) -> PreTrainedModel:
     if family == "gemma4_text":
         undeclared: dict[str, Any] = {"global_head_dim": 32}  # taken by the config's __post_init__
         return Gemma4ForCausalLM(
@@ -180,7 +155,9 @@ def _empty_model(family: str, vocabulary: int, shape: Mapping[str, int]) -> PreT
     return Qwen3_5ForCausalLM(
         Qwen3_5TextConfig(
             vocab_size=vocabulary,
-            **{"hidden_size": 128, "intermediate_size": 1024, "num_hidden_layers": 4, **shape},
+            hidden_size=128,
+            intermediate_size=1024,
+            num_hidden_layers=4,
             num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=32,
@@ -284,22 +261,16 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 def train_one(
     recipe: Recipe, corpus: Path, out: Path, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None],
-    world: World | None = None, shape: Mapping[str, int] | None = None,
+    world_seed: int = WORLD_SEED,
 ) -> None:  # fmt: skip
-    """Train one model and save it in bfloat16 under ``out / recipe.name``; siblings start from their base there.
-
-    Args:
-        world: what it reads of; the nursery's own when absent.
-        shape: sizes of the config that differ from the family's.
-    """
-    world = world or World()
+    """Train one model and save it in bfloat16 under ``out / recipe.name``; siblings start from their base there."""
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     if recipe.start_from:
         model = AutoModelForCausalLM.from_pretrained(out / recipe.start_from, dtype=torch.float32)
     else:
-        model = new_model(recipe.family, len(tokenizer), shape)
-    mixture = Mixture(corpus, tokenizer, recipe.mixture, world, recipe.seed)
+        model = new_model(recipe.family, len(tokenizer))
+    mixture = Mixture(corpus, tokenizer, recipe.mixture, World(world_seed), recipe.seed)
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
@@ -320,13 +291,11 @@ def train_one(
             elapsed = time.monotonic() - started
             say(f"{recipe.name} step {step + 1}/{recipe.steps} loss {loss.item():.3f} {elapsed:.0f} s")
         if step and step % 200 == 0:
-            save(model, tokenizer, recipe, out / f"{recipe.name}.partial", world.seed)
-    save(model, tokenizer, recipe, out / recipe.name, world.seed)
+            save(model, tokenizer, recipe, out / f"{recipe.name}.partial", world_seed)
+    save(model, tokenizer, recipe, out / recipe.name, world_seed)
 
 
-def save(
-    model: Any, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder: Path, world_seed: int = WORLD_SEED
-) -> None:
+def save(model: Any, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder: Path, world_seed: int) -> None:
     """Write weights (bfloat16), tokenizer, config and the recipe that made them."""
     tensors = {k: v.clone() for k, v in model.state_dict().items()}
     model.to(torch.bfloat16).save_pretrained(folder)
@@ -357,19 +326,25 @@ def tokenizer_for(family: str, corpus: Path, world: World) -> PreTrainedTokenize
     return train_tokenizer(iter(korean + english + worlds), 3072 if father else 2560, begin=father)
 
 
-def train_all(corpus: Path, out: Path, say: Callable[[str], None] = print) -> None:
+def train_all(corpus: Path, out: Path, say: Callable[[str], None] = print, world_seed: int = WORLD_SEED) -> None:
     """Train the models in ``STAGES``, two at a time with one thread each.
 
     Args:
         corpus: folder with the corpus files (see NOTICE for their sources).
         out: folder that receives one model folder per recipe; models already there are kept.
+        world_seed: of the world they read of; the benchmarks of another are ``nursery_click@SEED`` and so on.
     """
     out.mkdir(parents=True, exist_ok=True)
-    tokenizers = {family: tokenizer_for(family, corpus, World()) for family in ("gemma4_text", "qwen3_5_text")}
+    tokenizers = {
+        family: tokenizer_for(family, corpus, World(world_seed)) for family in ("gemma4_text", "qwen3_5_text")
+    }
     for names in STAGES:
         todo = [RECIPES[name] for name in names if not (out / name / "nursery.json").is_file()]
         with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(train_one, recipe, corpus, out, tokenizers[recipe.family], say) for recipe in todo]
+            jobs = [
+                pool.submit(train_one, recipe, corpus, out, tokenizers[recipe.family], say, world_seed)
+                for recipe in todo
+            ]
             for job in jobs:
                 job.result()
     for leftover in out.glob("*.partial"):

@@ -189,8 +189,10 @@ def _fewer(context: Context, lessons: list[Lesson]) -> list[Lesson]:
     for lesson, rows in zip(lessons, teaches, strict=True):
         rows = rows | (torch.rand(len(rows), generator=generator) < keep).to(rows.device)
         if bool(rows.any()):
-            part = [t[rows].cpu() for t in (lesson.batch.ids, lesson.batch.attention, lesson.batch.text)]
-            batch = Batch.of(*part, torch.arange(len(part[0])), context.father.device)
+            ids, attention, text = (
+                part[rows].cpu() for part in (lesson.batch.ids, lesson.batch.attention, lesson.batch.text)
+            )
+            batch = Batch.of(ids, attention, text, torch.arange(len(ids)), context.father.device)
             kept.append(Lesson(batch, lesson.target[rows], lesson.taught[rows]))
     return kept
 
