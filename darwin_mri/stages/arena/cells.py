@@ -10,6 +10,7 @@ import torch
 from darwin_mri.merging import DonorFFN
 from darwin_mri.merging.arms import Context, Side, build_donors
 from darwin_mri.merging.arms.writing import Written, write_texts
+from darwin_mri.mri.similarity import proportional_map
 from darwin_mri.records import CHILD
 from darwin_mri.stages.arena.finetune import finetune
 from darwin_mri.stages.arena.settings import FINETUNE, Entry
@@ -47,7 +48,7 @@ class Bench:
             context, mother = replace(context, mother=self.ignorant), "ignorant"
             if self.ignorant.anatomy != self.context.mother.anatomy:
                 layers = len(context.father.layers), len(self.ignorant.layers)
-                context = replace(context, layer_map=proportional(*layers), gate_rms=())
+                context = replace(context, layer_map=proportional_map(*layers), gate_rms=())
         elif null == "father-writes":
             context, mother = replace(context, settings=settings.model_copy(update={"writer": "father"})), "father"
         elif null == "outside-text":
@@ -67,11 +68,6 @@ class Bench:
         if key not in self.written:
             self.written[key] = write_texts(context)
         return self.written[key]
-
-
-def proportional(father: int, mother: int) -> tuple[int, ...]:
-    """The mother's layer at the same relative depth, for each father layer."""
-    return tuple(round(i * (mother - 1) / max(father - 1, 1)) for i in range(father))
 
 
 def broken(donor: DonorFFN, father: Side, null: str, seed: int, method: str) -> DonorFFN:

@@ -17,9 +17,10 @@ from darwin_mri.benchmarks import Item, Scorer, load_benchmark, sample_items, sp
 from darwin_mri.checkpoints import resolve_device
 from darwin_mri.merging import DonorFFN
 from darwin_mri.merging.arms import Context, Side
+from darwin_mri.mri.similarity import proportional_map
 from darwin_mri.probes import load_probes, select_probes
 from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult
-from darwin_mri.stages.arena.cells import Bench, proportional
+from darwin_mri.stages.arena.cells import Bench
 from darwin_mri.stages.arena.judging import judge
 from darwin_mri.stages.arena.settings import ArenaConfig, Entry, nulls_of
 from darwin_mri.stages.items import gpqa_password
@@ -130,7 +131,7 @@ class _Arena:
         settings = next(iter(config.arms.values())).arm
         texts = load_probes(Path(settings.texts) if settings.texts else None)
         texts = select_probes(texts, config.languages, settings.documents, seed)
-        layers = proportional(len(father.layers), len(mother.layers))
+        layers = proportional_map(len(father.layers), len(mother.layers))
         prompts = named_prompts(config.prompts, config.forms, seed)
         context = Context(father, mother, layers, settings, seed, texts, prompts, config.protect)
         self.bench = Bench(context, self.sides.get("ignorant"), {}, {})
