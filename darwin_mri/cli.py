@@ -495,6 +495,33 @@ def check(
         raise typer.Exit(3)
 
 
+@app.command()
+def arena(
+    config_file: Annotated[Path, typer.Option("--config", help="YAML file of the arena; see docs/arena.md.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; reports/NAME when absent. Finished cells there are kept.")] = None,
+    offline: Offline = False, quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Try cross-architecture arms against their nulls on a pair, at several ratios and seeds, on held-out items."""
+    from darwin_mri.report.arena import write_arena
+    from darwin_mri.report.terminal import print_arena
+    from darwin_mri.stages.arena import load_arena, run_arena
+
+    config = load_arena(config_file)
+    folder = out or Path("reports") / config.name
+    try:
+        result = run_arena(config, folder, offline=offline, progress=Talk(quiet))
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on with the finished cells", markup=False, highlight=False)
+        raise typer.Exit(130) from None
+    write_arena(result, folder)
+    if as_json:
+        _print_json(result.model_dump(mode="json", by_alias=True))
+        return
+    print_arena(out_console, result)
+    if not quiet:
+        err.print(f"report in {folder / 'arena.html'}", markup=False, highlight=False)
+
+
 @nursery_app.callback()
 def nursery(context: typer.Context, as_json: Json = False) -> None:
     """List the bundled parents."""
@@ -519,12 +546,14 @@ def nursery(context: typer.Context, as_json: Json = False) -> None:
 def nursery_train(
     corpus: Annotated[Path, typer.Option(help="Folder with the corpus files named in NOTICE.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained models.")],
+    world: Annotated[int | None, typer.Option(help="Seed of another world to read of; benchmarks nursery_click@SEED ask about it.")] = None,
     debug: Debug = False,
-) -> None:
-    """Train the nursery's four models again from the recipe (about an hour on two cores)."""
+) -> None:  # fmt: skip
+    """Train the nursery's four models again from the recipe (about an hour on two cores), in its own world or another."""
     from darwin_mri.nursery.recipe import train_all
+    from darwin_mri.nursery.world import WORLD_SEED
 
-    train_all(corpus, out)
+    train_all(corpus, out, world_seed=WORLD_SEED if world is None else world)
 
 
 def main() -> None:

@@ -135,19 +135,32 @@ class ArmConfig(Section):
         default=None, description="competence: father layers to refit; the last ones when absent"
     )
     depth: float = Field(default=0.5, gt=0, le=1, description="competence: which share of the layers are the last ones")
-    target: Literal["text", "states"] = Field(
-        default="text", description="competence: learn from what is written, or from the mother's states"
+    target: Literal["nearest", "text", "states"] = Field(
+        default="text",
+        description="competence: learn what is written, by the nearest state it follows from or by a map of its tokens; or the mother's states",
+    )
+    sweeps: int = Field(
+        default=1, ge=1, description="competence: how often the layers are refitted one after the other"
     )
     writer: Literal["parents", "father", "mother", "nobody"] = Field(
         default="parents",
         description="competence: who completes the prompts; the father always where a text is protected",
     )
-    prompts: str | None = Field(
-        default=None, description="folder of JSONL prompts without answers; the search items' questions when absent"
+    trust: Literal["confidence", "agreement"] = Field(
+        default="confidence",
+        description="competence, parents write: who is believed, the surer one or who agrees with themselves over wordings (pair)",
     )
+    prompts: str | None = Field(
+        default=None,
+        description="folder of JSONL prompts without answers, or nursery: of its world; the search items' questions when absent",
+    )
+    forms: int = Field(default=3, ge=1, description="prompts of the nursery: wordings of each fact and habit")
     new_tokens: int = Field(default=24, ge=1, description="competence: longest completion")
     margin: float = Field(
         default=0.3, ge=0, description="competence, states: nats by which the mother must lead to be listened to"
+    )
+    held_rows: float | None = Field(
+        default=None, gt=0, description="competence: texts that only hold, per text that teaches; all when absent"
     )
     hold: float = Field(
         default=1.0, gt=0, description="competence: weight of what must stay as it is, beside 1 for what is taught"
@@ -320,18 +333,26 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
         path: YAML file; None when everything comes from the command line.
         overrides: nested mapping, e.g. ``{"search": {"budget": 40}}``.
     """
-    data: Any = {}
-    if path is not None:
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"config file {path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
-        if not isinstance(data, dict):
-            raise ConfigError(f"config file {path} must hold a mapping of options, as configs/david.yaml does")
+    data = {} if path is None else _mapping(path)
     _overlay(data, overrides)
     return make_config(data, str(path) if path else "command line")
+
+
+def load_section(kind: type[AnySection], path: Path) -> AnySection:
+    """A YAML file of another kind than a run's, such as an arena's; errors as ``load_config``."""
+    return _validated(kind, _mapping(path), str(path))
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"config file {path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {path} must hold a mapping of options, as configs/david.yaml does")
+    return data
 
 
 def _overlay(data: dict[str, Any], overrides: dict[str, Any]) -> None:

@@ -14,10 +14,13 @@ from darwin_mri.breeding import DarwinSpace, SearchSpace, Space, make_space
 from darwin_mri.checkpoints import ModelSource
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
+from darwin_mri.errors import ConfigError
 from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings, keep_donors, verify_donors
 from darwin_mri.merging.arms import Context, Side, build_donors
 from darwin_mri.merging.fits import require_siblings
 from darwin_mri.merging.settings import Exceptions
+from darwin_mri.nursery.prompts import world_prompts
+from darwin_mri.nursery.world import WORLD_SEED, World
 from darwin_mri.probes import Probe, load_probes, select_probes
 from darwin_mri.records import DonorRecord, Prior
 from darwin_mri.stages.parents import Loaded, folder_source
@@ -170,7 +173,7 @@ def arm_texts(config: Config) -> tuple[Probe, ...]:
 def arm_prompts(config: Config, search_items: Mapping[str, Sequence[Item]]) -> tuple[Probe, ...]:
     """What the parents complete: a folder's texts, else the questions of the search items, which the search sees anyway."""
     if config.arm.prompts:
-        return load_probes(Path(config.arm.prompts))
+        return named_prompts(config.arm.prompts, config.arm.forms, config.seed)
     return tuple(
         Probe(
             item.context, "ko" if any("\uac00" <= c <= "\ud7a3" for c in item.context) else "en", "knowledge", item.key
@@ -178,6 +181,17 @@ def arm_prompts(config: Config, search_items: Mapping[str, Sequence[Item]]) -> t
         for name in sorted(search_items)
         for item in search_items[name]
     )
+
+
+def named_prompts(where: str, forms: int, seed: int) -> tuple[Probe, ...]:
+    """``nursery`` or ``nursery@SEED``: questions about everything in that world, answers left out; else a folder's texts."""
+    kind, _, world = where.partition("@")
+    if kind != "nursery":
+        return load_probes(Path(where))
+    if world and not world.isdecimal():
+        raise ConfigError(f"prompts: {where} names no world: give its seed, as in nursery@{WORLD_SEED}")
+    made = world_prompts(World(int(world or WORLD_SEED)), forms, seed)
+    return tuple(Probe(text, language, "knowledge", name, name.rpartition("-")[0]) for text, language, name in made)
 
 
 def arm_settings(config: Config) -> dict[str, object]:
