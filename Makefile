@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found: install one (on Debian also python3-venv) or give PYTHON=/its/path" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,ray,dev]'
 	@touch $@
 
 scan: FATHER ?= nursery:gemma4-korean
@@ -73,7 +73,7 @@ nursery: $(READY) ## list the small trained parents that ship with the package
 	$(DARWIN) nursery
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(READY) ## formatting, lint, types, and which room may import which
 	$(BIN)/ruff format --check $(SOURCES)

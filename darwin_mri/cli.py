@@ -42,6 +42,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no talk.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of probes, splits, masks and search.")]
+Father = Annotated[
+    str | None,
+    typer.Option(help="Hub id (name@revision), folder, or nursery:NAME; the child keeps this one's shapes and config."),
+]
+Mother = Annotated[str | None, typer.Option(help="The other parent, named likewise.")]
+Base = Annotated[str | None, typer.Option(help="Common ancestor of both, for task vectors.")]
 Debug = Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")]
 
 
@@ -50,6 +56,7 @@ class Talk:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
+        self.bar: tuple[Progress, Any, str] | None = None
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -65,7 +72,18 @@ class Talk:
             return
         with Progress(*columns, console=err) as bar:
             task = bar.add_task(escape(title), total=total)
-            yield lambda steps: bar.advance(task, steps)
+            self.bar = bar, task, title
+            try:
+                yield lambda steps: bar.advance(task, steps)
+            finally:
+                self.bar = None
+
+    def status(self, text: str) -> None:
+        if self.bar is None:
+            self.say(text)
+        else:
+            bar, task, title = self.bar
+            bar.update(task, description=escape(f"{title}, {text}"))
 
     def say(self, text: str) -> None:
         if not self.quiet:
@@ -158,11 +176,13 @@ def _siblings(first: str, second: str, offline: bool) -> bool:
 @app.command()
 def breed(
     config_file: Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")] = None,
-    father: Annotated[str | None, typer.Option()] = None,
-    mother: Annotated[str | None, typer.Option()] = None,
-    base: Annotated[str | None, typer.Option()] = None,
+    father: Father = None,
+    mother: Mother = None,
+    base: Base = None,
     method: Annotated[str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
+    workers: Annotated[str | None, typer.Option(help="here, devices or ray: who evaluates candidates.")] = None,
     data: Annotated[str | None, typer.Option(help="Folder with the benchmark files: click/, musr/, gpqa/.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
@@ -184,7 +204,7 @@ def breed(
         source = resume / "state" / "config.yaml"
     overrides: dict[str, Any] = {
         "father": father, "mother": mother, "base": base, "method": method, "seed": seed, "device": device, "dtype": dtype,
-        "data": data, "search": {"budget": budget},
+        "data": data, "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }  # fmt: skip
     if method in ARMS:
         overrides["search"]["space"] = "ffn"
@@ -216,7 +236,8 @@ def merge(
     mother: Annotated[str | None, typer.Option(help="Replaces the genome's mother.")] = None,
     base: Annotated[str | None, typer.Option(help="Replaces the genome's base.")] = None,
     donors: Annotated[Path | None, typer.Option(help="Donors kept with a run; the genome's own when absent.")] = None,
-    device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, quiet: Quiet = False,
+    seed: Annotated[int | None, typer.Option(help="Of the masks of a mergekit recipe; 1 when absent. A genome has its own.")] = None,
+    device: Device = None, dtype: Dtype = None, offline: Offline = False, quiet: Quiet = False,
     as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Write the child of a given genome or mergekit recipe, without a search."""
@@ -226,6 +247,8 @@ def merge(
 
     if (genome_file is None) == (mergekit is None):
         raise ConfigError("give either --genome FILE or --mergekit FILE")
+    if genome_file is not None and seed is not None:
+        raise ConfigError("--seed belongs to --mergekit: a genome has a seed of its own")
     if out is None and export is None:
         raise ConfigError("give --out FOLDER for the child, or --export-mergekit FILE for the recipe")
     parents: dict[str, str | None] = {}
@@ -264,11 +287,13 @@ def merge(
 @app.command()
 def plan(
     config_file: Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")] = None,
-    father: Annotated[str | None, typer.Option()] = None,
-    mother: Annotated[str | None, typer.Option()] = None,
-    base: Annotated[str | None, typer.Option()] = None,
+    father: Father = None,
+    mother: Mother = None,
+    base: Base = None,
     method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
+    workers: Annotated[str | None, typer.Option(help="here, devices or ray: who evaluates candidates.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
     rate: Annotated[float | None, typer.Option(min=1e-6, help="TFLOP/s that a forward pass reaches, as python -m speed.rehearsal measures it.")] = None,
     device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
@@ -459,7 +484,8 @@ def check(
     if as_json:
         _print_json(health.model_dump(mode="json", by_alias=True))
     else:
-        table = Table("gate", "", "measured", "limit", "note")
+        table = Table("gate", "", "measured", "limit")
+        table.add_column("note", overflow="fold")
         for gate in health.gates:
             value = gate.value if isinstance(gate.value, str) else f"{gate.value:g}"
             cells = (gate.name, "ok" if gate.passed else "FAILED", value, gate.limit, gate.note)
@@ -467,6 +493,33 @@ def check(
         out_console.print(table)
     if not health.passed and not force:
         raise typer.Exit(3)
+
+
+@app.command()
+def arena(
+    config_file: Annotated[Path, typer.Option("--config", help="YAML file of the arena; see docs/arena.md.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; reports/NAME when absent. Finished cells there are kept.")] = None,
+    offline: Offline = False, quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Try cross-architecture arms against their nulls on a pair, at several ratios and seeds, on held-out items."""
+    from darwin_mri.report.arena import write_arena
+    from darwin_mri.report.terminal import print_arena
+    from darwin_mri.stages.arena import load_arena, run_arena
+
+    config = load_arena(config_file)
+    folder = out or Path("reports") / config.name
+    try:
+        result = run_arena(config, folder, offline=offline, progress=Talk(quiet))
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on with the finished cells", markup=False, highlight=False)
+        raise typer.Exit(130) from None
+    write_arena(result, folder)
+    if as_json:
+        _print_json(result.model_dump(mode="json", by_alias=True))
+        return
+    print_arena(out_console, result)
+    if not quiet:
+        err.print(f"report in {folder / 'arena.html'}", markup=False, highlight=False)
 
 
 @nursery_app.callback()
@@ -493,12 +546,14 @@ def nursery(context: typer.Context, as_json: Json = False) -> None:
 def nursery_train(
     corpus: Annotated[Path, typer.Option(help="Folder with the corpus files named in NOTICE.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained models.")],
+    world: Annotated[int | None, typer.Option(help="Seed of another world to read of; benchmarks nursery_click@SEED ask about it.")] = None,
     debug: Debug = False,
-) -> None:
-    """Train the nursery's four models again from the recipe (about an hour on two cores)."""
+) -> None:  # fmt: skip
+    """Train the nursery's four models again from the recipe (about an hour on two cores), in its own world or another."""
     from darwin_mri.nursery.recipe import train_all
+    from darwin_mri.nursery.world import WORLD_SEED
 
-    train_all(corpus, out)
+    train_all(corpus, out, world_seed=WORLD_SEED if world is None else world)
 
 
 def main() -> None:

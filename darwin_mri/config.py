@@ -72,17 +72,42 @@ class PriorConfig(Section):
         default=0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper"
     )
     items: int = Field(default=96, ge=8, description="search items per benchmark used to measure the fitness response")
+    steps: int = Field(default=4, ge=0, description="preset response: quasi-Newton steps down the fitness loss")
 
 
 class SearchConfig(Section):
     """How long and how wide the search looks."""
 
-    space: Literal["ffn", "layers"] = "layers"
+    space: Literal["ffn", "layers", "darwin14", "darwin-v6"] = Field(
+        default="layers",
+        description="ffn: one ratio per layer; layers: mixers and the rest too; darwin14, darwin-v6: the published genomes",
+    )
+    strategy: Literal["cma", "random", "prior-mean"] = Field(
+        default="cma", description="random and prior-mean (no search) are there to compare with"
+    )
     budget: int = Field(default=60, ge=1, description="evaluations")
+    time_limit: float | None = Field(default=None, gt=0, description="seconds after which no generation is begun")
     population: int = Field(default=10, ge=2, description="candidates per generation")
     items: int = Field(default=80, ge=8, description="search items per benchmark in the fitness")
+    anchors: int | None = Field(
+        default=None,
+        ge=8,
+        description="items per benchmark asked of a candidate, chosen to stand for the others; all when absent",
+    )
+    blocks: int = Field(default=4, ge=1, description="parts the items are asked in")
+    racing: bool = Field(default=True, description="ask a candidate no more once it cannot reach the better half")
     finalists: int = Field(default=4, ge=1, description="best candidates re-scored on fresh search items")
     smooth: bool = Field(default=True, description="fitness is the gold choice's probability; accuracy when false")
+    workers: Literal["here", "devices", "ray"] = Field(
+        default="here", description="devices: a thread for each of search.devices; ray: actors on one machine or many"
+    )
+    devices: tuple[str, ...] = Field(default=(), description="workers: devices, such as [cuda:0, cuda:1]")
+    actors: int = Field(default=2, ge=1, description="workers: ray")
+    gpus: float = Field(default=0.0, ge=0, description="workers: ray, GPUs of each actor")
+    address: str | None = Field(
+        default=None, description="workers: ray, address of a running cluster; a local one when absent"
+    )
+    limit: float = Field(default=0.0, ge=0, description="seconds for one block of items; 0 for none")
 
 
 class ArmConfig(Section):
@@ -110,19 +135,32 @@ class ArmConfig(Section):
         default=None, description="competence: father layers to refit; the last ones when absent"
     )
     depth: float = Field(default=0.5, gt=0, le=1, description="competence: which share of the layers are the last ones")
-    target: Literal["text", "states"] = Field(
-        default="text", description="competence: learn from what is written, or from the mother's states"
+    target: Literal["nearest", "text", "states"] = Field(
+        default="text",
+        description="competence: learn what is written, by the nearest state it follows from or by a map of its tokens; or the mother's states",
+    )
+    sweeps: int = Field(
+        default=1, ge=1, description="competence: how often the layers are refitted one after the other"
     )
     writer: Literal["parents", "father", "mother", "nobody"] = Field(
         default="parents",
         description="competence: who completes the prompts; the father always where a text is protected",
     )
-    prompts: str | None = Field(
-        default=None, description="folder of JSONL prompts without answers; the search items' questions when absent"
+    trust: Literal["confidence", "agreement"] = Field(
+        default="confidence",
+        description="competence, parents write: who is believed, the surer one or who agrees with themselves over wordings (pair)",
     )
+    prompts: str | None = Field(
+        default=None,
+        description="folder of JSONL prompts without answers, or nursery: of its world; the search items' questions when absent",
+    )
+    forms: int = Field(default=3, ge=1, description="prompts of the nursery: wordings of each fact and habit")
     new_tokens: int = Field(default=24, ge=1, description="competence: longest completion")
     margin: float = Field(
         default=0.3, ge=0, description="competence, states: nats by which the mother must lead to be listened to"
+    )
+    held_rows: float | None = Field(
+        default=None, gt=0, description="competence: texts that only hold, per text that teaches; all when absent"
     )
     hold: float = Field(
         default=1.0, gt=0, description="competence: weight of what must stay as it is, beside 1 for what is taught"
@@ -224,8 +262,12 @@ class Config(Section):
         missing = set(self.fitness) - set(self.bench.tasks)
         if missing:
             raise ValueError(f"fitness names {sorted(missing)}, which bench.tasks does not list")
-        if self.cross and self.search.space != "ffn":
-            raise ValueError(f"method {self.method} changes FFN weights only: set search.space to ffn")
+        if self.cross and self.search.space == "layers":
+            raise ValueError(
+                f"method {self.method} changes FFN weights only: set search.space to ffn, darwin14 or darwin-v6"
+            )
+        if self.search.workers == "devices" and not self.search.devices:
+            raise ValueError("search.workers is devices: list them in search.devices, such as [cuda:0, cuda:1]")
         if self.prior.reference_ratio and self.prior.reference_ratio > self.upper:
             raise ValueError("prior.reference_ratio is above prior.upper")
         return self
@@ -291,18 +333,26 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
         path: YAML file; None when everything comes from the command line.
         overrides: nested mapping, e.g. ``{"search": {"budget": 40}}``.
     """
-    data: Any = {}
-    if path is not None:
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"config file {path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
-        if not isinstance(data, dict):
-            raise ConfigError(f"config file {path} must hold a mapping of options, as configs/david.yaml does")
+    data = {} if path is None else _mapping(path)
     _overlay(data, overrides)
     return make_config(data, str(path) if path else "command line")
+
+
+def load_section(kind: type[AnySection], path: Path) -> AnySection:
+    """A YAML file of another kind than a run's, such as an arena's; errors as ``load_config``."""
+    return _validated(kind, _mapping(path), str(path))
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"config file {path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {path} must hold a mapping of options, as configs/david.yaml does")
+    return data
 
 
 def _overlay(data: dict[str, Any], overrides: dict[str, Any]) -> None:

@@ -16,7 +16,18 @@ from darwin_mri.config import BenchConfig, Config
 from darwin_mri.errors import ConfigError, GateError, InputError
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Inputs, Prior, Scan
 from darwin_mri.report import write_report
-from darwin_mri.stages import benching, merging, parents, priors, recipes, scanning, searching, validating, writing
+from darwin_mri.stages import (
+    anchoring,
+    benching,
+    merging,
+    parents,
+    priors,
+    recipes,
+    scanning,
+    searching,
+    validating,
+    writing,
+)
 from darwin_mri.stages.answering import AnswerStore
 from darwin_mri.stages.items import Items, choose_items, load_items, store_splits
 from darwin_mri.stages.items import gpqa_password as environment_password
@@ -118,8 +129,9 @@ def breed(
             scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
         with run.timed("donors"):
             breed_ = _breed(run, sources, loaded, scans, items, progress)
-        mother = loaded.pop("mother")  # the search needs her tensors, not her model
-        del mother
+            mother = loaded.pop("mother")  # the search needs her tensors, not her model
+            logged = anchoring.log_mother(config, mother, items.search, progress)
+            del mother
         father = loaded["father"]
         with run.timed("prior"):
             prior, pair = priors.measure_prior(run, father, breed_, scans, items, progress)
@@ -127,23 +139,24 @@ def breed(
             with run.timed("validation"):
                 scans = scanning.PairScans(scans.father, scans.mother, pair)
                 pair = validating.validate(run, father, breed_, scans, prior, items, progress).pair
+        breed_ = breed_.searching(config, prior, len(father.anatomy.layers))
         with run.timed("search"):
             genome = run.record(
                 "genome.json",
                 Genome,
-                lambda: (
-                    searching.find_winner(
-                        run,
-                        father,
-                        sources["mother"].ref,
-                        config.base and sources["base"].ref,
-                        breed_,
-                        prior,
-                        pair,
-                        items,
-                        progress,
-                    ).genome
-                ),
+                lambda: searching.find_winner(
+                    run,
+                    father,
+                    sources["mother"].ref,
+                    config.base and sources["base"].ref,
+                    breed_,
+                    prior,
+                    pair,
+                    items,
+                    logged,
+                    progress,
+                    offline=offline,
+                ),  # fmt: skip
             )
         with run.timed("child"):
             ancestry = tuple(dict.fromkeys(line for parent in inputs.parents for line in parent.genealogy))

@@ -22,7 +22,7 @@ from speed.breeding import breed_row
 from speed.measure import pairs, row
 from speed.merging import merging_rows
 from speed.scoring import scoring_rows
-from speed.searching import search_row
+from speed.searching import search_rows
 
 
 def scan_row(father: Loaded) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def main() -> None:
     father = load(find_model("nursery:gemma4-korean"), "", device="cpu", dtype="float32")
     groups: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "scan": lambda: [scan_row(father)], "candidate": lambda: [candidate_row(father)], "merging": merging_rows,
-        "breed": lambda: [breed_row()], "search": lambda: [search_row()], "scoring": scoring_rows,
+        "breed": lambda: [breed_row()], "search": search_rows, "scoring": scoring_rows,
     }  # fmt: skip
     only = arguments.only.split(",") if arguments.only else list(groups)
     if unknown := set(only) - set(groups):

@@ -1,87 +1,173 @@
-"""Search from the ``response`` prior against a flat start: evaluations to the same fitness, on the nursery, median over seeds.
+"""What a search costs on the nursery's siblings: the response prior against a flat start, racing and anchors against asking everything.
 
-Per seed the flat start spends its budget; the fitness it ends with is the mark, and both are asked at which evaluation they first reached it.
-A search from the prior that never does counts as its whole budget.
+    python -m speed.searching --seeds 10 --out reports/searching.json
+
+Per seed (which draws items, splits and candidates): a flat start spends its whole budget on all items; the others count how much
+they need for what it reached. Evaluations are candidates on all items; a gradient over an item counts as three.
 """
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import json
+import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from darwin_mri.benchmarks import Scorer, load_benchmark, sample_items, split_items
-from darwin_mri.breeding import Ledger, search
-from darwin_mri.checkpoints import find_model
-from darwin_mri.config import Config, make_config
+import numpy as np
+
+from darwin_mri.benchmarks import Scorer
+from darwin_mri.breeding import InProcess, Ledger, Means, Rules, SearchResult, search
+from darwin_mri.config import Config, load_config
 from darwin_mri.merging import Candidate
-from darwin_mri.mri.prior import make_prior
 from darwin_mri.records import Prior
-from darwin_mri.stages.items import Fitness, fitness_blocks
-from darwin_mri.stages.merging import breed_siblings
-from darwin_mri.stages.parents import load
-from darwin_mri.stages.priors import measure_slopes
-from darwin_mri.stages.run import Silent
+from darwin_mri.stages import merging, parents, priors, scanning
+from darwin_mri.stages.anchoring import anchor, log_mother
+from darwin_mri.stages.fitness import Fitness, weighted
+from darwin_mri.stages.items import choose_items
+from darwin_mri.stages.run import Silent, open_run
 from speed.measure import row
 
-SEEDS = 10
-GOAL = 0.2
-SETTINGS: dict[str, Any] = {
-    "father": "nursery:gemma4-korean", "mother": "nursery:gemma4-reasoning", "base": "nursery:gemma4-base", "method": "task_arithmetic",
-    "search": {"space": "layers", "budget": 30, "population": 8, "items": 12}, "prior": {"items": 40, "protect": []},
-}  # fmt: skip
+CONFIG = Path(__file__).parents[1] / "configs" / "david.yaml"
+GRADIENT = 3  # forwards that one gradient costs
 
 
-def search_row() -> dict[str, Any]:
-    """Median over seeds of (evaluations from the prior) / (evaluations from the flat start)."""
-    config = make_config(SETTINGS, "speed")
-    father = load(find_model(config.father), "", device="cpu", dtype="float32")
-    breed = breed_siblings(config, father, find_model(config.mother), find_model(config.base or ""))
-    items = {name: split_items(load_benchmark(name, None), 1).search for name in config.weights}
-    chosen = {name: sample_items(found, config.prior.items, 1) for name, found in items.items()}
-    blocks = fitness_blocks(father.model, father.tokenizer, chosen, config.weights, log=True)
-    slopes, _ = measure_slopes(father, breed, {"fitness": blocks}, config.reference_ratio, 200, 1, Silent())
-    priors = {
-        name: _prior(config, breed, father, name, slopes if name == "response" else {}) for name in ("flat", "response")
-    }
-    scorer = Scorer(father.model, father.tokenizer, beyond_context=True)
-    fitness = Fitness(Candidate(father.model, breed.tensors(), breed.merge), scorer, {
-        name: sample_items(found, config.search.items, 1) for name, found in items.items()
-    }, config)  # fmt: skip
-    ratios, counts = [], []
-    for seed in range(1, SEEDS + 1):
-        courses = {name: _course(prior, fitness, config, seed) for name, prior in priors.items()}
-        mark = max(courses["flat"])
-        reached = {name: _first(course, mark - 1e-9) for name, course in courses.items()}
-        ratios.append(reached["response"] / reached["flat"])
-        counts.append(reached)
-    detail = (
-        f"median {statistics.median(c['response'] for c in counts):g} / {statistics.median(c['flat'] for c in counts):g} evaluations, "
-        f"ratios {min(ratios):.2f} to {max(ratios):.2f} over {SEEDS} seeds, budget {config.search.budget}"
-    )
-    return row(
-        "search from the prior", "flat start, evaluations to the same fitness", statistics.median(ratios), GOAL, lower=True, detail=detail
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Found:
+    """One search: best fitness so far after each candidate, item evaluations after each, and the winner's held-out fitness."""
+
+    curve: list[float]
+    items: list[int]
+    held_out: float
 
 
-def _prior(config: Config, breed: Any, father: Any, preset: str, slopes: Any) -> Prior:
-    settings = config.prior.model_copy(update={"preset": preset})
-    layers = tuple(range(len(father.anatomy.layers)))
-    return make_prior(
-        breed.space.layers(), layers, settings, upper=config.upper, reference=config.reference_ratio,
-        fitness=slopes.get("fitness"), protected={}, resamples=200, seed=1, ratios=None,
-    )  # fmt: skip
+class Bench:
+    """The siblings, loaded and scanned once."""
+
+    def __init__(self, budget: int, folder: Path) -> None:
+        self.budget, self.folder = budget, folder
+        config = self.config(1, "flat")
+        roles = {"father": config.father, "mother": config.mother, "base": config.base or ""}
+        self.sources = {role: parents.find(ref, True) for role, ref in roles.items()}
+        self.father, self.mother = (
+            parents.load(self.sources[role], "", device="cpu", dtype="float32") for role in ("father", "mother")
+        )
+        self.breed = merging.breed_siblings(config, self.father, self.sources["mother"], self.sources["base"])
+        run = open_run(folder / "scan", config, (), "cpu")
+        self.scans = scanning.scan_both(run, self.father, self.mother, Silent())
+
+    def config(self, seed: int, preset: str, **search_: Any) -> Config:
+        more = {"budget": self.budget, "racing": False, "blocks": 1, **search_}
+        return load_config(CONFIG, {"seed": seed, "prior": {"preset": preset, "protect": ()}, "search": more})
+
+    def one(self, seed: int, preset: str, name: str, **search_: Any) -> tuple[Found, int]:
+        """(what was found, item evaluations spent before the search began)."""
+        config = self.config(seed, preset, **search_)
+        run = open_run(self.folder / f"{name}-{seed}", config, (), "cpu")
+        parts = {role: self.sources[role] for role in ("father", "mother")}
+        items = choose_items(config, parts, offline=True)
+        prior, _ = priors.measure_prior(run, self.father, self.breed, self.scans, items, Silent())
+        before = self._gradients(prior, items.search, config)
+        candidate = Candidate(self.father.model, self.breed.tensors(), self.breed.merge)
+        scorer, start = Scorer(self.father.model, self.father.tokenizer), self.breed.genome.start(prior)
+        asked, estimate = items.search, Means(config.search.blocks, config.weights)
+        if config.search.anchors:
+            whole = Fitness(candidate, self.breed, scorer, items.search, smooth=True)
+            asked, estimate, logged = anchor(
+                run, whole, start, items.search, log_mother(config, self.mother, items.search, Silent()), Silent()
+            )
+            before += logged
+        fitness = Fitness(candidate, self.breed, scorer, asked, blocks=config.search.blocks, smooth=True)
+        rules = Rules(budget=self.budget, population=config.search.population, seed=seed, racing=config.search.racing)
+        ledger = Ledger(run.path("ledger.jsonl"))
+        result = search(start, InProcess(fitness), estimate, ledger, rules)
+        found = self._found(result, ledger, candidate, scorer, items, config)
+        candidate.restore()
+        return found, before
+
+    def _gradients(self, prior: Prior, items: dict, config: Config) -> int:
+        if prior.preset != "response":
+            return 0
+        size = sum(min(config.prior.items, len(part)) for part in items.values())
+        steps = prior.note.partition("; ")[2].partition(" steps")[0]
+        return GRADIENT * size * (2 + (int(steps) if steps.isdigit() else 0))
+
+    def _found(
+        self, result: SearchResult, ledger: Ledger, candidate: Candidate, scorer: Scorer, items: Any, config: Config
+    ) -> Found:
+        lines = list(ledger.lines)
+        values = [line.fitness if line.status == "ok" and line.fitness is not None else 0.0 for line in lines]
+        held_out = {name: items.held_out[name] for name in config.weights}
+        after = Fitness(candidate, self.breed, scorer, held_out, smooth=True)(result.ranking[0].genes)
+        return Found(
+            np.maximum.accumulate(values).tolist(),
+            np.cumsum([line.items for line in lines]).tolist(),
+            weighted(after, config.weights),
+        )
 
 
-def _course(prior: Prior, fitness: Fitness, config: Config, seed: int) -> list[float]:
-    """Fitness of each evaluation in turn."""
+def needed(found: Found, target: float) -> int | None:
+    """Candidates until the target was reached; None: never."""
+    return next((number + 1 for number, value in enumerate(found.curve) if value >= target), None)
+
+
+def measure(seeds: int, budget: int, anchors: int, keep: Path | None = None) -> list[dict[str, Any]]:
+    """One record per seed; written to ``keep`` after each."""
+    records = []
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(Path(folder) / "ledger.jsonl")
-        search(prior, fitness, ledger, budget=config.search.budget, population=config.search.population, seed=seed)
-        return [line.fitness if line.fitness is not None else float("-inf") for line in ledger.lines]
+        bench = Bench(budget, Path(folder))
+        for seed in range(1, seeds + 1):
+            flat, _ = bench.one(seed, "flat", "flat")
+            response, spent = bench.one(seed, "response", "response")
+            cheap, logged = bench.one(seed, "response", "cheap", racing=True, blocks=3, anchors=anchors)
+            pool, count = flat.items[0], needed(response, flat.curve[-1])
+            records.append(
+                {
+                    "seed": seed, "budget": budget, "flat": flat.curve, "response": response.curve,
+                    "needed": count or budget, "needed_with_gradients": (count or budget) + spent / pool,
+                    "items": {"flat": flat.items[-1], "response": response.items[-1] + spent, "cheap": cheap.items[-1] + logged},
+                    "held_out": {"flat": flat.held_out, "response": response.held_out, "cheap": cheap.held_out},
+                }
+            )  # fmt: skip
+            print(f"seed {seed}: {records[-1]['needed']} of {budget} evaluations", file=sys.stderr, flush=True)
+            if keep:
+                keep.parent.mkdir(parents=True, exist_ok=True)
+                keep.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    return records
 
 
-def _first(course: list[float], mark: float) -> int:
-    """Number of the first evaluation that reached the mark, counted from 1; the length of the course where none did."""
-    return next((number for number, value in enumerate(course, 1) if value >= mark), len(course))
+def search_rows(seeds: int = 3, budget: int = 40, anchors: int = 12, keep: Path | None = None) -> list[dict[str, Any]]:
+    """Rows of the speed table: evaluations from the prior, and item evaluations with racing and anchors; medians over seeds."""
+    records = measure(seeds, budget, anchors, keep)
+    ratios = [r["needed"] / budget for r in records]
+    dear = median(r["needed_with_gradients"] / budget for r in records)
+    items = median(r["items"]["cheap"] / r["items"]["response"] for r in records)
+    gap = np.mean([r["held_out"]["cheap"] - r["held_out"]["response"] for r in records])
+    return [
+        row(
+            "search from the prior", "flat start's whole budget, to its fitness", median(ratios), 0.2, lower=True,
+            detail=f"{min(ratios):.2f} to {max(ratios):.2f} over {seeds} seeds, budget {budget}; {dear:.2f} with the gradients' cost",
+        ),
+        row(
+            "racing and anchors", "all items of every candidate, same budget", items, 0.1, lower=True,
+            detail=f"item evaluations, logging and gradients included; held-out fitness {gap:+.4f}",
+        ),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m speed.searching", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=60)
+    parser.add_argument("--anchors", type=int, default=12)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    options = parser.parse_args()
+    for r in search_rows(options.seeds, options.budget, options.anchors, options.out):
+        print(f"{r['name']}: {r['ratio']} (goal {r['goal']}), {r['detail']}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from darwin_mri.benchmarks import click, gpqa, musr, nursery
@@ -30,6 +30,7 @@ class Benchmark:
         loader: items from a source; the nursery's benchmarks are generated and ignore it.
         language: of the instruction in the generative protocol; empty where the benchmark has none.
         full: published number of items, by slice where there are several tasks, else under "all".
+        other_world: items of another world's seed, which the nursery's names take as ``nursery_click@SEED``.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Benchmark:
     loader: Loader
     language: str = "en"
     full: Mapping[str, int] = field(default_factory=dict)
+    other_world: Callable[[int], tuple[Item, ...]] | None = None
 
     def chat_protocol(self, generation: Generation) -> Protocol:
         """How a chat model is asked and its answer read.
@@ -54,9 +56,9 @@ class Benchmark:
 CLOZE = log_likelihood("cloze-logprob-sum", "{context}")
 
 
-def _nursery(name: str, title: str, make: Callable[[], tuple[Item, ...]], language: str = "en") -> Benchmark:
+def _nursery(name: str, title: str, make: Callable[..., tuple[Item, ...]], language: str = "en") -> Benchmark:
     made_once = functools.cache(make)
-    return Benchmark(name, title, CLOZE, lambda source: made_once(), language)
+    return Benchmark(name, title, CLOZE, lambda source: made_once(), language, other_world=made_once)
 
 
 def _musr(name: str, title: str, *tasks: str) -> Benchmark:
@@ -107,6 +109,10 @@ def get_benchmark(name: str) -> Benchmark:
     """
     if name in BENCHMARKS:
         return BENCHMARKS[name]
+    plain, _, seed = name.partition("@")
+    if seed.isdecimal() and (known := BENCHMARKS.get(plain)) is not None and known.other_world is not None:
+        make = known.other_world
+        return replace(known, name=name, title=f"{known.title}, world {seed}", loader=lambda source: make(int(seed)))
     nearest = difflib.get_close_matches(name, BENCHMARKS, n=1, cutoff=0.4)
     advice = f"did you mean '{nearest[0]}'?" if nearest else f"choose one of {', '.join(BENCHMARKS)}"
     raise ConfigError(f"there is no benchmark '{name}': {advice}")

@@ -14,20 +14,20 @@ from darwin_mri.nursery.world import WORLD_SEED, Fact, World
 STORIES = 4  # per habit; even numbers are placements, odd ones deductions
 
 
-def nursery_click() -> tuple[Item, ...]:
+def nursery_click(seed: int = WORLD_SEED) -> tuple[Item, ...]:
     """600 Korean items: 300 culture facts in both test wordings; cluster = fact, slice = kind of fact."""
-    return _fact_items("nursery_click", World().korean_facts)
+    return _fact_items("nursery_click", World(seed).korean_facts)
 
 
-def nursery_gpqa() -> tuple[Item, ...]:
+def nursery_gpqa(seed: int = WORLD_SEED) -> tuple[Item, ...]:
     """600 English items: 300 science facts in both test wordings; cluster = fact, slice = kind of fact."""
-    return _fact_items("nursery_gpqa", World().science_facts)
+    return _fact_items("nursery_gpqa", World(seed).science_facts)
 
 
-def nursery_musr() -> tuple[Item, ...]:
+def nursery_musr(seed: int = WORLD_SEED) -> tuple[Item, ...]:
     """800 English items: four stories on each of 200 habits; cluster = habit, slices placement and deduction."""
     items = []
-    world = World()
+    world = World(seed)
     for person, thing in world.habits:
         for number in range(STORIES):
             read = world.story(person, thing, number, test=True)

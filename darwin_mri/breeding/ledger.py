@@ -1,43 +1,126 @@
-"""The ledger: one line per evaluation, appended and flushed, so that a killed search loses at most the one under way."""
+"""What a search leaves on disk: the ledger, one line per candidate, and beside it the outcome of every block of items.
+
+Both are appended and forced to disk, so a killed search loses at most the block under way. A search that goes on asks the
+blocks' file first and so comes to the same lines; the ledger's own lines are compared with them.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from darwin_mri.breeding.workers import Outcome, Task
+from darwin_mri.errors import DarwinError
 from darwin_mri.records import LedgerLine
+
+Line = TypeVar("Line", bound=BaseModel)
+
+
+class BlockLine(BaseModel):
+    """One task's outcome, scores only: no item text."""
+
+    generation: int
+    candidate: int
+    block: int
+    genes: dict[str, float]
+    scores: dict[str, list[float]] | None
+    seconds: float
+    reason: str = ""
 
 
 class Ledger:
-    """Append-only JSON lines. A last line cut short by a kill is dropped on reading and overwritten."""
+    """Append-only JSON lines. A last line cut short by a kill is dropped on reading and overwritten.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: of the ledger.
+        blocks: of the blocks' file; none is kept when None.
+    """
+
+    def __init__(self, path: Path, blocks: Path | None = None) -> None:
+        self.path, self.blocks_path = path, blocks
         self.lines: list[LedgerLine] = []
-        if path.is_file():
-            self._read()
+        self.before = _read(path, LedgerLine.model_validate_json)
+        known = _read(blocks, BlockLine.model_validate_json) if blocks else []
+        self.blocks = {(line.generation, line.candidate, line.block): line for line in known}
 
-    def _read(self) -> None:
-        good = 0
-        with self.path.open("rb") as stream:
-            for raw in stream:
-                try:
-                    if not raw.endswith(b"\n"):
-                        break
-                    self.lines.append(LedgerLine.model_validate_json(raw))
-                except ValidationError:
-                    break
-                good += len(raw)
-        os.truncate(self.path, good)
+    def known(self, task: Task) -> Outcome | None:
+        """What an earlier part of this search found for a task.
 
-    def append(self, line: LedgerLine) -> None:
-        """Write one line and force it to disk."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        Raises:
+            DarwinError: the files belong to another search.
+        """
+        line = self.blocks.get(task.key)
+        if line is None:
+            return None
+        self._same(line.genes, task.genes, self.blocks_path or self.path)
+        return Outcome(task, line.scores, line.seconds, line.reason)
+
+    def keep(self, outcome: Outcome) -> None:
+        """Write one block's outcome."""
+        task = outcome.task
+        line = BlockLine(
+            generation=task.generation, candidate=task.candidate, block=task.block, genes=dict(task.genes),
+            scores=outcome.scores, seconds=outcome.seconds, reason=outcome.reason,
+        )  # fmt: skip
+        self.blocks[task.key] = line
+        if self.blocks_path:
+            _append(self.blocks_path, line)
+
+    def append(self, line: LedgerLine) -> LedgerLine:
+        """Write a candidate's line, or find it among those already there; returns the one that holds.
+
+        Raises:
+            DarwinError: the ledger belongs to another search.
+        """
+        number = len(self.lines)
+        if number < len(self.before):
+            old = self.before[number]
+            self._same(old.genes, line.genes, self.path)
+            if (old.generation, old.candidate) != (line.generation, line.candidate):
+                self._refuse(self.path)
+            line = old
+        else:
+            _append(self.path, line)
         self.lines.append(line)
+        return line
+
+    def _same(self, old: dict[str, float], new: object, path: Path) -> None:
+        if old != new:
+            self._refuse(path)
+
+    def _refuse(self, path: Path) -> None:
+        raise DarwinError(
+            f"{path.name} does not belong to this search (other config, seed or parents): resume with the config the run was "
+            "started with, or start a new run"
+        )
+
+
+def _read(path: Path, parse: Callable[[bytes], Line]) -> list[Line]:
+    lines: list[Line] = []
+    if not path.is_file():
+        return lines
+    good = 0
+    with path.open("rb") as stream:
+        for raw in stream:
+            try:
+                if not raw.endswith(b"\n"):
+                    break
+                lines.append(parse(raw))
+            except ValidationError:
+                break
+            good += len(raw)
+    os.truncate(path, good)
+    return lines
+
+
+def _append(path: Path, line: BaseModel) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -1,36 +1,30 @@
-"""Null children: what no search, or no mother, would have given. Each is a genome scored beside the child."""
+"""Null genomes: what a child would be without a search, without a prior, or without a mother worth having."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from darwin_mri.records import Prior
+from darwin_mri.breeding.darwin import SearchSpace
+from darwin_mri.breeding.spaces import Start
 
 
-def null_genomes(prior: Prior, winner: dict[str, float], seed: int) -> dict[str, dict[str, float]]:
+def null_genomes(space: SearchSpace, start: Start, winner: dict[str, float], seed: int) -> dict[str, dict[str, float]]:
     """Named null genomes.
 
     Returns:
-        ``uniform``: every gene at the winner's mean ratio; ``prior-mean``: the start, no search; ``random``: a random direction
+        ``uniform``: one ratio everywhere, the winner's mean; ``prior-mean``: the start, no search; ``random``: a random direction
         of the winner's norm (genes clipped to the box); ``shuffled-donor``: the winner's genes, to be applied to a mother
         whose tensors were shuffled. Father and mother themselves are scored as models.
     """
-    names = list(winner)
-    values = np.array([winner[name] for name in names])
-    frozen = np.array([gene.frozen for gene in prior.genes])
-    free = ~frozen
-    uniform = np.where(free, values[free].mean() if free.any() else 0.0, 0.0)
+    values = np.array([winner[name] for name in start.names])
     rng = np.random.default_rng([seed, 1])
-    drawn = np.where(free, rng.random(len(names)), 0.0)
+    drawn = np.where(start.frozen, 0.0, rng.random(len(values)))
     norm = np.linalg.norm(drawn)
-    drawn = np.clip(drawn * (np.linalg.norm(values) / norm if norm > 0 else 0.0), 0.0, prior.upper)
-
-    def named(vector: np.ndarray) -> dict[str, float]:
-        return {name: float(value) for name, value in zip(names, vector, strict=True)}
-
+    drawn = drawn * (np.linalg.norm(values) / norm if norm > 0 else 0.0)
+    drawn = np.where(start.frozen, start.mean, np.clip(drawn, start.low, start.high))
     return {
-        "uniform": named(uniform),
-        "prior-mean": {gene.name: gene.mean for gene in prior.genes},
-        "random": named(drawn),
+        "uniform": space.uniform(start, winner),
+        "prior-mean": dict(zip(start.names, map(float, start.mean), strict=True)),
+        "random": dict(zip(start.names, map(float, drawn), strict=True)),
         "shuffled-donor": dict(winner),
     }

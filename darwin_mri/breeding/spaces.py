@@ -1,7 +1,8 @@
-"""Genome spaces: which named genes a child has, and which tensors each gene moves.
+"""Genome spaces: which named genes a child has, and what each gene does to which tensors.
 
 ``ffn``: one ratio per father layer, for its FFN (the seed's 42 genes). ``layers``: one for the mixer and one for the FFN of
-each layer, and one for everything outside the layers (embeddings, final norm).
+each layer, and one for everything outside the layers (embeddings, final norm). Both are ``Space``: a gene is the ratio of its
+tensors. The published genomes, whose genes are mixed with the prior before they are ratios, are in ``darwin``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from darwin_mri.records import Anatomy
+import numpy as np
+
+from darwin_mri.records import Anatomy, Prior
+
+OPENING = (1.0, 0.5, 0.0)  # shares of the prior's mean tried first; 0 is the father himself
+
+TensorValues = dict[str, dict[str, float | str]]
+"""Tensor name -> its own ratio and settings."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a search begins: arrays over ``names`` (genes,); frozen genes stay at their mean.
+
+    ``opening``: vectors tried before the search's own, (candidates, genes); the first is the mean, the last the father.
+    """
+
+    names: tuple[str, ...]
+    mean: np.ndarray
+    sigma: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    frozen: np.ndarray
+    opening: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -39,6 +63,32 @@ class Space:
     def ffn_ratios(self, genes: Mapping[str, float], layers: int) -> tuple[float, ...]:
         """The FFN ratio of each father layer; 0 for a layer without an FFN gene."""
         return tuple(float(genes.get(f"L{index}.ffn", 0.0)) for index in range(layers))
+
+    def start(self, prior: Prior) -> Start:
+        mean = np.array([gene.mean for gene in prior.genes])
+        return Start(
+            names=tuple(gene.name for gene in prior.genes),
+            mean=mean,
+            sigma=np.array([gene.sigma for gene in prior.genes]),
+            low=np.zeros(len(mean)),
+            high=np.full(len(mean), prior.upper),
+            frozen=np.array([gene.frozen for gene in prior.genes]),
+            opening=np.outer(OPENING, mean),
+        )
+
+    def owners(self) -> dict[str, tuple[str, ...]]:
+        """Gene -> tensors it is the ratio of."""
+        return {gene.name: gene.tensors for gene in self.genes}
+
+    def values(self, genes: Mapping[str, float]) -> TensorValues:
+        """What tensors get beside the ratio that is their gene: nothing here."""
+        return {}
+
+    def uniform(self, start: Start, genes: Mapping[str, float]) -> dict[str, float]:
+        """The null child without a choice of layers: every free gene at the mean of these."""
+        free = [name for name, frozen in zip(start.names, start.frozen, strict=True) if not frozen]
+        mean = float(np.mean([genes[name] for name in free])) if free else 0.0
+        return {name: mean if name in free else 0.0 for name in start.names}
 
 
 def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str]) -> Space:

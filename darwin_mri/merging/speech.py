@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,21 +18,30 @@ ASKED = 0.2  # share of a prompt's letters from which on a script counts as aske
 
 @torch.inference_mode()
 def generate(
-    model: Any, tokenizer: Any, ids: Sequence[Sequence[int]], new_tokens: int, seed: int | None = None
-) -> torch.Tensor:
+    model: Any, tokenizer: Any, ids: Sequence[Sequence[int]], new_tokens: int, seed: int | None = None,
+    watch: Callable[[torch.Tensor], None] | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Prompts of one length with up to ``new_tokens`` more tokens, shape (prompts, length + new), padded after an end of text.
 
     Args:
         seed: samples at temperature 1 with this seed; greedy when None.
+        watch: called at every step with the next token's logits, (prompts, vocabulary).
     """
     tokens = torch.tensor(ids, device=next(model.parameters()).device)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     choose = {"do_sample": False} if seed is None else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+
+    def seen(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        if watch is not None:
+            watch(logits)
+        return logits
+
     with quiet(), torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
         return model.generate(
             tokens,
+            logits_processor=[seen],
             attention_mask=torch.ones_like(tokens),
             max_new_tokens=new_tokens,
             num_beams=1,

@@ -1,14 +1,15 @@
 """The Model MRI: what a parent's layers do, how two parents' layers correspond, and the prior that follows."""
 
 from darwin_mri.mri.activations import Activations
+from darwin_mri.mri.descent import Descent, descend
 from darwin_mri.mri.presets import GeneTensors, preset_ratios
-from darwin_mri.mri.prior import GeneSlopes, make_prior
+from darwin_mri.mri.prior import GeneSlopes, freeze, make_prior
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.mri.response import BlockLoss, gene_slopes, responses, text_blocks
 from darwin_mri.mri.scanner import Parent, model_info, scan_pair, scan_parent, scan_work
 from darwin_mri.mri.similarity import paired_positions
 
 __all__ = [
-    "Activations", "BlockLoss", "GeneSlopes", "GeneTensors", "Parent", "bootstrap_weights", "gene_slopes", "make_prior", "model_info", "paired_positions", "preset_ratios", "responses",
-    "scan_pair", "scan_parent", "scan_work", "text_blocks",
+    "Activations", "BlockLoss", "Descent", "GeneSlopes", "GeneTensors", "Parent", "bootstrap_weights", "descend", "freeze", "gene_slopes",
+    "make_prior", "model_info", "paired_positions", "preset_ratios", "responses", "scan_pair", "scan_parent", "scan_work", "text_blocks",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Scans -> Prior: where the search starts, how far it may stray, and which layers it must leave alone.
 
-Preset ``response``: the mean is the secant zero of the fitness response, r0 = r s_0 / (s_0 - s_r) with slopes of the loss at
-0 and at the reference ratio r, clipped to [0, upper] and shrunk by the gene's trust toward the flat start. Trust is the
+Preset ``response``: the mean is where a few quasi-Newton steps down the fitness loss lead (``descent``), shrunk by the gene's
+trust toward the uniform start: one ratio for all genes, 0 or the reference, whichever has the lower loss. Trust is the
 reliability of that gene's slope, S / (S + V): V its bootstrap variance, S the variance of slopes over genes beyond the mean
 V. sigma = sigma_max (1 - trust) + sigma_min, in units of upper.
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darwin_mri.config import PriorConfig
+from darwin_mri.mri.descent import Descent
 from darwin_mri.mri.presets import PRESET_TRUST, SPREAD
 from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights
 from darwin_mri.records import Prior, PriorGene, PriorLayer
@@ -30,26 +31,19 @@ FLAT_SHARE = 0.5  # the flat start, as a share of upper: the middle of the box
 
 @dataclass(frozen=True)
 class GeneSlopes:
-    """Block slopes of one loss: ``zero`` and ``reference`` (blocks, genes); ``base``: the father's loss (mean over blocks)."""
+    """Block slopes of one loss: ``zero`` and ``reference`` (blocks, genes), with all genes at 0 and at the reference ratio.
+
+    ``base`` and ``blended`` are the mean losses there.
+    """
 
     zero: np.ndarray
     reference: np.ndarray
     base: float
+    blended: float
 
-
-def secant_zero(slope: np.ndarray, slope_reference: np.ndarray, reference: float, upper: float) -> np.ndarray:
-    """Where the line through both slopes of the loss crosses zero, clipped to [0, upper].
-
-    A loss that rises at once (slope >= 0) has its best ratio at 0 unless it turns down enough by the reference ratio; one that
-    falls ever faster has it at upper.
-    """
-    out = np.empty_like(slope)
-    for g, (s0, s1) in enumerate(zip(slope, slope_reference, strict=True)):
-        if s1 > s0 and s0 < 0:  # convex, falling at first: a minimum between
-            out[g] = reference * s0 / (s0 - s1)
-        else:  # no minimum inside: the end of the box with the lower loss
-            out[g] = upper if s0 + s1 < 0 else 0.0
-    return np.clip(out, 0.0, upper)
+    def uniform(self, reference: float) -> float:
+        """The one ratio for all genes, 0 or the reference, with the lower loss."""
+        return reference if self.blended < self.base else 0.0
 
 
 def gene_trust(slopes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -80,6 +74,43 @@ def freeze_stability(
     return out
 
 
+@dataclass(frozen=True)
+class Freezing:
+    """Which layers the search must leave alone. ``stability``: layer -> largest share over the protected texts."""
+
+    stability: dict[int, float]
+    frozen: tuple[int, ...]
+    notes: tuple[str, ...]  # in words, which texts were too short to tell
+
+
+def freeze(
+    protected: Mapping[str, GeneSlopes],
+    layers: Sequence[int | None],
+    config: PriorConfig,
+    *,
+    reference: float,
+    resamples: int,
+    seed: int,
+) -> Freezing:
+    """The freezing rule over every protected text.
+
+    Args:
+        protected: slopes of NLL per byte on each protected language or domain.
+        layers: of each gene.
+    """
+    stability: dict[int, float] = {}
+    notes = []
+    for name, slopes in protected.items():
+        if len(slopes.zero) < MIN_DOCUMENTS:
+            notes.append(f"too few documents in {name} to freeze by")
+            continue
+        harm = reference * (slopes.zero + slopes.reference) / 2
+        for layer, share in freeze_stability(harm, slopes.base, layers, config.tolerance, resamples, seed).items():
+            stability[layer] = max(stability.get(layer, 0.0), share)
+    frozen = tuple(layer for layer, share in sorted(stability.items()) if share >= config.stability)
+    return Freezing(stability, frozen, tuple(notes))
+
+
 def make_prior(
     genes: Mapping[str, int | None],
     layer_map: Sequence[int],
@@ -87,10 +118,11 @@ def make_prior(
     *,
     upper: float,
     reference: float,
-    fitness: GeneSlopes | None,
-    protected: Mapping[str, GeneSlopes],
+    freezing: Freezing,
     resamples: int,
     seed: int,
+    fitness: GeneSlopes | None = None,
+    descent: Descent | None = None,
     ratios: Mapping[str, float] | None = None,
 ) -> Prior:
     """Build the prior of a genome space.
@@ -98,19 +130,21 @@ def make_prior(
     Args:
         genes: gene name -> layer (None where it belongs to no single layer), in the space's order.
         layer_map: mother layer of each father layer.
-        fitness: slopes of the fitness loss; for the ``response`` preset.
-        protected: slopes of NLL per byte on each protected language or domain.
+        freezing: of each layer (``freeze``).
+        fitness: slopes of the fitness loss, and ``descent`` where they lead; for the ``response`` preset.
         ratios: what a published preset says of each gene (``presets.preset_ratios``); genes it leaves out start flat.
     """
-    names, layers = list(genes), list(genes.values())
-    mean, trust, informative, notes = _starts(names, config.preset, upper, reference, fitness, ratios, resamples, seed)
-    stability, harm_notes = _stability(protected, layers, reference, config.tolerance, resamples, seed)
-    frozen = tuple(layer for layer, share in sorted(stability.items()) if share >= config.stability)
+    names = list(genes)
+    if config.preset == "response" and fitness is not None and descent is not None:
+        mean, trust, informative, notes = _response(fitness, descent, upper, reference, resamples, seed)
+    else:
+        mean, trust, informative, notes = _published(names, config.preset, upper, ratios)
+    frozen = freezing.frozen
     sigma = upper * (config.sigma_max * (1 - trust) + config.sigma_min)
     records = []
     for g, (name, layer) in enumerate(genes.items()):
         fixed = layer in frozen
-        share = 0.0 if layer is None else stability.get(layer, 0.0)
+        share = 0.0 if layer is None else freezing.stability.get(layer, 0.0)
         records.append(
             PriorGene(
                 name=name, layer=layer, mean=0.0 if fixed else float(mean[g]), sigma=0.0 if fixed else float(sigma[g]),
@@ -120,7 +154,7 @@ def make_prior(
     return Prior(
         preset=config.preset,
         informative=informative,
-        note="; ".join(notes + harm_notes),
+        note="; ".join([*notes, *freezing.notes]),
         protect=config.protect,
         tolerance=config.tolerance,
         frozen=frozen,
@@ -130,66 +164,49 @@ def make_prior(
     )
 
 
-def _starts(
-    names: Sequence[str],
-    preset: str,
-    upper: float,
-    reference: float,
-    fitness: GeneSlopes | None,
-    ratios: Mapping[str, float] | None,
-    resamples: int,
-    seed: int,
+def _response(
+    fitness: GeneSlopes, descent: Descent, upper: float, reference: float, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, bool, list[str]]:
-    """(mean, trust) per gene, whether the evidence says anything, and in words where it does not."""
+    """(mean, trust) per gene, whether the evidence says anything, and what it says in words."""
+    slopes = (fitness.zero + fitness.reference) / 2
+    genes = slopes.shape[1]
+    if not slopes.any():
+        note = "no signal: blending changes nothing, the parents are equal"
+        return np.full(genes, FLAT_SHARE * upper), np.zeros(genes), False, [note]
+    uniform = fitness.uniform(reference)
+    trust = gene_trust(slopes, resamples, seed)
+    mean = trust * descent.ratios + (1 - trust) * uniform
+    steps = len(descent.losses) - 1
+    note = f"all genes at {uniform:g} is the better of 0 and {reference:g}"
+    if steps:
+        note += f"; {steps} steps from there lower the loss from {descent.losses[0]:.4f} to {descent.losses[-1]:.4f}"
+    if np.mean(trust) > 0.5:
+        return mean, trust, True, [note]
+    return (
+        mean,
+        trust,
+        False,
+        [f"no signal: slopes have mean trust {np.mean(trust):.2f}; genes start near {uniform:g}", note],
+    )
+
+
+def _published(
+    names: Sequence[str], preset: str, upper: float, ratios: Mapping[str, float] | None
+) -> tuple[np.ndarray, np.ndarray, bool, list[str]]:
+    """As ``_response``, for the published presets and for ``flat``."""
     flat = FLAT_SHARE * upper
     mean, trust = np.full(len(names), flat), np.zeros(len(names))
-    if preset == "response" and fitness is not None:
-        slopes = (fitness.zero + fitness.reference) / 2
-        if not slopes.any():
-            return mean, trust, False, ["no signal: blending changes nothing, the parents are equal"]
-        trust = gene_trust(slopes, resamples, seed)
-        zero = secant_zero(fitness.zero.mean(0), fitness.reference.mean(0), reference, upper)
-        mean = trust * zero + (1 - trust) * flat
-        if np.mean(trust) > 0.5:
-            return mean, trust, True, []
-        return (
-            mean,
-            trust,
-            False,
-            [f"no signal: the fitness response has mean trust {np.mean(trust):.2f}; genes start near flat"],
-        )
-    if ratios is not None:
-        known = np.array([name in ratios for name in names])
-        said = np.array([ratios.get(name, 0.0) for name in names])
-        trust = np.where(known, PRESET_TRUST[preset], 0.0)
-        mean = trust * np.clip(said, 0.0, upper) + (1 - trust) * flat
-        spread = float(np.ptp(said[known])) if known.any() else 0.0
-        if spread >= SPREAD:
-            return mean, trust, True, []
-        low, high = (said[known].min(), said[known].max()) if known.any() else (0.0, 0.0)
-        return mean, trust, False, [f"no signal: {preset} gives every gene a ratio between {low:.3f} and {high:.3f}"]
-    return mean, trust, False, ["flat preset: the scan does not move the start"]
-
-
-def _stability(
-    protected: Mapping[str, GeneSlopes],
-    layers: Sequence[int | None],
-    reference: float,
-    tolerance: float,
-    resamples: int,
-    seed: int,
-) -> tuple[dict[int, float], list[str]]:
-    """Per layer the largest freezing stability over the protected texts, and which texts were too short to tell."""
-    stability: dict[int, float] = {}
-    notes = []
-    for name, slopes in protected.items():
-        if len(slopes.zero) < MIN_DOCUMENTS:
-            notes.append(f"too few documents in {name} to freeze by")
-            continue
-        harm = reference * (slopes.zero + slopes.reference) / 2
-        for layer, share in freeze_stability(harm, slopes.base, layers, tolerance, resamples, seed).items():
-            stability[layer] = max(stability.get(layer, 0.0), share)
-    return stability, notes
+    if ratios is None:
+        return mean, trust, False, ["flat preset: the scan does not move the start"]
+    known = np.array([name in ratios for name in names])
+    said = np.array([ratios.get(name, 0.0) for name in names])
+    trust = np.where(known, PRESET_TRUST[preset], 0.0)
+    mean = trust * np.clip(said, 0.0, upper) + (1 - trust) * flat
+    spread = float(np.ptp(said[known])) if known.any() else 0.0
+    if spread >= SPREAD:
+        return mean, trust, True, []
+    low, high = (said[known].min(), said[known].max()) if known.any() else (0.0, 0.0)
+    return mean, trust, False, [f"no signal: {preset} gives every gene a ratio between {low:.3f} and {high:.3f}"]
 
 
 def _layers(genes: Sequence[PriorGene], layer_map: Sequence[int]) -> tuple[PriorLayer, ...]:

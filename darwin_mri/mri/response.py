@@ -26,13 +26,14 @@ BlockLoss = Callable[[Callable[..., Any]], torch.Tensor]
 def gene_slopes(
     model: Any,
     directions: Mapping[str, Mapping[str, torch.Tensor]],
-    ratio: float,
+    ratios: float | np.ndarray,
     blocks: Sequence[BlockLoss],
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes and losses block by block, with every gene at ``ratio``.
+    """Slopes and losses block by block, with every gene at its ratio.
 
     Args:
+        ratios: of each gene (genes,), or one for all.
         directions: gene -> {parameter name of the whole model: direction of the parameter's shape}.
 
     Returns:
@@ -42,9 +43,11 @@ def gene_slopes(
     parameters = dict(model.named_parameters())
     decoder = model.get_decoder()
     prefix = next(name for name, module in model.named_modules() if module is decoder)
+    device = next(iter(parameters.values())).device
+    at = torch.tensor(np.broadcast_to(ratios, len(genes)).copy(), dtype=torch.float32, device=device)
     slopes, losses = [], []
     for block in blocks:
-        leaves = torch.full((len(genes),), ratio, requires_grad=True, device=next(iter(parameters.values())).device)
+        leaves = at.clone().requires_grad_()
         substituted: dict[str, torch.Tensor] = {}
         for position, gene in enumerate(genes):
             for name, direction in directions[gene].items():

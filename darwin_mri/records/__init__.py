@@ -1,10 +1,11 @@
 """The nouns of darwin_mri: frozen records, JSON in and out, free of torch."""
 
 from darwin_mri.records.anatomy import Anatomy, FfnAnatomy, LayerAnatomy
+from darwin_mri.records.arena import CHILD, ArenaCell, ArenaResult, ArenaRow
 from darwin_mri.records.base import Part, Record, write_text
 from darwin_mri.records.benchmark import AnswerSet, Protocol, SplitItems, Splits
 from darwin_mri.records.donors import DonorLayer, DonorRecord
-from darwin_mri.records.genome import Genome, LedgerLine
+from darwin_mri.records.genome import AnchorItems, AnchorRecord, Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
 from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
@@ -36,7 +37,7 @@ from darwin_mri.records.score import (
 )
 
 __all__ = [
-    "Alert", "Anatomy", "Answer", "AnswerSet", "BenchmarkInfo", "Channel", "ChildFiles", "Comparison", "Contrast",
+    "CHILD", "Alert", "Anatomy", "AnchorItems", "AnchorRecord", "Answer", "AnswerSet", "ArenaCell", "ArenaResult", "ArenaRow", "BenchmarkInfo", "Channel", "ChildFiles", "Comparison", "Contrast",
     "Coverage", "DonorLayer", "DonorRecord", "Estimate", "Evidence", "FfnAnatomy", "FileDigest", "Genome", "Health",
     "HealthGate", "Inputs", "LanguageScan", "LayerAnatomy", "LayerScan", "LedgerLine", "Manifest", "MappedLayer",
     "ModelInfo", "PairScan", "PairWeights", "ParentInput", "Part", "Plan", "PlanMethod", "PlanNeed", "PlanParent",

@@ -34,8 +34,28 @@ class Genome(Record):
     ] = {}  # gene -> tensors on the father's disk: what a merge needs beside the parents
     donors: dict[str, str] = {}  # of a cross-architecture child: file in state/donors -> sha256
     arm: dict[str, Any] = {}  # settings those donors were built with, to build them again
-    search_score: float | None = None  # best fitness seen on search items
-    retest_score: float | None = None  # the winner on fresh search items
+    search_score: float | None = None  # the winner's fitness on the search items that chose it
+    retest_score: float | None = None  # on fresh search items
+    held_out_score: float | None = None  # on held-out items, looked at after the winner was named
+    account: dict[str, int] = {}  # item evaluations spent and saved, by what for
+    stopped: str = ""  # why the search ended
+
+
+class AnchorItems(Part):
+    """The items of one benchmark that candidates are asked, and what was known when they were chosen.
+
+    ``logged``: model -> its score on every item of the pool; ``anchors``: indices into the pool in the order asked, each with
+    the share of the pool it stands for.
+    """
+
+    benchmark: str
+    logged: dict[str, tuple[float, ...]]
+    anchors: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+class AnchorRecord(Record):
+    benchmarks: tuple[AnchorItems, ...]
 
 
 class LedgerLine(Part):

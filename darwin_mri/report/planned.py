@@ -11,9 +11,7 @@ from darwin_mri.records import Plan, PlanNeed
 
 def print_plan(console: Console, plan: Plan) -> None:
     """Parents, what is possible between them, what a run needs, how long it takes, and the verdict."""
-    parents = Table(
-        "role", "model", "family", "layers", "hidden", "FFN", "parameters", "dtype", "size", title="Parents"
-    )
+    parents = _table("role", "model", "family", "layers", "hidden", "FFN", "weights", "dtype", "size", title="Parents")
     for p in plan.parents:
         cells = (
             p.role,
@@ -22,7 +20,7 @@ def print_plan(console: Console, plan: Plan) -> None:
             p.layers,
             p.hidden_size,
             p.ffn_size,
-            f"{p.parameters:,}",
+            f"{p.parameters / 1e6:,.1f} M",
             p.dtype,
             in_bytes(p.size),
         )
@@ -35,19 +33,19 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"siblings: {'yes' if plan.siblings else 'no: ' + plan.sibling_reason}", markup=False, highlight=False
     )
     console.print(f"tokenizers: {plan.tokenizers}", markup=False, highlight=False)
-    methods = Table("method", "kind", "", "why not", title="What this pair allows")
+    methods = _table("method", "kind", "", "why not", title="What this pair allows")
     for m in plan.methods:
         name = f"{m.name} (chosen)" if m.name == plan.method else m.name
         methods.add_row(
             escape(name), m.kind, "[green]possible[/]" if m.possible else "[red]not possible[/]", escape(m.reason)
         )
     console.print(methods)
-    needs = Table("resource", "needed", "available", "", "for", title="What it needs")
+    needs = _table("resource", "needed", "available", "", "for", title="What it needs")
     for need in plan.needs:
         available = "unknown" if need.available is None else in_bytes(need.available)
         needs.add_row(need.name, in_bytes(need.needed), available, _fits(need), escape(need.note))
     console.print(needs)
-    stages = Table(
+    stages = _table(
         "stage", "expected", "counted", title=f"{plan.evaluations} evaluations, about {duration(plan.seconds)}"
     )
     for stage in plan.stages:
@@ -58,6 +56,14 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(f"[bold red]will not work:[/] {escape(problem)}", highlight=False)
     if plan.fits:
         console.print("[bold green]This run fits.[/]")
+
+
+def _table(*columns: str, title: str) -> Table:
+    """A table whose cells fold on a narrow terminal: a model's name cut short names nothing."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def in_bytes(count: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from darwin_mri.records import Comparison, Genome, LedgerLine, Manifest, Score
@@ -45,7 +45,18 @@ def summarise(ledger: Sequence[LedgerLine]) -> tuple[Generation, ...]:
     return tuple(result)
 
 
-def evolution_section(ledger: Sequence[LedgerLine]) -> Section:
+def _spent(account: Mapping[str, int]) -> str:
+    """Item evaluations of the search in a sentence; nothing for genomes that keep no account."""
+    if not account:
+        return ""
+    parts = [f"{words.times(account['asked'])} by candidates"]
+    parts += [f"{words.times(account['logged'])} to choose anchors"] if account.get("logged") else []
+    parts += [f"{words.times(account['retest'])} to re-test finalists"] if account.get("retest") else []
+    saved = f"; racing and anchors saved {words.times(account['saved'])}" if account.get("saved", 0) > 0 else ""
+    return f" Item evaluations: {', '.join(parts)}{saved}."
+
+
+def evolution_section(ledger: Sequence[LedgerLine], genome: Genome | None = None) -> Section:
     """Section 'evolution': fitness, step size and items spent by generation."""
     key, title = "evolution", "Course of the search"
     if not ledger:
@@ -62,6 +73,8 @@ def evolution_section(ledger: Sequence[LedgerLine]) -> Section:
         f" {words.times(generations[-1].items)} item evaluations and {words.fixed(sum(line.seconds for line in ledger), 0)} seconds."
         " Fitness is measured on search items only."
     )
+    if genome is not None:
+        text += _spent(genome.account)
     chart = Evolution(
         "fig-evolution",
         "Fitness, step size and items spent by generation",
@@ -100,6 +113,7 @@ def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest
     if genome is not None and genome.search_score is not None:
         given = [("on its own items", genome.search_score)]
         given += [("on fresh items", genome.retest_score)] if genome.retest_score is not None else []
+        given += [("on held-out items", genome.held_out_score)] if genome.held_out_score is not None else []
         panels.append(
             ForestPanel(
                 "winner's fitness",

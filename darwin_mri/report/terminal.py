@@ -13,9 +13,9 @@ from rich.table import Table as RichTable
 from rich.text import Text as RichText
 from rich.tree import Tree as RichTree
 
-from darwin_mri.records import Comparison, PairScan, Prior, Scan
+from darwin_mri.records import ArenaResult, Comparison, PairScan, Prior, Scan
+from darwin_mri.report import arena, layers, scores, validation, words
 from darwin_mri.report import elements as el
-from darwin_mri.report import layers, scores, validation, words
 from darwin_mri.report.view import View
 
 STYLES = {
@@ -51,6 +51,12 @@ def scores_table(comparison: Comparison) -> Fitted:
 def contrasts_table(comparison: Comparison) -> Fitted:
     """Every contrast with its tests, ready to print."""
     return Fitted(scores.contrast_table(comparison))
+
+
+def print_arena(console: Console, result: ArenaResult) -> None:
+    """Print the verdict and one line per arm and null."""
+    console.print(RichText(result.sentence, style=TONES["gain" if result.vigor else "level"]))
+    console.print(Fitted(arena.arena_table(result)))
 
 
 def print_scan(

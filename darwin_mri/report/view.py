@@ -91,7 +91,7 @@ def build_view(run: Run) -> View:
             similarity.similarity_section(run.pair),
             *([validation.validation_section(run.pair)] if run.pair and run.pair.validation else []),
             genomes.genome_section(run.prior, run.genome),
-            search.evolution_section(run.ledger),
+            search.evolution_section(run.ledger, run.genome),
             search.fresh_section(run.genome, run.comparison, run.manifest),
             scores.slices_section(run.comparison),
             items.items_section(run.answers, run.comparison.headline if run.comparison else ()),

@@ -111,7 +111,7 @@ def bench_nulls(
             [father.digest, genome.mother, genome.method, genome.settings, name, genes], sort_keys=True
         )
         identity = hashlib.sha256(made_of.encode()).hexdigest()
-        candidate.apply(genes)
+        candidate.apply(genes, breed.exceptions(genes))
         key = f"null:{name}"
         out[name] = _ask(store, key, f"null {name}", identity, lambda: engine, engine.name, items, protocols, "")
         candidate.restore()

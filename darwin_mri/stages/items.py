@@ -1,4 +1,4 @@
-"""Which items the search may see and which are held out; and the fitness, smooth, with its gradient."""
+"""Which items the search may see and which are held out; and the smooth fitness as a differentiable loss."""
 
 from __future__ import annotations
 
@@ -8,32 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from darwin_mri.benchmarks import (
     PASSWORD_VARIABLE,
     Item,
     Reader,
-    Scorer,
     choice_scales,
     describe_benchmark,
     fit_items,
     get_benchmark,
-    gold_probability,
     item_hash,
     load_benchmark,
     prepare,
     require_chat,
     sample_items,
     split_items,
-    to_answers,
 )
-from darwin_mri.breeding import Evaluation
 from darwin_mri.checkpoints import ModelSource, load_tokenizer
 from darwin_mri.config import BenchConfig, Config
 from darwin_mri.errors import InputError
-from darwin_mri.merging import Candidate
 from darwin_mri.mri import BlockLoss
 from darwin_mri.probes import project
 from darwin_mri.records import BenchmarkInfo, Protocol, SplitItems, Splits
@@ -156,29 +150,6 @@ def gpqa_password() -> str | None:
     return os.environ.get(PASSWORD_VARIABLE)
 
 
-class Fitness:
-    """Scores genomes on fixed items by writing them into the resident model; the same items for every candidate."""
-
-    def __init__(
-        self, candidate: Candidate, scorer: Scorer, items: Mapping[str, Sequence[Item]], config: Config
-    ) -> None:
-        self.candidate, self.scorer, self.weights, self.smooth = candidate, scorer, config.weights, config.search.smooth
-        self.items = {name: tuple(items[name]) for name in config.weights}
-        self.prepared = {name: scorer.prepare(part) for name, part in self.items.items()}
-
-    def __call__(self, genes: Mapping[str, float]) -> Evaluation:
-        self.candidate.apply(genes)
-        scores = {}
-        for name, items in self.items.items():
-            log_probabilities = self.scorer.log_probabilities(self.prepared[name])
-            if self.smooth:
-                scores[name] = float(gold_probability(items, log_probabilities).mean())
-            else:
-                scores[name] = float(np.mean([answer.credit for answer in to_answers(items, log_probabilities)]))
-        fitness = sum(self.weights[name] * score for name, score in scores.items())
-        return Evaluation(fitness, scores, sum(len(items) for items in self.items.values()))
-
-
 def fitness_blocks(
     model: Any, tokenizer: Any, items: Mapping[str, Sequence[Item]], weights: Mapping[str, float], *, log: bool
 ) -> list[BlockLoss]:
@@ -197,50 +168,71 @@ def fitness_blocks(
         for name, weight in weights.items():
             mine = items[name][block::RESPONSE_BLOCKS]
             if mine:
-                parts.append((weight, *_rows(mine, tokenizer, device)))
+                parts.append((weight, _rows(mine, tokenizer, device)))
         if parts:
             blocks.append(_block_loss(model, parts, log))
     return blocks
 
 
-def _rows(items: Sequence[Item], tokenizer: Any, device: Any) -> tuple[torch.Tensor, ...]:
-    """One row per choice: (ids, attention, mask of choice tokens, item of each row, gold row of each item, scale of each row)."""
+@dataclass(frozen=True)
+class _Rows:
+    """Items as input rows without their last tokens, which nothing follows: choices of one token share a row.
+
+    ``ids``, ``attention`` (rows, length). Every token of a choice is predicted at a place: ``rows``, ``columns``, ``tokens``
+    and ``choices``, the choice it belongs to, each (places,). ``owner`` and ``scales`` (choices,): the item of each choice, and
+    what its log-likelihood is multiplied by; ``gold`` (items,): the right choice.
+    """
+
+    ids: torch.Tensor
+    attention: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    tokens: torch.Tensor
+    choices: torch.Tensor
+    owner: torch.Tensor
+    scales: torch.Tensor
+    gold: torch.Tensor
+
+
+def _rows(items: Sequence[Item], tokenizer: Any, device: Any) -> _Rows:
     prepared = prepare(items, tokenizer)
-    rows, starts, owner, gold, scales = [], [], [], [], []
+    inputs: dict[tuple[int, ...], int] = {}
+    places, owner, gold, scales = [], [], [], []
     for index, item in enumerate(items):
-        gold.append(len(rows) + item.gold)
+        gold.append(len(owner) + item.gold)
         scales += choice_scales(item).tolist()
+        context = prepared.contexts[index]
         for ids in prepared.continuations[index]:
-            rows.append([*prepared.contexts[index], *ids])
-            starts.append(len(prepared.contexts[index]))
+            row = inputs.setdefault((*context, *ids[:-1]), len(inputs))
+            places += [(row, len(context) - 1 + offset, token, len(owner)) for offset, token in enumerate(ids)]
             owner.append(index)
-    length = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    attention, scored = torch.zeros_like(ids), torch.zeros(len(rows), length, dtype=torch.bool)
-    for r, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        ids[r, : len(row)] = torch.tensor(row)
-        attention[r, : len(row)] = 1
-        scored[r, start : len(row)] = True
-    tensors = (ids, attention, scored, torch.tensor(owner), torch.tensor(gold), torch.tensor(scales).float())
-    return tuple(tensor.to(device) for tensor in tensors)
+    length = max(len(row) for row in inputs)
+    ids = torch.zeros(len(inputs), length, dtype=torch.long)
+    attention = torch.zeros_like(ids)
+    for row, number in inputs.items():
+        ids[number, : len(row)] = torch.tensor(row)
+        attention[number, : len(row)] = 1
+    tensors = (ids, attention, *torch.tensor(places).unbind(1), torch.tensor(owner), torch.tensor(scales).float())
+    return _Rows(*(tensor.to(device) for tensor in (*tensors, torch.tensor(gold))))
 
 
-def _block_loss(model: Any, parts: list[tuple[Any, ...]], log: bool) -> BlockLoss:
+def _block_loss(model: Any, parts: list[tuple[float, _Rows]], log: bool) -> BlockLoss:
     def loss(forward: Callable[..., Any]) -> torch.Tensor:
-        total = torch.zeros((), device=parts[0][1].device)
-        for weight, ids, attention, scored, owner, gold, scales in parts:
-            hidden = forward(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
-            rows, columns = torch.nonzero(scored, as_tuple=True)
-            logits = project(model, hidden[rows, columns - 1])
-            tokens = -torch.nn.functional.cross_entropy(logits, ids[rows, columns], reduction="none")
-            choices = torch.zeros(len(ids), device=ids.device).index_add(0, rows, tokens) * scales
-            # Softmax over the choices of each item, then the gold choice's share.
-            highest = torch.full((len(gold),), -torch.inf, device=ids.device).scatter_reduce(
-                0, owner, choices.detach(), "amax"
+        total = torch.zeros((), device=parts[0][1].ids.device)
+        for weight, part in parts:
+            hidden = forward(input_ids=part.ids, attention_mask=part.attention, use_cache=False).last_hidden_state
+            logits = project(model, hidden[part.rows, part.columns])
+            tokens = -torch.nn.functional.cross_entropy(logits, part.tokens, reduction="none")
+            choices = (
+                torch.zeros(len(part.owner), device=hidden.device).index_add(0, part.choices, tokens) * part.scales
             )
-            weighed = torch.exp(choices - highest[owner])
-            totals = torch.zeros(len(gold), device=ids.device).index_add(0, owner, weighed)
-            share = choices[gold] - highest - totals.log()
+            # Softmax over the choices of each item, then the gold choice's share.
+            highest = torch.full((len(part.gold),), -torch.inf, device=hidden.device).scatter_reduce(
+                0, part.owner, choices.detach(), "amax"
+            )
+            weighed = torch.exp(choices - highest[part.owner])
+            totals = torch.zeros(len(part.gold), device=hidden.device).index_add(0, part.owner, weighed)
+            share = choices[part.gold] - highest - totals.log()
             total = total - weight * (share if log else share.exp()).mean()
         return total
 

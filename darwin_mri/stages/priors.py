@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import torch
+
 from darwin_mri.benchmarks import sample_items
+from darwin_mri.config import Config
 from darwin_mri.mri import (
     BlockLoss,
+    Descent,
     GeneSlopes,
     GeneTensors,
+    descend,
+    freeze,
     gene_slopes,
     make_prior,
     preset_ratios,
@@ -50,6 +57,13 @@ def measure_prior(
     slopes, found = measure_slopes(
         father, breed, losses, config.reference_ratio, config.scan.bootstrap, config.seed, progress
     )
+    settings = {"reference": config.reference_ratio, "resamples": config.scan.bootstrap, "seed": config.seed}
+    protected = {name: slopes[f"protect:{name}"] for name in config.prior.protect if f"protect:{name}" in slopes}
+    freezing = freeze(protected, list(genes.values()), config.prior, **settings)
+    descent = None
+    if "fitness" in slopes:
+        free = [layer not in freezing.frozen for layer in genes.values()]
+        descent = _descend(father, breed, losses["fitness"], slopes["fitness"], free, config, progress)
     ratios = None
     if preset in ("v5", "v6", "paper"):
         ratios = preset_ratios(preset, scans.father, scans.mother, pair.layer_map, gene_tensors(breed, father))
@@ -58,12 +72,11 @@ def measure_prior(
         pair.layer_map,
         config.prior,
         upper=config.upper,
-        reference=config.reference_ratio,
+        freezing=freezing,
         fitness=slopes.get("fitness"),
-        protected={name: slopes[f"protect:{name}"] for name in config.prior.protect if f"protect:{name}" in slopes},
-        resamples=config.scan.bootstrap,
-        seed=config.seed,
+        descent=descent,
         ratios=ratios,
+        **settings,
     )
     pair = pair.model_copy(update={"response": tuple(found)})
     pair.save(run.path("scan/pair.json"))
@@ -86,16 +99,49 @@ def measure_slopes(
     found: list[Response] = []
     if not losses:
         return slopes, found
-    directions = {
-        gene.name: {name: breed.merge.direction(name, reference) for name in gene.tensors} for gene in breed.space.genes
-    }
+    directions = _directions(breed, reference)
     with progress.stage("blend response", 2 * sum(len(blocks) for blocks in losses.values())) as advance:
         for name, blocks in losses.items():
             zero, at_zero = gene_slopes(father.model, directions, 0.0, blocks, advance)
-            there, _ = gene_slopes(father.model, directions, reference, blocks, advance)
-            slopes[name] = GeneSlopes(zero, there, float(at_zero.mean()))
+            there, blended = gene_slopes(father.model, directions, reference, blocks, advance)
+            slopes[name] = GeneSlopes(zero, there, float(at_zero.mean()), float(blended.mean()))
             found += responses(list(directions), name, zero, there, reference, resamples, seed)
     return slopes, found
+
+
+def _directions(breed: Breed, reference: float) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        gene.name: {name: breed.merge.direction(name, reference) for name in gene.tensors} for gene in breed.space.genes
+    }
+
+
+def _descend(
+    father: Loaded,
+    breed: Breed,
+    blocks: Sequence[BlockLoss],
+    slopes: GeneSlopes,
+    free: Sequence[bool],
+    config: Config,
+    progress: Progress,
+) -> Descent:
+    """From the better uniform ratio, measured already, down the fitness loss."""
+    reference = config.reference_ratio
+    uniform, directions = slopes.uniform(reference), _directions(breed, reference)
+    first = (slopes.blended, slopes.reference.mean(0)) if uniform else (slopes.base, slopes.zero.mean(0))
+    with progress.stage("descent", config.prior.steps * len(blocks)) as advance:
+
+        def loss_and_slopes(ratios: np.ndarray) -> tuple[float, np.ndarray]:
+            block_slopes, block_losses = gene_slopes(father.model, directions, ratios, blocks, advance)
+            return float(block_losses.mean()), block_slopes.mean(0)
+
+        return descend(
+            loss_and_slopes,
+            np.full(len(directions), uniform),
+            first,
+            free,
+            upper=config.upper,
+            steps=config.prior.steps,
+        )
 
 
 def gene_tensors(breed: Breed, father: Loaded) -> dict[str, GeneTensors]:

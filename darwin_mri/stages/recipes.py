@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from darwin_mri.checkpoints import CheckpointReader, ModelSource
-from darwin_mri.checkpoints.find import find_model
+from darwin_mri.checkpoints.find import NURSERY, find_model
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, make_config
 from darwin_mri.errors import InputError
@@ -96,18 +96,25 @@ def to_mergekit(genome: Genome, config: Config, path: Path, offline: bool) -> tu
 
     Raises:
         ConfigError: mergekit has no such method.
-        InputError: the genome does not name its tensors, or the father lacks one.
+        CheckpointError: a parent is not found.
+        InputError: the genome does not fit the parents.
     """
-    if not genome.tensors:
-        raise InputError("this genome does not name its tensors: export the genome.json of a run")
-    father = survey(find_model(config.father, offline=offline).folder)
+    refs = {"father": config.father, "mother": config.mother, "base": config.base}
+    sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
+    if not genome.tensors and not config.cross:
+        found = _tensors_of_siblings(config, genome, sources["father"], sources["mother"], sources.get("base"))
+        genome = genome.model_copy(update={"tensors": found})
+    father = survey(sources["father"].folder)
     merge = siblings_settings(genome)
     values = {}
     for gene, names in genome.tensors.items():
         for name in names:
             own, ratio = settings_for(name, merge, genome.exceptions)
             values[name] = {"ratio": genome.genes.get(gene, 0.0) if ratio is None else ratio, **asdict(own)}
-    parents = {"father": config.father, "mother": config.mother, "base": config.base}
+    # mergekit knows hub ids and folders, not the nursery
+    parents = {
+        role: str(sources[role].folder) if ref and ref.startswith(NURSERY) else ref for role, ref in refs.items()
+    }
     text, notes = write_recipe(genome.method, parents, father, values, _main_dtype(father))
     write_text(path, text)
     return notes

@@ -29,7 +29,13 @@ class Progress(Protocol):
         """A bar of ``total`` steps; the value called with steps done."""
         ...
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        ...
+
+    def status(self, text: str) -> None:
+        """How the running stage stands: beside its bar on a terminal, a line elsewhere."""
+        ...
 
 
 class Silent:
@@ -40,6 +46,9 @@ class Silent:
         yield lambda steps: None
 
     def say(self, text: str) -> None:
+        pass
+
+    def status(self, text: str) -> None:
         pass
 
 
@@ -131,6 +140,8 @@ def public_config(config: Config) -> dict[str, object]:
     for section, key in (("scan", "probes"), ("arm", "texts"), ("arm", "prompts")):
         if data[section][key]:
             data[section][key] = Path(data[section][key]).name
+    if data["search"]["address"]:
+        data["search"]["address"] = "..."  # a host is nobody's business
     bench = data["bench"]
     for section, key in ((data, "data"), (bench, "baseline")):
         if isinstance(section[key], str) and Path(section[key]).is_absolute():
@@ -193,6 +204,7 @@ def _clear(folder: Path) -> None:
         ".eval_results/*.yaml",
         "scan/*.json",
         "answers/*/*.json*",
+        "state/*.jsonl",
         "state/answers/*.jsonl",
     ):
         for path in folder.glob(pattern):

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from darwin_mri.benchmarks import Scorer
-from darwin_mri.breeding import Ledger, SearchResult, null_genomes, search
+from darwin_mri.breeding import Ledger, Means, Progressed, Rules, SearchResult, null_genomes, search
 from darwin_mri.config import Config
 from darwin_mri.merging import Candidate
 from darwin_mri.records import Genome, LedgerLine, PairScan, Prior
-from darwin_mri.stages.items import Fitness, Items
+from darwin_mri.stages.anchoring import LoggedScores, anchor
+from darwin_mri.stages.evaluating import open_workers
+from darwin_mri.stages.fitness import Fitness, weighted
+from darwin_mri.stages.interrupting import gentle_interrupt
+from darwin_mri.stages.items import Items
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import Loaded
 from darwin_mri.stages.run import Progress, Run
 
-
-@dataclass(frozen=True)
-class Winner:
-    genome: Genome
-    result: SearchResult
+LEDGER, BLOCKS = "ledger.jsonl", "state/blocks.jsonl"
 
 
 def find_winner(
@@ -33,68 +32,111 @@ def find_winner(
     prior: Prior,
     pair: PairScan,
     items: Items,
+    logged: LoggedScores,
     progress: Progress,
-) -> Winner:
-    """Search from the prior, re-score the finalists on fresh search items, and write genome.json."""  # fmt: skip
+    *,
+    offline: bool = False,
+) -> Genome:
+    """Search from the prior, re-score the finalists on fresh search items, and name the winner.
+
+    Args:
+        breed: with the space that is searched (``Breed.searching``).
+        logged: the mother's scores on the search items, where anchors are wanted.
+    """
     config = run.config
     candidate = Candidate(father.model, breed.tensors(), breed.merge)
     scorer = Scorer(father.model, father.tokenizer, beyond_context=config.bench.long_items == "beyond")
-    fitness = Fitness(candidate, scorer, items.search, config)
-    ledger = Ledger(run.path("ledger.jsonl"))
-    best = float("-inf")
-    with progress.stage("search", config.search.budget) as advance:
-
-        def show(line: LedgerLine) -> None:
-            nonlocal best
-            advance(1)
-            if line.fitness is not None and line.fitness > best:
-                best = line.fitness
-                progress.say(f"evaluation {line.evaluation + 1}: best fitness {best:.4f}")
-
-        result = search(
-            prior, fitness, ledger, budget=config.search.budget, population=config.search.population, seed=config.seed,
-            on_line=show,
-        )  # fmt: skip
+    start = breed.genome.start(prior)
+    asked, estimate, spent = items.search, Means(config.search.blocks, config.weights), 0
+    if config.search.anchors:
+        whole = Fitness(candidate, breed, scorer, items.search, smooth=config.search.smooth)
+        asked, estimate, spent = anchor(run, whole, start, items.search, logged, progress)
+    evaluate = Fitness(candidate, breed, scorer, asked, blocks=config.search.blocks, smooth=config.search.smooth)
+    workers = open_workers(run, evaluate, prior, asked, offline)
+    ledger = Ledger(run.path(LEDGER), run.path(BLOCKS))
+    rules = Rules(
+        budget=config.search.budget, population=config.search.population, seed=config.seed, racing=config.search.racing,
+        strategy=config.search.strategy, time_limit=config.search.time_limit or math.inf,
+    )  # fmt: skip
+    try:
+        with progress.stage("search", rules.budget) as advance, gentle_interrupt(progress.say) as interrupted:
+            result = search(
+                start, workers, estimate, ledger, rules,
+                on_line=lambda line: advance(1), on_generation=_teller(progress, rules.budget), interrupted=interrupted,
+            )  # fmt: skip
+    finally:
+        workers.close()
     finalists = result.ranking[: config.search.finalists]
-    winner, retest = _retest(candidate, scorer, finalists, items, config, progress)
+    scores = _on(items.fresh, candidate, breed, scorer, finalists, config, progress)
+    winner = max(finalists, key=lambda line: (scores[line.evaluation], -line.evaluation)) if scores else finalists[0]
+    held_out = {name: items.held_out[name] for name in config.weights}
+    after = _on(held_out, candidate, breed, scorer, [winner], config, progress)
     candidate.restore()
-    genome = Genome(
-        space=breed.space.name,
+    return Genome(
+        space=breed.genome.name,
         method=config.method,
         seed=config.seed,
         father=father.source.ref,
         mother=mother_ref,
         base=base_ref,
         genes=winner.genes,
-        ratios=breed.space.ffn_ratios(winner.genes, len(father.anatomy.layers)),
-        nulls=null_genomes(prior, winner.genes, config.seed),
+        ratios=breed.genome.ffn_ratios(winner.genes, len(father.anatomy.layers)),
+        nulls=null_genomes(breed.genome, start, winner.genes, config.seed),
         layer_map=pair.layer_map,
-        **breed.recorded(config),
+        **breed.recorded(config, winner.genes),
         search_score=winner.fitness,
-        retest_score=retest,
+        retest_score=scores.get(winner.evaluation),
+        held_out_score=after.get(winner.evaluation),
+        account=_account(result, ledger, items, spent, len(scores)),
+        stopped=result.stopped,
     )
-    genome.save(run.path("genome.json"))
-    return Winner(genome, result)
 
 
-def _retest(
+def _on(
+    items: Mapping[str, Sequence],
     candidate: Candidate,
+    breed: Breed,
     scorer: Scorer,
-    finalists: Sequence[LedgerLine],
-    items: Items,
+    lines: Sequence[LedgerLine],
     config: Config,
     progress: Progress,
-) -> tuple[LedgerLine, float | None]:
-    """The finalist with the best fitness on fresh items, and that fitness; the search's best when no items are left."""
-    if not all(items.fresh.get(name) for name in config.weights):
-        return finalists[0], None
-    fresh = Fitness(candidate, scorer, items.fresh, config)
-    scores: Mapping[int, float] = {}
-    with progress.stage("re-test finalists", len(finalists)) as advance:
-        scores = {}
-        for line in finalists:
-            scores[line.evaluation] = fresh(line.genes).fitness
+) -> dict[int, float]:
+    """Fitness of some candidates on other items, by evaluation; empty where a benchmark has none left."""
+    if not all(items.get(name) for name in config.weights):
+        return {}
+    fitness = Fitness(candidate, breed, scorer, items, smooth=config.search.smooth)
+    scores = {}
+    with progress.stage("re-test finalists" if len(lines) > 1 else "held-out fitness", len(lines)) as advance:
+        for line in lines:
+            scores[line.evaluation] = weighted(fitness(line.genes), config.weights)
             advance(1)
-    winner = max(finalists, key=lambda line: (scores[line.evaluation], -line.evaluation))
-    assert np.isfinite(scores[winner.evaluation])
-    return winner, scores[winner.evaluation]
+    return scores
+
+
+def _account(result: SearchResult, ledger: Ledger, items: Items, logged: int, finalists: int) -> dict[str, int]:
+    """Item evaluations: what the search asked, what anchors were chosen by, the re-test, and what racing and anchors saved."""
+    pool = sum(map(len, items.search.values()))
+    asked = sum(line.items for line in ledger.lines)
+    return {
+        "candidates": len(ledger.lines),
+        "asked": asked,
+        "logged": logged,
+        "retest": finalists * sum(map(len, items.fresh.values())),
+        "saved": len(ledger.lines) * pool - asked - logged,
+    }
+
+
+def _teller(progress: Progress, budget: int) -> Callable[[Progressed], None]:
+    """One line per generation: how far, how good, how wide, how long still."""
+    began, done = time.monotonic(), 0
+
+    def tell(now: Progressed) -> None:
+        nonlocal done
+        done += now.candidates
+        left = (time.monotonic() - began) / max(1, done) * (budget - done)
+        sigma = "" if now.sigma is None else f", sigma {now.sigma:.2f}"
+        progress.status(
+            f"generation {now.generation}: best {now.best:.4f}, mean {now.mean:.4f}{sigma}, {now.items} items, {left:.0f} s left"
+        )
+
+    return tell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
@@ -10,6 +11,7 @@ from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
 FEW_ITEMS = 100
 SILENT = 0.05  # share of generated answers without a choice from which on the reader must know
 LEVEL = 0.05
+ONE_PLACE = 0.9  # share of answers at one place of the list from which on a score says where the right answers lie
 
 
 def possible_score(value_percent_rounded: float, decimals: int, n: int) -> bool:
@@ -36,11 +38,12 @@ def find_alerts(
     composite: str,
     benchmarks: Sequence[BenchmarkInfo] = (),
     silent: Mapping[tuple[str, str], float] | None = None,
+    places: Mapping[tuple[str, str], Sequence[tuple[int, int]]] | None = None,
 ) -> tuple[Alert, ...]:
     """Alerts of a comparison, the serious first.
 
     ``composite`` is the composite's benchmark name, ``benchmarks`` what the benchmarks' names stand for, ``silent`` by (model,
-    benchmark) the share of generated answers that name no choice.
+    benchmark) the share of generated answers that name no choice, ``places`` by the same each item's (choice, gold).
     """
     found = [
         *_beaten_by_nulls(measured, contrasts, composite),
@@ -48,6 +51,7 @@ def find_alerts(
         *_protocols(measured, published, composite),
         *_incomplete(benchmarks),
         *_silent(silent or {}),
+        *_one_place(places or {}),
         *_few_items(measured, contrasts, composite),
     ]
     return tuple(sorted(found, key=lambda alert: ("serious", "warning", "note").index(alert.level)))
@@ -116,6 +120,21 @@ def _silent(shares: Mapping[tuple[str, str], float]) -> Iterable[Alert]:
                 level="warning",
                 text=f"{_percent(share)} of the answers of {model} on {benchmark} name no choice and count as wrong: it may not"
                 " have followed the instruction, or run out of tokens while thinking.",
+            )
+
+
+def _one_place(places: Mapping[tuple[str, str], Sequence[tuple[int, int]]]) -> Iterable[Alert]:
+    """A model that always gives the same letter scores that letter's share of the right answers, which need not be chance."""
+    for (model, benchmark), answered in places.items():
+        if not answered:
+            continue
+        place, count = Counter(choice for choice, _ in answered).most_common(1)[0]
+        right = sum(gold == place for _, gold in answered) / len(answered)
+        if place >= 0 and count / len(answered) >= ONE_PLACE > right:
+            yield Alert(
+                level="warning",
+                text=f"{model} gives choice {place + 1} on {_percent(count / len(answered))} of {benchmark}: always giving it scores"
+                f" {_percent(right)}, so being above chance shows no knowledge.",
             )
 
 

@@ -69,11 +69,17 @@ def compare(
         for key, by_benchmark in answers.items()
         for name, given in by_benchmark.items()
     }
+    places = {
+        (models[key][0], name): [(answer.choice, answer.gold) for answer in given]
+        for key, by_benchmark in answers.items()
+        for name, given in by_benchmark.items()
+        if not models[key][1].startswith("null:")
+    }
     return Comparison(
         scores=(*scores, *published),
         contrasts=tuple(contrasts),
         vigor=vigor,
-        alerts=find_alerts(scores, published, contrasts, COMPOSITE, benchmarks, silent),
+        alerts=find_alerts(scores, published, contrasts, COMPOSITE, benchmarks, silent, places),
         composite=composite,
         headline=headline,
         secondary=tuple(secondary),

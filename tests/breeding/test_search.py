@@ -3,170 +3,257 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from darwin_mri.breeding import Evaluation, Ledger, null_genomes, search
+from darwin_mri.breeding import (
+    Devices,
+    InProcess,
+    ItemScores,
+    Ledger,
+    Means,
+    Rules,
+    SearchResult,
+    Space,
+    Start,
+    null_genomes,
+    search,
+)
 from darwin_mri.errors import DarwinError
-from darwin_mri.records import LedgerLine, Prior, PriorGene
+from darwin_mri.records import LedgerLine
 
 GENES = 6
+NAMES = tuple(f"L{i}.ffn" for i in range(GENES))
+ITEMS, BLOCKS = 40, 4
+RULES = Rules(budget=60, population=8, seed=0)
+DIFFICULTY = np.random.default_rng(0).uniform(-0.1, 0.1, ITEMS)
 
 
-def prior(frozen: tuple[int, ...] = (), mean: float = 0.5) -> Prior:
-    genes = tuple(
-        PriorGene(name=f"L{i}.ffn", layer=i, mean=0.0 if i in frozen else mean, sigma=0.0 if i in frozen else 0.2, trust=0.0, frozen=i in frozen)
-        for i in range(GENES)
-    )  # fmt: skip
-    return Prior(
-        preset="flat",
-        informative=False,
-        protect=("ko",),
-        tolerance=0.01,
-        frozen=frozen,
-        layers=(),
-        genes=genes,
-        upper=1.0,
+def start(frozen: tuple[int, ...] = (), mean: float = 0.5, sigma: float = 0.2) -> Start:
+    still = np.array([i in frozen for i in range(GENES)])
+    means = np.where(still, 0.0, mean)
+    return Start(
+        names=NAMES,
+        mean=means,
+        sigma=np.full(GENES, sigma),
+        low=np.zeros(GENES),
+        high=np.ones(GENES),
+        frozen=still,
+        opening=np.outer((1.0, 0.5, 0.0), means),
     )
 
 
-def bowl(genes: Mapping[str, float]) -> Evaluation:
+def bowl(genes: Mapping[str, float], block: int) -> ItemScores:
     """Best at .8 everywhere."""
     loss = sum((value - 0.8) ** 2 for value in genes.values()) / len(genes)
-    return Evaluation(1 - loss, {"toy": 1 - loss}, 10)
+    size = ITEMS // BLOCKS
+    return {"toy": [float(0.9 - loss + d) for d in DIFFICULTY[block * size : (block + 1) * size]]}
 
 
-def run(folder: Path, evaluate=bowl, given: Prior | None = None, budget: int = 60):
-    ledger = Ledger(folder / "ledger.jsonl")
-    return search(given or prior(), evaluate, ledger, budget=budget, population=8, seed=0), ledger
+def run(
+    folder: Path,
+    evaluate: Callable[[Mapping[str, float], int], ItemScores] = bowl,
+    given: Start | None = None,
+    rules: Rules = RULES,
+    **more,
+) -> tuple[SearchResult, Ledger]:
+    ledger = Ledger(folder / "ledger.jsonl", folder / "blocks.jsonl")
+    workers = more.pop("workers", None) or InProcess(evaluate, more.pop("limit", 0.0))
+    return search(given or start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, rules, **more), ledger
+
+
+def timeless(ledger: Ledger) -> list[dict]:
+    return [line.model_dump(exclude={"seconds"}) for line in ledger.lines]
 
 
 def test_it_climbs_stays_in_the_box_and_spends_its_budget(tmp_path: Path) -> None:
     result, ledger = run(tmp_path)
-    assert len(ledger.lines) == 60 and ledger.lines[0].genes == {f"L{i}.ffn": 0.5 for i in range(GENES)}
+    assert len(ledger.lines) == 60 and ledger.lines[0].genes == dict.fromkeys(NAMES, 0.5)
     assert all(0.0 <= value <= 1.0 for line in ledger.lines for value in line.genes.values())
-    best, start = result.ranking[0].fitness, ledger.lines[0].fitness
-    assert best is not None and start is not None and best > start + 0.05
+    best, first = result.ranking[0].fitness, ledger.lines[0].fitness
+    assert best is not None and first is not None and best > first + 0.05
 
 
 def test_it_starts_from_the_best_of_the_opening(tmp_path: Path) -> None:
     """A prior that overshoots: the father is better than its mean, and the search starts near him."""
 
-    def near_father(genes: Mapping[str, float]) -> Evaluation:
-        loss = sum((value - 0.1) ** 2 for value in genes.values())
-        return Evaluation(1 - loss, {"toy": 1 - loss}, 10)
+    def near_father(genes: Mapping[str, float], block: int) -> ItemScores:
+        return {"toy": [1 - sum((value - 0.1) ** 2 for value in genes.values())] * 10}
 
-    _, ledger = run(tmp_path, near_father, given=prior(mean=0.9), budget=12)
+    _, ledger = run(tmp_path, near_father, given=start(mean=0.9), rules=replace(RULES, budget=11))
     opening = [line for line in ledger.lines if line.generation == 0]
-    assert [round(line.genes["L0.ffn"], 3) for line in opening] == [0.9, 0.45, 0.225, 0.0]
+    assert [round(line.genes["L0.ffn"], 3) for line in opening] == [0.9, 0.45, 0.0]
     first = [line for line in ledger.lines if line.generation == 1]
     assert max(sum(line.genes.values()) / GENES for line in first) < 0.5
 
 
-def test_same_seed_same_ledger(tmp_path: Path) -> None:
+def test_same_seed_same_ledger_whoever_evaluates(tmp_path: Path) -> None:
     one, other = run(tmp_path / "a")[1], run(tmp_path / "b")[1]
-    assert [line.genes for line in one.lines] == [line.genes for line in other.lines]
+    assert timeless(one) == timeless(other)
+    threads = run(tmp_path / "c", workers=Devices([bowl, bowl, bowl]))[1]
+    assert timeless(one) == timeless(threads)
 
 
-@pytest.mark.parametrize("cut", [0, 1, 5, 9, 17, 30, 59])
-def test_resuming_replays_the_ledger_and_ends_the_same(tmp_path: Path, cut: int) -> None:
-    whole = run(tmp_path / "whole")[1].lines
-    text = (tmp_path / "whole" / "ledger.jsonl").read_text().splitlines(keepends=True)
+def test_racing_saves_items_and_keeps_what_matters(tmp_path: Path) -> None:
+    raced, whole = (run(tmp_path / str(on), rules=replace(RULES, racing=on)) for on in (True, False))
+    assert {line.status for line in whole[1].lines} == {"ok"}
+    stopped = [line for line in raced[1].lines if line.status == "raced"]
+    assert stopped and all(line.items < ITEMS and "better half" in line.reason for line in stopped)
+    assert sum(line.items for line in raced[1].lines) < 0.8 * sum(line.items for line in whole[1].lines)
+    assert raced[0].ranking[0].fitness == pytest.approx(whole[0].ranking[0].fitness, abs=0.01)
+    # Here all items agree, so no candidate of the better half may ever be stopped.
+    for generation in range(1, max(line.generation for line in raced[1].lines) + 1):
+        lines = [line for line in raced[1].lines if line.generation == generation]
+        better = sorted((line.fitness or 0.0 for line in lines), reverse=True)[: len(lines) // 2]
+        assert all(line.status == "ok" for line in lines if (line.fitness or 0.0) in better)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5, 30, 77, 120, 150])
+def test_resuming_asks_only_what_is_not_known_and_ends_the_same(tmp_path: Path, cut: int) -> None:
+    whole = run(tmp_path / "whole")[1]
+    blocks = (tmp_path / "whole" / "blocks.jsonl").read_text().splitlines(keepends=True)
+    lines = (tmp_path / "whole" / "ledger.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "part").mkdir()
-    # What a kill leaves: some lines, the last one cut short.
-    (tmp_path / "part" / "ledger.jsonl").write_text("".join(text[:cut]) + (text[cut][:40] if cut < len(text) else ""))
+    # What a kill leaves: some blocks, the last one cut short, and the lines that were complete by then.
+    (tmp_path / "part" / "blocks.jsonl").write_text("".join(blocks[:cut]) + blocks[cut][:40])
+    (tmp_path / "part" / "ledger.jsonl").write_text("".join(lines[: cut // BLOCKS - 8 if cut > 40 else 0]))
     evaluated = []
 
-    def counting(genes: Mapping[str, float]) -> Evaluation:
+    def counting(genes: Mapping[str, float], block: int) -> ItemScores:
         evaluated.append(genes)
-        return bowl(genes)
+        return bowl(genes, block)
 
-    resumed = run(tmp_path / "part", counting)[1].lines
-    assert len(evaluated) == 60 - cut
-    assert [(line.genes, line.fitness) for line in resumed] == [(line.genes, line.fitness) for line in whole]
+    resumed = run(tmp_path / "part", counting)[1]
+    assert len(evaluated) == len(blocks) - cut
+    assert timeless(resumed) == timeless(whole)
+    assert len((tmp_path / "part" / "ledger.jsonl").read_text().splitlines()) == 60
 
 
 def test_a_ledger_of_another_search_is_refused(tmp_path: Path) -> None:
-    run(tmp_path, budget=10)
+    run(tmp_path, rules=replace(RULES, budget=10))
     with pytest.raises(DarwinError, match="does not belong to this search"):
-        run(tmp_path, given=prior(mean=0.4))
+        run(tmp_path, given=start(mean=0.4))
 
 
 def test_frozen_genes_never_move(tmp_path: Path) -> None:
-    _, ledger = run(tmp_path, given=prior(frozen=(1, 4)))
-    assert {line.genes["L1.ffn"] for line in ledger.lines} == {line.genes["L4.ffn"] for line in ledger.lines} == {0.0}
+    for strategy in ("cma", "random"):
+        _, ledger = run(tmp_path / strategy, given=start(frozen=(1, 4)), rules=replace(RULES, strategy=strategy))
+        assert (
+            {line.genes["L1.ffn"] for line in ledger.lines} == {line.genes["L4.ffn"] for line in ledger.lines} == {0.0}
+        )
 
 
 def test_all_frozen_is_one_evaluation_of_the_father(tmp_path: Path) -> None:
-    result, ledger = run(tmp_path, given=prior(frozen=tuple(range(GENES))))
+    result, ledger = run(tmp_path, given=start(frozen=tuple(range(GENES))))
     assert len(ledger.lines) == 1 and result.stopped == "nothing to search"
 
 
-def test_failed_candidates_are_told_worst_and_recorded_with_a_reason(tmp_path: Path) -> None:
-    calls = 0
+def test_a_prior_outside_the_box_starts_at_its_edge(tmp_path: Path) -> None:
+    outside = replace(start(), mean=np.full(GENES, 1.4), opening=np.full((1, GENES), 1.4))
+    _, ledger = run(tmp_path, given=outside, rules=replace(RULES, budget=20))
+    assert all(0.0 <= value <= 1.0 for line in ledger.lines for value in line.genes.values())
 
-    def shaky(genes: Mapping[str, float]) -> Evaluation:
-        nonlocal calls
-        calls += 1
-        if calls % 4 == 0:
-            raise RuntimeError("out of memory, tried to allocate 2 GiB")
-        if calls % 4 == 2:
-            return Evaluation(math.nan, {}, 10)
-        return bowl(genes)
 
-    result, ledger = run(tmp_path, shaky)
-    failed = [line for line in ledger.lines if line.status == "failed"]
-    assert len(failed) == 30 and {line.reason for line in failed} == {
-        "RuntimeError: out of memory, tried to allocate 2 GiB",
-        "fitness is not finite",
+def test_candidates_that_fail_in_every_way_are_told_worst_and_recorded_with_a_reason(tmp_path: Path) -> None:
+    """NaN, an exception, no memory and a hang for a third of the candidates: a valid result all the same."""
+    faults = {
+        0: lambda: {"toy": [math.nan] * 10},
+        1: lambda: (_ for _ in ()).throw(RuntimeError("out of memory, tried to allocate 2 GiB")),
+        2: lambda: (_ for _ in ()).throw(MemoryError()),
+        3: lambda: time.sleep(30),
     }
-    best, start = result.ranking[0].fitness, ledger.lines[0].fitness
-    assert best is not None and start is not None and best > start
+
+    def shaky(genes: Mapping[str, float], block: int) -> ItemScores:
+        draw = int(1e6 * sum(genes.values()))  # the candidate's own fate, whenever it is asked
+        opening = len(set(genes.values())) == 1
+        return faults[draw % 4]() if draw % 10 < 3 and not opening else bowl(genes, block)
+
+    result, ledger = run(tmp_path, shaky, limit=0.05)
+    failed = [line for line in ledger.lines if line.status == "failed"]
+    assert 8 < len(failed) < 30 and {line.reason for line in failed} == {
+        "fitness is not finite",
+        "RuntimeError: out of memory, tried to allocate 2 GiB",
+        "MemoryError: no message",
+        "OutOfTime: no result within 0.05 s",
+    }
+    assert all(line.fitness is None for line in failed)
+    best, first = result.ranking[0].fitness, ledger.lines[0].fitness
+    assert best is not None and first is not None and best > first
 
 
 def test_nothing_but_failures_is_an_error_with_the_first_reason(tmp_path: Path) -> None:
-    def broken(genes: Mapping[str, float]) -> Evaluation:
+    def broken(genes: Mapping[str, float], block: int) -> ItemScores:
         raise RuntimeError("no such device")
 
     with pytest.raises(DarwinError, match="every candidate failed.*no such device"):
-        run(tmp_path, broken, budget=9)
+        run(tmp_path, broken, rules=replace(RULES, budget=9))
 
 
-def test_an_interrupt_leaves_the_ledger(tmp_path: Path) -> None:
-    calls = 0
+def test_an_interrupt_finishes_the_block_and_leaves_it_on_disk(tmp_path: Path) -> None:
+    asked = 0
 
-    def stopped(genes: Mapping[str, float]) -> Evaluation:
-        nonlocal calls
-        calls += 1
-        if calls == 12:
-            raise KeyboardInterrupt
-        return bowl(genes)
+    def pressed() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 12
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, stopped)
-    assert len(Ledger(tmp_path / "ledger.jsonl").lines) == 11
+        run(tmp_path, interrupted=pressed)
+    assert len(Ledger(tmp_path / "ledger.jsonl", tmp_path / "blocks.jsonl").blocks) == 12
+    assert timeless(run(tmp_path)[1]) == timeless(run(tmp_path / "whole")[1])
 
 
 def test_budget_one_is_the_start(tmp_path: Path) -> None:
-    result, ledger = run(tmp_path, budget=1)
+    result, ledger = run(tmp_path, rules=replace(RULES, budget=1))
     assert len(ledger.lines) == 1 and result.ranking[0].generation == 0
 
 
 def test_population_larger_than_the_budget(tmp_path: Path) -> None:
-    assert len(run(tmp_path, budget=4)[1].lines) == 4
+    assert len(run(tmp_path, rules=replace(RULES, budget=4, population=50))[1].lines) == 4
+
+
+def test_a_time_limit_ends_the_search_between_generations(tmp_path: Path) -> None:
+    def slow(genes: Mapping[str, float], block: int) -> ItemScores:
+        time.sleep(0.01)
+        return bowl(genes, block)
+
+    result, ledger = run(tmp_path, slow, rules=replace(RULES, budget=1000, time_limit=0.5))
+    assert result.stopped == "time" and 10 < len(ledger.lines) < 200
+
+
+def test_a_converged_search_starts_again_with_budget_left(tmp_path: Path) -> None:
+    def two_peaks(genes: Mapping[str, float], block: int) -> ItemScores:
+        values = np.array(list(genes.values()))
+        near, far = ((values - 0.3) ** 2).sum(), ((values - 0.95) ** 2).sum()
+        return {"toy": [float(0.5 * np.exp(-20 * near) + 0.9 * np.exp(-20 * far))] * 10}
+
+    narrow = start(mean=0.3, sigma=0.02)
+    ledger, rules = Ledger(tmp_path / "ledger.jsonl"), replace(RULES, budget=2000)
+    search(narrow, InProcess(two_peaks), Means(1, {"toy": 1.0}), ledger, rules)
+    sizes = {sum(line.generation == g for line in ledger.lines) for g in range(1, ledger.lines[-1].generation)}
+    assert {8, 16} <= sizes  # a doubled population is a restart
+
+
+@pytest.mark.parametrize("strategy", ["random", "prior-mean"])
+def test_baselines(tmp_path: Path, strategy: str) -> None:
+    _, ledger = run(tmp_path, rules=replace(RULES, strategy=strategy, budget=20))
+    assert len(ledger.lines) == (20 if strategy == "random" else 1)
 
 
 def test_null_genomes() -> None:
-    winner = {f"L{i}.ffn": 0.1 * i for i in range(GENES)}
-    nulls = null_genomes(prior(frozen=(0,)), winner, seed=3)
+    space, winner = Space("ffn", ()), {name: 0.1 * i for i, name in enumerate(NAMES)}
+    nulls = null_genomes(space, start(frozen=(0,)), winner, seed=3)
     assert set(nulls) == {"uniform", "prior-mean", "random", "shuffled-donor"}
     assert nulls["shuffled-donor"] == winner
     assert {nulls[name]["L0.ffn"] for name in ("uniform", "prior-mean", "random")} == {0.0}
     norms = [sum(v**2 for v in genes.values()) for genes in (winner, nulls["random"])]
     assert norms[1] == pytest.approx(norms[0]) or max(nulls["random"].values()) == 1.0
-    assert nulls == null_genomes(prior(frozen=(0,)), winner, seed=3)
+    assert nulls == null_genomes(space, start(frozen=(0,)), winner, seed=3)
 
 
 def test_a_ledger_drops_a_line_cut_short(tmp_path: Path) -> None:
@@ -186,6 +273,7 @@ def test_a_ledger_drops_a_line_cut_short(tmp_path: Path) -> None:
     with (tmp_path / "l.jsonl").open("a") as stream:
         stream.write('{"evaluation": 1, "gener')
     again = Ledger(tmp_path / "l.jsonl")
-    assert again.lines == [line]
+    assert again.before == [line]
+    again.append(line)
     again.append(line.model_copy(update={"evaluation": 1}))
-    assert [x.evaluation for x in Ledger(tmp_path / "l.jsonl").lines] == [0, 1]
+    assert [x.evaluation for x in Ledger(tmp_path / "l.jsonl").before] == [0, 1]

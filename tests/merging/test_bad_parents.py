@@ -219,6 +219,7 @@ def test_usage_is_exit_code_2(
     for words in (
         ["merge"],
         ["merge", "--genome", "a", "--mergekit", "b"],
+        ["merge", "--genome", "a", "--seed", "2", "--out", "x"],
         ["merge", "--mergekit", tmp_path / "none.yaml", "--out", "x"],
     ):
         code, _, stderr = call(capfd, monkeypatch, *words)

@@ -185,6 +185,21 @@ def test_a_runs_genome_exports_by_layer(folders: dict[str, dict[str, str]], tmp_
     assert values["model.embed_tokens.weight"]["ratio"] == 0
 
 
+def test_a_genome_without_tensors_exports_with_folders_for_the_nursery(tmp_path: Path) -> None:
+    """Its tensors are found in the father; mergekit knows no nursery:NAME. The recipe gives the genome's own child."""
+    genome = Genome(
+        space="layers", method="task_arithmetic", seed=1, father="nursery:gemma4-korean", mother="nursery:gemma4-reasoning",
+        base="nursery:gemma4-base", genes={"L0.ffn": 0.5, "L3.mixer": 0.25, "outside": 0.125}, ratios=(),
+    )  # fmt: skip
+    config = genome_config(genome, "test")
+    assert not to_mergekit(genome, config, tmp_path / "out.yaml", True)
+    written = yaml.safe_load((tmp_path / "out.yaml").read_text())
+    assert all(Path(model["model"]).is_dir() for model in written["models"])
+    merge_genome(config, genome, tmp_path / "own")
+    child = child_of(tmp_path / "out.yaml", tmp_path / "child")
+    assert (child / "model.safetensors").read_bytes() == (tmp_path / "own" / "model.safetensors").read_bytes()
+
+
 def test_where_the_export_differs_it_says_so(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
     at, name = folders["gemma4"], "model.layers.0.mlp.up_proj.weight"
     common = {"space": "layers", "seed": 1, "father": "f", "mother": "m", "base": "b", "ratios": (), "genes": {"g": 0.5}, "tensors": {"g": (name,)}}  # fmt: skip

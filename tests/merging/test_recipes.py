@@ -157,7 +157,7 @@ def crossed(pair: tuple[Loaded, Loaded], arm: str, out: Path, *, resume: bool = 
     made = breed_cross(run, father, mother, (0, 1, 2, 3), (1.0,) * 4, {}, Silent())
     genome = Genome(
         space="ffn", method=arm, seed=1, father="father", mother="mother", genes=dict.fromkeys(made.tensors(), 0.4), ratios=(),
-        layer_map=(0, 1, 2, 3), **made.recorded(config),
+        layer_map=(0, 1, 2, 3), **made.recorded(config, {}),
     )  # fmt: skip
     return made, genome
 

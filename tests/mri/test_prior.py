@@ -1,4 +1,4 @@
-"""The prior: the secant zero, trust from noise, and the freezing rule."""
+"""The prior: the descent, trust from noise, and the freezing rule."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ import pytest
 import torch
 
 from darwin_mri.config import PriorConfig
-from darwin_mri.mri import GeneSlopes, gene_slopes, make_prior, text_blocks
-from darwin_mri.mri.prior import freeze_stability, gene_trust, secant_zero
+from darwin_mri.mri import Descent, GeneSlopes, descend, freeze, gene_slopes, make_prior, text_blocks
+from darwin_mri.mri.prior import freeze_stability, gene_trust
 from darwin_mri.probes import document_nll
+from darwin_mri.records import Prior
 from darwin_mri.stages.parents import Loaded
 from tests.mri.conftest import as_parent
 
 
-def test_the_secant_zero_of_a_parabola_is_its_minimum() -> None:
-    # loss (r - .4)^2: slopes -.8 at 0 and 1.2 at 1
-    assert secant_zero(np.array([-0.8]), np.array([1.2]), 1.0, 1.5)[0] == pytest.approx(0.4)
-    # rising at once; falling ever faster; falling, with a minimum beyond the box
-    assert secant_zero(np.array([0.5, -0.1, -1.0]), np.array([0.7, -0.3, -0.9]), 1.0, 1.5).tolist() == [0.0, 1.5, 1.5]
+def bowl(ratios: np.ndarray) -> tuple[float, np.ndarray]:
+    """A loss whose genes help only together: at 0 the first one's slope points the wrong way."""
+    hessian = np.array([[1.0, -0.9, 0.0], [-0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    away = ratios - np.array([0.5, 1.0, -1.0])
+    return float(away @ hessian @ away / 2), hessian @ away
+
+
+def test_descent_finds_what_slopes_at_zero_cannot() -> None:
+    start = np.zeros(3)
+    first = bowl(start)
+    assert first[1][0] > 0  # the slope says: never this gene
+    found = descend(bowl, start, first, [True] * 3, upper=1.5, steps=20)
+    assert found.ratios == pytest.approx([0.5, 1.0, 0.0], abs=1e-3)
+    assert list(found.losses) == sorted(found.losses, reverse=True)
+    frozen = descend(bowl, np.ones(3), bowl(np.array([1.0, 0.0, 1.0])), [True, False, True], upper=1.5, steps=20)
+    assert frozen.ratios[1] == 0.0
+    assert descend(bowl, start, first, [True] * 3, upper=1.5, steps=0).ratios.tolist() == [0.0] * 3
 
 
 def test_trust_is_high_for_clear_genes_and_zero_for_noise() -> None:
@@ -31,7 +44,14 @@ def test_trust_is_high_for_clear_genes_and_zero_for_noise() -> None:
 
 def slopes(values: list[float], noise: float = 0.0, base: float = 1.0) -> GeneSlopes:
     table = np.array(values) + noise * np.random.default_rng(1).normal(size=(12, len(values)))
-    return GeneSlopes(table, table, base)
+    return GeneSlopes(table, table, base, base - 0.1)
+
+
+def prior_of(fitness: GeneSlopes | None, protected: dict[str, GeneSlopes], config: PriorConfig) -> Prior:
+    settings = {"reference": 1.0, "resamples": 300, "seed": 0}
+    freezing = freeze(protected, list(GENES.values()), config, **settings)
+    descent = None if fitness is None else Descent(np.full(len(GENES), 0.4), (0.9, 0.8))
+    return make_prior(GENES, (0, 1), config, upper=1.5, freezing=freezing, fitness=fitness, descent=descent, **settings)
 
 
 GENES: dict[str, int | None] = {"L0.ffn": 0, "L0.mixer": 0, "L1.ffn": 1, "L1.mixer": 1, "outside": None}
@@ -39,34 +59,27 @@ GENES: dict[str, int | None] = {"L0.ffn": 0, "L0.mixer": 0, "L1.ffn": 1, "L1.mix
 
 def test_a_harmful_layer_is_frozen_and_its_stability_printed() -> None:
     harm = slopes([0.0, 0.001, 0.03, 0.03, 0.5], noise=0.001)
-    prior = make_prior(
-        GENES, (0, 1), PriorConfig(), upper=1.5, reference=1.0, fitness=slopes([-0.5, -0.1, -0.3, 0.2, 0.1]),
-        protected={"ko": harm}, resamples=300, seed=0,
-    )  # fmt: skip
+    prior = prior_of(slopes([-0.5, -0.1, -0.3, 0.2, 0.1]), {"ko": harm}, PriorConfig())
     assert prior.frozen == (1,)
     assert [g.frozen for g in prior.genes] == [False, False, True, True, False]
     assert prior.layers[1].frozen and prior.layers[1].frozen_stability == 1.0 and prior.layers[1].mean == 0.0
     assert prior.layers[0].frozen_stability < 0.05 and prior.layers[0].sigma > 0
 
 
+def test_clear_slopes_are_followed_and_noise_is_not() -> None:
+    clear = prior_of(slopes([-0.5, -0.1, -0.3, 0.2, 0.1], noise=1e-4), {}, PriorConfig())
+    assert clear.informative and {round(g.mean, 3) for g in clear.genes} == {0.4}
+    noise = prior_of(slopes([0.0] * 5, noise=1.0), {}, PriorConfig())
+    assert not noise.informative and "no signal" in noise.note
+    assert min(g.mean for g in noise.genes) > 0.6  # nearer to 1, the better uniform ratio, than to where noise led
+
+
 def test_without_evidence_the_prior_is_flat_and_says_so() -> None:
-    noise = slopes([0.0] * 5, noise=1.0)
-    prior = make_prior(
-        GENES, (0, 1), PriorConfig(), upper=1.5, reference=1.0, fitness=noise, protected={}, resamples=300, seed=0
-    )
-    assert not prior.informative and "no signal" in prior.note
-    flat = make_prior(
-        GENES,
-        (0, 1),
-        PriorConfig(preset="flat"),
-        upper=1.5,
-        reference=1.0,
-        fitness=None,
-        protected={},
-        resamples=300,
-        seed=0,
-    )
-    assert {g.mean for g in flat.genes} == {0.75} and {g.trust for g in flat.genes} == {0.0}
+    equal = prior_of(slopes([0.0] * 5), {}, PriorConfig())
+    assert not equal.informative and "parents are equal" in equal.note
+    flat = prior_of(None, {}, PriorConfig(preset="flat"))
+    for prior in (equal, flat):
+        assert {g.mean for g in prior.genes} == {0.75} and {g.trust for g in prior.genes} == {0.0}
 
 
 def test_freezing_needs_the_stated_share_of_resamples() -> None:

@@ -37,9 +37,11 @@ def test_plain_transformers_loads_it_and_it_writes_text(name: str) -> None:
 def test_the_folder_says_which_recipe_made_it(name: str) -> None:
     from dataclasses import asdict
 
-    from darwin_mri.nursery.recipe import RECIPES
+    from darwin_mri.nursery.recipe import CONTEXT, RECIPES
 
     note = json.loads((MODELS / name / "nursery.json").read_text(encoding="utf-8"))
+    config = json.loads((MODELS / name / "config.json").read_text(encoding="utf-8"))
+    assert config["max_position_embeddings"] == CONTEXT
     assert {key: note[key] for key in asdict(RECIPES[name])} == asdict(RECIPES[name])
 
 

@@ -175,3 +175,25 @@ def test_scan_of_one_model_and_of_a_pair(family: dict[str, Path], tmp_path: Path
     assert pair is not None and prior is not None
     assert len(prior.layers) == len(pair.pair.layer_map) == len(pair.father.layers)
     assert {r.loss for r in pair.pair.response} == {"fitness", "protect:ko"}
+
+
+@pytest.mark.parametrize(("space", "method"), [("darwin14", "dare_ties"), ("darwin-v6", "slerp")])
+def test_published_genomes(family: dict[str, Path], tmp_path: Path, space: str, method: str) -> None:
+    config = small(
+        family, method=method, density=0.8, search={"space": space, "budget": 8, "population": 4, "anchors": 8, "blocks": 2}
+    )  # fmt: skip
+    out = tmp_path / "run"
+    genome = pipeline.breed(config, out, force=True).genome
+    assert len(genome.genes) == (14 if space == "darwin14" else 16) and genome.exceptions
+    assert genome.account["logged"] > 0 and (out / "anchors.json").is_file()
+    pipeline.merge(config, genome, tmp_path / "child")
+    assert digests(tmp_path / "child") == digests(out / "child")
+
+
+def test_ray_finds_what_one_process_finds(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    pipeline.breed(small(family, search={"workers": "ray", "actors": 2}), tmp_path / "run", force=True)
+    theirs, ours = Genome.load(tmp_path / "run" / "genome.json"), Genome.load(run / "genome.json")
+    assert theirs == ours
+    assert without_times(tmp_path / "run" / "ledger.jsonl") == without_times(run / "ledger.jsonl")
+    assert digests(tmp_path / "run" / "child") == digests(run / "child")

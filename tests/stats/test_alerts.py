@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from darwin_mri.records import Score
 from darwin_mri.stats.alerts import possible_score
 from tests.stats.test_compare import family, run
+from tests.stats.toys import make_answers
 
 
 def published(value: float, n: int | None, protocol: str = "unknown", benchmark: str = "gpqa") -> Score:
@@ -75,3 +76,23 @@ def test_protocols_are_told_apart() -> None:
     other = run(rows, published=(published(0.794, None, "5-shot"),)).alerts
     assert [alert.level for alert in other] == ["warning"] and "own scorer, 0-shot; 5-shot" in other[0].text
     assert run(rows, published=(published(0.6, None, benchmark="kobest"),)).alerts == ()
+
+
+def test_a_model_that_always_gives_one_letter_is_told_from_one_that_knows() -> None:
+    """CLIcK's right answers lean to A: a model that says A throughout scores 30 % where chance is 24 %."""
+    rng = np.random.default_rng(2)
+    golds = rng.choice(4, size=200, p=(0.4, 0.2, 0.2, 0.2))
+
+    def answers(choices: np.ndarray) -> dict:
+        rows = make_answers("click", (choices == golds).astype(float).tolist())
+        given = [
+            row.model_copy(update={"choice": int(choice), "gold": int(gold)})
+            for row, choice, gold in zip(rows, choices, golds, strict=True)
+        ]
+        return {"C": {"click": given}}
+
+    constant = np.where(rng.random(200) < 0.95, 0, 2)
+    share = f"{100 * (golds == 0).mean():.1f} %"
+    (alert,) = run(answers(constant), weights={"click": 1}).alerts
+    assert alert.level == "warning" and "david gives choice 1 on" in alert.text and f"scores {share}" in alert.text
+    assert run(answers(golds), weights={"click": 1}).alerts == ()

@@ -33,7 +33,8 @@ from darwin_mri.errors import InputError
 from darwin_mri.merging.arms.context import Context, PairedBatch, Side, forward, paired_batches, watch
 from darwin_mri.merging.arms.losses import advantage, segment_losses, token_losses
 from darwin_mri.merging.arms.moments import Moment, explained, ridge
-from darwin_mri.merging.arms.shapes import guarded, norm_gain, stored
+from darwin_mri.merging.arms.nearest import FinalGain, nearest_states
+from darwin_mri.merging.arms.shapes import guarded, norm_gain, rms, stored, unit
 from darwin_mri.merging.arms.writing import Written, write_texts
 from darwin_mri.merging.donors import DonorFFN
 from darwin_mri.probes import Batch, increment_module
@@ -56,10 +57,13 @@ def build(context: Context) -> Iterator[DonorFFN]:
     layers = chosen_layers(context)
     lessons, fit = make_lessons(context)
     edits: dict[int, Tensor] = {}
-    for position, index in enumerate(layers):
-        down, moved = _refit(context, index, len(layers) - position, lessons, edits)
-        edits[index] = down
-        yield DonorFFN(index, None, stored(context.father, index, None, None, down.cpu()), fit={**fit, **moved})
+    figures: dict[int, dict[str, float]] = {}
+    for _ in range(context.settings.sweeps):
+        for position, index in enumerate(layers):
+            edits[index], figures[index] = _refit(context, index, len(layers) - position, lessons, edits)
+    for index in layers:
+        tensors = stored(context.father, index, None, None, edits[index].cpu())
+        yield DonorFFN(index, None, tensors, fit={**fit, **figures[index]})
 
 
 def chosen_layers(context: Context) -> list[int]:
@@ -81,12 +85,13 @@ def make_lessons(context: Context) -> tuple[list[Lesson], dict[str, float]]:
     if context.settings.writer != "nobody":
         if not context.prompts:
             raise InputError("arm competence lets the parents write: give prompts, or set arm.writer to nobody")
-        written = write_texts(context)
+        written = write_texts(context) if context.written is None else context.written
     batches = paired_batches(
         context.father, context.mother, [*(w.text for w in written), *context.texts], max_tokens=context.settings.max_tokens
     )  # fmt: skip
     by_states = context.settings.target == "states"
     lessons, fit = _from_states(context, batches) if by_states else _from_text(context, batches, written)
+    lessons = _fewer(context, lessons)
     count = sum(int(lesson.batch.text.sum()) for lesson in lessons)
     fit["tokens"] = float(count)
     fit["taught"] = sum(float(lesson.taught.sum()) for lesson in lessons) / max(count, 1)
@@ -137,9 +142,10 @@ def _from_text(
     embedding = father.model.get_output_embeddings().weight
     width, hidden = embedding.shape[1], father.anatomy.hidden_size
     ee, eh, power = Moment(width, width, device), Moment(width, hidden, device), 0.0
+    gain = FinalGain(hidden, device)
     seen = []
     for batch in batches:
-        h_f, (_, right), _ = _last_states(father, batch.father)
+        h_f, (_, right), normed = _last_states(father, batch.father)
         following = batch.father.ids.roll(-1, dims=1)  # column t: the token that t should lead to
         known = right.roll(-1, dims=1)
         known[:, -1] = False
@@ -148,21 +154,47 @@ def _from_text(
         ee.add(embedded, embedded)
         eh.add(embedded, ours)
         power += float(ours.square().sum(dtype=torch.float64))
-        teach = _written_tokens(father, batch, written).roll(-1, dims=1) & ~known
+        teach = written_tokens(father, batch, written).roll(-1, dims=1) & ~known
         teach[:, -1] = False
         seen.append((batch.father, h_f, following, teach))
+        gain.add(h_f[batch.father.text], normed[batch.father.text])
     token_map = ridge(ee.sum, eh.sum, context.settings.ridge)
     fit = {"r2_tokens": explained(token_map, ee.sum, eh.sum, power)}
     token_map = context.permuted(token_map)
+    nearest = context.settings.target == "nearest"
     lessons = []
     for batch, h_f, following, teach in seen:
         taught = torch.zeros_like(teach)
         places = torch.nonzero(batch.text.roll(-1, dims=1) & batch.text, as_tuple=True)
         taught[places] = _maybe_shuffled(context, teach[places])
         target = h_f.clone()
-        target[taught] = embedding[following[taught]].float() @ token_map.T
+        if nearest:
+            target[taught] = nearest_states(father, h_f[taught], following[taught], gain.value)
+        else:
+            target[taught] = embedding[following[taught]].float() @ token_map.T
         lessons.append(Lesson(batch, target, taught))
     return lessons, fit
+
+
+def _fewer(context: Context, lessons: list[Lesson]) -> list[Lesson]:
+    """Every row that teaches, and of the others a seeded sample of ``held_rows`` per row that does: forwards are most of the cost."""
+    share = context.settings.held_rows
+    if share is None:
+        return lessons
+    teaches = [lesson.taught.any(1) for lesson in lessons]
+    others = sum(int((~rows).sum()) for rows in teaches)
+    keep = min(1.0, share * max(1, sum(int(rows.sum()) for rows in teaches)) / max(others, 1))
+    generator = context.generator("held")
+    kept = []
+    for lesson, rows in zip(lessons, teaches, strict=True):
+        rows = rows | (torch.rand(len(rows), generator=generator) < keep).to(rows.device)
+        if bool(rows.any()):
+            ids, attention, text = (
+                part[rows].cpu() for part in (lesson.batch.ids, lesson.batch.attention, lesson.batch.text)
+            )
+            batch = Batch.of(ids, attention, text, torch.arange(len(ids)), context.father.device)
+            kept.append(Lesson(batch, lesson.target[rows], lesson.taught[rows]))
+    return kept
 
 
 def _last_states(side: Side, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
@@ -174,7 +206,7 @@ def _last_states(side: Side, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor
     return stream, token_losses(side, batch, hidden), hidden
 
 
-def _written_tokens(father: Side, batch: PairedBatch, written: tuple[Written, ...]) -> Tensor:
+def written_tokens(father: Side, batch: PairedBatch, written: tuple[Written, ...]) -> Tensor:
     """Which of the father's tokens belong to a completion; every text token where nobody wrote."""
     if not written:
         return batch.father.text.clone()
@@ -212,6 +244,7 @@ def _refit(
     father, device = context.father, context.father.device
     layer, info, ffn = father.ffn(index)
     down, last = ffn_matrices(layer, ffn)[2], len(father.layers) - 1
+    down = edits.get(index, down)
     gain = _stream_gain(father, index, lessons[0].batch, edits)
     norm = guarded(norm_gain(layer, info.post_norm, father.anatomy.hidden_size)) if info.post_norm else None
     width, hidden = down.shape[1], down.shape[0]
@@ -231,8 +264,8 @@ def _refit(
         a, wanted = seen[index, "a"][text].float(), residual / (remaining * gain)
         if norm is not None:
             out = seen[index, "o"][text].float()
-            size = _rms(out).clamp_min(1e-6)
-            a, wanted = a / size, _unit(out / size + wanted / norm) - out / size
+            size = rms(out).clamp_min(1e-6)
+            a, wanted = a / size, unit(out / size + wanted / norm) - out / size
         weight = torch.where(taught, 1.0, held).sqrt()[:, None]
         aa.add(a * weight, a * weight)
         ad.add(a * weight, wanted * weight)
@@ -250,15 +283,6 @@ def _held_weight(context: Context, lessons: Sequence[Lesson]) -> float:
     taught = sum(int(lesson.taught.sum()) for lesson in lessons)
     held = sum(int(lesson.batch.text.sum()) for lesson in lessons) - taught
     return context.settings.hold * max(taught, 1) / max(held, 1)
-
-
-def _rms(x: Tensor) -> Tensor:
-    return x.square().mean(-1, keepdim=True).sqrt()
-
-
-def _unit(x: Tensor) -> Tensor:
-    """x at an rms of 1: all that a post-norm lets through of the size of what it is given."""
-    return x / _rms(x).clamp_min(1e-6)
 
 
 def _stream_gain(father: Side, index: int, batch: Batch, edits: dict[int, Tensor]) -> float:

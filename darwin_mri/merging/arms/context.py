@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from darwin_mri.config import ArmConfig
 from darwin_mri.errors import InputError
 from darwin_mri.probes import Batch, Probe, Reading, read, select_reading, shared_positions
 from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy
+
+if TYPE_CHECKING:
+    from darwin_mri.merging.arms.writing import Written
 
 BATCH_TOKENS = 2048  # of one forward; bounds the activations that are alive at once
 
@@ -55,6 +58,7 @@ class Context:
         gate_rms: per mother layer the measured rms of her gate's pre-activation; empty where no scan measured it.
         nulls: controls to break on purpose: ``map`` (output coordinates of the fitted map permuted), ``mask`` (the tokens on
             which the mother leads shuffled), ``layers`` (the layer map shuffled).
+        written: what ``write_texts`` made of the prompts before, where it need not be made again.
     """
 
     father: Side
@@ -67,6 +71,7 @@ class Context:
     protect: tuple[str, ...] = ()
     gate_rms: tuple[float, ...] = ()
     nulls: frozenset[str] = frozenset()
+    written: tuple[Written, ...] | None = None
 
     def pairs(self) -> list[tuple[int, int]]:
         """(father layer, mother layer) wherever both have a plain FFN."""

@@ -103,6 +103,16 @@ def guarded(gain: Tensor) -> Tensor:
     return torch.where(gain.abs() < floor, torch.where(gain < 0, -floor, floor), gain)
 
 
+def rms(x: Tensor) -> Tensor:
+    """Root mean square over the last dimension, which is kept."""
+    return x.square().mean(-1, keepdim=True).sqrt()
+
+
+def unit(x: Tensor) -> Tensor:
+    """x at an rms of 1: all that an RMS norm lets through of the size of what it is given."""
+    return x / rms(x).clamp_min(1e-6)
+
+
 def equal_hidden(arm: str, father: Side, mother: Side) -> None:
     """Raise InputError unless both residual streams have one width."""
     ours, theirs = father.anatomy.hidden_size, mother.anatomy.hidden_size
@@ -120,5 +130,5 @@ def neurons(ffn: GatedFFN, activation: str, x: Tensor) -> Tensor:
 
 __all__ = [
     "FfnAnatomy", "GatedFFN", "LayerAnatomy", "equal_hidden", "fit_width", "fold_activation", "fold_gain", "gated_matrices",
-    "guarded", "neurons", "norm_gain", "orders", "stored",
+    "guarded", "neurons", "norm_gain", "orders", "rms", "stored", "unit",
 ]  # fmt: skip

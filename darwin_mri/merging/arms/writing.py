@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from darwin_mri.merging.arms.context import Context, Side, forward
-from darwin_mri.merging.arms.losses import token_losses
+from darwin_mri.merging.arms.context import Context, Side
 from darwin_mri.merging.speech import generate
-from darwin_mri.probes import Batch, Probe, prefix_tokens
+from darwin_mri.probes import Probe, prefix_tokens
 
-BATCH_ROWS = 32
+BATCH_ROWS = 128
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
 
 
@@ -39,29 +40,57 @@ def write_texts(context: Context) -> tuple[Written, ...]:
     Who writes is ``settings.writer``: ``parents`` (the more confident one), ``father`` or ``mother``. Where a prompt's language
     or domain is protected, the father writes whatever the setting.
     """
-    asked = {"father": context.father, "mother": context.mother}
-    if context.settings.writer == "father":
-        del asked["mother"]
-    made = {
-        name: complete(side, context.prompts, context.settings.new_tokens, context.settings.max_tokens)
-        for name, side in asked.items()
-    }
+    settings, prompts = context.settings, context.prompts
+    free = [n for n, prompt in enumerate(prompts) if settings.writer != "father" and not _protected(context, prompt)]
+    hers = set(free) if settings.writer == "mother" else set()
+    made: dict[str, dict[int, Completion]] = {}
+    for name, side, asked in (
+        ("father", context.father, [n for n in range(len(prompts)) if n not in hers]),
+        ("mother", context.mother, free),
+    ):
+        completions = complete(side, [prompts[n] for n in asked], settings.new_tokens, settings.max_tokens)
+        made[name] = dict(zip(asked, completions, strict=True))
+    trust = {name: settings.trust == "agreement" and agreement(prompts, found) for name, found in made.items()}
     written = []
-    for number, prompt in enumerate(context.prompts):
-        author = _author(context, prompt, {name: completions[number].confidence for name, completions in made.items()})
-        completion = made[author][number]
+    for number, prompt in enumerate(prompts):
+        said = {name: found[number] for name, found in made.items() if number in found}
+        author = max(sorted(said), key=lambda name: _trusted(said[name], trust[name], number))
+        completion = said[author]
         if completion.text.strip():
             text = replace(prompt, text=prompt.text + completion.text)
             written.append(Written(text, len(prompt.text), author))
     return tuple(written)
 
 
-def _author(context: Context, prompt: Probe, confidence: dict[str, float]) -> str:
-    if prompt.language in context.protect or prompt.domain in context.protect or "mother" not in confidence:
-        return "father"
-    if context.settings.writer == "mother":
-        return "mother"
-    return "mother" if confidence["mother"] > confidence["father"] else "father"
+def _protected(context: Context, prompt: Probe) -> bool:
+    return prompt.language in context.protect or prompt.domain in context.protect
+
+
+def _trusted(said: Completion, agreed: dict[int, float] | bool, number: int) -> tuple[float, float]:
+    """What decides who is believed: agreement with oneself first where it was measured, then confidence."""
+    return (agreed[number] if isinstance(agreed, dict) else 0.0), said.confidence
+
+
+def agreement(prompts: Sequence[Probe], said: Mapping[int, Completion]) -> dict[int, float]:
+    """Per prompt, the mean confidence (a probability) that the writer gave this answer in all wordings of the same question.
+
+    Who knows says the same however asked; who guesses is sure of another answer each time (self-consistency, arXiv 2203.11171). Wordings of one
+    question share ``pair``; answers are compared by their first word, without punctuation.
+    """
+    by_question: dict[str, list[int]] = {}
+    for number in said:
+        by_question.setdefault(prompts[number].pair or prompts[number].doc, []).append(number)
+    agreed = {}
+    for numbers in by_question.values():
+        answers = [(first_word(said[n].text), math.exp(said[n].confidence)) for n in numbers]
+        for n, (mine, _) in zip(numbers, answers, strict=True):
+            agreed[n] = sum(sure for word, sure in answers if word == mine) / len(answers)
+    return agreed
+
+
+def first_word(text: str) -> str:
+    words = text.split()
+    return words[0].strip(".,!?;:\"'").lower() if words else ""
 
 
 @torch.inference_mode()
@@ -87,19 +116,18 @@ def complete(side: Side, prompts: Sequence[Probe], new_tokens: int, max_tokens: 
 
 
 def _complete(side: Side, ids: list[list[int]], length: int, new_tokens: int) -> list[Completion]:
-    out = generate(side.model, side.tokenizer, ids, new_tokens)
-    kept = [_kept(side, row[length:].tolist()) for row in out]
-    everything = torch.ones_like(out)
-    spoken = torch.zeros_like(out, dtype=torch.bool)
-    for row, count in enumerate(kept):
-        spoken[row, length : length + count] = True
-    batch = Batch.of(out.cpu(), everything.cpu(), spoken.cpu(), torch.arange(len(out)), out.device)
-    losses, _ = token_losses(side, batch, forward(side, batch))
+    sure: list[Tensor] = []  # log-probability of the likeliest next token at each step, which greedy writing takes
+
+    def note(logits: Tensor) -> None:
+        sure.append(logits.float().log_softmax(-1).amax(-1))
+
+    out = generate(side.model, side.tokenizer, ids, new_tokens, watch=note)
+    confidence = torch.stack(sure, dim=1)
     completions = []
-    for row, count in enumerate(kept):
-        text = _continuation(side, out[row, :length].tolist(), out[row, length : length + count].tolist())
-        confidence = -float(losses[row, length : length + count].mean()) if count else float("-inf")
-        completions.append(Completion(text, confidence))
+    for row, tokens in enumerate(out):
+        count = _kept(side, tokens[length:].tolist())
+        text = _continuation(side, tokens[:length].tolist(), tokens[length : length + count].tolist())
+        completions.append(Completion(text, float(confidence[row, :count].mean()) if count else float("-inf")))
     return completions
 
 

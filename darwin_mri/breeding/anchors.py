@@ -1,0 +1,83 @@
+"""Anchors: few items that stand for many, and the estimate of the full score from them.
+
+Some models' scores on every item of the pool are logged (the father, the mother, uniform blends of both). Items on which these
+models agree say nothing about a candidate; items that rise and fall together say the same. So the items are clustered by their
+logged scores (k-means, as tinyBenchmarks does with its item parameters, arXiv 2402.14992), the one nearest each centre is an
+anchor and stands for its cluster's share w of the pool.
+
+A candidate is asked the anchors only. Its score x on item i is predicted from the logged scores f_i by ridge regression over the
+anchors, and its full score is the generalised regression estimate (Särndal, Swensson and Wretman 1992, section 6.4)
+
+    mean_i f_i b + sum_k w_k (x_k - f_k b):
+
+the regression carries what the logged models know of the items not asked, the second term corrects it by what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+
+RIDGE = 0.1  # of the regression, in units of the features' variance
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """``items``: indices into the pool, in the order they are asked; ``weights``: of each, sum 1; ``logged`` (models, pool)."""
+
+    items: tuple[int, ...]
+    weights: tuple[float, ...]
+    logged: np.ndarray
+
+    def estimate(self, seen: Sequence[float]) -> float:
+        """The full score from the first ``len(seen)`` anchors' scores."""
+        count = len(seen)
+        x, weights = np.asarray(seen, dtype=float), np.array(self.weights[:count])
+        weights = weights / weights.sum()
+        centre = self.logged.mean(1)
+        features = (self.logged - centre[:, None]).T  # (pool, models): 0 is the average item
+        asked = features[list(self.items[:count])]
+        scaled = asked * weights[:, None]
+        gram = asked.T @ scaled
+        ridge = RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
+        slope = np.linalg.solve(gram + ridge * np.eye(len(gram)), scaled.T @ (x - weights @ x))
+        # The pool's mean prediction is the intercept, as features are centred over the pool.
+        return float(weights @ x - (weights @ asked) @ slope)
+
+
+def choose_anchors(logged: np.ndarray, count: int, seed: int) -> Anchors:
+    """Anchors of one benchmark.
+
+    Args:
+        logged: scores of some models on every item, (models, pool).
+        count: at most; all items when the pool is no larger. Equal items share one.
+    """
+    pool = logged.shape[1]
+    if count >= pool:
+        return Anchors(tuple(range(pool)), (1 / pool,) * pool, logged)
+    rng = np.random.default_rng(seed)
+    points = logged.T
+    centres, owner = (
+        kmeans2(points, count, minit="++", rng=rng, missing="warn")
+        if _spread(points)
+        else (points[:1], np.zeros(pool, int))
+    )
+    chosen, weights = [], []
+    for cluster in np.unique(owner):
+        members = np.flatnonzero(owner == cluster)
+        nearest = members[np.argmin(((points[members] - centres[cluster]) ** 2).sum(1))]
+        chosen.append(int(nearest))
+        weights.append(len(members) / pool)
+    order = rng.permutation(len(chosen))  # any first part of them is a fair sample
+    return Anchors(tuple(chosen[i] for i in order), tuple(weights[i] for i in order), logged)
+
+
+def _spread(points: np.ndarray) -> bool:
+    return bool(np.ptp(points, axis=0).any())
+
+
+Pool = Mapping[str, Anchors]
+"""Benchmark -> its anchors."""

@@ -1,0 +1,72 @@
+"""The nearest state from which a token follows: what the last residual state must become, and no more, for the father to say it.
+
+The target is found on the state alone, as MEMIT finds its z (arXiv 2210.07229, section 4.3): steps along d log p(token) / d state
+through the final norm and the vocabulary, until the token has probability ``SURE``. No weight has a gradient. A mapped embedding
+points to where a token is said on average; the nearest state asks the layers for a much smaller move.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from darwin_mri.merging.arms.context import Side
+from darwin_mri.merging.arms.shapes import unit
+from darwin_mri.probes import project
+
+SURE = 0.9
+STEP = 0.08  # of the state's size
+STEPS = 40
+ROWS = 256  # states at once: bounds the logits in memory
+
+
+class FinalGain:
+    """The final norm's gain per coordinate, by regression of what the decoder returns on its unit-sized last state."""
+
+    def __init__(self, hidden: int, device: torch.device) -> None:
+        self.uv = torch.zeros(hidden, dtype=torch.float64, device=device)
+        self.uu = torch.zeros(hidden, dtype=torch.float64, device=device)
+
+    def add(self, stream: Tensor, normed: Tensor) -> None:
+        """Rows of the residual stream after the last layer (n, hidden) with the same rows after the final norm."""
+        u = unit(stream.float())
+        self.uv += (u * normed.float()).sum(0, dtype=torch.float64)
+        self.uu += u.square().sum(0, dtype=torch.float64)
+
+    @property
+    def value(self) -> Tensor:
+        return (self.uv / self.uu.clamp_min(1e-12)).float()
+
+
+def nearest_states(father: Side, states: Tensor, tokens: Tensor, gain: Tensor) -> Tensor:
+    """States near the given ones from which the tokens follow with probability ``SURE``, or as near to it as ``STEPS`` steps lead.
+
+    Args:
+        states: residual stream after the last layer, (n, hidden) fp32.
+        tokens: the wanted next tokens, (n,).
+        gain: of the final norm, (hidden,).
+    """
+    parts = [
+        _nearest(father, states[i : i + ROWS].clone(), tokens[i : i + ROWS].clone(), gain.clone())
+        for i in range(0, len(states), ROWS)
+    ]
+    return torch.cat(parts) if parts else states.clone()
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _nearest(father: Side, states: Tensor, tokens: Tensor, gain: Tensor) -> Tensor:
+    found = states.clone()
+    gain, tokens = gain.clone(), tokens.clone()
+    for _ in range(STEPS):
+        moving = found.detach().requires_grad_(True)
+        losses = torch.nn.functional.cross_entropy(
+            project(father.model, unit(moving) * gain).float(), tokens, reduction="none"
+        )
+        (slope,) = torch.autograd.grad(losses.sum(), moving)
+        open_ = (losses.detach() > -torch.log(torch.tensor(SURE)))[:, None]
+        if not bool(open_.any()):
+            break
+        size = states.norm(dim=-1, keepdim=True)
+        found = found - open_ * STEP * size * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return found.detach()

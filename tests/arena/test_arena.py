@@ -1,0 +1,126 @@
+"""An arena on the nursery's pair from the command line: every control is run, cells are kept, the father is left as he was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from darwin_mri.cli import app
+from darwin_mri.errors import ConfigError
+from darwin_mri.nursery.prompts import world_prompts
+from darwin_mri.nursery.world import World
+from darwin_mri.records import ArenaCell, ArenaResult
+from darwin_mri.stages.arena import load_arena, run_arena
+from darwin_mri.stages.arena.runner import _Arena, applied
+
+NULLS = ["random", "shuffled", "mask", "ignorant", "father-writes", "outside-text"]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("arena")
+    (folder / "prompts").mkdir()
+    science = [p for p in world_prompts(World(), 1, 1) if p[2].startswith("science")][:24]
+    lines = [json.dumps({"text": t, "language": lang, "domain": "knowledge", "doc": doc}) for t, lang, doc in science]
+    (folder / "prompts" / "science.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    made = {
+        "name": "small", "father": "nursery:gemma4-korean", "mother": "nursery:qwen35-mother", "ignorant": "nursery:gemma4-base",
+        "arms": {
+            "competence": {"method": "competence", "arm": {"layers": [7], "documents": 2, "new_tokens": 3}},
+            "raw": {"method": "raw"},
+            "finetune": {"method": "finetune", "steps": 2, "arm": {"layers": [7], "documents": 2, "new_tokens": 3}, "nulls": False},
+        },
+        "ratios": [1.0], "seeds": [1], "tasks": {"nursery_gpqa": 1.0}, "search_share": 0.9, "search_items": 8,
+        "prompts": str(folder / "prompts"),
+    }  # fmt: skip
+    (folder / "arena.yaml").write_text(yaml.safe_dump(made), encoding="utf-8")
+    return folder / "arena.yaml"
+
+
+@pytest.fixture(scope="module")
+def run(file: Path) -> Path:
+    out = file.parent / "out"
+    found = CliRunner().invoke(app, ["arena", "--config", str(file), "--out", str(out), "--offline", "--quiet"])
+    assert found.exit_code == 0, found.output
+    assert "No vigor" in found.output
+    return out
+
+
+def test_every_cell_leaves_a_record_and_a_page_is_written(run: Path) -> None:
+    cells = sorted(path.relative_to(run / "cells" / "seed-1").with_suffix("") for path in run.rglob("cells/**/*.json"))
+    wanted = ["parents/father", "parents/mother", "competence/child", "raw/child", "finetune/child"]
+    wanted += [f"competence/{null}" for null in NULLS]
+    wanted += [f"raw/{null}" for null in ("random", "shuffled", "layers", "ignorant")]
+    assert sorted(map(str, cells)) == sorted(wanted)
+    result = ArenaResult.load(run / "arena.json")
+    assert len(result.rows) == len(wanted) and result.items == 56
+    assert str(run) not in (run / "arena.json").read_text(encoding="utf-8")
+    assert (run / "arena.html").read_text(encoding="utf-8").count("father-writes") > 1
+
+
+def test_finished_cells_are_kept_and_changed_ones_run_again(file: Path, run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("cells/**/*.json")}
+    config = load_arena(file)
+    again = run_arena(config, run, offline=True)
+    assert again == ArenaResult.load(run / "arena.json")
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    path = run / "cells" / "seed-1" / "raw" / "random.json"
+    path.unlink()
+    old = ArenaCell.load(run / "cells" / "seed-1" / "raw" / "child.json")
+    third = run_arena(config, run, offline=True)
+    assert path.is_file() and [(r.arm, r.null, r.values) for r in third.rows] == [
+        (r.arm, r.null, r.values) for r in again.rows
+    ]
+    assert ArenaCell.load(run / "cells" / "seed-1" / "raw" / "child.json") == old
+
+
+def test_controls_are_what_they_say(file: Path) -> None:
+    arena = _Arena(load_arena(file), file.parent / "none", offline=True)
+    arena._enter(1)
+    father = arena.sides["father"]
+    kept = {name: p.detach().clone() for name, p in father.model.named_parameters()}
+    entry = arena.config.arms["competence"]
+    donors = {null: arena.bench.donors("competence", entry, null) for null in ("child", *NULLS)}
+    name = next(iter(donors["child"][0].tensors))
+    edits = {null: made[0].tensors[name] - kept[name] for null, made in donors.items()}
+    child = edits["child"]
+    assert child.norm() > 0
+    for null in ("random", "shuffled"):
+        assert torch.allclose(edits[null].norm(), child.norm(), rtol=1e-4) and not torch.allclose(edits[null], child)
+    assert torch.allclose(edits["shuffled"].flatten().sort().values, child.flatten().sort().values, atol=1e-6)
+    for null in ("mask", "ignorant", "father-writes", "outside-text"):
+        assert not torch.allclose(edits[null], child)
+    raw = arena.bench.donors("raw", arena.config.arms["raw"], "child")[0]
+    with applied(father, [raw], 0.25):
+        moved = dict(father.model.named_parameters())
+        for key, tensor in raw.tensors.items():
+            assert torch.allclose(moved[key], kept[key] + 0.25 * (tensor - kept[key]), atol=1e-6)
+    arena.bench.donors("finetune", arena.config.arms["finetune"], "child")
+    assert all(torch.equal(p, kept[key]) for key, p in father.model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": {"x": {"method": "theseus"}}}, "arms.x.method"),
+        ({"ratio": [1]}, "did you mean 'ratios'"),
+        ({"tasks": {"nursery_gpqa": 0}}, "above 0"),
+        ({"ratios": [0.0]}, "above 0"),
+    ],
+)
+def test_a_wrong_config_is_one_clear_line(file: Path, change: dict[str, object], message: str) -> None:
+    path = file.parent / "wrong.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(file.read_text(encoding="utf-8")) | change), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_arena(path)
+
+
+def test_prompts_of_no_world_are_refused(file: Path) -> None:
+    config = load_arena(file).model_copy(update={"prompts": "nursery@moon"})
+    with pytest.raises(ConfigError, match="nursery@moon names no world"):
+        run_arena(config, file.parent / "moon", offline=True)

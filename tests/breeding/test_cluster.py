@@ -1,0 +1,83 @@
+"""A real local Ray: actors evaluate, one is killed, and the ledger is the one of a single process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+
+from darwin_mri.breeding import ItemScores, Ledger, Means, Rules, search
+from darwin_mri.breeding.cluster import RayWorkers
+from darwin_mri.breeding.workers import Evaluate, Outcome, Task
+from tests.breeding.test_search import BLOCKS, bowl, run, start, timeless
+
+RULES = Rules(budget=27, population=8, seed=0)
+
+
+def build(folder: str, hang: bool = False) -> Evaluate:
+    """An actor's evaluation; leaves its process id in the folder."""
+    Path(folder, str(os.getpid())).touch()
+
+    def evaluate(genes: Mapping[str, float], block: int) -> ItemScores:
+        time.sleep(0.02)
+        if hang and int(1e6 * sum(genes.values())) % 9 == 0:
+            time.sleep(600)
+        return bowl(genes, block)
+
+    return evaluate
+
+
+class Killing:
+    """Ends the process of one actor in the middle of the search."""
+
+    def __init__(self, inner: RayWorkers, pids: Path) -> None:
+        self.inner, self.pids, self.killed, self.seen = inner, pids, None, 0
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        for outcome in self.inner.run(tasks):
+            self.seen += 1
+            if self.seen == 20:
+                self.killed = int(sorted(self.pids.iterdir())[0].name)
+                os.kill(self.killed, signal.SIGKILL)
+            yield outcome
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+# Ray's own subprocesses and sockets are still open when it is told to go.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_killed_actor_costs_one_task_and_changes_nothing(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    workers = Killing(RayWorkers(partial(build, str(pids)), actors=2, limit=60), pids)
+    ledger = Ledger(tmp_path / "ray" / "ledger.jsonl", tmp_path / "ray" / "blocks.jsonl")
+    try:
+        search(start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, RULES)
+    finally:
+        workers.close()
+    assert workers.killed and len(list(pids.iterdir())) >= 3  # another actor took its place
+    assert not any(line.status == "failed" for line in ledger.lines)
+    assert timeless(ledger) == timeless(run(tmp_path / "alone", rules=RULES)[1])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_actor_that_hangs_is_killed_and_its_candidate_fails(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    workers = RayWorkers(partial(build, str(pids), hang=True), actors=2, limit=3)
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    try:
+        search(start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, RULES)
+    finally:
+        workers.close()
+    failed = [line for line in ledger.lines if line.status == "failed"]
+    assert failed and {line.reason for line in failed} == {"no result within 3 s"}
+    assert sum(line.status != "failed" for line in ledger.lines) > len(ledger.lines) / 2
