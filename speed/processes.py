@@ -24,7 +24,10 @@ def run_apart(code: str, *arguments: str, python: str = sys.executable, threads:
         threads: of the numerical libraries; as many as there are cores when None.
     """
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    if threads is not None:
+    if threads is None:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            env.pop(name, None)
+    else:
         env |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if python == sys.executable:
         env["PYTHONPATH"] = os.pathsep.join(sys.path)
