@@ -130,7 +130,7 @@ def breed(
         with run.timed("donors"):
             breed_ = _breed(run, sources, loaded, scans, items, progress)
             mother = loaded.pop("mother")  # the search needs her tensors, not her model
-            logged = anchoring.log_mother(config, mother, items.search, progress)
+            logged = anchoring.log_mother(run, mother, items.search, progress)
             del mother
         father = loaded["father"]
         with run.timed("prior"):
@@ -156,7 +156,7 @@ def breed(
                     logged,
                     progress,
                     offline=offline,
-                ),  # fmt: skip
+                ),
             )
         with run.timed("child"):
             ancestry = tuple(dict.fromkeys(line for parent in inputs.parents for line in parent.genealogy))

@@ -77,7 +77,7 @@ class Bench:
         if config.search.anchors:
             whole = Fitness(candidate, self.breed, scorer, items.search, smooth=True)
             asked, estimate, logged = anchor(
-                run, whole, start, items.search, log_mother(config, self.mother, items.search, Silent()), Silent()
+                run, whole, start, items.search, log_mother(run, self.mother, items.search, Silent()), Silent()
             )
             before += logged
         fitness = Fitness(candidate, self.breed, scorer, asked, blocks=config.search.blocks, smooth=True)

@@ -7,10 +7,10 @@ from darwin_mri.breeding.ledger import Ledger
 from darwin_mri.breeding.nulls import null_genomes
 from darwin_mri.breeding.search import Estimate, Progressed, Rules, SearchResult, search
 from darwin_mri.breeding.spaces import Gene, Space, Start, TensorValues, make_space
-from darwin_mri.breeding.workers import Devices, Evaluate, InProcess, ItemScores, OutOfTime, Workers
+from darwin_mri.breeding.workers import Devices, Evaluate, InProcess, ItemScores, Workers
 
 __all__ = [
     "Anchored", "Anchors", "DarwinSpace", "Devices", "Estimate", "Evaluate", "Gene", "InProcess", "ItemScores", "Ledger", "Means",
-    "OutOfTime", "Progressed", "Rules", "SearchResult", "SearchSpace", "Space", "Start", "TensorValues", "Workers", "block_slices",
+    "Progressed", "Rules", "SearchResult", "SearchSpace", "Space", "Start", "TensorValues", "Workers", "block_slices",
     "choose_anchors", "make_space", "null_genomes", "search",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ the regression carries what the logged models know of the items not asked, the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,3 @@ def choose_anchors(logged: np.ndarray, count: int, seed: int) -> Anchors:
 
 def _spread(points: np.ndarray) -> bool:
     return bool(np.ptp(points, axis=0).any())
-
-
-Pool = Mapping[str, Anchors]
-"""Benchmark -> its anchors."""

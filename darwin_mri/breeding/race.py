@@ -13,16 +13,15 @@ not asked, so a stopped candidate keeps the estimate of what it was asked; its r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.stats import t as student
 
+from darwin_mri.breeding.workers import ItemScores
+
 ALPHA = 0.05  # one-sided, of each comparison
 FEWEST = 8  # items of a benchmark before anything is said
-
-ItemScores = Mapping[str, Sequence[float]]
-"""Benchmark -> score in [0, 1] of each item asked so far."""
 
 
 def hopeless(asked: Mapping[int, ItemScores], better: int, weights: Mapping[str, float]) -> set[int]:

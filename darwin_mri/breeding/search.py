@@ -106,7 +106,7 @@ def search(
         strategy = (
             Random(start, rules.population, rules.seed)
             if rules.strategy == "random"
-            else CMA(start, vector, rules.population, rules.seed, estimate_noise(lines, ledger, estimate))
+            else CMA(start, vector, rules.population, rules.seed, _noise(lines, ledger, estimate))
         )
         generation = 0
         while len(lines) < rules.budget:
@@ -129,7 +129,7 @@ def search(
     return SearchResult(tuple(ranking), stopped)
 
 
-def estimate_noise(lines: Sequence[LedgerLine], ledger: Ledger, estimate: Estimate) -> float:
+def _noise(lines: Sequence[LedgerLine], ledger: Ledger, estimate: Estimate) -> float:
     """Standard error of the difference of two fitnesses over items, from the opening's candidates; 0 where it cannot be told."""
     whole = [_seen(ledger, line, estimate.blocks) for line in lines if line.status == "ok"]
     if len(whole) < 2:

@@ -19,9 +19,10 @@ LoggedScores = Mapping[str, ItemScores]
 """Model -> its scores on the search items."""
 
 
-def log_mother(config: Config, mother: Loaded, items: Mapping[str, Sequence[Item]], progress: Progress) -> LoggedScores:
-    """The mother's scores on the search items while she is in memory; nothing when no anchors are wanted."""
-    if not config.search.anchors:
+def log_mother(run: Run, mother: Loaded, items: Mapping[str, Sequence[Item]], progress: Progress) -> LoggedScores:
+    """The mother's scores on the search items while she is in memory; nothing when no anchors are wanted, or are chosen already."""
+    config = run.config
+    if not config.search.anchors or (run.keep and run.path(RECORD).is_file()):
         return {}
     scorer = Scorer(mother.model, mother.tokenizer, beyond_context=config.bench.long_items == "beyond")
     scores: ItemScores = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import struct
@@ -18,7 +19,8 @@ import pytest
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import ARMS, OPERATORS, load_config, make_config
 from darwin_mri.merging.fits import all_faults
-from darwin_mri.stages import machine
+from darwin_mri.probes import LOGIT_POSITIONS, read
+from darwin_mri.stages import items, machine, memory
 from darwin_mri.stages.planning import plan_run
 from tests.merging.commands import call
 from tests.toys import pico, pico_gemma4, pico_qwen35
@@ -323,3 +325,10 @@ def test_a_model_on_the_hub_is_planned_from_its_headers(
     weights = [count for name, count in sent if name.endswith(".safetensors")]
     assert weights and max(weights) <= 100_001
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_the_plan_reckons_with_the_sizes_the_stages_use() -> None:
+    """Planning loads no torch, so it names these sizes again: they must be the stages' own."""
+    assert memory.RESPONSE_BLOCKS == items.RESPONSE_BLOCKS
+    assert memory.LOGITS_AT_ONCE == LOGIT_POSITIONS
+    assert inspect.signature(read).parameters["token_budget"].default == memory.BATCH_TOKENS

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from darwin_mri.merging.arms.context import PairedBatch, Side
-from darwin_mri.probes import Batch, project
-
-LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once: bounds memory at 262k-token vocabularies
+from darwin_mri.probes import LOGIT_POSITIONS, Batch, project
 
 
 def token_losses(side: Side, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor]:

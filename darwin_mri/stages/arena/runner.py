@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from darwin_mri.benchmarks import Item, Scorer, load_benchmark, sample_items, split_items, to_answers
+from darwin_mri.benchmarks import Item, Prepared, Scorer, load_benchmark, sample_items, split_items, to_answers
 from darwin_mri.checkpoints import resolve_device
 from darwin_mri.merging import DonorFFN
 from darwin_mri.merging.arms import Context, Side
@@ -191,15 +191,15 @@ def applied(father: Side, donors: Sequence[DonorFFN], ratio: float) -> Iterator[
                 parameters[name].copy_(own)
 
 
-def _prepare(scorer: Scorer, items: ItemsByTask):
+def _prepare(scorer: Scorer, items: ItemsByTask) -> dict[str, Prepared]:
     return {task: scorer.prepare(part) for task, part in items.items()}
 
 
-def _answers(scorer: Scorer, items: ItemsByTask, prepared: Mapping[str, object]) -> AnswersByTask:
+def _answers(scorer: Scorer, items: ItemsByTask, prepared: Mapping[str, Prepared]) -> AnswersByTask:
     """Credits without log-probabilities: a cell's record is kept small."""
     found = {}
     for task, part in items.items():
-        scores = scorer.log_probabilities(prepared[task])  # type: ignore[arg-type]
+        scores = scorer.log_probabilities(prepared[task])
         answers = to_answers(tuple(part), scores)
         found[task] = tuple(answer.model_copy(update={"log_probabilities": (), "metrics": {}}) for answer in answers)
     return found
