@@ -117,8 +117,9 @@ def _main(
 
 @app.command()
 def scan(
-    model: Annotated[str, typer.Argument(help="Hub id (name@revision), folder, or nursery:NAME.")],
+    model: Annotated[str | None, typer.Argument(help="Hub id (name@revision), folder, or nursery:NAME.")] = None,
     against: Annotated[str | None, typer.Option(help="Second parent: scan both and the pair, and derive the prior.")] = None,
+    config_file: Annotated[Path | None, typer.Option("--config", help="YAML file of a run, whose parents are scanned in place of MODEL; flags override it.")] = None,
     base: Annotated[str | None, typer.Option(help="Common ancestor of both, for task vectors.")] = None,
     method: Annotated[str | None, typer.Option(help="Merge method the prior is for; chosen from the families when absent.")] = None,
     out: Out = Path("reports/scan"),
@@ -137,19 +138,25 @@ def scan(
     from darwin_mri.errors import ConfigError
     from darwin_mri.report.terminal import print_scan
 
-    cross = against is not None and method is None and not _siblings(model, against, offline)
-    method = method or ("folded" if cross else "task_arithmetic")
-    space = "ffn" if method in ARMS else "layers"
-    config = load_config(None, {
-        "name": "scan", "father": model, "mother": against or model, "base": base, "method": method, "seed": seed,
-        "device": device, "dtype": dtype, "scan": {"probes": probes, "documents": documents, "validation": validate},
+    if (model is None) == (config_file is None):
+        raise ConfigError("give a model (with --against, two), or --config FILE")
+    if config_file is None:
+        assert model is not None
+        cross = against is not None and method is None and not _siblings(model, against, offline)
+        method = method or ("folded" if cross else "task_arithmetic")
+    space = None if method is None else "ffn" if method in ARMS else "layers"
+    config = load_config(config_file, {
+        "name": None if config_file else "scan", "father": model, "mother": against or model, "base": base, "method": method,
+        "seed": seed, "device": device, "dtype": dtype,
+        "scan": {"probes": probes, "documents": documents, "validation": validate or None},
         "prior": {"protect": protect.split(",") if protect else None, "preset": preset}, "search": {"space": space},
     })  # fmt: skip
-    if validate and against is None:
+    pair_wanted = config_file is not None or against is not None
+    if validate and not pair_wanted:
         raise ConfigError("--validate measures what blending two parents does: give --against the other parent")
     try:
         first, pair, prior = pipeline.scan(
-            config, out, pair=against is not None, argv=_argv(), offline=offline, overwrite=overwrite, resume=resume,
+            config, out, pair=pair_wanted, argv=_argv(), offline=offline, overwrite=overwrite, resume=resume,
             progress=Talk(quiet),
         )  # fmt: skip
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from darwin_mri.report.charts import Chart
 
@@ -25,7 +25,7 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """A table whose first column names its rows. ``numeric`` columns, by number, are set to the right; column ``marked``
-    carries the mark of each row's role."""
+    carries the mark of each row's role; columns ``spare`` may be left out, the first one first, where there is no room."""
 
     caption: str
     columns: tuple[str, ...]
@@ -34,6 +34,20 @@ class Table:
     note: str = ""
     folded: bool = False
     marked: int = 0
+    spare: tuple[int, ...] = ()
+
+    def without(self, column: int) -> Table:
+        """The same table less one column; the first one stays."""
+        kept = [i for i in range(len(self.columns)) if i != column]
+        numbers = {old: new for new, old in enumerate(kept)}
+        return replace(
+            self,
+            columns=tuple(self.columns[i] for i in kept),
+            rows=tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in self.rows),
+            numeric=tuple(numbers[i] for i in self.numeric if i in numbers),
+            marked=numbers.get(self.marked, 0),
+            spare=tuple(numbers[i] for i in self.spare if i in numbers),
+        )
 
     @property
     def short(self) -> tuple[int, ...]:
@@ -129,7 +143,8 @@ def table(
     note: str = "",
     folded: bool = False,
     marked: int = 0,
+    spare: Sequence[int] = (),
 ) -> Table:
     """A table whose columns are numeric except those listed in ``text``."""
     numeric = tuple(i for i in range(len(columns)) if i not in text)
-    return Table(caption, tuple(columns), tuple(rows), numeric, note, folded, marked)
+    return Table(caption, tuple(columns), tuple(rows), numeric, note, folded, marked, tuple(spare))

@@ -44,7 +44,8 @@ STATISTICS = (
     Statistic("firing", "a", "firing", "share of neurons that fire", 2),
     Statistic("dead", "a", "dead", "share of neurons that never fire", 2),
 )
-IN_TABLE = ("rms h", "|f|/|h|", "influence")
+IN_TABLE = ("rms h", "|f|/|h|", "influence", "|m|/|h|")
+SPARE = ("|m|/|h|", "|f|/|h|", "influence", "rms h")  # what a narrow terminal goes without, the first one first
 RAISED = "per cent that NLL per byte rises when the layer's FFN is replaced by its mean"
 
 
@@ -107,7 +108,8 @@ def layer_table(
             " Trust: how reliable the evidence for the layer's gene is, 0 to 1. Frozen: the layer is kept as the father's;"
             " the number is the share of resamples that agree."
         )
-    return table(f"Layers of {scan.model.ref}", titles, rows, text=(1,), note=note, folded=True)
+    spare = [titles.index(name) for name in (*SPARE, *reversed(domains)) if name in titles]
+    return table(f"Layers of {scan.model.ref}", titles, rows, text=(1,), note=note, folded=True, spare=spare)
 
 
 def _statistic_reader(statistic: Statistic) -> Callable[[LayerScan], str]:

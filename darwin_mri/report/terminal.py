@@ -34,13 +34,20 @@ TABLED = ("scores", "contrasts", "genome", "evolution", "fresh", "items", "runs"
 
 
 class Fitted:
-    """A table that keeps its numbers on one line where the console is wide enough, and folds them where it is not."""
+    """A table that keeps its numbers on one line: where the console is too narrow it goes without its spare columns and says
+    so, and what is still too wide is folded."""
 
     def __init__(self, table: el.Table, caption: bool = True) -> None:
         self.table, self.caption = table, caption
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield _table(self.table, self.caption, whole=_least_width(self.table) <= options.max_width)
+        table, left_out = self.table, []
+        while table.spare and _least_width(table) > options.max_width:
+            left_out.append(table.columns[table.spare[0]])
+            table = table.without(table.spare[0])
+        yield _table(table, self.caption, whole=_least_width(table) <= options.max_width)
+        if left_out:
+            yield _text(f"No room here for: {', '.join(left_out)}.", "dim")
 
 
 def scores_table(comparison: Comparison) -> Fitted:

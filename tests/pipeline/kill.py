@@ -2,7 +2,8 @@
 
     python -m tests.pipeline.kill --kills 20 --config configs/david.yaml
 
-By hand, not by pytest: it takes as long as that many starts. Exit code 1 when anything differs.
+A broken run that reaches its end is compared and followed by another, until there were that many kills. The unbroken run is made twice: the
+same command must also give the same. By hand, not by pytest: it takes as long as that many starts. Exit code 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -27,45 +28,69 @@ def result(run: Path) -> dict[str, object]:
     return {"genome": (run / "genome.json").read_text(), "ledger": kept, "child": shards}
 
 
+def differences(run: Path, whole: dict[str, object]) -> list[str]:
+    return [key for key, value in result(run).items() if value != whole[key]]
+
+
+def newest(run: Path) -> str:
+    """The file written last: where in the run the kill fell."""
+    files = [path for path in run.rglob("*") if path.is_file()]
+    return str(max(files, key=lambda path: path.stat().st_mtime).relative_to(run)) if files else "nothing yet"
+
+
+def finishes(command: list[str], run: Path, after: float) -> bool:
+    """Whether the command ends by itself; killed ``after`` seconds from its first write to the run folder."""
+    began = time.time()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        written = [path.stat().st_mtime for path in run.rglob("*") if path.is_file()]
+        if max(written, default=0.0) > began:
+            break
+        time.sleep(0.2)
+    try:
+        if process.wait(timeout=after):
+            raise SystemExit(f"breed ended with exit code {process.returncode}")
+        return True
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.pipeline.kill", description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument(
+        "--longest", type=float, default=30.0, help="seconds from a run's first write to the kill, at most"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    dice = random.Random(options.seed)
+    dice, differs = random.Random(options.seed), []
     with tempfile.TemporaryDirectory() as folder:
-        whole, broken = Path(folder) / "whole", Path(folder) / "broken"
-        began = time.monotonic()
-        subprocess.run(
-            [*BREED, "--config", str(options.config), "--out", str(whole)], check=True, stdout=subprocess.DEVNULL
-        )
-        seconds = time.monotonic() - began
-        print(f"unbroken: {seconds:.0f} s", flush=True)
-        command, killed = [*BREED, "--config", str(options.config), "--out", str(broken)], 0
+        runs = [Path(folder) / name for name in ("whole", "again")]
+        for run in runs:
+            subprocess.run(
+                [*BREED, "--config", str(options.config), "--out", str(run)], check=True, stdout=subprocess.DEVNULL
+            )
+        whole = result(runs[0])
+        differs += differences(runs[1], whole)
+        print(f"the same command twice; differs: {differs or 'nothing'}", flush=True)
+        killed = 0
         while killed < options.kills:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            try:
-                # Starting takes some 15 s of which a kill would show nothing new; after that, any moment.
-                process.wait(timeout=15 + dice.random() * max(5.0, seconds / options.kills))
-                print(f"ended by itself after {killed} kills", flush=True)
-                break
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            broken = Path(folder) / f"broken-{killed}"
+            command = [*BREED, "--config", str(options.config), "--out", str(broken)]
+            while not finishes(command, broken, options.longest * dice.random() if killed < options.kills else 3600.0):
                 killed += 1
-                lines = (broken / "ledger.jsonl").read_text().count("\n") if (broken / "ledger.jsonl").is_file() else 0
-                print(
-                    f"kill {killed}: {sorted(p.name for p in broken.glob('*.json'))[-1:]}, {lines} ledger lines",
-                    flush=True,
-                )
-            if (broken / "manifest.json").is_file():
-                command = [*BREED, "--resume", str(broken)]
-        subprocess.run([*BREED, "--resume", str(broken)], check=True, stdout=subprocess.DEVNULL)
-        ours, theirs = result(broken), result(whole)
-        differs = [key for key in ours if ours[key] != theirs[key]]
-        print(f"{killed} kills; differs: {differs or 'nothing'}")
-        return 1 if differs else 0
+                ledger = broken / "ledger.jsonl"
+                lines = ledger.read_text().count("\n") if ledger.is_file() else 0
+                print(f"kill {killed}: last written {newest(broken)}, {lines} ledger lines", flush=True)
+                if (broken / "manifest.json").is_file():
+                    command = [*BREED, "--resume", str(broken)]
+            found = differences(broken, whole)
+            differs += found
+            print(f"resumed to its end after {killed} kills; differs: {found or 'nothing'}", flush=True)
+    return 1 if differs else 0
 
 
 if __name__ == "__main__":

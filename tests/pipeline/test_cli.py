@@ -77,7 +77,7 @@ def test_scan_prints_tables_or_json(
         (("bench", "nursery:gemma4-base", "--tasks", "nursery_clik"), 2, "nursery_click"),
         (("report", "nowhere"), 1, "not a folder"),
         (("frobnicate",), 2, "frobnicate"),
-        (("scan",), 2, "Missing argument"),
+        (("scan",), 2, "give a model"),
     ],
 )
 def test_wrong_usage_has_the_right_exit_code(

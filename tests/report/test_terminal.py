@@ -54,18 +54,30 @@ def test_markup_and_control_characters_are_plain_text(tmp_path: Path) -> None:
 def test_print_scan_shows_each_layer_with_its_legend(run: Path) -> None:
     records = load_run(run)
     assert isinstance(records.father, Scan) and isinstance(records.pair, PairScan) and isinstance(records.prior, Prior)
-    on = console()
+    on = console(130)
     print_scan(on, records.father, records.pair, records.prior, records.mother)
     text = printed(on)
     head = next(line for line in text.splitlines() if line.startswith("layer"))
     assert head.split() == [
-        "layer", "mixer", "rms", "h", "influence", "|f|/|h|", "ko", "en", "prose", "math", "code", "knowledge", "reasoning", "mother",
-        "trust", "frozen",
+        "layer", "mixer", "rms", "h", "influence", "|f|/|h|", "|m|/|h|", "ko", "en", "prose", "math", "code", "knowledge", "reasoning",
+        "mother", "trust", "frozen",
     ]  # fmt: skip
+    assert "No room" not in text
     assert "no signal: language:de" in text
     assert "frozen layers: 3–4 (protected: ko)" in text
     assert text.count("sliding") >= 6 and text.count("linear") >= 4
     assert "root mean square of the residual stream" in text
+
+
+def test_a_narrow_terminal_goes_without_columns_and_says_which(run: Path) -> None:
+    records, on = load_run(run), console(80)
+    assert records.father is not None
+    print_scan(on, records.father, records.pair, records.prior, records.mother)
+    lines = printed(on).splitlines()
+    head = next(line for line in lines if line.startswith("layer"))
+    assert head.split()[-3:] == ["mother", "trust", "frozen"] and "influence" not in head
+    assert "No room here for: |m|/|h|, |f|/|h|, influence, rms h" in printed(on)
+    assert sum(line.startswith("    0 ") for line in lines) == 2  # one line for the layer in either parent's table
 
 
 def test_a_scan_with_nothing_measured_still_prints() -> None:

@@ -1,0 +1,133 @@
+"""Truths planted in copies of a nursery model, and what ``darwin-mri scan`` says of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from darwin_mri import cli
+from darwin_mri.nursery import MODELS
+from darwin_mri.probes import load_probes
+
+HANGUL = range(0xEA, 0xEE)  # first UTF-8 bytes of Hangul syllables (and of few other letters)
+DAMAGE = 4.0  # rms of what is added to Hangul tokens: the stream's own is near 1
+GATE = 20.0  # how surely the planted neuron is closed on other tokens
+
+
+def scan(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out: Path, *words: Path | str) -> Any:
+    """The document of ``darwin-mri scan --json``."""
+    fixed = ("--documents", "6", "--out", out, "--offline", "--quiet", "--json")
+    monkeypatch.setattr(sys, "argv", ["darwin-mri", "scan", *map(str, (*words, *fixed))])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    done = capfd.readouterr()
+    assert not stopped.value.code, done.err
+    return json.loads(done.out)
+
+
+@pytest.fixture
+def copy() -> tuple[Any, Any]:
+    """A nursery model with a head of its own, so that its embeddings can be changed without changing what it says."""
+    folder = MODELS / "gemma4-base"
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, tie_word_embeddings=False)
+    model.lm_head.weight = torch.nn.Parameter(model.get_input_embeddings().weight.detach().clone())
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+def plant_korean_ffn(model: Any, tokenizer: Any, k: int) -> None:
+    """Hangul tokens get an offset when they are embedded; the FFN of layer ``k`` becomes one neuron that takes it away again.
+
+    The neuron opens on Hangul alone: its gate and up rows are a linear classifier of the FFN's inputs. What it adds has the
+    size of the post-norm's gain, here ``DAMAGE``, and the offset's direction, so layer k matters for Korean and for nothing else.
+    """
+    embeddings, layer = model.get_input_embeddings(), model.model.layers[k]
+    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    to_byte = {letter: byte for byte, letter in _byte_letters().items()}
+    hangul = torch.tensor([any(to_byte.get(letter) in HANGUL for letter in piece) for piece in pieces])
+    direction = torch.randn(embeddings.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    direction /= direction.square().mean().sqrt()
+    embeddings.weight[: len(hangul)][hangul] += DAMAGE * direction / embeddings.weight.shape[1] ** 0.5  # Gemma's scale
+
+    seen: list[torch.Tensor] = []
+    handle = layer.mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].flatten(0, 1)))
+    labels = []
+    for probe in load_probes()[::4]:
+        ids = tokenizer(probe.text, return_tensors="pt", truncation=True, max_length=96)["input_ids"]
+        model(input_ids=ids, use_cache=False)
+        labels.append(hangul[ids[0]].float() * 2 - 1)
+    handle.remove()
+    inputs, labels = torch.cat(seen), torch.cat(labels)
+    classifier = torch.linalg.lstsq(inputs, labels[:, None]).solution[:, 0]
+    assert ((inputs @ classifier).sign() == labels).float().mean() > 0.99
+
+    for matrix in (layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj):
+        matrix.weight.zero_()
+    layer.mlp.gate_proj.weight[0] = GATE * classifier
+    layer.mlp.up_proj.weight[0] = classifier
+    layer.mlp.down_proj.weight[:, 0] = -direction
+    layer.post_feedforward_layernorm.weight.fill_(DAMAGE)
+
+
+def _byte_letters() -> dict[int, str]:
+    """How a byte-level BPE writes each byte (GPT-2): printable ones as themselves, the others from 256 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_the_layer_that_matters_for_korean_only_is_the_most_korean_sensitive(
+    copy: tuple[Any, Any], k: int, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = copy
+    plant_korean_ffn(model, tokenizer, k)
+    document = scan(capfd, monkeypatch, tmp_path / "out", save(model, tokenizer, tmp_path / "planted"))
+    layers = [layer["language"]["sensitivity"] for layer in document["father"]["layers"]]
+    korean = [layer["ko"] for layer in layers]
+    assert max(range(len(korean)), key=lambda i: korean[i]["value"]) == k
+    others = [estimate["high"] for i, estimate in enumerate(korean) if i != k]
+    assert korean[k]["low"] > max(others), (korean[k], others)  # not by luck: the intervals are apart
+    assert all(layers[k]["ko"]["value"] > layers[k][other]["value"] for other in layers[k] if other != "ko")
+
+
+def test_a_zeroed_ffn_has_importance_zero_and_the_others_have_not(
+    copy: tuple[Any, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = copy
+    with torch.no_grad():
+        model.model.layers[2].mlp.down_proj.weight.zero_()
+    document = scan(capfd, monkeypatch, tmp_path / "out", save(model, tokenizer, tmp_path / "zeroed"))
+    importance = [[e["value"] for e in layer["importance"].values()] for layer in document["father"]["layers"]]
+    assert importance[2] == [0.0] * len(importance[2])
+    assert all(any(abs(value) > 1e-4 for value in row) for i, row in enumerate(importance) if i != 2)
+
+
+def test_two_copies_of_one_model_give_no_signal_between_them(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = [save(*_plain(), tmp_path / name) for name in ("one", "two")]
+    document = scan(capfd, monkeypatch, tmp_path / "out", twins[0], "--against", twins[1], "--base", MODELS / "gemma4-base")
+    pair, prior = document["pair"], document["prior"]
+    assert pair["layer_map"] == list(range(8))
+    assert not any(channel["informative"] for name, channel in pair["channels"].items() if "response" in name)
+    assert not prior["frozen"] and len({gene["mean"] for gene in prior["genes"]}) == 1
+    assert "equal" in json.dumps(prior) or "no signal" in json.dumps(prior)
+
+
+def _plain() -> tuple[Any, Any]:
+    folder = MODELS / "gemma4-korean"
+    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
