@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,21 @@ from darwin_mri import cli
 from darwin_mri.nursery import MODELS
 from darwin_mri.probes import load_probes
 
+LANGUAGES = ("ko", "en", "ja")
+FIELDS = ("text", "language", "domain", "doc", "pair")
 HANGUL = range(0xEA, 0xEE)  # first UTF-8 bytes of Hangul syllables (and of few other letters)
 DAMAGE = 4.0  # rms of what is added to Hangul tokens: the stream's own is near 1
 GATE = 20.0  # how surely the planted neuron is closed on other tokens
 
 
 def scan(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out: Path, *words: Path | str) -> Any:
-    """The document of ``darwin-mri scan --json``."""
-    fixed = ("--documents", "6", "--out", out, "--offline", "--quiet", "--json")
+    """The document of ``darwin-mri scan --json``, on parallel passages in three languages."""
+    probes = out.parent / "probes"
+    probes.mkdir()
+    texts = [p for p in load_probes() if p.pair and p.language in LANGUAGES]
+    lines = [json.dumps({key: getattr(p, key) for key in FIELDS}, ensure_ascii=False) for p in texts]
+    (probes / "parallel.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    fixed = ("--probes", probes, "--documents", "8", "--out", out, "--offline", "--quiet", "--json")
     monkeypatch.setattr(sys, "argv", ["darwin-mri", "scan", *map(str, (*words, *fixed))])
     capfd.readouterr()
     with pytest.raises(SystemExit) as stopped:
@@ -119,15 +127,10 @@ def test_a_zeroed_ffn_has_importance_zero_and_the_others_have_not(
 def test_two_copies_of_one_model_give_no_signal_between_them(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twins = [save(*_plain(), tmp_path / name) for name in ("one", "two")]
-    document = scan(capfd, monkeypatch, tmp_path / "out", twins[0], "--against", twins[1], "--base", MODELS / "gemma4-base")
+    other = tmp_path / "copy"
+    shutil.copytree(MODELS / "gemma4-korean", other)
+    document = scan(capfd, monkeypatch, tmp_path / "out", MODELS / "gemma4-korean", "--against", other)
     pair, prior = document["pair"], document["prior"]
     assert pair["layer_map"] == list(range(8))
-    assert not any(channel["informative"] for name, channel in pair["channels"].items() if "response" in name)
-    assert not prior["frozen"] and len({gene["mean"] for gene in prior["genes"]}) == 1
-    assert "equal" in json.dumps(prior) or "no signal" in json.dumps(prior)
-
-
-def _plain() -> tuple[Any, Any]:
-    folder = MODELS / "gemma4-korean"
-    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert not prior["informative"] and "equal" in prior["note"] and not prior["frozen"]
+    assert {gene["trust"] for gene in prior["genes"]} == {0.0} and len({gene["mean"] for gene in prior["genes"]}) == 1
