@@ -193,7 +193,7 @@ def breed(
     data: Annotated[str | None, typer.Option(help="Folder with the benchmark files: click/, musr/, gpqa/.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Exit 0 although the child fails its health check.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Begin without enough memory or disk; exit 0 although the child fails its health check.")] = False,
     device: Device = None, dtype: Dtype = None, seed: Seed = None, offline: Offline = False, overwrite: Overwrite = False,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip

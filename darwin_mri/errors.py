@@ -22,6 +22,6 @@ class ConfigError(DarwinError):
 
 
 class GateError(DarwinError):
-    """A stated gate (health check, required vigor) failed; results were written all the same."""
+    """A stated gate is not passed: no room for the run, which then does not begin; or the child's health check, after everything is written."""
 
     exit_code = 3

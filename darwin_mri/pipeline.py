@@ -12,6 +12,7 @@ from pathlib import Path
 
 from darwin_mri.benchmarks import sample_items
 from darwin_mri.checkpoints import ModelSource, resolve_device
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import BenchConfig, Config
 from darwin_mri.errors import ConfigError, GateError, InputError
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Inputs, Prior, Scan
@@ -31,6 +32,7 @@ from darwin_mri.stages import (
 from darwin_mri.stages.answering import AnswerStore
 from darwin_mri.stages.items import Items, choose_items, load_items, store_splits
 from darwin_mri.stages.items import gpqa_password as environment_password
+from darwin_mri.stages.planning import require_room
 from darwin_mri.stages.run import Progress, Run, Silent, open_run
 
 __all__ = ["BreedResult", "bench", "breed", "check", "merge", "scan"]
@@ -113,11 +115,14 @@ def breed(
     """The whole pipeline.
 
     Raises:
-        GateError: the child fails its health check (everything is written all the same); ``force`` keeps quiet about it.
+        GateError: disk or memory cannot hold the run, and nothing is begun; or the child fails its health check (everything is
+            written all the same). ``force`` goes on in both cases.
     """  # fmt: skip
     progress = progress or Silent()
     device = resolve_device(config.device)
     sources = _find(config, offline)
+    if not force:
+        require_room(config, {role: survey(source.folder) for role, source in sources.items()}, out)
     run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
     with _running(run):
         with run.timed("inputs"):

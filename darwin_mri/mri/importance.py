@@ -20,11 +20,11 @@ from darwin_mri.records import Anatomy, Channel, Estimate
 
 
 class LossCache(Protocol):
-    """Losses already measured, so that an interrupted scan goes on where it was."""
+    """Losses already measured, by (part, layer), so that an interrupted scan goes on where it was."""
 
-    def get(self, part: str, layer: int) -> np.ndarray | None: ...
+    def get(self, where: tuple[str | int | float, ...]) -> np.ndarray | None: ...
 
-    def put(self, part: str, layer: int, nll: np.ndarray) -> None: ...
+    def put(self, where: tuple[str | int | float, ...], values: np.ndarray) -> None: ...
 
 
 @torch.inference_mode()
@@ -53,7 +53,7 @@ def ablation_nll(
         module, mean = increment_module(layer, info, part), activations.mean(info.index, part)
         if module is None or mean is None:
             continue
-        known = cache.get(part, info.index) if cache else None
+        known = cache.get((part, info.index)) if cache else None
         if known is not None:
             out[info.index] = known
             advance(len(reading.probes))
@@ -66,7 +66,7 @@ def ablation_nll(
                 advance(len(batch.ids))
         out[info.index] = nll.cpu().numpy()
         if cache:
-            cache.put(part, info.index, out[info.index])
+            cache.put((part, info.index), out[info.index])
     return out
 
 

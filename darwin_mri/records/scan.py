@@ -134,8 +134,9 @@ class MappedLayer(Part):
 class PresetFit(Part):
     """How well a preset foresaw the truth: Spearman's rho of its prediction per gene with the measured fitness change.
 
-    ``low`` and ``high``: 95 % interval of rho by resampling blocks of truth items. Of the layers a preset freezes,
-    ``precision`` is the share that really harm the protected text beyond the tolerance, ``recall`` the share of harmful
+    ``spearman``: mean over random halvings of the items, one half foretelling, the other the truth; ``low`` and ``high``: the
+    range of 95 % of the halvings. ``same_items``: rho with all items on both sides, the luck of the items included; None where a
+    side is constant. Of the layers a preset freezes, ``precision`` is the share that really harm the protected text beyond the tolerance, ``recall`` the share of harmful
     layers it freezes; None where nothing is frozen, or nothing harms.
     """
 
@@ -143,6 +144,7 @@ class PresetFit(Part):
     spearman: float | None
     low: float | None = None
     high: float | None = None
+    same_items: float | None = None
     prediction: dict[str, float]
     frozen: tuple[int, ...] = ()
     precision: float | None = None
@@ -152,13 +154,15 @@ class PresetFit(Part):
 class Validation(Part):
     """The measured truth of blending each gene alone at the reference ratio, and what each preset had said.
 
-    ``gain``: change of the smooth fitness (items not used for the response); ``harm``: relative rise of NLL per byte of
+    ``gain``: change of the smooth fitness on all search items; ``ceiling``: mean rho between the truth of one half of them and that
+    of the other, about as much as a preset can reach; ``harm``: relative rise of NLL per byte of
     each protected text, by layer, on documents not used for freezing where the probe set has more (``harm_documents``).
     """
 
     reference_ratio: float
     items: int
     gain: dict[str, Estimate]
+    ceiling: float | None = None
     harm: dict[str, dict[int, float]] = {}
     harm_documents: str = ""
     harmful: tuple[int, ...] = ()

@@ -15,7 +15,7 @@ from darwin_mri.checkpoints.remote import is_remote, survey_remote
 from darwin_mri.checkpoints.skeleton import configuration_alone, survey_configuration
 from darwin_mri.checkpoints.survey import LAYER, Survey, survey
 from darwin_mri.config import ARMS, Config
-from darwin_mri.errors import CheckpointError
+from darwin_mri.errors import CheckpointError, GateError
 from darwin_mri.merging.fits import all_faults, sibling_fault, token_fault
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.stages import machine
@@ -45,7 +45,7 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
     father, mother, base = surveys["father"], surveys["mother"], surveys.get("base")
     fault = sibling_fault(father, mother, "mother")
     faults = all_faults(father, mother, base)
-    here = machine.accelerator() if config.device != "cpu" else None
+    here = _device(config)
     device = here or (machine.ABSENT if config.device == "cuda" else None)
     needs = _needs(config, surveys, device, out)
     stages, basis = _stages(config, father, mother, device, rate)
@@ -70,6 +70,24 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
         problems=problems,
         fits=not problems,
     )
+
+
+def require_room(config: Config, surveys: Mapping[str, Survey], out: Path) -> None:
+    """Refuse a run that would end half way for want of disk or memory.
+
+    Args:
+        surveys: of father and mother, by role.
+
+    Raises:
+        GateError: with how much is missing of what.
+    """
+    short = _shortages(_needs(config, surveys, _device(config), out))
+    if short:
+        raise GateError(f"no room for this run: {'; '.join(short)}; --force begins it all the same")
+
+
+def _device(config: Config) -> machine.Device | None:
+    return machine.accelerator() if config.device != "cpu" else None
 
 
 def _survey(ref: str, offline: bool) -> tuple[Survey, str]:
@@ -109,7 +127,7 @@ def _tokenizers(father: Survey, mother: Survey) -> str:
 
 
 def _needs(
-    config: Config, surveys: dict[str, Survey], device: machine.Device | None, out: Path
+    config: Config, surveys: Mapping[str, Survey], device: machine.Device | None, out: Path
 ) -> tuple[PlanNeed, ...]:
     father, mother = surveys["father"], surveys["mother"]
     each = DTYPE_BYTES.get(config.dtype) or (2 if device else 4)
@@ -232,14 +250,15 @@ def _problems(
         problems.append(f"method {config.method}: {reason}; possible here: {', '.join(possible) or 'none'}")
     if config.device == "cuda" and device is None:
         problems.append("device cuda: no NVIDIA device answers on this machine: use --device cpu")
-    for need in needs:
-        if need.fits is False:
-            missing = need.needed - (need.available or 0)
-            advice = {
-                "disk": "free space or choose another --out",
-                "host memory": "close programs or take a larger machine",
-            }
-            problems.append(
-                f"{need.name}: {missing:,} of {need.needed:,} bytes are missing: {advice.get(need.name, 'take a larger device')}"
-            )
-    return tuple(problems)
+    return (*problems, *_shortages(needs))
+
+
+def _shortages(needs: tuple[PlanNeed, ...]) -> tuple[str, ...]:
+    """Of every need that is not met, how much is missing and what to do."""
+    advice = {"disk": "free space or choose another --out", "host memory": "close programs or take a larger machine"}
+    return tuple(
+        f"{need.name}: {need.needed - (need.available or 0):,} of {need.needed:,} bytes are missing:"
+        f" {advice.get(need.name, 'take a larger device')}"
+        for need in needs
+        if need.fits is False
+    )

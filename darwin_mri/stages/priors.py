@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from darwin_mri.stages.items import Items, fitness_blocks
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import Loaded, chosen_probes
 from darwin_mri.stages.run import Progress, Run
+from darwin_mri.stages.saved import Saved
 from darwin_mri.stages.scanning import PairScans
 
 TEXT_BLOCKS = 12  # blocks of probe documents: the unit of resampling of the freezing rule
@@ -54,16 +56,20 @@ def measure_prior(
         for name in config.prior.protect:
             losses[f"protect:{name}"] = _protected_blocks(father, run, name)
     genes = breed.space.layers()
-    slopes, found = measure_slopes(
-        father, breed, losses, config.reference_ratio, config.scan.bootstrap, config.seed, progress
+    key = f"{father.digest} {breed.space.name} {config.method} {father.model.dtype} {father.model.device.type}"
+    read_slopes = SlopeReader(
+        father.model,
+        gene_directions(breed, config.reference_ratio),
+        Saved(run.path("state/response.jsonl"), key, run.keep),
     )
+    slopes, found = measure_slopes(read_slopes, losses, config, progress)
     settings = {"reference": config.reference_ratio, "resamples": config.scan.bootstrap, "seed": config.seed}
     protected = {name: slopes[f"protect:{name}"] for name in config.prior.protect if f"protect:{name}" in slopes}
     freezing = freeze(protected, list(genes.values()), config.prior, **settings)
     descent = None
     if "fitness" in slopes:
         free = [layer not in freezing.frozen for layer in genes.values()]
-        descent = _descend(father, breed, losses["fitness"], slopes["fitness"], free, config, progress)
+        descent = _descend(read_slopes, losses["fitness"], slopes["fitness"], free, config, progress)
     ratios = None
     if preset in ("v5", "v6", "paper"):
         ratios = preset_ratios(preset, scans.father, scans.mother, pair.layer_map, gene_tensors(breed, father))
@@ -84,14 +90,33 @@ def measure_prior(
     return prior, pair
 
 
+class SlopeReader:
+    """``gene_slopes`` along fixed directions, every block's kept in a file as soon as it is measured."""
+
+    def __init__(self, model: Any, directions: Mapping[str, Mapping[str, torch.Tensor]], saved: Saved) -> None:
+        self.model, self.directions, self.saved = model, directions, saved
+        self.genes = list(directions)
+
+    def __call__(
+        self, loss: str, ratios: float | np.ndarray, blocks: Sequence[BlockLoss], advance: Callable[[int], None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(slopes (blocks, genes), losses (blocks,)) of the loss of that name."""
+        at = np.broadcast_to(ratios, len(self.genes)).tolist()
+        rows = []
+        for number, block in enumerate(blocks):
+            row = self.saved.get((loss, number, *at))
+            if row is None:
+                slopes, losses = gene_slopes(self.model, self.directions, ratios, [block])
+                row = np.concatenate([losses, slopes[0]])
+                self.saved.put((loss, number, *at), row)
+            rows.append(row)
+            advance(1)
+        found = np.array(rows)
+        return found[:, 1:], found[:, 0]
+
+
 def measure_slopes(
-    father: Loaded,
-    breed: Breed,
-    losses: Mapping[str, Sequence[BlockLoss]],
-    reference: float,
-    resamples: int,
-    seed: int,
-    progress: Progress,
+    read_slopes: SlopeReader, losses: Mapping[str, Sequence[BlockLoss]], config: Config, progress: Progress
 ) -> tuple[dict[str, GeneSlopes], list[Response]]:
     """Slopes of every loss along every gene, at 0 and at the reference ratio; losses without a block are left out."""
     losses = {name: blocks for name, blocks in losses.items() if blocks}
@@ -99,25 +124,25 @@ def measure_slopes(
     found: list[Response] = []
     if not losses:
         return slopes, found
-    directions = _directions(breed, reference)
+    reference = config.reference_ratio
     with progress.stage("blend response", 2 * sum(len(blocks) for blocks in losses.values())) as advance:
         for name, blocks in losses.items():
-            zero, at_zero = gene_slopes(father.model, directions, 0.0, blocks, advance)
-            there, blended = gene_slopes(father.model, directions, reference, blocks, advance)
+            zero, at_zero = read_slopes(name, 0.0, blocks, advance)
+            there, blended = read_slopes(name, reference, blocks, advance)
             slopes[name] = GeneSlopes(zero, there, float(at_zero.mean()), float(blended.mean()))
-            found += responses(list(directions), name, zero, there, reference, resamples, seed)
+            found += responses(read_slopes.genes, name, zero, there, reference, config.scan.bootstrap, config.seed)
     return slopes, found
 
 
-def _directions(breed: Breed, reference: float) -> dict[str, dict[str, torch.Tensor]]:
+def gene_directions(breed: Breed, reference: float) -> dict[str, dict[str, torch.Tensor]]:
+    """Gene -> {parameter: how the child's tensor moves with the gene's ratio}."""
     return {
         gene.name: {name: breed.merge.direction(name, reference) for name in gene.tensors} for gene in breed.space.genes
     }
 
 
 def _descend(
-    father: Loaded,
-    breed: Breed,
+    read_slopes: SlopeReader,
     blocks: Sequence[BlockLoss],
     slopes: GeneSlopes,
     free: Sequence[bool],
@@ -125,18 +150,17 @@ def _descend(
     progress: Progress,
 ) -> Descent:
     """From the better uniform ratio, measured already, down the fitness loss."""
-    reference = config.reference_ratio
-    uniform, directions = slopes.uniform(reference), _directions(breed, reference)
+    uniform = slopes.uniform(config.reference_ratio)
     first = (slopes.blended, slopes.reference.mean(0)) if uniform else (slopes.base, slopes.zero.mean(0))
     with progress.stage("descent", config.prior.steps * len(blocks)) as advance:
 
         def loss_and_slopes(ratios: np.ndarray) -> tuple[float, np.ndarray]:
-            block_slopes, block_losses = gene_slopes(father.model, directions, ratios, blocks, advance)
+            block_slopes, block_losses = read_slopes("fitness", ratios, blocks, advance)
             return float(block_losses.mean()), block_slopes.mean(0)
 
         return descend(
             loss_and_slopes,
-            np.full(len(directions), uniform),
+            np.full(len(read_slopes.genes), uniform),
             first,
             free,
             upper=config.upper,

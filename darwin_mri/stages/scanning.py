@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import numpy as np
 import torch
 
 from darwin_mri.benchmarks.scorer import is_out_of_memory
 from darwin_mri.errors import DarwinError
 from darwin_mri.mri import Activations, Parent, paired_positions, scan_pair, scan_parent, scan_work
 from darwin_mri.probes import describe_probes, select_reading
-from darwin_mri.records import PairScan, Scan, write_text
+from darwin_mri.records import PairScan, Scan
 from darwin_mri.stages.memory import BATCH_TOKENS
 from darwin_mri.stages.parents import Loaded, chosen_probes, exchanged, parent_for_scan
 from darwin_mri.stages.run import Progress, Run
+from darwin_mri.stages.saved import Saved
 
 
 @dataclass(frozen=True)
@@ -24,37 +22,6 @@ class PairScans:
     father: Scan
     mother: Scan
     pair: PairScan
-
-
-class SavedLosses:
-    """Ablation losses of a scan under way, one JSON line each, so that an interrupted scan goes on where it was.
-
-    The first line says what was measured (model, probes, device); a file of anything else is begun anew.
-    """
-
-    def __init__(self, path: Path, key: str, keep: bool) -> None:
-        self.path, self.known = path, {}
-        if keep and path.is_file():
-            self._read(key)
-        if not self.known:
-            write_text(path, json.dumps({"key": key}) + "\n")
-
-    def _read(self, key: str) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        try:
-            rows = [json.loads(line) for line in lines]
-        except ValueError:  # the last line was cut short
-            rows = [json.loads(line) for line in lines[:-1]]
-        if rows and rows[0] == {"key": key}:
-            self.known = {(row["part"], row["layer"]): np.array(row["nll"]) for row in rows[1:]}
-            write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
-
-    def get(self, part: str, layer: int) -> np.ndarray | None:
-        return self.known.get((part, layer))
-
-    def put(self, part: str, layer: int, nll: np.ndarray) -> None:
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"part": part, "layer": layer, "nll": nll.tolist()}) + "\n")
 
 
 def scan_one(run: Run, loaded: Loaded, progress: Progress) -> Scan:
@@ -72,7 +39,7 @@ def _scan(
     key = f"{parent.info.digest} {probes.digest} {probes.tokens} {parent.model.dtype} {parent.model.device.type}"
     path, keep, budget = run.path(f"state/scan-{role}.jsonl"), run.keep, BATCH_TOKENS
     while True:
-        losses = SavedLosses(path, key, keep)
+        losses = Saved(path, key, keep)
         with progress.stage(f"scan {parent.info.ref}", scan_work(parent, config.scan.mixers)) as advance:
             try:
                 scan, activations = scan_parent(

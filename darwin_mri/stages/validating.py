@@ -1,28 +1,40 @@
-"""The validation stage: what blending each gene alone really does, and how well each preset had foreseen it."""
+"""The validation stage: what blending each gene alone really does, and how well each preset had foreseen it.
+
+A gene's slope and the measured gain share the luck of the items they are read on, so what foretells must come from other items than what
+came true: all search items are dealt out in blocks of whole clusters, the blocks are halved at random many times, one half foretells and the
+other is the truth. The truth of one half foretelling that of the other is the ceiling, about as much as a preset can reach.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from darwin_mri.benchmarks import Item, Scorer, gold_probability, split_items
+from darwin_mri.benchmarks import Item, Scorer, gold_probability
 from darwin_mri.config import Config
+from darwin_mri.errors import InputError
 from darwin_mri.merging import Candidate
 from darwin_mri.mri import bootstrap_weights, preset_ratios
+from darwin_mri.mri.reliability import MIN_DOCUMENTS
 from darwin_mri.probes import Probe, document_nll, load_probes, read
 from darwin_mri.records import Estimate, PresetFit, Prior, Validation
 from darwin_mri.stages.items import Items, fitness_blocks
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import Loaded, chosen_probes, probe_folder
-from darwin_mri.stages.priors import gene_tensors, measure_slopes
-from darwin_mri.stages.run import Progress, Run, Silent
+from darwin_mri.stages.priors import SlopeReader, gene_directions, gene_tensors
+from darwin_mri.stages.run import Progress, Run
+from darwin_mri.stages.saved import Saved
 from darwin_mri.stages.scanning import PairScans
 
-BLOCKS = 16  # blocks of truth items: the unit of resampling of rho
+BLOCKS = 16
+HALVINGS = 500
+
+Block = Mapping[str, Sequence[Item]]  # items by benchmark
 
 
 def validate(
@@ -32,21 +44,25 @@ def validate(
     config = run.config
     if run.keep and scans.pair.validation is not None:
         return scans
-    predict, truth = _halves(items, config)
+    blocks = _blocks(items, config)
     candidate = Candidate(father.model, breed.tensors(), breed.merge)
     genes = breed.space.layers()
     layers = sorted({layer for layer in genes.values() if layer is not None})
     reference = config.reference_ratio
     texts, source = _harm_texts(config)
-    with progress.stage("validation", 2 + len(genes) + (1 + len(layers)) * len(texts)) as advance:
-        scorer = Scorer(father.model, father.tokenizer)
-        fitness = _BlockFitness(scorer, truth, config)
+    saved = Saved(run.path("state/validation.jsonl"), f"{father.digest} {config.method}", run.keep)
+    with progress.stage("validation", 1 + len(genes) + (1 + len(layers)) * len(texts) + len(blocks)) as advance:
+        fitness = _BlockFitness(Scorer(father.model, father.tokenizer), blocks, config)
         base = fitness()
         advance(1)
-        gains = {}
+        gains: dict[str, np.ndarray] = {}
         for gene in genes:
-            candidate.apply({gene: reference})
-            gains[gene] = fitness() - base
+            known = saved.get(("gain", gene))
+            if known is None:
+                candidate.apply({gene: reference})
+                known = fitness() - base
+                saved.put(("gain", gene), known)
+            gains[gene] = known
             advance(1)
         harm: dict[str, dict[int, float]] = {}
         for name, probes in texts.items():
@@ -59,15 +75,19 @@ def validate(
                 harm[name][layer] = _nll_per_byte(father, probes, config) / before - 1
                 advance(1)
         candidate.restore()
-        predictions = _predictions(father, breed, scans, predict, config)
-        advance(1)
+        foreseen = {"response": _by_slopes(father, breed, blocks, config, saved, advance)}
+    tensors = gene_tensors(breed, father)
+    for preset in ("v5", "v6", "paper"):
+        ratios = preset_ratios(preset, scans.father, scans.mother, scans.pair.layer_map, tensors)
+        foreseen[preset] = {gene: np.full(len(blocks), ratio) for gene, ratio in ratios.items()}
     harmful = tuple(layer for layer in layers if any(h[layer] > config.prior.tolerance for h in harm.values()))
-    fits = [_fit(name, said, gains, config) for name, said in predictions.items()]
+    fits = [_fit(name, said, gains, config.seed) for name, said in foreseen.items()]
     fits = [fit.model_copy(update=_frozen(fit, prior, genes, harmful)) for fit in fits]
     record = Validation(
         reference_ratio=reference,
-        items=sum(len(part) for part in truth.values()),
-        gain={gene: _estimate(blocks, config) for gene, blocks in gains.items()},
+        items=sum(len(part) for block in blocks for part in block.values()),
+        gain={gene: _estimate(found, config) for gene, found in gains.items()},
+        ceiling=_halved(gains, gains, config.seed)[0],
         harm=harm,
         harm_documents=source,
         harmful=harmful,
@@ -78,26 +98,58 @@ def validate(
     return PairScans(scans.father, scans.mother, pair)
 
 
-def _halves(items: Items, config: Config) -> tuple[dict[str, list[Item]], dict[str, list[Item]]]:
-    """All search items in two halves that share no cluster: the first predicts, the second is the truth."""
-    halves = {name: split_items(items.pool[name], config.seed + 1, 0.5) for name in config.weights}
-    predict = {name: list(half.search) for name, half in halves.items()}
-    return predict, {name: list(half.held_out) for name, half in halves.items()}
+def _blocks(items: Items, config: Config) -> list[Block]:
+    """All search items in parts of whole clusters, each with items of every benchmark."""
+    clusters: dict[str, dict[str, list[Item]]] = {}
+    for name in config.weights:
+        mine = clusters[name] = {}
+        for item in items.pool[name]:
+            mine.setdefault(item.cluster, []).append(item)
+    count = min(BLOCKS, *(len(mine) for mine in clusters.values())) // 2 * 2
+    if count < MIN_DOCUMENTS:
+        fewest = min(clusters, key=lambda name: len(clusters[name]))
+        raise InputError(
+            f"--validate needs search items of {MIN_DOCUMENTS} clusters of every benchmark, and {fewest} has {len(clusters[fewest])}: raise"
+            " bench.search_share or give more items"
+        )
+    blocks: list[dict[str, list[Item]]] = [{name: [] for name in config.weights} for _ in range(count)]
+    for name, mine in clusters.items():
+        order = sorted(mine)
+        random.Random(f"{config.seed}:{name}:validation").shuffle(order)
+        for number, cluster in enumerate(order):
+            blocks[number % count][name] += mine[cluster]
+    return list(blocks)
 
 
 class _BlockFitness:
-    """The smooth fitness of the model as it is, block by block: every block holds items of every benchmark."""
+    """The smooth fitness of the model as it is, block by block, shape (blocks,)."""
 
-    def __init__(self, scorer: Scorer, items: dict[str, list[Item]], config: Config) -> None:
-        self.scorer, self.items, self.weights = scorer, items, config.weights
-        self.prepared = {name: scorer.prepare(part) for name, part in items.items()}
+    def __init__(self, scorer: Scorer, blocks: Sequence[Block], config: Config) -> None:
+        self.scorer, self.weights, self.blocks = scorer, config.weights, blocks
+        self.items = {name: [item for block in blocks for item in block[name]] for name in config.weights}
+        self.prepared = {name: scorer.prepare(part) for name, part in self.items.items()}
 
     def __call__(self) -> np.ndarray:
-        total = np.zeros(BLOCKS)
+        total = np.zeros(len(self.blocks))
         for name, part in self.items.items():
             gold = gold_probability(part, self.scorer.log_probabilities(self.prepared[name]))
-            total += self.weights[name] * np.array([gold[block::BLOCKS].mean() for block in range(BLOCKS)])
+            ends = np.cumsum([len(block[name]) for block in self.blocks])[:-1]
+            total += self.weights[name] * np.array([found.mean() for found in np.split(gold, ends)])
         return total
+
+
+def _by_slopes(
+    father: Loaded, breed: Breed, blocks: Sequence[Block], config: Config, saved: Saved, advance: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    """The gain that each gene's slope at the father foretells, block by block."""
+    read_slopes = SlopeReader(father.model, gene_directions(breed, config.reference_ratio), saved)
+    found = []
+    for number, block in enumerate(blocks):
+        losses = fitness_blocks(father.model, father.tokenizer, block, config.weights, log=False)
+        slopes, _ = read_slopes(f"block {number}", 0.0, losses, lambda _: None)
+        found.append(-config.reference_ratio * slopes.mean(0))
+        advance(1)
+    return dict(zip(read_slopes.genes, np.array(found).T, strict=True))
 
 
 def _harm_texts(config: Config) -> tuple[dict[str, list[Probe]], str]:
@@ -122,36 +174,35 @@ def _nll_per_byte(father: Loaded, probes: Sequence[Probe], config: Config) -> fl
     return total / float(reading.bytes_read.sum())
 
 
-def _predictions(
-    father: Loaded, breed: Breed, scans: PairScans, items: dict[str, list[Item]], config: Config
-) -> dict[str, dict[str, float]]:
-    """What each preset says of each gene: the fitness gained at the reference ratio by the slope at 0, or the mother's share."""
-    losses = {"fitness": fitness_blocks(father.model, father.tokenizer, items, config.weights, log=False)}
-    slopes, _ = measure_slopes(
-        father, breed, losses, config.reference_ratio, config.scan.bootstrap, config.seed, Silent()
-    )
-    zero, names = slopes["fitness"].zero.mean(0), [gene.name for gene in breed.space.genes]
-    out = {"response": {name: float(-config.reference_ratio * s) for name, s in zip(names, zero, strict=True)}}
-    tensors = gene_tensors(breed, father)
-    for preset in ("v5", "v6", "paper"):
-        out[preset] = preset_ratios(preset, scans.father, scans.mother, scans.pair.layer_map, tensors)
-    return out
-
-
-def _fit(preset: str, said: dict[str, float], gains: dict[str, np.ndarray], config: Config) -> PresetFit:
-    """Spearman's rho with its interval by resampling blocks of truth items; None where either side is constant."""
+def _fit(preset: str, said: Mapping[str, np.ndarray], gains: Mapping[str, np.ndarray], seed: int) -> PresetFit:
+    rho, low, high = _halved(said, gains, seed)
     names = [name for name in gains if name in said]
-    prediction = np.array([said[name] for name in names])
-    blocks = np.stack([gains[name] for name in names])  # (genes, blocks)
-    draws = bootstrap_weights(blocks.shape[1], config.scan.bootstrap, config.seed) / blocks.shape[1]
-    if len(names) < 3 or np.ptp(prediction) == 0 or np.ptp(blocks.mean(1)) == 0:
-        return PresetFit(preset=preset, spearman=None, prediction=said)
-    rho = _rho(prediction, blocks.mean(1))
-    low, high = np.percentile([_rho(prediction, blocks @ draw) for draw in draws], [2.5, 97.5])
-    return PresetFit(preset=preset, spearman=rho, low=float(low), high=float(high), prediction=said)
+    prediction = {name: float(said[name].mean()) for name in names}
+    same = _rho(np.array(list(prediction.values())), np.array([gains[name].mean() for name in names]))
+    return PresetFit(preset=preset, spearman=rho, low=low, high=high, same_items=same, prediction=prediction)
 
 
-def _rho(left: np.ndarray, right: np.ndarray) -> float:
+def _halved(
+    said: Mapping[str, np.ndarray], gains: Mapping[str, np.ndarray], seed: int
+) -> tuple[float | None, float | None, float | None]:
+    """Mean of Spearman's rho over random halvings of the blocks, and the range of 95 % of them; None where a side is constant."""
+    names = [name for name in gains if name in said]
+    left, right = (np.array([table[name] for name in names]) for table in (said, gains))  # (genes, blocks)
+    dice, found = np.random.default_rng(seed), []
+    for _ in range(HALVINGS):
+        order = dice.permutation(right.shape[1])
+        half, other = np.split(order, 2)
+        rho = _rho(left[:, half].mean(1), right[:, other].mean(1))
+        if rho is None:
+            return None, None, None
+        found.append(rho)
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(np.mean(found)), float(low), float(high)
+
+
+def _rho(left: np.ndarray, right: np.ndarray) -> float | None:
+    if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
+        return None
     rho: Any = spearmanr(left, right)
     return float(rho.statistic)
 

@@ -235,6 +235,26 @@ def test_too_little_room_is_a_problem_with_advice(
     assert next(need for need in plan_run(config, tmp_path).needs if need.name == "host memory").fits is None
 
 
+def test_breed_does_not_begin_what_the_machine_cannot_hold(
+    toys: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "host_memory", lambda: 1000)
+    words = [
+        "breed",
+        "--father",
+        toys["father"],
+        "--mother",
+        toys["sister"],
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "run",
+    ]
+    code, stdout, stderr = call(capfd, monkeypatch, *words)
+    assert code == 3 and not stdout and not (tmp_path / "run").exists()
+    assert "host memory" in stderr and "bytes are missing" in stderr and len(stderr.strip().splitlines()) == 1
+
+
 @pytest.fixture
 def hub(toys: dict[str, str]) -> Iterator[tuple[str, list[tuple[str, int]]]]:
     """A server that speaks as much of the hub's protocol as fetching files takes; and what was fetched, with bytes sent."""

@@ -96,6 +96,30 @@ def test_a_run_killed_after_any_stage_ends_the_same(
     assert digests(out / "child") == digests(run / "child")
 
 
+def test_a_prior_interrupted_half_way_measures_no_slope_twice(
+    run: Path, family: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from darwin_mri.stages.saved import Saved, Where
+
+    whole, put = Saved.put, []
+
+    def counted(self: Saved, where: Where, values: Any) -> None:
+        whole(self, where, values)
+        if self.path.name == "response.jsonl":
+            put.append(where)
+            if len(put) == 20:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Saved, "put", counted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.breed(small(family), tmp_path / "run", force=True)
+    assert not (tmp_path / "run" / "prior.json").exists()
+    pipeline.breed(small(family), tmp_path / "run", force=True, resume=True)
+    assert len(put) > 20 and len(set(put)) == len(put)
+    for name in ("prior.json", "scan/pair.json", "genome.json"):
+        assert (tmp_path / "run" / name).read_text() == (run / name).read_text()
+
+
 def test_resuming_with_another_config_or_other_parents_is_refused(run: Path, family: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match="another config.*seed"):
         pipeline.breed(small(family, seed=5), run, resume=True)
