@@ -19,15 +19,17 @@ from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.probes import Batch, document_nll
 from darwin_mri.records import Response
 
-BlockLoss = Callable[[Callable[..., Any]], torch.Tensor]
-"""Given a forward that replaces ``model.get_decoder()``, the scalar loss of one block of items or documents."""
+PieceLoss = Callable[[Callable[..., Any]], torch.Tensor]
+"""Given a forward that replaces ``model.get_decoder()``, the scalar loss of some items or documents."""
+Block = Sequence[PieceLoss]
+"""The unit of resampling: pieces, as large as memory lets them be, whose losses add up to the block's."""
 
 
 def gene_slopes(
     model: Any,
     directions: Mapping[str, Mapping[str, torch.Tensor]],
     ratios: float | np.ndarray,
-    blocks: Sequence[BlockLoss],
+    blocks: Sequence[Block],
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slopes and losses block by block, with every gene at its ratio.
@@ -45,42 +47,46 @@ def gene_slopes(
     prefix = next(name for name, module in model.named_modules() if module is decoder)
     device = next(iter(parameters.values())).device
     at = torch.tensor(np.broadcast_to(ratios, len(genes)).copy(), dtype=torch.float32, device=device)
+    inside = f"{prefix}."
     slopes, losses = [], []
     for block in blocks:
-        leaves = at.clone().requires_grad_()
-        substituted: dict[str, torch.Tensor] = {}
-        for position, gene in enumerate(genes):
-            for name, direction in directions[gene].items():
-                held = substituted[name] if name in substituted else parameters[name].detach().float()
-                substituted[name] = held + leaves[position] * direction.float()
-        # Added up in fp32 and rounded once, as a child's tensors are; the model reads its own dtype.
-        substituted = {name: value.to(parameters[name].dtype) for name, value in substituted.items()}
-        # What lies outside the decoder (an untied head) has no part in its forward, and so no slope here.
-        inside = f"{prefix}."
-        local = {name.removeprefix(inside): value for name, value in substituted.items() if name.startswith(inside)}
+        slope, total = torch.zeros(len(genes), dtype=torch.float64), 0.0
+        for piece in block:
+            leaves = at.clone().requires_grad_()
+            substituted: dict[str, torch.Tensor] = {}
+            for position, gene in enumerate(genes):
+                for name, direction in directions[gene].items():
+                    held = substituted[name] if name in substituted else parameters[name].detach().float()
+                    substituted[name] = held + leaves[position] * direction.float()
+            # Added up in fp32 and rounded once, as a child's tensors are; the model reads its own dtype.
+            substituted = {name: value.to(parameters[name].dtype) for name, value in substituted.items()}
+            # What lies outside the decoder (an untied head) has no part in its forward, and so no slope here.
+            local = {name.removeprefix(inside): value for name, value in substituted.items() if name.startswith(inside)}
 
-        def forward(_local: dict[str, torch.Tensor] = local, **kwargs: Any) -> Any:
-            return functional_call(decoder, _local, kwargs=kwargs)
+            def forward(_local: dict[str, torch.Tensor] = local, **kwargs: Any) -> Any:
+                return functional_call(decoder, _local, kwargs=kwargs)
 
-        loss = block(forward)
-        (slope,) = torch.autograd.grad(loss, leaves)
-        slopes.append(slope.detach().double().cpu().numpy())
-        losses.append(float(loss.detach()))
+            loss = piece(forward)
+            (found,) = torch.autograd.grad(loss, leaves)
+            slope += found.detach().double().cpu()
+            total += float(loss.detach())
+        slopes.append(slope.numpy())
+        losses.append(total)
         advance(1)
     return np.array(slopes), np.array(losses)
 
 
-def text_blocks(model: Any, batches: Sequence[tuple[Batch, float]]) -> list[BlockLoss]:
-    """NLL per byte of each batch as a block loss.
+def text_blocks(model: Any, blocks: Sequence[tuple[Sequence[Batch], float]]) -> list[Block]:
+    """NLL per byte as block losses.
 
     Args:
-        batches: (batch, UTF-8 bytes behind it).
+        blocks: (batches, UTF-8 bytes behind all of them).
     """
 
-    def make(batch: Batch, size: float) -> BlockLoss:
+    def piece(batch: Batch, size: float) -> PieceLoss:
         return lambda forward: document_nll(model, batch, forward).sum() / size
 
-    return [make(batch, size) for batch, size in batches]
+    return [[piece(batch, size) for batch in batches] for batches, size in blocks]
 
 
 def responses(

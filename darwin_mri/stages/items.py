@@ -28,9 +28,10 @@ from darwin_mri.benchmarks import (
 from darwin_mri.checkpoints import ModelSource, load_tokenizer
 from darwin_mri.config import BenchConfig, Config
 from darwin_mri.errors import InputError
-from darwin_mri.mri import BlockLoss
+from darwin_mri.mri import Block, PieceLoss
 from darwin_mri.probes import project
 from darwin_mri.records import BenchmarkInfo, Protocol, SplitItems, Splits
+from darwin_mri.stages.memory import BATCH_TOKENS
 from darwin_mri.stages.run import Run
 
 RESPONSE_BLOCKS = 8  # blocks of items: the unit of resampling of the fitness response
@@ -151,8 +152,14 @@ def gpqa_password() -> str | None:
 
 
 def fitness_blocks(
-    model: Any, tokenizer: Any, items: Mapping[str, Sequence[Item]], weights: Mapping[str, float], *, log: bool
-) -> list[BlockLoss]:
+    model: Any,
+    tokenizer: Any,
+    items: Mapping[str, Sequence[Item]],
+    weights: Mapping[str, float],
+    *,
+    log: bool,
+    token_budget: int = BATCH_TOKENS,
+) -> list[Block]:
     """The smooth fitness, negated, as differentiable losses of a few items each.
 
     Args:
@@ -160,17 +167,20 @@ def fitness_blocks(
         weights: of the benchmarks.
         log: the gold choice's log-probability, which also moves on items the model is sure to get wrong; its probability,
             which is what the search climbs, when false.
+        token_budget: tokens of a piece, padding included; an item that has more is a piece by itself.
     """
     device = next(model.parameters()).device
     blocks = []
     for block in range(RESPONSE_BLOCKS):
-        parts = []
+        pieces: list[list[tuple[float, _Rows]]] = []
         for name, weight in weights.items():
             mine = items[name][block::RESPONSE_BLOCKS]
-            if mine:
-                parts.append((weight, _rows(mine, tokenizer, device)))
-        if parts:
-            blocks.append(_block_loss(model, parts, log))
+            for share, rows in _rows_within(mine, tokenizer, device, token_budget):
+                if not pieces or sum(r.ids.numel() for _, r in pieces[-1]) + rows.ids.numel() > token_budget:
+                    pieces.append([])
+                pieces[-1].append((weight * share, rows))
+        if pieces:
+            blocks.append([_piece_loss(model, parts, log) for parts in pieces])
     return blocks
 
 
@@ -192,6 +202,23 @@ class _Rows:
     owner: torch.Tensor
     scales: torch.Tensor
     gold: torch.Tensor
+
+
+def _rows_within(
+    items: Sequence[Item], tokenizer: Any, device: Any, token_budget: int, share: float = 1.0
+) -> list[tuple[float, _Rows]]:
+    """The items' rows, halved until they fit the budget, each with its share of the items."""
+    if not items:
+        return []
+    rows = _rows(items, tokenizer, device)
+    if len(items) == 1 or rows.ids.numel() <= token_budget:
+        return [(share, rows)]
+    half = len(items) // 2
+    return [
+        found
+        for part in (items[:half], items[half:])
+        for found in _rows_within(part, tokenizer, device, token_budget, share * len(part) / len(items))
+    ]
 
 
 def _rows(items: Sequence[Item], tokenizer: Any, device: Any) -> _Rows:
@@ -216,7 +243,7 @@ def _rows(items: Sequence[Item], tokenizer: Any, device: Any) -> _Rows:
     return _Rows(*(tensor.to(device) for tensor in (*tensors, torch.tensor(gold))))
 
 
-def _block_loss(model: Any, parts: list[tuple[float, _Rows]], log: bool) -> BlockLoss:
+def _piece_loss(model: Any, parts: list[tuple[float, _Rows]], log: bool) -> PieceLoss:
     def loss(forward: Callable[..., Any]) -> torch.Tensor:
         total = torch.zeros((), device=parts[0][1].ids.device)
         for weight, part in parts:

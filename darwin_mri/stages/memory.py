@@ -15,7 +15,7 @@ from darwin_mri.config import Config
 TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
 OTHER_TOKENS = 300  # per item of a benchmark not listed
 CHOICES = 4
-BATCH_TOKENS = 4096  # of a forward of the scan
+BATCH_TOKENS = 4096  # of a forward of the scan, and of a backward pass of the response
 LOGITS_AT_ONCE = 2048  # positions projected to the vocabulary at once
 NEURON_POSITIONS = 256
 RESPONSE_BLOCKS = 8
@@ -49,7 +49,7 @@ def stage_bytes(config: Config, father: Survey, mother: Survey, each: int, *, sh
     if config.cross:
         arm = 0 if config.method in OFFLOADABLE else int(config.arm.memory_gb * 2**30)
         stages["donors"] = both + sums + arm
-    if config.prior.preset == "response":
+    if config.prior.preset != "flat":
         # The directions in fp32, and the weights that stand in for the father's, in his dtype.
         stages["prior"] = held["father"] + moved * (4 + each) + _graph(config, father, each)
     one_vector = config.cross or config.method in ("linear", "slerp", "task_arithmetic", "dare_linear")
@@ -78,8 +78,11 @@ def _batch(found: Survey, each: int) -> int:
 
 
 def _graph(config: Config, found: Survey, each: int) -> int:
-    """What a backward pass through the largest block of the response keeps."""
-    items = -(-config.prior.items // RESPONSE_BLOCKS)
-    tokens = max(items * CHOICES * item_tokens(name) for name in config.fitness)
+    """What a backward pass keeps: over a batch of texts at most, or some items, or one item that is longer than a batch."""
+    tokens = min(config.scan.documents * config.scan.max_tokens, BATCH_TOKENS) if config.prior.protect else 0
+    if config.prior.preset == "response":
+        items = -(-config.prior.items // RESPONSE_BLOCKS)
+        longest = max(CHOICES * item_tokens(name) for name in config.fitness)
+        tokens = max(tokens, longest, min(items * longest, BATCH_TOKENS))
     values = GRAPH_HIDDEN * found.anatomy.hidden_size + GRAPH_FFN * found.anatomy.ffn_size
     return tokens * len(found.anatomy.layers) * values * each

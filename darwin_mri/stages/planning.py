@@ -206,9 +206,13 @@ def _stages(
     stages = [
         PlanStage(name="scan", seconds=scan, note=f"{2 * read:,.0f} tokens, and once more from each ablated layer on"),
     ]
-    if config.prior.preset == "response":
-        tokens = 2 * 3 * (config.prior.items * fitness * CHOICES + len(config.prior.protect) * read / groups)
-        stages.append(PlanStage(name="prior", seconds=seconds(father, tokens), note="two passes with gradients"))
+    if config.prior.preset != "flat":
+        tokens = 2 * len(config.prior.protect) * read / groups
+        note = f"texts in {len(config.prior.protect)} protected languages or domains, twice"
+        if config.prior.preset == "response":
+            tokens += (2 + config.prior.steps) * config.prior.items * fitness * CHOICES
+            note += f"; {config.prior.items} items per benchmark, {2 + config.prior.steps} times"
+        stages.append(PlanStage(name="prior", seconds=seconds(father, 3 * tokens), note=f"with gradients: {note}"))
     if config.cross and config.method not in ("raw", "folded"):
         tokens = config.arm.documents * groups * config.arm.max_tokens * FILLED
         passes = len(father.anatomy.layers) * config.arm.depth if config.method == "competence" else 2

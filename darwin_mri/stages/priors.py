@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from darwin_mri.benchmarks import sample_items
+from darwin_mri.benchmarks.scorer import is_out_of_memory
 from darwin_mri.config import Config
+from darwin_mri.errors import DarwinError
 from darwin_mri.mri import (
-    BlockLoss,
+    Block,
     Descent,
     GeneSlopes,
     GeneTensors,
@@ -26,6 +28,7 @@ from darwin_mri.mri import (
 from darwin_mri.probes import Reading, read, select_reading
 from darwin_mri.records import PairScan, Prior, Response
 from darwin_mri.stages.items import Items, fitness_blocks
+from darwin_mri.stages.memory import BATCH_TOKENS
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import Loaded, chosen_probes
 from darwin_mri.stages.run import Progress, Run
@@ -48,19 +51,24 @@ def measure_prior(
         return Prior.load(run.path("prior.json")), pair
     config = run.config
     preset = config.prior.preset
-    losses: dict[str, Sequence[BlockLoss]] = {}
+    losses: dict[str, Loss] = {}
     if preset == "response":
         chosen = {name: sample_items(items.search[name], config.prior.items, config.seed) for name in config.weights}
-        losses["fitness"] = fitness_blocks(father.model, father.tokenizer, chosen, config.weights, log=True)
+
+        def fitness(budget: int) -> list[Block]:
+            return fitness_blocks(father.model, father.tokenizer, chosen, config.weights, log=True, token_budget=budget)
+
+        losses["fitness"] = Loss("fitness", fitness)
     if preset != "flat":
         for name in config.prior.protect:
-            losses[f"protect:{name}"] = _protected_blocks(father, run, name)
+            losses[f"protect:{name}"] = _protected_loss(father, run, name)
     genes = breed.space.layers()
     key = f"{father.digest} {breed.space.name} {config.method} {father.model.dtype} {father.model.device.type}"
     read_slopes = SlopeReader(
         father.model,
         gene_directions(breed, config.reference_ratio),
         Saved(run.path("state/response.jsonl"), key, run.keep),
+        progress,
     )
     slopes, found = measure_slopes(read_slopes, losses, config, progress)
     settings = {"reference": config.reference_ratio, "resamples": config.scan.bootstrap, "seed": config.seed}
@@ -90,45 +98,89 @@ def measure_prior(
     return prior, pair
 
 
+class Loss:
+    """A loss in blocks, each in pieces of at most ``budget`` tokens: as many as one backward pass is tried on.
+
+    Args:
+        make: budget -> the blocks.
+    """
+
+    def __init__(self, name: str, make: Callable[[int], Sequence[Block]]) -> None:
+        self.name, self.budget, self._make = name, BATCH_TOKENS, make
+        self.blocks = make(self.budget)
+
+    def shrink(self) -> bool:
+        """Halve the budget until some block has more pieces; False where none can have more."""
+        before = [len(block) for block in self.blocks]
+        while self.budget > 1:
+            self.budget //= 2
+            self.blocks = self._make(self.budget)
+            if [len(block) for block in self.blocks] != before:
+                return True
+        return False
+
+
 class SlopeReader:
     """``gene_slopes`` along fixed directions, every block's kept in a file as soon as it is measured."""
 
-    def __init__(self, model: Any, directions: Mapping[str, Mapping[str, torch.Tensor]], saved: Saved) -> None:
-        self.model, self.directions, self.saved = model, directions, saved
+    def __init__(
+        self, model: Any, directions: Mapping[str, Mapping[str, torch.Tensor]], saved: Saved, progress: Progress
+    ) -> None:
+        self.model, self.directions, self.saved, self.progress = model, directions, saved, progress
         self.genes = list(directions)
 
     def __call__(
-        self, loss: str, ratios: float | np.ndarray, blocks: Sequence[BlockLoss], advance: Callable[[int], None]
+        self, loss: Loss, ratios: float | np.ndarray, advance: Callable[[int], None] = lambda _: None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(slopes (blocks, genes), losses (blocks,)) of the loss of that name."""
+        """(slopes (blocks, genes), losses (blocks,)).
+
+        Raises:
+            DarwinError: one item or text alone does not fit in memory.
+        """
         at = np.broadcast_to(ratios, len(self.genes)).tolist()
         rows = []
-        for number, block in enumerate(blocks):
-            row = self.saved.get((loss, number, *at))
+        for number in range(len(loss.blocks)):
+            row = self.saved.get((loss.name, number, *at))
             if row is None:
-                slopes, losses = gene_slopes(self.model, self.directions, ratios, [block])
-                row = np.concatenate([losses, slopes[0]])
-                self.saved.put((loss, number, *at), row)
+                row = self._measure(loss, number, ratios)
+                self.saved.put((loss.name, number, *at), row)
             rows.append(row)
             advance(1)
         found = np.array(rows)
         return found[:, 1:], found[:, 0]
 
+    def _measure(self, loss: Loss, number: int, ratios: float | np.ndarray) -> np.ndarray:
+        """The block's loss, then its slopes; in smaller pieces where a backward pass does not fit in memory."""
+        while True:
+            try:
+                slopes, losses = gene_slopes(self.model, self.directions, ratios, [loss.blocks[number]])
+                return np.concatenate([losses, slopes[0]])
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if not loss.shrink():
+                raise DarwinError(
+                    "blend response: a backward pass over one item does not fit in memory: use a larger device, or prior.preset: flat"
+                )
+            self.progress.say(f"a backward pass did not fit in memory: going on with {loss.budget} tokens at a time")
+
 
 def measure_slopes(
-    read_slopes: SlopeReader, losses: Mapping[str, Sequence[BlockLoss]], config: Config, progress: Progress
+    read_slopes: SlopeReader, losses: Mapping[str, Loss], config: Config, progress: Progress
 ) -> tuple[dict[str, GeneSlopes], list[Response]]:
     """Slopes of every loss along every gene, at 0 and at the reference ratio; losses without a block are left out."""
-    losses = {name: blocks for name, blocks in losses.items() if blocks}
+    losses = {name: loss for name, loss in losses.items() if loss.blocks}
     slopes: dict[str, GeneSlopes] = {}
     found: list[Response] = []
     if not losses:
         return slopes, found
     reference = config.reference_ratio
-    with progress.stage("blend response", 2 * sum(len(blocks) for blocks in losses.values())) as advance:
-        for name, blocks in losses.items():
-            zero, at_zero = read_slopes(name, 0.0, blocks, advance)
-            there, blended = read_slopes(name, reference, blocks, advance)
+    with progress.stage("blend response", 2 * sum(len(loss.blocks) for loss in losses.values())) as advance:
+        for name, loss in losses.items():
+            zero, at_zero = read_slopes(loss, 0.0, advance)
+            there, blended = read_slopes(loss, reference, advance)
             slopes[name] = GeneSlopes(zero, there, float(at_zero.mean()), float(blended.mean()))
             found += responses(read_slopes.genes, name, zero, there, reference, config.scan.bootstrap, config.seed)
     return slopes, found
@@ -143,7 +195,7 @@ def gene_directions(breed: Breed, reference: float) -> dict[str, dict[str, torch
 
 def _descend(
     read_slopes: SlopeReader,
-    blocks: Sequence[BlockLoss],
+    loss: Loss,
     slopes: GeneSlopes,
     free: Sequence[bool],
     config: Config,
@@ -152,10 +204,10 @@ def _descend(
     """From the better uniform ratio, measured already, down the fitness loss."""
     uniform = slopes.uniform(config.reference_ratio)
     first = (slopes.blended, slopes.reference.mean(0)) if uniform else (slopes.base, slopes.zero.mean(0))
-    with progress.stage("descent", config.prior.steps * len(blocks)) as advance:
+    with progress.stage("descent", config.prior.steps * len(loss.blocks)) as advance:
 
         def loss_and_slopes(ratios: np.ndarray) -> tuple[float, np.ndarray]:
-            block_slopes, block_losses = read_slopes("fitness", ratios, blocks, advance)
+            block_slopes, block_losses = read_slopes(loss, ratios, advance)
             return float(block_losses.mean()), block_slopes.mean(0)
 
         return descend(
@@ -178,7 +230,7 @@ def gene_tensors(breed: Breed, father: Loaded) -> dict[str, GeneTensors]:
     return out
 
 
-def _protected_blocks(father: Loaded, run: Run, name: str) -> list[BlockLoss]:
+def _protected_loss(father: Loaded, run: Run, name: str) -> Loss:
     """NLL per byte of the probe texts of a language or domain, in blocks of documents."""
     config = run.config
     device = str(next(father.model.parameters()).device)
@@ -187,8 +239,9 @@ def _protected_blocks(father: Loaded, run: Run, name: str) -> list[BlockLoss]:
     )
     rows = [i for i, probe in enumerate(reading.probes) if name in (probe.language, probe.domain)]
     blocks = [rows[start::TEXT_BLOCKS] for start in range(min(TEXT_BLOCKS, len(rows)))]
-    batches = []
-    for block in blocks:
-        part = select_reading(reading, block, device=device, token_budget=1 << 30)
-        batches.append((part.batches[0], float(part.bytes_read.sum())))
-    return text_blocks(father.model, batches)
+
+    def make(budget: int) -> list[Block]:
+        parts = [select_reading(reading, block, device=device, token_budget=budget) for block in blocks]
+        return text_blocks(father.model, [(part.batches, float(part.bytes_read.sum())) for part in parts])
+
+    return Loss(f"protect:{name}", make)

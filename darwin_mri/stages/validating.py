@@ -19,22 +19,22 @@ from darwin_mri.benchmarks import Item, Scorer, gold_probability
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
 from darwin_mri.merging import Candidate
-from darwin_mri.mri import bootstrap_weights, preset_ratios
+from darwin_mri.mri import Block, bootstrap_weights, preset_ratios
 from darwin_mri.mri.reliability import MIN_DOCUMENTS
 from darwin_mri.probes import Probe, document_nll, load_probes, read
 from darwin_mri.records import Estimate, PresetFit, Prior, Validation
 from darwin_mri.stages.items import Items, fitness_blocks
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import Loaded, chosen_probes, probe_folder
-from darwin_mri.stages.priors import SlopeReader, gene_directions, gene_tensors
-from darwin_mri.stages.run import Progress, Run
+from darwin_mri.stages.priors import Loss, SlopeReader, gene_directions, gene_tensors
+from darwin_mri.stages.run import Progress, Run, Silent
 from darwin_mri.stages.saved import Saved
 from darwin_mri.stages.scanning import PairScans
 
 BLOCKS = 16
 HALVINGS = 500
 
-Block = Mapping[str, Sequence[Item]]  # items by benchmark
+Part = Mapping[str, Sequence[Item]]  # items by benchmark
 
 
 def validate(
@@ -98,7 +98,7 @@ def validate(
     return PairScans(scans.father, scans.mother, pair)
 
 
-def _blocks(items: Items, config: Config) -> list[Block]:
+def _blocks(items: Items, config: Config) -> list[Part]:
     """All search items in parts of whole clusters, each with items of every benchmark."""
     clusters: dict[str, dict[str, list[Item]]] = {}
     for name in config.weights:
@@ -124,7 +124,7 @@ def _blocks(items: Items, config: Config) -> list[Block]:
 class _BlockFitness:
     """The smooth fitness of the model as it is, block by block, shape (blocks,)."""
 
-    def __init__(self, scorer: Scorer, blocks: Sequence[Block], config: Config) -> None:
+    def __init__(self, scorer: Scorer, blocks: Sequence[Part], config: Config) -> None:
         self.scorer, self.weights, self.blocks = scorer, config.weights, blocks
         self.items = {name: [item for block in blocks for item in block[name]] for name in config.weights}
         self.prepared = {name: scorer.prepare(part) for name, part in self.items.items()}
@@ -139,14 +139,17 @@ class _BlockFitness:
 
 
 def _by_slopes(
-    father: Loaded, breed: Breed, blocks: Sequence[Block], config: Config, saved: Saved, advance: Callable[[int], None]
+    father: Loaded, breed: Breed, blocks: Sequence[Part], config: Config, saved: Saved, advance: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
     """The gain that each gene's slope at the father foretells, block by block."""
-    read_slopes = SlopeReader(father.model, gene_directions(breed, config.reference_ratio), saved)
+    read_slopes = SlopeReader(father.model, gene_directions(breed, config.reference_ratio), saved, Silent())
     found = []
     for number, block in enumerate(blocks):
-        losses = fitness_blocks(father.model, father.tokenizer, block, config.weights, log=False)
-        slopes, _ = read_slopes(f"block {number}", 0.0, losses, lambda _: None)
+
+        def make(budget: int, items: Part = block) -> list[Block]:
+            return fitness_blocks(father.model, father.tokenizer, items, config.weights, log=False, token_budget=budget)
+
+        slopes, _ = read_slopes(Loss(f"block {number}", make), 0.0)
         found.append(-config.reference_ratio * slopes.mean(0))
         advance(1)
     return dict(zip(read_slopes.genes, np.array(found).T, strict=True))

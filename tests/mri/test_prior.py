@@ -97,7 +97,7 @@ def test_slopes_agree_with_finite_differences(who: str, request: pytest.FixtureR
     parameters = dict(loaded.model.named_parameters())
     directions = {n: {n: 0.03 * torch.randn(parameters[n].shape, generator=generator)} for n in names[:4]}
     batch = parent.reading.batches[-1]
-    blocks = text_blocks(loaded.model, [(batch, 10.0)])
+    blocks = text_blocks(loaded.model, [([batch], 10.0)])
     for ratio in (0.0, 0.5):
         got, losses = gene_slopes(loaded.model, directions, ratio, blocks)
         for position, gene in enumerate(directions):

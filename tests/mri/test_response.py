@@ -27,7 +27,7 @@ def test_slopes_in_bfloat16_are_those_of_fp32_to_its_precision(ratio: float) -> 
         genes = [gene for gene in breed.space.genes if gene.name.endswith(".ffn")]
         directions = {gene.name: {name: breed.merge.direction(name, 1.0) for name in gene.tensors} for gene in genes}
         reading = as_parent(father).reading
-        blocks = text_blocks(father.model, [(batch, float(reading.bytes_read.sum())) for batch in reading.batches])
+        blocks = text_blocks(father.model, [([batch], float(reading.bytes_read.sum())) for batch in reading.batches])
         found.append(gene_slopes(father.model, directions, ratio, blocks))
     (slopes, losses), (half_slopes, half_losses) = found
     np.testing.assert_allclose(half_losses, losses, rtol=0.01)

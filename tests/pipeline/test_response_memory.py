@@ -1,0 +1,89 @@
+"""The blend response in pieces: the same slopes whatever the pieces, and smaller ones where memory is short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from darwin_mri.benchmarks import Item, load_benchmark, sample_items
+from darwin_mri.checkpoints import find_model
+from darwin_mri.errors import DarwinError
+from darwin_mri.mri import Block, PieceLoss, gene_slopes
+from darwin_mri.stages.items import fitness_blocks
+from darwin_mri.stages.merging import breed_siblings
+from darwin_mri.stages.parents import Loaded, load
+from darwin_mri.stages.priors import Loss, SlopeReader, gene_directions
+from darwin_mri.stages.run import Silent
+from darwin_mri.stages.saved import Saved
+from tests.pipeline.conftest import small
+
+WEIGHTS = {"nursery_click": 0.6, "nursery_musr": 0.4}
+
+
+@pytest.fixture(scope="module")
+def pair(family: dict[str, Path]) -> tuple[Loaded, Any]:
+    father = load(find_model(str(family["father"])), "", device="cpu", dtype="float32")
+    breed = breed_siblings(small(family), father, find_model(str(family["sister"])), find_model(str(family["base"])))
+    return father, gene_directions(breed, 1.0)
+
+
+@pytest.fixture(scope="module")
+def items() -> dict[str, tuple[Item, ...]]:
+    return {name: sample_items(load_benchmark(name), 20, 1) for name in WEIGHTS}
+
+
+def test_pieces_add_up_to_the_block(pair: tuple[Loaded, Any], items: dict[str, tuple[Item, ...]]) -> None:
+    father, directions = pair
+    whole, pieces = (
+        fitness_blocks(father.model, father.tokenizer, items, WEIGHTS, log=True, token_budget=budget)
+        for budget in (1 << 20, 1)
+    )
+    assert {len(block) for block in whole} == {1} and sum(map(len, pieces)) == 40  # every item by itself
+    (slopes, losses), (other_slopes, other_losses) = (
+        gene_slopes(father.model, directions, 0.5, blocks) for blocks in (whole, pieces)
+    )
+    np.testing.assert_allclose(other_losses, losses, rtol=1e-5)
+    np.testing.assert_allclose(other_slopes, slopes, rtol=1e-3, atol=1e-6)
+
+
+def short_of_memory(fits: int, loss: Callable[[int], list[Block]]) -> Callable[[int], list[Block]]:
+    """Blocks whose backward pass fails above a budget of ``fits`` tokens, as it would on a small device."""
+
+    def fail(_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    return lambda budget: [[fail if budget > fits else piece for piece in block] for block in loss(budget)]
+
+
+def test_short_of_memory_the_pieces_are_halved_until_they_fit(
+    pair: tuple[Loaded, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
+) -> None:
+    father, directions = pair
+
+    def make(budget: int) -> list[Block]:
+        return fitness_blocks(father.model, father.tokenizer, items, WEIGHTS, log=True, token_budget=budget)
+
+    found = []
+    for name, blocks in (("roomy", make), ("short", short_of_memory(1100, make))):
+        loss = Loss("fitness", blocks)
+        reader = SlopeReader(father.model, directions, Saved(tmp_path / f"{name}.jsonl", "", False), Silent())
+        found.append((loss.budget, *reader(loss, 0.5), loss.budget))
+    assert found[0][0] == found[0][3] and found[1][3] <= 1100 < found[1][0]
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-3, atol=1e-6)
+
+
+def test_where_one_item_does_not_fit_it_says_so(pair: tuple[Loaded, Any], tmp_path: Path) -> None:
+    father, directions = pair
+
+    def piece(_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    never: PieceLoss = piece
+    reader = SlopeReader(father.model, directions, Saved(tmp_path / "x.jsonl", "", False), Silent())
+    with pytest.raises(DarwinError, match="does not fit in memory"):
+        reader(Loss("fitness", lambda _: [[never]]), 0.0)
