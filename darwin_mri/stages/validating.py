@@ -26,10 +26,11 @@ from darwin_mri.records import Estimate, PresetFit, Prior, Validation
 from darwin_mri.stages.items import Items, fitness_blocks
 from darwin_mri.stages.merging import Breed
 from darwin_mri.stages.parents import Loaded, chosen_probes, probe_folder
-from darwin_mri.stages.priors import Loss, SlopeReader, gene_directions, gene_tensors
+from darwin_mri.stages.priors import gene_directions, gene_tensors
 from darwin_mri.stages.run import Progress, Run, Silent
 from darwin_mri.stages.saved import Saved
 from darwin_mri.stages.scanning import PairScans
+from darwin_mri.stages.slopes import Loss, SlopeReader
 
 BLOCKS = 16
 HALVINGS = 500

@@ -17,9 +17,10 @@ from darwin_mri.mri import Block, PieceLoss, gene_slopes
 from darwin_mri.stages.items import fitness_blocks
 from darwin_mri.stages.merging import breed_siblings
 from darwin_mri.stages.parents import Loaded, load
-from darwin_mri.stages.priors import Loss, SlopeReader, gene_directions
+from darwin_mri.stages.priors import gene_directions
 from darwin_mri.stages.run import Silent
 from darwin_mri.stages.saved import Saved
+from darwin_mri.stages.slopes import Loss, SlopeReader
 from tests.pipeline.conftest import small
 
 WEIGHTS = {"nursery_click": 0.6, "nursery_musr": 0.4}
