@@ -32,10 +32,10 @@ import transformers.models.auto.auto_mappings  # loaded on first use, which woul
 from darwin_mri.stages import recipes
 if sys.argv[3] == "bare":
     from types import SimpleNamespace
-    from darwin_mri.merging import child
+    from darwin_mri.merging import hashed_file
     os.fsync = lambda handle: None
     unhashed = SimpleNamespace(update=lambda data: None, hexdigest=lambda: "")
-    child.hashlib = SimpleNamespace(sha256=lambda: unhashed)
+    hashed_file.hashlib = SimpleNamespace(sha256=lambda: unhashed)
 wall, cpu = time.perf_counter(), time.process_time()
 genome, refs, _ = recipes.from_mergekit(Path(sys.argv[1]), 1, True)
 if genome.method == "dare_ties":  # each by its own rule of rescaling

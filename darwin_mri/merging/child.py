@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import torch
 
 from darwin_mri.checkpoints.reader import CheckpointReader, within
 from darwin_mri.errors import CheckpointError, InputError
+from darwin_mri.merging.hashed_file import HashedFile
 from darwin_mri.merging.landing import NOTE, copy_synced, move_into_place, partial_folder, refuse_occupied
 from darwin_mri.records import ChildFiles
 
@@ -78,7 +78,7 @@ def write_child(
             differing: list[str] = []
             for shard, source in sources.items():
                 (partial / shard).parent.mkdir(parents=True, exist_ok=True)
-                with source.open("rb") as old, (partial / shard).open("wb") as new:
+                with source.open("rb") as old, HashedFile(partial / shard) as new:
                     stream = _Shard(old, new)
                     for offset, length, name in _in_file_order(reader, shard):
                         stream.copy_until(offset)
@@ -90,9 +90,7 @@ def write_child(
                         if on_tensor is not None:
                             on_tensor(name)
                     stream.copy_until(source.stat().st_size)
-                    new.flush()
-                    os.fsync(new.fileno())
-                digests[shard] = stream.digest.hexdigest()
+                digests[shard] = new.sha256
             files = ChildFiles(
                 shards=digests,
                 changed=tuple(sorted(differing)),
@@ -109,11 +107,10 @@ def write_child(
 
 
 class _Shard:
-    """One weight file on its way from the father to the child, hashed as it passes."""
+    """One weight file on its way from the father to the child."""
 
-    def __init__(self, old: BinaryIO, new: BinaryIO) -> None:
+    def __init__(self, old: BinaryIO, new: HashedFile) -> None:
         self._old, self._new = old, new
-        self.digest = hashlib.sha256()
 
     def copy_until(self, offset: int) -> None:
         """Copy the father's bytes up to an absolute offset."""
@@ -121,7 +118,7 @@ class _Shard:
             piece = self._old.read(min(left, CHUNK))
             if not piece:
                 raise CheckpointError(f"{self._old.name} became shorter while it was read: download it again")
-            self._write(piece)
+            self._new.write(piece)
 
     def pass_on(self, length: int, name: str, dtype: torch.dtype) -> None:
         """Copy the father's next ``length`` bytes, one tensor's; NaN among them stops the child, since no model means it."""
@@ -134,7 +131,7 @@ class _Shard:
             values = torch.frombuffer(bytearray(piece), dtype=torch.uint8).view(dtype)
             if not _all_finite(values) and bool(values.isnan().any()):
                 raise CheckpointError(f"the father's tensor '{name}' has NaN values: download the model again")
-            self._write(piece)
+            self._new.write(piece)
 
     def replace(self, content: np.ndarray, length: int) -> bool:
         """Write ``content`` in place of the father's next ``length`` bytes; True where they differ."""
@@ -146,12 +143,8 @@ class _Shard:
                 break
         self._old.seek(end)
         for start in range(0, length, CHUNK):
-            self._write(content[start : start + CHUNK].data)
+            self._new.write(content[start : start + CHUNK].data)
         return differs
-
-    def _write(self, piece: bytes | memoryview) -> None:
-        self._new.write(piece)
-        self.digest.update(piece)
 
 
 def _in_file_order(reader: CheckpointReader, shard: str) -> list[tuple[int, int, str]]:

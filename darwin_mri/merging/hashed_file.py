@@ -1,0 +1,63 @@
+"""A file that is written, hashed and flushed to disk beside the work that makes its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+AHEAD = 8  # pieces that may wait to be written: bounds memory
+FLUSHED = 2**26  # bytes after which another flush is begun, so that little is left to wait for in the end
+
+
+class HashedFile:
+    """Written by one thread, in order; another flushes what is written already. Both let the interpreter go on.
+
+    ``sha256`` is there once the file is closed. Errors of writing, such as a full disk, are raised by a later ``write`` or by
+    closing; after an error in the block nothing more is written.
+    """
+
+    sha256: str
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._digest = hashlib.sha256()
+        self._writer, self._flusher = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._waiting: list[Future[None]] = []
+        self._flush: Future[None] | None = None
+        self._unflushed = 0
+
+    def __enter__(self) -> HashedFile:
+        return self
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Take bytes that nobody will change; waits where the disk is behind."""
+        self._waiting.append(self._writer.submit(self._land, piece))
+        if len(self._waiting) > AHEAD:
+            self._waiting.pop(0).result()
+
+    def _land(self, piece: bytes | memoryview) -> None:
+        left = memoryview(piece).cast("B")
+        self._digest.update(left)
+        self._unflushed += len(left)
+        while len(left):
+            left = left[self._file.write(left) :]
+        if self._unflushed >= FLUSHED and (self._flush is None or self._flush.done()):
+            self._unflushed = 0
+            self._flush = self._flusher.submit(os.fsync, self._file.fileno())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._writer.shutdown(cancel_futures=kind is not None)
+            self._flusher.shutdown()
+            if kind is None:
+                for landed in (*self._waiting, *([self._flush] if self._flush else [])):
+                    landed.result()
+                os.fsync(self._file.fileno())
+                self.sha256 = self._digest.hexdigest()
+        finally:
+            self._file.close()

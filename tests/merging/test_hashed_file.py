@@ -1,0 +1,45 @@
+"""A file written in the background: the same bytes, their sha256, and no error lost."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from darwin_mri.merging import hashed_file
+from darwin_mri.merging.hashed_file import HashedFile
+
+
+@settings(max_examples=25, deadline=None)
+@given(pieces=st.lists(st.binary(max_size=300), max_size=40), flushed=st.integers(1, 500))
+def test_bytes_and_digest_are_those_of_the_pieces_in_order(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], flushed: int
+) -> None:
+    path = tmp_path_factory.mktemp("file") / "shard"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashed_file, "FLUSHED", flushed)
+        with HashedFile(path) as file:
+            for piece in pieces:
+                file.write(piece)
+    assert path.read_bytes() == b"".join(pieces)
+    assert file.sha256 == hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+def test_a_full_disk_is_told() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(OSError) as failed, HashedFile(Path("/dev/full")) as file:
+        for _ in range(100):
+            file.write(b"x" * 1000)
+    assert failed.value.errno == errno.ENOSPC
+
+
+def test_the_callers_own_error_is_the_one_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mine"), HashedFile(tmp_path / "shard") as file:
+        file.write(b"abc")
+        raise ValueError("mine")
+    assert not hasattr(file, "sha256")
