@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,23 +75,26 @@ def write_child(
             reader.location(name)  # raises where the father lacks it
         needed = sum(path.stat().st_size for path in (*sources.values(), *others.values()))
         with partial_folder(out, needed) as partial:
-            digests: dict[str, str] = {}
             differing: list[str] = []
-            for shard, source in sources.items():
-                (partial / shard).parent.mkdir(parents=True, exist_ok=True)
-                with source.open("rb") as old, HashedFile(partial / shard) as new:
-                    stream = _Shard(old, new)
-                    for offset, length, name in _in_file_order(reader, shard):
-                        stream.copy_until(offset)
-                        if name not in wanted:
-                            stream.pass_on(length, name, reader.dtype(name))
-                            continue
-                        if stream.replace(_bytes_of(name, compute(name), reader), length):
-                            differing.append(name)
-                        if on_tensor is not None:
-                            on_tensor(name)
-                    stream.copy_until(source.stat().st_size)
-                digests[shard] = new.sha256
+            landing: dict[str, HashedFile] = {}
+            with ExitStack() as opened:  # all shards are closed in the end: one is flushed while the next is made
+                for shard, source in sources.items():
+                    (partial / shard).parent.mkdir(parents=True, exist_ok=True)
+                    new = landing[shard] = opened.enter_context(HashedFile(partial / shard))
+                    with source.open("rb") as old:
+                        stream = _Shard(old, new)
+                        for offset, length, name in _in_file_order(reader, shard):
+                            stream.copy_until(offset)
+                            if name not in wanted:
+                                stream.pass_on(length, name, reader.dtype(name))
+                                continue
+                            if stream.replace(_bytes_of(name, compute(name), reader), length):
+                                differing.append(name)
+                            if on_tensor is not None:
+                                on_tensor(name)
+                        stream.copy_until(source.stat().st_size)
+                    new.finish()
+            digests = {shard: file.sha256 for shard, file in landing.items()}
             files = ChildFiles(
                 shards=digests,
                 changed=tuple(sorted(differing)),

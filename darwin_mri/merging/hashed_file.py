@@ -38,6 +38,10 @@ class HashedFile:
         if len(self._waiting) > AHEAD:
             self._waiting.pop(0).result()
 
+    def finish(self) -> None:
+        """Nothing more comes: the rest is flushed meanwhile, and closing will wait for less."""
+        self._waiting.append(self._writer.submit(self._end))
+
     def _land(self, piece: bytes | memoryview) -> None:
         left = memoryview(piece).cast("B")
         self._digest.update(left)
@@ -48,16 +52,22 @@ class HashedFile:
             self._unflushed = 0
             self._flush = self._flusher.submit(os.fsync, self._file.fileno())
 
+    def _end(self) -> None:
+        if self._flush is not None:
+            self._flush.result()
+        os.fsync(self._file.fileno())
+        self.sha256 = self._digest.hexdigest()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None and not hasattr(self, "sha256"):
+            self.finish()
         try:
             self._writer.shutdown(cancel_futures=kind is not None)
             self._flusher.shutdown()
             if kind is None:
-                for landed in (*self._waiting, *([self._flush] if self._flush else [])):
+                for landed in self._waiting:
                     landed.result()
-                os.fsync(self._file.fileno())
-                self.sha256 = self._digest.hexdigest()
         finally:
             self._file.close()
