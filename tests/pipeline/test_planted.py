@@ -129,7 +129,11 @@ def test_two_copies_of_one_model_give_no_signal_between_them(
 ) -> None:
     other = tmp_path / "copy"
     shutil.copytree(MODELS / "gemma4-korean", other)
-    document = scan(capfd, monkeypatch, tmp_path / "out", MODELS / "gemma4-korean", "--against", other)
+    config = tmp_path / "twins.yaml"  # few items, so that the test is short
+    config.write_text(
+        f"{{father: {MODELS / 'gemma4-korean'}, mother: {other}, prior: {{items: 16}}, scan: {{mixers: false}}}}"
+    )
+    document = scan(capfd, monkeypatch, tmp_path / "out", "--config", config)
     pair, prior = document["pair"], document["prior"]
     assert pair["layer_map"] == list(range(8))
     assert not prior["informative"] and "equal" in prior["note"] and not prior["frozen"]
