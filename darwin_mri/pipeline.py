@@ -82,6 +82,7 @@ def scan(
     device = resolve_device(config.device)
     sources = _find(config, offline, roles=("father", "mother", "base") if pair else ("father",))
     loaded = _load_parents(sources, config, device)
+    parents.chosen_probes(config.scan, config.seed)  # a broken file is told before anything is written
     run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
     with _running(run):
         _inputs(run, sources)
@@ -123,6 +124,7 @@ def breed(
     sources = _find(config, offline)
     if not force:
         require_room(config, {role: survey(source.folder) for role, source in sources.items()}, out)
+    parents.chosen_probes(config.scan, config.seed)  # a broken file is told before anything is written
     run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
     with _running(run):
         with run.timed("inputs"):

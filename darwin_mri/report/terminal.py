@@ -87,9 +87,12 @@ def print_scan(
         table = layers.layer_table(one, pair, prior) if one is scan else layers.layer_table(one)
         console.print(Fitted(table, caption=False))
         console.print(_text(table.note, "dim"))
-        silent = [name for name, channel in one.channels.items() if not channel.informative]
-        if silent:
-            console.print(_text(f"no signal: {', '.join(silent)}", "yellow"))
+        silent: dict[str, list[str]] = {}
+        for name, channel in one.channels.items():
+            if not channel.informative:
+                silent.setdefault(channel.note.partition(":")[0] or "no signal", []).append(name)
+        for reason, names in silent.items():
+            console.print(_text(f"{reason}: {', '.join(names)}", "yellow"))
         console.print()
     if pair is not None and pair.validation is not None:
         section = validation.validation_section(pair)

@@ -182,7 +182,9 @@ def open_run(
         if not manifest_path.is_file():
             raise InputError(f"{folder} is not empty and holds no run: give --out another folder")
         if not overwrite:
-            raise InputError(f"{folder} already holds a run: use --resume {folder}, --overwrite, or another --out")
+            raise InputError(
+                f"{folder} already holds a run: go on with it by --resume, replace it by --overwrite, or choose another --out"
+            )
         _clear(folder)
     run = Run(folder, config, new_manifest(config, argv, device), keep=False)
     run.save_manifest()

@@ -55,6 +55,44 @@ def test_scanning_what_cannot_be_scanned(
     assert case in lines[0] and not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "say"),
+    [
+        ('{"text": "broken', "p.jsonl line 1"),
+        ('{"text": "some text", "language": "q1q", "domain": "prose", "doc": "a"}', "p.jsonl line 1: language"),
+        ("", "probe"),
+    ],
+)
+def test_broken_probes_are_named_and_nothing_is_written(
+    line: str, say: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "probes").mkdir()
+    (tmp_path / "probes" / "p.jsonl").write_text(line)
+    model, out = pico_llama(tmp_path / "model"), tmp_path / "out"
+    code, stdout, stderr = call(capfd, monkeypatch, "scan", model, "--probes", tmp_path / "probes", "--out", out)
+    assert code == 1 and not stdout and say in stderr and len(stderr.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_one_document_is_too_few_for_an_interval(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "probes").mkdir()
+    row = {"text": "one text alone, of a few words", "language": "en", "domain": "prose", "doc": "a"}
+    (tmp_path / "probes" / "p.jsonl").write_text(json.dumps(row))
+    words = (
+        "scan",
+        pico_llama(tmp_path / "model"),
+        "--probes",
+        tmp_path / "probes",
+        "--out",
+        tmp_path / "out",
+        "--quiet",
+    )
+    code, stdout, stderr = call(capfd, monkeypatch, *words)
+    assert code == 0 and not stderr and "too few documents for an interval (1): " in stdout
+
+
 def test_scan_prints_tables_or_json(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
