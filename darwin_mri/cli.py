@@ -556,7 +556,7 @@ def nursery_train(
     world: Annotated[int | None, typer.Option(help="Seed of another world to read of; benchmarks nursery_click@SEED ask about it.")] = None,
     debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Train the nursery's four models again from the recipe (about an hour on two cores), in its own world or another."""
+    """Train the nursery's four models again from the recipe (about half an hour on two cores), in its own world or another."""
     from darwin_mri.nursery.recipe import train_all
     from darwin_mri.nursery.world import WORLD_SEED
 

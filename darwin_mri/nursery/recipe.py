@@ -2,7 +2,8 @@
 
 Father line: Gemma 4 text (sliding and full attention, KV sharing, per-layer embeddings, soft cap). Mother: Qwen3.5 text
 (GatedDeltaNet and attention) with her own tokenizer. The two siblings are the base trained on, with more of one skill.
-Training is plain AdamW on one thread per model, so the same seed and library versions give the same weights.
+Training is plain AdamW on one thread per model: the same seed, library versions and processor give the same weights. Another processor rounds
+otherwise, and after a thousand steps the weights are others, of the same skills (docs/LOG.md).
 """
 
 from __future__ import annotations
