@@ -10,11 +10,11 @@ from darwin_mri.benchmarks.items import Item, chance, item_hash
 from darwin_mri.benchmarks.lengths import LongItems, Reader, fit_items, require_chat
 from darwin_mri.benchmarks.published import published_scores
 from darwin_mri.benchmarks.scorer import Prepared, Scorer, prepare
-from darwin_mri.benchmarks.splits import Split, sample_items, split_items
+from darwin_mri.benchmarks.splits import Split, group_by_cluster, sample_items, split_items
 
 __all__ = [
     "BENCHMARKS", "PASSWORD_VARIABLE", "Benchmark", "EndpointEngine", "Engine", "FastEngine",
     "HarnessEngine", "Item", "LongItems", "Prepared", "Reader", "Scorer", "Split", "accuracy", "answer_all", "chance",
-    "choice_scales",    "describe_benchmark", "fit_items", "get_benchmark", "gold_probability", "item_hash", "load_benchmark", "prepare",
+    "choice_scales",    "describe_benchmark", "fit_items", "get_benchmark", "gold_probability", "group_by_cluster", "item_hash", "load_benchmark", "prepare",
     "published_scores", "require_chat", "sample_items", "split_items", "to_answers",
 ]  # fmt: skip

@@ -43,7 +43,7 @@ def split_items(
         raise InputError(
             f"held-out share {rest} does not fit beside search share {search_share}: both must be above 0 and sum to at most 1"
         )
-    by_cluster = _by_cluster(items)
+    by_cluster = group_by_cluster(items)
     strata: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for cluster, members in by_cluster.items():
         strata[tuple(sorted({item.slice for item in members}))].append(cluster)
@@ -76,7 +76,7 @@ def sample_items(items: Iterable[Item], n: int, seed: int) -> tuple[Item, ...]:
     Raises:
         InputError: ``n`` is below 1 or there are no items.
     """
-    by_cluster = _by_cluster(items)
+    by_cluster = group_by_cluster(items)
     if n < 1 or not by_cluster:
         raise InputError(
             f"cannot sample {n} items from {len(by_cluster)} clusters: ask for at least one of at least one"
@@ -90,7 +90,8 @@ def sample_items(items: Iterable[Item], n: int, seed: int) -> tuple[Item, ...]:
     return tuple(drawn[:n])
 
 
-def _by_cluster(items: Iterable[Item]) -> dict[str, list[Item]]:
+def group_by_cluster(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """Items by cluster, each cluster's in the order of their keys."""
     groups: defaultdict[str, list[Item]] = defaultdict(list)
     for item in sorted(items, key=_key):
         groups[item.cluster].append(item)

@@ -49,6 +49,8 @@ class HashedFile:
         while len(left):
             left = left[self._file.write(left) :]
         if self._unflushed >= FLUSHED and (self._flush is None or self._flush.done()):
+            if self._flush is not None:
+                self._flush.result()  # a disk tells of a failed write once: it must not go by unheard
             self._unflushed = 0
             self._flush = self._flusher.submit(os.fsync, self._file.fileno())
 

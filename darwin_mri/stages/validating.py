@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from darwin_mri.benchmarks import Item, Scorer, gold_probability
+from darwin_mri.benchmarks import Item, Scorer, gold_probability, group_by_cluster
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
 from darwin_mri.merging import Candidate
@@ -101,11 +101,7 @@ def validate(
 
 def _blocks(items: Items, config: Config) -> list[Part]:
     """All search items in parts of whole clusters, each with items of every benchmark."""
-    clusters: dict[str, dict[str, list[Item]]] = {}
-    for name in config.weights:
-        mine = clusters[name] = {}
-        for item in items.pool[name]:
-            mine.setdefault(item.cluster, []).append(item)
+    clusters = {name: group_by_cluster(items.pool[name]) for name in config.weights}
     count = min(BLOCKS, *(len(mine) for mine in clusters.values())) // 2 * 2
     if count < MIN_DOCUMENTS:
         fewest = min(clusters, key=lambda name: len(clusters[name]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,23 @@ def test_a_full_disk_is_told() -> None:
         for _ in range(100):
             file.write(b"x" * 1000)
     assert failed.value.errno == errno.ENOSPC
+
+
+def test_a_flush_that_failed_on_the_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux reports a failed write to one fsync only; those after it succeed."""
+    real, calls = os.fsync, []
+
+    def fsync(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, "the disk is broken")
+        real(handle)
+
+    monkeypatch.setattr(hashed_file, "FLUSHED", 1)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="broken"), HashedFile(tmp_path / "shard") as file:
+        for _ in range(50):
+            file.write(b"x" * 100_000)
 
 
 def test_the_callers_own_error_is_the_one_told(tmp_path: Path) -> None:
