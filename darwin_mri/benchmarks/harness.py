@@ -217,9 +217,7 @@ def _lm_class(backend: str) -> Any:
         try:
             return get_model(backend)
         except ImportError as error:
-            raise InputError(
-                f"lm-eval's backend {backend} needs the package {error.name}, which is not installed"
-            ) from error
+            raise InputError(f"lm-eval's backend {backend} cannot be loaded ({error}): install what it needs") from error
 
 
 def _thinking(tokenizer: PreTrainedTokenizerBase, generation: Generation | None) -> dict[str, Any]:

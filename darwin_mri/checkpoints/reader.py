@@ -53,12 +53,14 @@ class CheckpointReader:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._entries: dict[str, _Entry] = {}
+        self._files: dict[str, Path] = {}  # shard -> the file behind its name
         if not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder: give a model folder with safetensors")
         weight_map = _weight_map(self.folder)
         self._shards = tuple(sorted(_single_or_all(self.folder) if weight_map is None else set(weight_map.values())))
         for shard in self._shards:
-            self._add(_read_header(self.folder, shard))
+            self._files[shard] = within(self.folder, self.folder / shard)
+            self._add(_read_header(self.folder / shard, self._files[shard], shard))
         for name, shard in sorted((weight_map or {}).items()):
             if name not in self._entries or self._entries[name].shard != shard:
                 raise CheckpointError(
@@ -110,7 +112,7 @@ class CheckpointReader:
             return torch.empty(entry.shape, dtype=entry.dtype)
         before = entry.offset % mmap.ALLOCATIONGRANULARITY  # a map begins at a page
         try:
-            with within(self.folder, self.folder / entry.shard).open("rb") as stream:
+            with self._files[entry.shard].open("rb") as stream:
                 pages = mmap.mmap(
                     stream.fileno(), before + entry.length, offset=entry.offset - before, access=mmap.ACCESS_COPY
                 )
@@ -185,10 +187,8 @@ def _weight_map(folder: Path) -> dict[str, str] | None:
     return mapping
 
 
-def _read_header(folder: Path, shard: str) -> dict[str, _Entry]:
-    """The entries of one weight file, checked against its size."""
-    path = folder / shard
-    real = within(folder, path)
+def _read_header(path: Path, real: Path, shard: str) -> dict[str, _Entry]:
+    """The entries of one weight file, checked against its size; errors name ``path``, as the user knows it."""
     size = real.stat().st_size
     with real.open("rb") as stream:
         prefix = stream.read(LENGTH_BYTES)

@@ -13,7 +13,7 @@ FLUSHED = 2**26  # bytes after which another flush is begun, so that little is l
 
 
 class HashedFile:
-    """Written by one thread, in order; another flushes what is written already. Both let the interpreter go on.
+    """One thread writes, in order, one hashes, and one flushes what is written already. All let the interpreter go on.
 
     ``sha256`` is there once the file is closed. Errors of writing, such as a full disk, are raised by a later ``write`` or by
     closing; after an error in the block nothing more is written.
@@ -24,27 +24,28 @@ class HashedFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
         self._digest = hashlib.sha256()
-        self._writer, self._flusher = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._writer, self._hasher, self._flusher = (ThreadPoolExecutor(1) for _ in range(3))
         self._waiting: list[Future[None]] = []
         self._flush: Future[None] | None = None
         self._unflushed = 0
+        self._finished = False
 
     def __enter__(self) -> HashedFile:
         return self
 
     def write(self, piece: bytes | memoryview) -> None:
         """Take bytes that nobody will change; waits where the disk is behind."""
-        self._waiting.append(self._writer.submit(self._land, piece))
-        if len(self._waiting) > AHEAD:
+        self._waiting += [self._writer.submit(self._land, piece), self._hasher.submit(self._digest.update, piece)]
+        while len(self._waiting) > 2 * AHEAD:
             self._waiting.pop(0).result()
 
     def finish(self) -> None:
         """Nothing more comes: the rest is flushed meanwhile, and closing will wait for less."""
+        self._finished = True
         self._waiting.append(self._writer.submit(self._end))
 
     def _land(self, piece: bytes | memoryview) -> None:
         left = memoryview(piece).cast("B")
-        self._digest.update(left)
         self._unflushed += len(left)
         while len(left):
             left = left[self._file.write(left) :]
@@ -58,18 +59,18 @@ class HashedFile:
         if self._flush is not None:
             self._flush.result()
         os.fsync(self._file.fileno())
-        self.sha256 = self._digest.hexdigest()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and not hasattr(self, "sha256"):
+        if kind is None and not self._finished:
             self.finish()
         try:
-            self._writer.shutdown(cancel_futures=kind is not None)
-            self._flusher.shutdown()
+            for worker in (self._writer, self._hasher, self._flusher):
+                worker.shutdown(cancel_futures=kind is not None)
             if kind is None:
                 for landed in self._waiting:
                     landed.result()
+                self.sha256 = self._digest.hexdigest()
         finally:
             self._file.close()

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darwin_mri.merging.blocks import blocks, total
+from darwin_mri.merging.blocks import BLOCK, blocks, total
 
 STEPS = 2**16  # keep_mask draws 16 bits per element, so a density is met to 1/65536
-SAMPLE = 2**14  # elements drawn to bracket a trim level
+SMALL = 2**16  # elements up to which a trim level is selected outright
+SAMPLED = 257  # of so many elements one brackets the level; a prime, so that it meets all columns of a matrix
 
 
 def _bits(seed: int, tensor_name: str, parent: str) -> np.random.SFC64:
@@ -43,8 +44,11 @@ def keep_mask(shape: Sequence[int], density: float, seed: int, tensor_name: str,
     level = round(density * STEPS)
     if level >= STEPS:
         return torch.ones(tuple(shape), dtype=torch.bool)
-    words = _bits(seed, tensor_name, parent).random_raw((count + 3) // 4)
-    return torch.from_numpy(words.view(np.uint16)[:count] < np.uint16(level)).reshape(tuple(shape))
+    bits, keep = _bits(seed, tensor_name, parent), np.empty(count, dtype=bool)
+    for start in range(0, count, BLOCK):  # a block's words stay in a core's cache
+        part = keep[start : start + BLOCK]
+        np.less(bits.random_raw((part.size + 3) // 4).view(np.uint16)[: part.size], np.uint16(level), out=part)
+    return torch.from_numpy(keep).reshape(tuple(shape))
 
 
 def uniform(shape: Sequence[int], seed: int, tensor_name: str, parent: str) -> Tensor:
@@ -116,19 +120,18 @@ def _select(vector: Tensor, origin: Tensor, rank: int) -> float:
     the bracket misses, the selection runs over all of them.
     """
     count, low, high = vector.numel(), np.float32(0), np.float32(math.inf)
-    if count > 4 * SAMPLE:
-        places = torch.from_numpy(np.random.Generator(np.random.PCG64(rank)).integers(0, count, SAMPLE))
-        sample = np.sort((vector[places].float() - origin[places].float()).abs_().numpy())
+    if count > SMALL:
+        sample = np.sort((vector[::SAMPLED].float() - origin[::SAMPLED].float()).abs_().numpy())
         share = rank / count
-        spread = 5 * math.sqrt(SAMPLE * share * (1 - share)) + 2
-        low = sample[max(0, int(share * SAMPLE - spread))]
-        high = sample[min(SAMPLE - 1, int(share * SAMPLE + spread))]
+        spread = 5 * math.sqrt(sample.size * share * (1 - share)) + 2  # five standard errors: a miss is rare
+        low = sample[max(0, int(share * sample.size - spread))]
+        high = sample[min(sample.size - 1, int(share * sample.size + spread))]
     below, inside = 0, []
     for v, o in blocks(vector, origin):
         magnitudes = v.sub(o).abs_().numpy()
         under = magnitudes < low
         below += int(np.count_nonzero(under))
-        inside.append(magnitudes[under ^ (magnitudes <= high)])
+        inside.append(magnitudes.take(np.flatnonzero(under ^ (magnitudes <= high))))
     found = np.concatenate(inside)
     if 0 <= rank - below < found.size:
         return float(np.partition(found, rank - below)[rank - below])

@@ -44,9 +44,10 @@ def score_table(comparison: Comparison, folded: bool = False) -> Table:
         for index, s in enumerate(sorted_scores(comparison, benchmark)):
             split = "" if s.split == "held-out" or s.evidence != "measured" else s.split
             source = "; ".join(filter(None, (s.evidence, split, s.source)))
-            cells = (benchmark, role_label(s.role, s.model), s.model, words.score(s), words.percent(s.chance), source)
+            role = s.model if s.role == "child" and not bred(comparison) else role_label(s.role, s.model)
+            cells = (benchmark, role, s.model, words.score(s), words.percent(s.chance), source)
             rows.append(Row(cells, role_family(s.role), s.role == "child", index == 0))
-    return table(
+    made = table(
         "Scores",
         ("benchmark", "role", "model", "score, 95 % interval", "chance", "evidence"),
         rows,
@@ -55,6 +56,12 @@ def score_table(comparison: Comparison, folded: bool = False) -> Table:
         marked=1,
         note="Measured scores are on held-out items unless the last column says otherwise. " + _protocols(comparison),
     )
+    return made if any(row.cells[1] != row.cells[2] for row in rows) else made.without(2)
+
+
+def bred(comparison: Comparison) -> bool:
+    """Whether parents were scored: without them the "child" is only the model that the others are compared with."""
+    return any(s.role in ("father", "mother") for s in comparison.scores)
 
 
 def _protocols(comparison: Comparison) -> str:
@@ -80,9 +87,10 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
                 words.fixed(100 * c.detectable, 1),
             )
             rows.append(Row(cells, role_family(_other(c)), c.name in ("child - father", "child - mother"), index == 0))
+    first = next((s.model for s in comparison.scores if s.role == "child"), "child")
     columns = (
         "benchmark",
-        "child minus",
+        "child minus" if bred(comparison) else f"{first} minus",
         "difference, 95 %",
         "reading",
         "p",
@@ -99,6 +107,7 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
         text=(0, 1, 3),
         folded=folded,
         marked=1,
+        spare=(7, 6, 9),
         note="Paired on the same items. p by cluster sign flips; Holm over the declared family; McNemar is exact on items won and"
         " lost. Visible: the smallest difference, in pp, that this many items show with 80 % power.",
     )

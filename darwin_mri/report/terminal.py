@@ -30,6 +30,7 @@ LEVELS = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 TONES = {"gain": "green", "level": "yellow", "loss": "red", "none": "dim"}
 # Sections whose figures a terminal shows as their tables; maps of layers are left to report.html.
 MOST_ROWS = 100
+WORD = 14  # cells of a console that folded text needs: longer words, such as a hub's ids, are broken
 TABLED = ("scores", "contrasts", "genome", "evolution", "fresh", "items", "runs")
 
 
@@ -210,7 +211,7 @@ def _least_width(table: el.Table) -> int:
         if index in table.numeric or index == table.marked:
             width += max(map(cell_len, cells)) + 1 + (2 if index == table.marked else 0)
         else:
-            width += max(cell_len(word) for cell in cells for word in cell.split() or [""]) + 1
+            width += min(WORD, max(cell_len(word) for cell in cells for word in cell.split() or [""])) + 1
     return width
 
 

@@ -170,7 +170,8 @@ def _few_items(measured: Sequence[Score], contrasts: Sequence[Contrast], composi
         contrast = next((c for c in contrasts if c.benchmark == benchmark), None)
         if contrast is not None:
             other, least = contrast.name.removeprefix("child - "), 100 * contrast.detectable
-            text += f": a difference from the {other} under {least:.1f} points could not have been seen"
+            the = "the " if other in ("father", "mother") else ""
+            text += f": a difference from {the}{other} under {least:.1f} points could not have been seen"
         yield Alert(level="warning", text=text + ".")
 
 

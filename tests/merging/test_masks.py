@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darwin_mri.merging.masks import SAMPLE, keep_mask, magprune, trim_level, uniform
+from darwin_mri.merging.masks import SMALL, keep_mask, magprune, trim_level, uniform
 
 names = st.text(min_size=1, max_size=20)
 seeds = st.integers(0, 2**40)
@@ -78,9 +78,9 @@ def test_trim_keeps_the_largest_with_their_equals(values: list[int], density: fl
 def test_trim_of_a_large_tensor_is_exact() -> None:
     """The sampled bracket only saves time, also on sorted and on nearly constant magnitudes."""
     generator = torch.Generator().manual_seed(0)
-    spread = torch.randn(5 * SAMPLE, generator=generator).abs()
-    constant = torch.ones(5 * SAMPLE)
-    constant[: SAMPLE // 100] = 2
+    spread = torch.randn(2 * SMALL, generator=generator).abs()
+    constant = torch.ones(2 * SMALL)
+    constant[: SMALL // 100] = 2
     for magnitudes in (spread, spread.sort().values, constant):
         for density in (0.001, 0.37, 0.999):
             kept = magnitudes > trim_level(magnitudes, torch.zeros_like(magnitudes), density)
