@@ -42,7 +42,7 @@ PIECE = {"cpu": 256}  # tokens of a row read at a time: what a CPU's cache holds
 LONG_PIECE = 4096  # elsewhere
 WRITES = ("update", "update_conv_state", "update_recurrent_state")  # of transformers' Cache; each names the layer
 POSITIONS_PER_PROJECTION = 512  # bounds the logits held at once: 512 x 262k x 4 bytes = 0.5 GB
-LENGTH_SLACK = 1 / 12  # how much longer than its batch's shortest a context may be; every row re-reads the excess
+LENGTH_SLACK = 1 / 24  # how much longer than its batch's shortest a context may be; every row re-reads the excess
 FAMILY_SHARE = 0.5  # contexts that agree on this share of their tokens are kept side by side
 SAVING = 0.1  # least share of the context tokens that a cut where contexts agree must save
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}  # nats, of cached against plain scoring
