@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--only", help="rows to measure, comma-separated: scan,candidate,merging,breed,search,scoring")
     arguments = parser.parse_args()
     out: Path = arguments.out
+    torch.set_num_threads(1)  # both sides of a ratio: it should not say how well either divides its work
     father = load(find_model("nursery:gemma4-korean"), "", device="cpu", dtype="float32")
     groups: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "scan": lambda: [scan_row(father)], "candidate": lambda: [candidate_row(father)], "merging": merging_rows,

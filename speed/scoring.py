@@ -48,7 +48,7 @@ def scoring_rows() -> list[dict[str, Any]]:
             load_model(source, device="cpu", dtype="float32") if title == "nursery" else random_model(*RANDOM[title])
         )
         for key, benchmark in names.items():
-            size = {"musr": 12, "click": 200} if title == "nursery" else {"musr": 2, "click": 8}
+            size = {"musr": 12, "click": 200} if title == "nursery" else {"musr": 3, "click": 24}
             items = sample_items(load_benchmark(benchmark, data), size[key], 1)
             rows.append(scoring_row(title, model, tokenizer, items, GOALS[key]))
     return rows
