@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.exceptions import TyperException
 
 from darwin_mri import __version__
 from darwin_mri.errors import DarwinError
+from darwin_mri.talk import Talk, err
 
 if TYPE_CHECKING:
     from darwin_mri.records import Comparison
@@ -30,7 +28,6 @@ app = typer.Typer(
 nursery_app = typer.Typer(invoke_without_command=True, help="List the bundled parents, or train them again.")
 app.add_typer(nursery_app, name="nursery")
 
-err = Console(stderr=True)
 out_console = Console()
 DEBUG = "--debug"
 
@@ -49,45 +46,6 @@ Father = Annotated[
 Mother = Annotated[str | None, typer.Option(help="The other parent, named likewise.")]
 Base = Annotated[str | None, typer.Option(help="Common ancestor of both, for task vectors.")]
 Debug = Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")]
-
-
-class Talk:
-    """Progress on stderr: bars on a terminal, one line per stage elsewhere, nothing when quiet."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.bar: tuple[Progress, Any, str] | None = None
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        if self.quiet:
-            yield lambda steps: None
-            return
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        )  # fmt: skip
-        if not err.is_terminal:
-            err.print(f"{title} ...", markup=False, highlight=False)
-            yield lambda steps: None
-            return
-        with Progress(*columns, console=err) as bar:
-            task = bar.add_task(escape(title), total=total)
-            self.bar = bar, task, title
-            try:
-                yield lambda steps: bar.advance(task, steps)
-            finally:
-                self.bar = None
-
-    def status(self, text: str) -> None:
-        if self.bar is None:
-            self.say(text)
-        else:
-            bar, task, title = self.bar
-            bar.update(task, description=escape(f"{title}, {text}"))
-
-    def say(self, text: str) -> None:
-        if not self.quiet:
-            err.print(text, markup=False, highlight=False)
 
 
 def _print_json(document: Any) -> None:

@@ -217,7 +217,9 @@ def _lm_class(backend: str) -> Any:
         try:
             return get_model(backend)
         except ImportError as error:
-            raise InputError(f"lm-eval's backend {backend} cannot be loaded ({error}): install what it needs") from error
+            raise InputError(
+                f"lm-eval's backend {backend} cannot be loaded ({error}): install what it needs"
+            ) from error
 
 
 def _thinking(tokenizer: PreTrainedTokenizerBase, generation: Generation | None) -> dict[str, Any]:

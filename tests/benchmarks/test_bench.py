@@ -175,7 +175,9 @@ def test_a_context_too_short_is_an_error_unless_the_user_decides(call: Call, dat
         (("--tasks", "click", "--protocol", "generate"), 1, "pico has no chat template"),
         (("--tasks", "click", "--backend", "vlm"), 2, "no backend 'vlm'"),
         pytest.param(
-            ("--tasks", "click", "--backend", "vllm"), 1, "cannot be loaded (No module named 'vllm')",
+            ("--tasks", "click", "--backend", "vllm"),
+            1,
+            "cannot be loaded (No module named 'vllm')",
             marks=pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed"),
         ),
         (("--tasks", "click", "--endpoint", "nowhere"), 2, "is no URL"),

@@ -61,9 +61,7 @@ def _gemma_tokenizer() -> transformers.PreTrainedTokenizerFast:
 def _qwen_tokenizer() -> transformers.PreTrainedTokenizerFast:
     """Byte-level, with one merge: llama.cpp takes none without."""
     pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]
-    tokenizer = Tokenizer(
-        models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[("t", "h")])
-    )
+    tokenizer = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[("t", "h")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return _fast(tokenizer)

@@ -70,7 +70,9 @@ def test_llama_cpp_converts_it_and_answers_as_transformers_does(generation: tupl
         own = ["--no-mtp"] if "qwen" in (folder / "config.json").read_text(encoding="utf-8") else []
         _run(sys.executable, "-c", CONVERT, str(llama), str(folder), "--outtype", "f32", "--outfile", str(model), *own)
         program = llama / "build" / "bin" / "llama-debug"
-        _run(str(program), "-m", str(model), "-p", TEXT, "--save-logits", "--logits-output-dir", str(tmp_path), "-t", "1")
+        _run(
+            str(program), "-m", str(model), "-p", TEXT, "--save-logits", "--logits-output-dir", str(tmp_path), "-t", "1"
+        )
         ids = np.fromfile(tmp_path / f"llamacpp-{folder.name}-tokens.bin", dtype=np.int32)
         logits[folder.name] = np.fromfile(tmp_path / f"llamacpp-{folder.name}.bin", dtype=np.float32)
         expected = _logits(folder, ids.tolist(), torch.float32)[-1].numpy()
@@ -83,7 +85,9 @@ def test_vllm_serves_it_with_the_log_probabilities_of_transformers(generation: t
     _, child = generation
     ids = [2, *range(20, 40)]
     # vLLM's GatedDeltaNet on a CPU takes bf16 alone
-    dtype, apart = ("bfloat16", 0.3) if "qwen" in (child / "config.json").read_text(encoding="utf-8") else ("float32", 1e-3)
+    dtype, apart = (
+        ("bfloat16", 0.3) if "qwen" in (child / "config.json").read_text(encoding="utf-8") else ("float32", 1e-3)
+    )
     out = _run(python, "-c", ASK, str(child), dtype, json.dumps(ids), VLLM_CPU_KVCACHE_SPACE="1")
     got = json.loads(next(line for line in out.splitlines() if line.startswith("ANSWER"))[7:])
     expected = _logits(child, ids, getattr(torch, dtype))[:-1].log_softmax(-1)
