@@ -290,7 +290,7 @@ def bench(
     tasks: Annotated[str, typer.Option(help="Benchmarks, comma-separated: click, click_upstream, musr, musr_murder_mysteries, musr_object_placements, musr_team_allocation, gpqa, gpqa_main, gpqa_extended, nursery_click, nursery_musr, nursery_gpqa.")] = "nursery_click,nursery_musr,nursery_gpqa",
     data: Annotated[str | None, typer.Option(help="Folder with click/, musr/ and gpqa/; the hub when absent.")] = None,
     gpqa_password: Annotated[str | None, typer.Option(envvar="DARWIN_MRI_GPQA_PASSWORD", show_envvar=True, help="Of GPQA's zip; never stored.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Items per benchmark, a seeded sample.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Items per benchmark, a seeded sample; 8 or more.")] = None,
     long_items: Annotated[str | None, typer.Option("--long", help="Items longer than a model's context: error, skip (for every model) or beyond (read all the same).")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Our scorer instead of lm-eval.")] = False,
     backend: Annotated[str | None, typer.Option(help="lm-eval's model backend: hf, vllm, sglang, local-completions, ...")] = None,
@@ -303,7 +303,7 @@ def bench(
     baseline: Annotated[str | None, typer.Option(help="A model measured beside, such as a 27B.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="OpenAI-compatible URL of a served baseline; key from OPENAI_API_KEY.")] = None,
     endpoint_model: Annotated[str | None, typer.Option(help="Name it is served under.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for one served answer.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait for a server's next bytes.")] = None,
     retries: Annotated[int | None, typer.Option(help="Further tries of a failed request.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of answers and comparison.json; answers there are taken over.")] = Path("reports/bench"),
@@ -313,6 +313,7 @@ def bench(
     """Score models on benchmarks, with intervals and paired tests. The same command goes on where one was interrupted."""
     from darwin_mri import pipeline
     from darwin_mri.config import make_bench_config
+    from darwin_mri.errors import ConfigError
     from darwin_mri.report.terminal import contrasts_table, scores_table
 
     served = {
@@ -330,6 +331,12 @@ def bench(
         "harness": not fast, "backend": backend, "backend_args": backend_args, "protocol": protocol, "baseline": baseline,
         "generation": _given(generation), "endpoint": _given(served) if endpoint else None,
     }  # fmt: skip
+    if endpoint is None and (endpoint_model or timeout or retries is not None or concurrency):
+        raise ConfigError("--endpoint-model, --timeout, --retries and --concurrency belong to --endpoint: give its URL")
+    if not endpoint and protocol != "generate" and _given(generation):
+        raise ConfigError("--samples, --temperature, --max-new-tokens and --thinking belong to --protocol generate")
+    if fast and (protocol == "generate" or backend or backend_args):
+        raise ConfigError("--fast scores log-likelihoods by itself: it takes no --protocol generate and no backend")
     config = make_bench_config(_given(options), "bench")
     try:
         comparison = pipeline.bench(

@@ -20,7 +20,7 @@ Method = Literal[
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -187,7 +187,7 @@ class Served(Section):
 
     url: str = Field(description="base of the interface, such as http://127.0.0.1:8000/v1")
     model: str | None = Field(default=None, description="name it is served under; asked of the server when absent")
-    timeout: float = Field(default=600.0, gt=0, description="seconds for one answer")
+    timeout: float = Field(default=600.0, gt=0, description="seconds to wait for the server's next bytes")
     retries: int = Field(default=4, ge=0, description="further tries of a request that failed")
     concurrency: int = Field(default=8, ge=1, description="requests in flight")
 
@@ -244,7 +244,7 @@ class Config(Section):
     fitness: dict[str, float] = Field(
         default={"nursery_click": 0.6, "nursery_musr": 0.4}, description="benchmark weights"
     )
-    seed: int = 1
+    seed: int = Field(default=1, ge=0)
     device: Literal["auto", "cuda", "cpu"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto: float32 on CPU, else the father's"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from darwin_mri.benchmarks import sample_items
+from darwin_mri.benchmarks import base_url, sample_items
 from darwin_mri.checkpoints import ModelSource, resolve_device
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import BenchConfig, Config
@@ -247,6 +247,12 @@ def bench(
     progress = progress or Silent()
     if not (refs or config.endpoint) or not config.tasks:
         raise ConfigError("bench needs at least one model (or an endpoint) and one task")
+    if seed < 0:
+        raise ConfigError(f"seed {seed} is below 0: give 0 or more")
+    if config.endpoint:
+        base_url(config.endpoint.url)  # refused before anything is scored
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} exists and is not a folder: choose another --out")
     device = resolve_device(device)
     wanted = [*refs, *([config.baseline] if config.baseline else [])]
     served = benching.is_api(config.backend)  # then models are names, and nothing of them is here
@@ -263,18 +269,25 @@ def bench(
     store = AnswerStore(out, progress)
     answers: dict[str, benching.AnswersByTask] = {}
     names: dict[str, tuple[str, str]] = {}
+    compared = bool(refs) and len(sources) + (config.endpoint is not None) > 1
     for number, source in enumerate(sources):
         key = benching.model_key(number, source)
         answers[key] = benching.bench_model(store, key, source, items, config, device=device, dtype=dtype)
-        names[key] = (source.ref, "child" if number == 0 and len(refs) > 1 else "baseline")
+        names[key] = (_unlike(names, source.ref), "child" if number == 0 and compared else "baseline")
     if config.endpoint:
         name, answers["served"] = benching.bench_served(store, "served", config.endpoint, items, config)
-        names["served"] = (name, "baseline")
+        names["served"] = (_unlike(names, name), "baseline")
     weights = {task: 1 / len(items) for task in items}
     benchmarks = tuple(info for _, info in loaded.values())
     comparison = benching.make_comparison(answers, names, items, benchmarks, config, weights, seed, split="all")
     comparison.save(out / "comparison.json")
     return comparison
+
+
+def _unlike(names: dict[str, tuple[str, str]], name: str) -> str:
+    """The name, numbered where another model has it: two folders of one name, or a model and its served copy."""
+    taken = sum(other == name or other.startswith(f"{name} (") for other, _ in names.values())
+    return f"{name} ({taken + 1})" if taken else name
 
 
 def _find(

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from darwin_mri.benchmarks import click, gpqa, musr, nursery
-from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.items import Item, item_hash
 from darwin_mri.benchmarks.protocols import generative, log_likelihood
 from darwin_mri.benchmarks.sources import Source
 from darwin_mri.config import Generation
-from darwin_mri.errors import ConfigError
+from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.records import BenchmarkInfo, Coverage, Protocol
 
 Loader = Callable[[Source], tuple[Item, ...]]
@@ -133,7 +133,13 @@ def load_benchmark(
         ConfigError: unknown name.
         InputError: its files are missing or damaged; the message names file, line and item, never the text.
     """
-    return get_benchmark(name).loader(Source(data, offline, password))
+    items = get_benchmark(name).loader(Source(data, offline, password))
+    seen: dict[str, Item] = {}
+    for item in items:
+        twin = seen.setdefault(item_hash(item), item)
+        if twin is not item:
+            raise InputError(f"{twin.name} and {item.name} are the same item: keep one of them")
+    return items
 
 
 def describe_benchmark(name: str, items: Sequence[Item]) -> BenchmarkInfo:

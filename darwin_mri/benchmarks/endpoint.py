@@ -25,6 +25,7 @@ from darwin_mri.records import Answer, Protocol
 KEY_VARIABLE = "OPENAI_API_KEY"  # its value is sent, never stored
 PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before the first retry, doubled for each further one up to the longest
 TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
+FORBIDDEN = {401, 403}
 
 
 class EndpointEngine:
@@ -33,7 +34,7 @@ class EndpointEngine:
     Args:
         url: base of the interface, such as ``http://127.0.0.1:8000/v1``.
         model: the name it serves the model under; asked of the server when None and it serves just one.
-        timeout: seconds for one answer.
+        timeout: seconds to wait for the server's next bytes.
         retries: further tries of a request after a refused connection, a timeout, or a status that says to try again.
         concurrency: requests in flight.
 
@@ -46,30 +47,26 @@ class EndpointEngine:
     def __init__(
         self, url: str, model: str | None = None, *, timeout: float = 600.0, retries: int = 4, concurrency: int = 8
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigError(f"endpoint '{url}' is no URL: give for example http://127.0.0.1:8000/v1")
-        if parts.username or parts.password:
-            raise ConfigError(f"the endpoint must not carry a password in its URL: set {KEY_VARIABLE} instead")
-        base = url.rstrip("/").removesuffix("/chat/completions")
-        self.url = base if parts.path.strip("/") else f"{base}/v1"
+        self.url, hostname = base_url(url)
         self.timeout, self.retries, self.concurrency = timeout, retries, concurrency
-        self._loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")  # no proxy stands between
+        self._loopback = hostname in ("localhost", "127.0.0.1", "::1")  # no proxy stands between
         self._knows_template = True  # lowered when the server refuses chat_template_kwargs
         self.model = model or self._only_model()
 
     def answers(self, items: Sequence[Item], protocol: Protocol) -> Iterator[Answer]:
-        """As ``Engine``; ends with the first item that fails for good.
+        """As ``Engine``. Items that the server refuses are told once all others are answered; when the server is gone, the answers
+        under way are waited for. What was paid for is not thrown away.
 
         Raises:
             ConfigError: the protocol is not generative.
-            DarwinError: the server refuses an item, or does not answer any more.
+            InputError: the server refuses items, or all of the first.
+            DarwinError: the server does not answer any more.
         """
         if protocol.generation is None:
             raise ConfigError("a served model is asked by the generative protocol: add --protocol generate")
         client, generation, stop = self._client(), protocol.generation, threading.Event()
         todo: SimpleQueue[Item] = SimpleQueue()
-        results: SimpleQueue[Answer | BaseException] = SimpleQueue()
+        results: SimpleQueue[Answer | BaseException | None] = SimpleQueue()  # None: a worker is done
         for item in items:
             todo.put(item)
 
@@ -78,7 +75,7 @@ class EndpointEngine:
                 try:
                     item = todo.get_nowait()
                 except Empty:
-                    return
+                    break
                 try:
                     texts = [
                         self._sample(client, item, protocol, generation, n, stop) for n in range(generation.samples)
@@ -86,21 +83,37 @@ class EndpointEngine:
                     results.put(to_voted_answer(item, texts, protocol))
                 except BaseException as error:  # handed to the caller's thread
                     results.put(error)
+            results.put(None)
 
-        for _ in range(min(self.concurrency, len(items))):
+        workers, answered = min(self.concurrency, len(items)), False
+        failures: list[BaseException] = []
+        for _ in range(workers):
             threading.Thread(target=work, daemon=True).start()  # daemon: Ctrl-C does not wait for a slow answer
         try:
-            for _ in items:
+            while workers:
                 result = results.get()
-                if isinstance(result, BaseException):
-                    raise result
-                yield result
+                if result is None:
+                    workers -= 1
+                elif isinstance(result, BaseException):
+                    failures.append(result)
+                    if not isinstance(result, InputError) or not answered and len(failures) >= self.concurrency:
+                        stop.set()
+                else:
+                    answered = True
+                    yield result
         finally:
             stop.set()
             client.close()
+        if failures:
+            gone = next((error for error in failures if not isinstance(error, InputError)), None)
+            if gone is None and len(failures) > 1:
+                raise InputError(f"{failures[0]} ({len(failures)} items were refused)")
+            raise gone or failures[0]
 
     def _client(self) -> httpx2.Client:
         key = os.environ.get(KEY_VARIABLE)
+        if key and not (key.isascii() and key.isprintable()):
+            raise InputError(f"{KEY_VARIABLE} holds characters that no key has: set it again")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx2.Client(timeout=self.timeout, headers=headers, trust_env=not self._loopback)
 
@@ -128,6 +141,8 @@ class EndpointEngine:
             content = reply["choices"][0]["message"].get("content")
         except (KeyError, IndexError, TypeError, AttributeError):
             raise DarwinError(f"{self.url} returned no chat message for {where}: it is not OpenAI-compatible") from None
+        if isinstance(content, list):  # the interface's other form: parts, of which some are text
+            content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
         return content if isinstance(content, str) else ""
 
     def _post(self, client: httpx2.Client, body: dict[str, Any], where: str, stop: threading.Event) -> Any:
@@ -153,10 +168,12 @@ class EndpointEngine:
                 problem = f"no answer within {self.timeout:g} s"
             except httpx2.HTTPError as error:
                 problem = f"connection failed ({type(error).__name__})"
-            except ValueError:
+            except (ValueError, RecursionError):
                 problem = "its reply is not JSON"
             else:
                 problem = f"status {reply.status_code}"
+                if reply.status_code in FORBIDDEN:
+                    raise DarwinError(f"{self.url} asks for a key ({problem}): set {KEY_VARIABLE}")
                 if reply.status_code not in TRY_AGAIN:
                     raise InputError(
                         f"{self.url} refuses {where} ({problem}): is it too long for the model, or the model's name wrong?"
@@ -174,6 +191,8 @@ class EndpointEngine:
             try:
                 with self._client() as client:
                     reply = client.get(f"{self.url}/models")
+                if reply.status_code in FORBIDDEN:
+                    raise InputError(f"{self.url} asks for a key (status {reply.status_code}): set {KEY_VARIABLE}")
                 reply.raise_for_status()
                 names = [str(entry["id"]) for entry in reply.json()["data"]]
             except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -184,6 +203,25 @@ class EndpointEngine:
             served = f"it serves {', '.join(names)}" if names else "it names no model"
             raise InputError(f"{self.url}: {served}: give --endpoint-model")
         raise InputError(f"{self.url} does not answer ({problem}): is the server up? tried {1 + self.retries} times")
+
+
+def base_url(url: str) -> tuple[str, str]:
+    """(base of the interface, host) of an endpoint's URL as a user writes it.
+
+    Raises:
+        ConfigError: it is no URL, or carries a password.
+    """
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except ValueError:  # brackets without an address, a port that is no number
+        sound = False
+    if not sound:
+        raise ConfigError(f"endpoint '{url}' is no URL: give for example http://127.0.0.1:8000/v1")
+    if parts.username or parts.password:
+        raise ConfigError(f"the endpoint must not carry a password in its URL: set {KEY_VARIABLE} instead")
+    base = url.rstrip("/").removesuffix("/chat/completions")
+    return base if parts.path.strip("/") else f"{base}/v1", parts.hostname or ""
 
 
 def _pause(attempt: int) -> float:

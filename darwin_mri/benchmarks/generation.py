@@ -12,13 +12,19 @@ from darwin_mri.benchmarks.answers import best_choice
 from darwin_mri.benchmarks.items import Item, item_hash, lettered
 from darwin_mri.records import Answer, Protocol
 
-# Whatever stands before the last of these is thought, not answer.
+# What stands before the last end of thinking is thought, not answer; so is what follows a beginning that has no end.
 END_OF_THINKING = ("</think>", "<channel|>", "[/THINK]", "</thought>", "</reasoning>")
-# "Answer: C", "The answer is (C)", "**정답: C**", "정답은 C", "Answer: \boxed{C}"; the last one counts.
+BEGIN_OF_THINKING = ("<think>", "<|channel>", "[THINK]", "<thought>", "<reasoning>")
+BOXED = re.compile(r"\\boxed\s*\{")  # as good as "Answer:"
+MARKUP = re.compile(r"\\[a-zA-Z]+\s*\{|\\[()\[\]]|[*_`$}\"'“”‘’\u200b]")
+LETTER = r"[(\[]?([A-Z])(?![A-Za-z])(?!\s*(?:/|,|(?i:or|and|또는)\b)\s*[(\[]?[A-Z](?![A-Za-z]))"  # one, not "A or B"
+# "Answer: C", "The answer is (C)", "정답은 C", "Answer = option C"; "Answer C" and "### Answer", "C" only as lines of their own.
 STATED = re.compile(
-    r"(?i:\banswer|정답)(?i:\s+is|\s*은|\s*는)?\s*[:：]?[\s*_$`]*(?:\\(?:boxed|text|mathrm)\{)*[(\[]?([A-Z])(?![A-Za-z])"
+    rf"(?:(?i:\banswer)|정답|(?<!\w)답)\s*(?:(?i:is)\b|은|는|[:：=])(?:[\s:：]|(?i:option|choice)\b)*{LETTER}"
+    rf"|^\W*(?:(?i:(?:final )?answer)|정답)\s+[(\[]?([A-Z])\W*$",
+    re.MULTILINE,
 )
-BARE = re.compile(r"[\s*(\[`$]*([A-Z])[\s*)\].`$:]*")  # an answer that is nothing but its letter
+BARE = re.compile(r"\s*[(\[]?([A-Z])(?:[\s).\]:]*|[).\]:] .*)")  # nothing but the letter, or one line "C. the choice"
 
 
 def chat_message(item: Item, protocol: Protocol) -> str:
@@ -28,17 +34,22 @@ def chat_message(item: Item, protocol: Protocol) -> str:
 
 
 def read_letter(text: str, choices: int) -> int | None:
-    """Index of the choice that a generated text names, None where it names none.
+    """Index of the choice that a generated text names, None where it names none or more than one.
 
-    The text after the last end of thinking counts. The last stated answer ("Answer: C") is taken, else a text that is a bare letter.
+    The text after the last end of thinking counts; of thinking that was cut off, nothing. The last stated answer ("Answer: C",
+    "\\boxed{C}") is taken, else a text that is a bare letter, or one line that begins with it ("C. the choice").
     """
     for marker in END_OF_THINKING:
         text = text.rpartition(marker)[2]
-    stated = [letter for letter in STATED.findall(text) if letter in ascii_uppercase[:choices]]
+    for marker in BEGIN_OF_THINKING:
+        text = text.partition(marker)[0]
+    text = MARKUP.sub("", BOXED.sub(" answer: ", text)).strip()
+    letters = ascii_uppercase[:choices]
+    stated = [letter for found in STATED.findall(text) for letter in found if letter in letters and letter]
     if stated:
-        return ascii_uppercase.index(stated[-1])
+        return letters.index(stated[-1])
     bare = BARE.fullmatch(text)
-    return ascii_uppercase.index(bare[1]) if bare and bare[1] in ascii_uppercase[:choices] else None
+    return letters.index(bare[1]) if bare and bare[1] in letters else None
 
 
 def to_voted_answer(item: Item, texts: Sequence[str], protocol: Protocol) -> Answer:

@@ -78,8 +78,11 @@ def _zip_rows(path: Path, subset: str, password: str | None) -> Iterator[Row]:
     if missing:
         raise InputError(f"{path.name} {member}: column '{missing[0]}' is missing: get the file again")
     number = 0
-    for number, row in enumerate(reader, 1):
-        yield Row(f"{path.name} {member} row {number}", row)
+    try:
+        for number, row in enumerate(reader, 1):
+            yield Row(f"{path.name} {member} row {number}", row)
+    except csv.Error:
+        raise InputError(f"{path.name} {member} row {number + 1}: is not CSV: get the file again") from None
     if not number:
         raise InputError(f"{path.name} {member} holds no rows: get the file again")
 
@@ -95,7 +98,7 @@ def _decrypt(path: Path, member: str, password: str | None) -> str:
         with zipfile.ZipFile(path) as archive:
             data = archive.read(member, pwd=password.encode())
         return data.decode("utf-8-sig")
-    except RuntimeError:  # zipfile's word for a password that fails its one-byte check
+    except (RuntimeError, UnicodeEncodeError):  # zipfile's word for a password that fails its one-byte check
         raise InputError(f"{path}: the password is wrong: {known}") from None
     except KeyError:
         raise InputError(f"{path} has no member {member}: get the authors' dataset.zip again") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jinja2
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.encoding import prepare
@@ -112,9 +113,15 @@ def fit_items(
 
 
 def require_chat(readers: Iterable[Reader]) -> None:
-    """Raise InputError for a model whose tokenizer has no chat template, which generated answers need."""
+    """Raise InputError for a model whose tokenizer has no chat template that takes a message, which generated answers need."""
     for reader in readers:
         if not reader.tokenizer.chat_template:
             raise InputError(
                 f"{reader.model} has no chat template, which generated answers need: use --protocol loglikelihood"
             )
+        try:
+            reader.tokenizer.apply_chat_template(
+                [{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True
+            )
+        except jinja2.TemplateError as error:
+            raise InputError(f"{reader.model}: its chat template fails ({error}): mend it") from None

@@ -43,7 +43,7 @@ class Row:
         value = self.data.get(field)
         if empty and value is None:
             return ""
-        if not isinstance(value, str) or not (empty or value.strip()):
+        if not isinstance(value, str) or not (empty or value.strip()) or not _is_text(value):
             raise self.error(f"field '{field}' {'is missing' if value is None else 'is not a text, or empty'}")
         return value
 
@@ -52,7 +52,8 @@ class Row:
         value = self.data.get(field)
         if value is None:
             raise self.error(f"field '{field}' is missing")
-        if not isinstance(value, list) or len(value) < 2 or not all(isinstance(v, str) and v.strip() for v in value):
+        sound = isinstance(value, list) and len(value) > 1
+        if not sound or not all(isinstance(v, str) and v.strip() and _is_text(v) for v in value):
             raise self.error(f"field '{field}' is not a list of two or more texts")
         return tuple(v.strip() for v in value)
 
@@ -66,6 +67,11 @@ class Row:
     def error(self, what: str) -> InputError:
         where = f"{self.file} ({self.name})" if self.name else self.file
         return InputError(f"{where}: {what}: get the file again from its publisher, or mend the line")
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: JSON can name halves of characters that cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def jsonl_rows(source: Source, path: str, repository: str, *, split: str, config: str | None = None) -> Iterator[Row]:
@@ -86,7 +92,9 @@ def jsonl_rows(source: Source, path: str, repository: str, *, split: str, config
         return
     file = source.folder / path
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split(
+            "\n"
+        )  # splitlines would cut at U+2028, which JSON allows in a text
     except FileNotFoundError:
         raise InputError(
             f"{file} does not exist: --data needs the layout click/click.jsonl, musr/*.jsonl, gpqa/dataset.zip"
@@ -100,7 +108,7 @@ def jsonl_rows(source: Source, path: str, repository: str, *, split: str, config
         where = f"{file.name} line {number}"
         try:
             data: Any = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{where}: is not JSON: the file is damaged, get it again") from None
         if not isinstance(data, dict):
             raise InputError(f"{where}: is not a JSON object: the file is damaged, get it again")

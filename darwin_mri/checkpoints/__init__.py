@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from darwin_mri.checkpoints.loading import load_model, load_tokenizer, quiet, resolve_device
     from darwin_mri.checkpoints.naming import disk_names
     from darwin_mri.checkpoints.reader import CheckpointReader
-    from darwin_mri.checkpoints.verify import file_digests, read_header, verify_folder, weight_files, weights_digest
+    from darwin_mri.checkpoints.verify import (
+        answers_digest,
+        file_digests,
+        read_header,
+        verify_folder,
+        weight_files,
+        weights_digest,
+    )
 
 _HOMES = {
     "anatomy": ("find_anatomy", "layer_modules", "require_ffn"),
@@ -24,10 +31,10 @@ _HOMES = {
     "loading": ("load_model", "load_tokenizer", "quiet", "resolve_device"),
     "naming": ("disk_names",),
     "reader": ("CheckpointReader",),
-    "verify": ("file_digests", "read_header", "verify_folder", "weight_files", "weights_digest"),
+    "verify": ("answers_digest", "file_digests", "read_header", "verify_folder", "weight_files", "weights_digest"),
 }
 __all__ = [
-    "CheckpointReader", "ModelSource", "activation_function", "disk_names", "effective_gain", "ffn_matrices",
+    "CheckpointReader", "ModelSource", "activation_function", "answers_digest", "disk_names", "effective_gain", "ffn_matrices",
     "file_digests", "find_anatomy", "find_model", "layer_modules", "load_model", "load_tokenizer", "nursery_names",
     "quiet", "read_header", "recompute_ffn", "require_ffn", "resolve_device", "submodule", "verify_folder",
     "weight_files", "weights_digest",

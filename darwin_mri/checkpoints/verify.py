@@ -14,6 +14,8 @@ from darwin_mri.records import FileDigest
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+ANSWERING = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")  # what a loader may read
+BESIDE = (INDEX, "darwin_mri.json")  # layout and genealogy, which answer nothing
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 DTYPE_BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
@@ -125,6 +127,12 @@ def weights_digest(files: tuple[FileDigest, ...]) -> str:
         if file.name.endswith(".safetensors"):
             total.update(bytes.fromhex(file.sha256))
     return total.hexdigest()
+
+
+def answers_digest(files: tuple[FileDigest, ...]) -> str:
+    """One sha256 for all that decides what a model answers: weights, configuration, tokenizer and chat template."""
+    own = {file.name: file.sha256 for file in files if Path(file.name).suffix in ANSWERING and file.name not in BESIDE}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

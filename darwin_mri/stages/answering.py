@@ -81,7 +81,7 @@ def read_answers(path: Path) -> dict[str, Answer]:
     """Answers of a file by item hash, the last of each; lines that were cut short are left out."""
     found: dict[str, Answer] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 answer = Answer.model_validate_json(line)
             except ValidationError:

@@ -20,14 +20,14 @@ from darwin_mri.benchmarks import (
     get_benchmark,
     published_scores,
 )
-from darwin_mri.checkpoints import ModelSource, load_model, load_tokenizer
+from darwin_mri.checkpoints import ModelSource, answers_digest, file_digests, load_model, load_tokenizer
 from darwin_mri.config import BenchConfig, Served
 from darwin_mri.merging import Candidate
 from darwin_mri.records import Answer, AnswerSet, BenchmarkInfo, Comparison, Genome, Protocol
 from darwin_mri.stages.answering import AnswerStore
 from darwin_mri.stages.items import asked_under
 from darwin_mri.stages.merging import Breed
-from darwin_mri.stages.parents import Loaded, digest, working_dtype
+from darwin_mri.stages.parents import Loaded, working_dtype
 from darwin_mri.stats.compare import compare
 
 ItemsByTask = Mapping[str, Sequence[Item]]
@@ -51,7 +51,7 @@ def bench_model(
 
     @cache
     def engine() -> Engine:
-        if bench.backend != "hf":
+        if bench.backend != "hf" or bench.backend_args:
             model = source.ref if is_api(bench.backend) else str(source.folder)
             return HarnessEngine.named(bench.backend, bench.backend_args, model=model)
         model, tokenizer = load_model(source, device=device, dtype=precision), load_tokenizer(source)
@@ -67,7 +67,8 @@ def bench_model(
     if is_api(bench.backend):
         identity = hashlib.sha256(source.ref.encode()).hexdigest()
         return _ask(store, key, source.ref, identity, engine, name, items, protocols, "")
-    return _ask(store, key, source.ref, digest(source), engine, name, items, protocols, f"{device} {precision}")
+    identity = answers_digest(file_digests(source.folder))
+    return _ask(store, key, source.ref, identity, engine, name, items, protocols, f"{device} {precision}")
 
 
 def is_api(backend: str) -> bool:
@@ -83,8 +84,10 @@ def bench_served(
         served.url, served.model, timeout=served.timeout, retries=served.retries, concurrency=served.concurrency
     )
     name = engine.model.rstrip("/").rpartition("/")[2] if engine.model.startswith("/") else engine.model
+    name = " ".join(name.split())
     protocols = {task: get_benchmark(task).chat_protocol(bench.generation) for task in items}
-    identity = hashlib.sha256(engine.model.encode()).hexdigest()
+    # The place by hash only; names such as "default" say little, so another place is another model.
+    identity = hashlib.sha256(json.dumps([engine.url, engine.model]).encode()).hexdigest()
     return name, _ask(store, key, name, identity, lambda: engine, engine.name, items, protocols, "")
 
 

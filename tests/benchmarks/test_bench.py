@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -262,3 +263,57 @@ def test_an_empty_part_of_a_split_names_the_benchmark(data: Path, tmp_path: Path
     )  # fmt: skip
     with pytest.raises(InputError, match="click: splitting 1 clusters .* leaves the (search|held-out) part empty"):
         pipeline.breed(config, tmp_path / "run")
+
+
+def test_answers_are_asked_again_when_the_configuration_changed(
+    call: Call, model: Path, data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    words = (own, "--tasks", "click", "--data", data, "--out", tmp_path / "out", "--fast")
+    assert "taken over" not in call(*words)[2]
+    assert "taken over" in call(*words)[2]
+    config = json.loads((own / "config.json").read_text(encoding="utf-8"))
+    (own / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 10.0}), encoding="utf-8")
+    code, _, stderr = call(*words)
+    assert code == 0 and "taken over" not in stderr
+
+
+def test_one_model_is_compared_with_its_baseline_and_twins_are_told_apart(
+    call: Call, model: Path, data: Path, tmp_path: Path
+) -> None:
+    twin = pico_llama(tmp_path / "other" / "pico", seed=7, max_position_embeddings=1024)
+    code, stdout, stderr = call(
+        model, "--baseline", twin, "--tasks", "click", "--data", data, "--out", tmp_path / "out", "--fast", "--json"
+    )
+    assert code == 0, stderr
+    comparison = json.loads(stdout)
+    assert {score["model"] for score in comparison["scores"] if score["evidence"] == "measured"} == {"pico", "pico (2)"}
+    assert {contrast["name"] for contrast in comparison["contrasts"]} == {"child - pico (2)"}
+
+
+@pytest.mark.parametrize(
+    ("words", "say"),
+    [
+        (("--samples", "4"), "belong to --protocol generate"),
+        (("--endpoint-model", "m"), "belong to --endpoint"),
+        (("--fast", "--protocol", "generate"), "takes no --protocol generate"),
+        (("--fast", "--backend-args", "a=1"), "no backend"),
+        (("--seed", "-1"), "seed -1 is below 0"),
+        (("--protocol", "generate", "--temperature", "inf"), "temperature"),
+        (("--endpoint", "http://[::1/v1"), "is no URL"),
+        (("--endpoint", "http://127.0.0.1:abc/v1", "--endpoint-model", "m"), "is no URL"),
+    ],
+)
+def test_options_that_would_do_nothing_or_harm(
+    call: Call, model: Path, data: Path, tmp_path: Path, words: tuple[str, ...], say: str
+) -> None:
+    out = tmp_path / "out"
+    code, stdout, stderr = call(model, "--tasks", "click", "--data", data, "--out", out, *words)
+    assert code == 2 and say in stderr and not stdout and len(stderr.strip().splitlines()) == 1, stderr
+
+
+def test_an_out_that_is_a_file(call: Call, model: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
+    code, _, stderr = call(model, "--tasks", "click", "--data", data, "--out", tmp_path / "out")
+    assert code == 1 and "not a folder" in stderr and (tmp_path / "out").read_text(encoding="utf-8") == "mine"

@@ -48,6 +48,20 @@ GREEDY = get_benchmark("click").chat_protocol(Generation())
         ("A man walks in.", None),
         ("", None),
         ("<think>The answer is A</think>", None),
+        ("**Answer**: B", "B"),
+        ("**정답**: B", "B"),
+        ("답: B", "B"),
+        ("Answer: option B", "B"),
+        (r"Answer: \(B\)", "B"),
+        (r"so \boxed{B}.", "B"),
+        ("### Answer\nB", "B"),
+        ("B. Paris", "B"),
+        ('Answer: "B"', "B"),
+        ("Answer: B. Because answer A is wrong", "B"),
+        ("Answer: B\nThe other answer A is tempting", "B"),
+        ("Answer: A or B", None),
+        ("<think> Maybe. Answer: B. But", None),  # cut off while thinking
+        ("B is tempting. A is not", None),
     ],
 )
 def test_the_letter_in_a_text(text: str, letter: str | None) -> None:

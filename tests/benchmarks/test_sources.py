@@ -157,10 +157,30 @@ def test_damaged_files(tmp_path: Path) -> None:
         (b"\n\n", "holds no items"),
         (b'{"id": "' + files.SECRET.encode(), "click.jsonl line 1: is not JSON"),
         (b'["' + files.SECRET.encode() + b'"]\n', "click.jsonl line 1: is not a JSON object"),
+        (b'{"id": ' + b"[" * 100_000, "click.jsonl line 1: is not JSON"),
         (b"\xff\xfe", "UTF-8"),
     ):
         path.write_bytes(content)
         refused(tmp_path, "click", say)
+
+
+def test_any_letter_may_stand_in_a_text(tmp_path: Path) -> None:
+    """U+2028 and U+0085 end lines for Python, not for JSON; a byte order mark is no damage."""
+    rows = files.click_rows()
+    rows[3]["question"] += " \u2028 \u0085 ?"
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "click").mkdir()
+    (tmp_path / "click" / "click.jsonl").write_text("\ufeff" + lines, encoding="utf-8")
+    assert len(load_benchmark("click", tmp_path)) == len(rows)
+    rows[3]["question"] += " \ud800"  # half a character: JSON can name it, no file can hold it
+    (tmp_path / "click" / "click.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    refused(tmp_path, "click", "line 4 .*field 'question' is not a text")
+
+
+def test_an_item_that_comes_twice_is_named_before_anything_is_scored(tmp_path: Path) -> None:
+    rows = files.click_rows()
+    files.write_jsonl(tmp_path / "click" / "click.jsonl", [*rows, rows[4]])
+    refused(tmp_path, "click", r"click item 0005-KIIP_society_2 .* and click item .* are the same item")
 
 
 def test_gpqa_archives_that_cannot_be_read(tmp_path: Path, data: Path) -> None:
@@ -274,7 +294,7 @@ def test_protocols_differ_where_anything_that_decides_a_score_does() -> None:
     assert all(len(p.hash) == 12 for p in protocols)
     assert get_benchmark("musr").protocol.metric == "acc_norm"
     maj = get_benchmark("click").chat_protocol(Generation(samples=8, temperature=0.6, thinking=True))
-    assert maj.label == "click-chat-letter v1, thinking, maj@8, T = 0.6, 2048 tokens"
+    assert maj.label == "click-chat-letter v2, thinking, maj@8, T = 0.6, 2048 tokens"
     assert json.loads(maj.model_dump_json())["generation"]["samples"] == 8
     with pytest.raises(DarwinError, match="repeats a log-likelihood task"):
         get_benchmark("click_upstream").chat_protocol(Generation())

@@ -1,0 +1,120 @@
+"""What servers reply that transformers' own does not: refusals among answers, content in parts, a key asked for."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darwin_mri.benchmarks import EndpointEngine, Item, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import endpoint as module
+from darwin_mri.config import BenchConfig, Generation, Served
+from darwin_mri.errors import DarwinError, InputError
+from darwin_mri.stages import benching
+from darwin_mri.stages.answering import AnswerStore
+from darwin_mri.stages.run import Silent
+
+from . import files
+
+PROTOCOL = get_benchmark("click").chat_protocol(Generation(max_new_tokens=4))
+Reply = Callable[[str], tuple[int, Any]]  # message -> status, content
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Reply], str]]:
+    """Start a server on loopback that replies by a function; its URL."""
+    servers = []
+
+    def start(reply: Reply) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                status, content = reply(body["messages"][0]["content"])
+                sent = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(sent)))
+                self.end_headers()
+                self.wfile.write(sent)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}/v1"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Item, ...]:
+    return load_benchmark("click", files.write_data(tmp_path_factory.mktemp("data")))
+
+
+def _asked(engine: EndpointEngine, items: tuple[Item, ...]) -> tuple[list[int], Exception | None]:
+    found = []
+    try:
+        for answer in engine.answers(items, PROTOCOL):
+            found.append(answer.choice)
+    except DarwinError as error:
+        return found, error
+    return found, None
+
+
+def test_a_refused_item_costs_no_other_answer(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
+    def reply(message: str) -> tuple[int, Any]:
+        if " 0번" in message:
+            return 400, ""
+        time.sleep(0.05)  # the others are under way when the refusal comes
+        return 200, "Answer: A"
+
+    found, error = _asked(EndpointEngine(serve(reply), "m", concurrency=4), items)
+    assert found == [0] * (len(items) - 1)
+    assert isinstance(error, InputError) and "refuses click item" in str(error)
+
+
+def test_a_server_that_refuses_everything_is_not_asked_for_all(
+    serve: Callable[[Reply], str], items: tuple[Item, ...]
+) -> None:
+    asked = []
+
+    def reply(message: str) -> tuple[int, Any]:
+        asked.append(message)
+        return 404, ""
+
+    found, error = _asked(EndpointEngine(serve(reply), "m", concurrency=2), items)
+    assert not found and isinstance(error, InputError) and len(set(asked)) <= 4
+
+
+def test_a_server_that_wants_a_key(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
+    _, error = _asked(EndpointEngine(serve(lambda _: (401, "")), "m"), items)
+    assert f"set {module.KEY_VARIABLE}" in str(error)
+
+
+def test_content_in_parts(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
+    parts = [{"type": "text", "text": "Answer:"}, {"type": "text", "text": " C"}]
+    found, error = _asked(EndpointEngine(serve(lambda _: (200, parts)), "m"), items)
+    assert error is None and found == [2] * len(items)
+
+
+def test_two_places_that_serve_one_name_are_two_models(
+    serve: Callable[[Reply], str], items: tuple[Item, ...], tmp_path: Path
+) -> None:
+    store, scores = AnswerStore(tmp_path, Silent()), []
+    for letter in "AB":
+        served = Served(url=serve(lambda _, said=letter: (200, f"Answer: {said}")), model="default")
+        _, answers = benching.bench_served(
+            store, "served", served, {"click": items}, BenchConfig(tasks=("click",), endpoint=served)
+        )
+        scores.append({answer.choice for answer in answers["click"]})
+    assert scores == [{0}, {1}]
