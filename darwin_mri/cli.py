@@ -245,7 +245,9 @@ def merge(
         _print_json(files.model_dump(mode="json", by_alias=True))
     else:
         out_console.print(
-            f"{out}: {len(files.changed)} of {files.tensors} tensors differ from the father's", markup=False
+            f"{out}: {len(files.changed)} of {files.tensors} tensors differ from the father's",
+            markup=False,
+            soft_wrap=True,
         )
 
 

@@ -42,18 +42,21 @@ class Candidate:
     def apply(self, genes: Mapping[str, float], exceptions: Exceptions | None = None) -> None:
         """Make the model the child of these genes; ``exceptions`` replace the merge's own for this child."""
         for name, (ratio, settings) in doses(self.merge, self.tensors, genes, exceptions).items():
-            if (ratio, settings) == self.current.get(name, (0.0, settings)):
+            if (ratio, settings) == self.current.get(name, (0.0, settings) if settings.zero_is_father else None):
                 continue
             self._write(name, ratio, settings)
             self.current[name] = (ratio, settings)
 
+    @torch.no_grad()
     def restore(self) -> None:
         """Make the model the father again."""
-        self.apply({}, {})
+        for name in self.current:
+            self.parameters[name].copy_(self.merge.father.tensor(name))
+        self.current.clear()
 
     def _write(self, name: str, ratio: float, settings: Settings) -> None:
         parameter, dtype = self.parameters[name], self.merge.father.dtype(name)
-        if ratio == 0.0:
+        if ratio == 0.0 and settings.zero_is_father:
             parameter.copy_(self.merge.father.tensor(name))
             return
         kept = self._kept.get(name)

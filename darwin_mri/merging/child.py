@@ -28,7 +28,7 @@ INFINITY: dict[torch.dtype, tuple[type[np.unsignedinteger], int]] = {  # the bit
 # What a model folder needs beside its weights. Code (*.py), pickles and the father's model card match none of these.
 COPIED = (
     "config.json", "generation_config.json", "model.safetensors.index.json", "*processor_config.json",
-    "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+    "tokenizer*.json", "tekken.json", "tokenizer.model*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
     "*.model", "*.tiktoken", "chat_template.json", "*.jinja", "additional_chat_templates/*.jinja",
     "LICENSE*", "LICENCE*", "license*", "NOTICE*", "COPYING*", "USE_POLICY*",
 )  # fmt: skip

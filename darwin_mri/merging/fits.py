@@ -12,6 +12,7 @@ from darwin_mri.merging.settings import NEEDS_BASE
 from darwin_mri.records import Anatomy
 
 FLOATING = ("F64", "F32", "F16", "BF16")
+BUFFERS = ("BOOL", "I64")  # masks and positions that older checkpoints store beside their weights: the father's stay
 COMPARED = (
     "model_type",
     "hidden_size",
@@ -40,6 +41,8 @@ def sibling_fault(father: Survey, other: Survey, ref: str) -> str | None:
         one, two = father.tensors[name], other.tensors[counterpart]
         if one.shape != two.shape:
             return f"{ref}: {counterpart} has shape {two.shape}, the father's {one.shape}"
+        if one.dtype == two.dtype and one.dtype in BUFFERS:
+            continue
         for who, stored in (("the father's", one), (f"{ref}'s", two)):
             if stored.dtype not in FLOATING:
                 return f"{who} {name} is {stored.dtype}: only unquantized floating weights are merged"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ NOTE = "darwin_mri.json"  # written last: a folder without it is no finished chi
 PARTIAL, EARLIER = "partial", "earlier"
 
 
-def refuse_occupied(father: Path, out: Path) -> None:
-    """Raise InputError unless ``out`` is free for a child: absent, empty, or an earlier child."""
-    if father.is_relative_to(out.resolve()) or out.resolve().is_relative_to(father):
-        raise InputError(f"{out} overlaps the father's folder: choose another --out")
+def refuse_occupied(parent: Path, out: Path) -> None:
+    """Raise InputError unless ``out`` is free for a child of this parent: absent, empty, or an earlier child."""
+    if parent.is_relative_to(out.resolve()) or out.resolve().is_relative_to(parent):
+        raise InputError(f"{out} overlaps the folder of a parent ({parent.name}): choose another --out")
     if not os.path.lexists(out):
         return
     if out.is_symlink() or not out.is_dir():
@@ -105,10 +106,10 @@ def _sibling(out: Path, kind: str) -> Path:
 
 
 def _clear_leftovers(out: Path) -> None:
-    for left in out.parent.glob(f".{out.name}.{PARTIAL}-*"):
+    for left in out.parent.glob(f".{glob.escape(out.name)}.{PARTIAL}-*"):
         if not _alive(left.name):
             shutil.rmtree(left, ignore_errors=True)
-    for left in out.parent.glob(f".{out.name}.{EARLIER}-*"):
+    for left in out.parent.glob(f".{glob.escape(out.name)}.{EARLIER}-*"):
         if _alive(left.name):
             continue
         if out.exists():

@@ -59,8 +59,8 @@ class Merge:
         return blend(self.method, father, mother, base, settings, seed=self.seed, name=self.on_disk(name))
 
     def tensor(self, name: str, ratio: float, settings: Settings | None = None) -> torch.Tensor:
-        """The child's tensor in the father's dtype; ratio 0 is the father's own tensor whatever the method."""
-        if ratio == 0.0:
+        """The child's tensor in the father's dtype; ratio 0 is the father's own tensor whatever the method (``zero_is_father``)."""
+        if ratio == 0.0 and (settings or self.settings_of(name)[0]).zero_is_father:
             return self.father.tensor(name)
         return self.blend(name, settings).child(ratio, self.father.dtype(name))
 

@@ -44,6 +44,11 @@ class Settings:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            wanted = str if isinstance(field.default, str) else (int, float)
+            value = getattr(self, field.name)
+            if not isinstance(value, wanted) or isinstance(value, bool):
+                raise ConfigError(f"{field.name} {value!r} must be a {'word' if wanted is str else 'number'}")
         for name in ("density", "density_father"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} {getattr(self, name)} must be between 0 and 1")
@@ -58,6 +63,12 @@ class Settings:
     def father_whole(self) -> bool:
         """Whether ratio 0 is the father himself."""
         return self.density_father >= 1 and self.weight_father == 1 and self.scale == 1
+
+    @property
+    def zero_is_father(self) -> bool:
+        """Whether a tensor of ratio 0 is left to the father (decision 4). A recipe that weighs his own task vector, or scales the
+        whole change, moves it without the mother too."""
+        return self.weight_father == 1 and self.scale == 1
 
 
 SETTINGS = tuple(field.name for field in fields(Settings))

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import Counter
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from darwin_mri.config import Config, make_config
 from darwin_mri.errors import InputError
 from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings
 from darwin_mri.merging.fits import FLOATING, counterparts, require_siblings
-from darwin_mri.merging.landing import existing_parent
+from darwin_mri.merging.landing import existing_parent, refuse_occupied
 from darwin_mri.merging.mergekit import genome_fields, read_recipe, tensor_values, write_recipe
 from darwin_mri.merging.settings import SETTINGS, settings_for
 from darwin_mri.records import ChildFiles, DonorLayer, DonorRecord, Genome, write_text
 from darwin_mri.stages.genealogy import genealogy
 from darwin_mri.stages.run import Progress, Silent
 from darwin_mri.stages.writing import write_genome
+
+TOLD_BESIDE = ("upper",)  # among a genome's settings, but of the search: the box's upper bound
 
 
 def merge_genome(
@@ -42,7 +45,16 @@ def merge_genome(
         InputError: the parents do not fit the genome; or donors built again are not those it was found with.
     """
     progress = progress or Silent()
+    _known_settings(genome)
     father = find_model(config.father, offline=offline)
+    others = [find_model(ref, offline=offline) for ref in (config.mother, config.base) if ref]
+    for other in others:
+        refuse_occupied(other.folder.resolve(), out)
+    if (genome.father, genome.mother, genome.base) != (config.father, config.mother, config.base):
+        told = {"father": father.ref, "mother": others[0].ref, "base": others[1].ref if config.base else None}
+        genome = genome.model_copy(
+            update=told
+        )  # the child says who its parents were, not whom the genome was found with
     ancestry = genealogy(father.folder)
     if config.cross:
         return _merge_cross(config, genome, father, out, donors, ancestry, offline, progress)
@@ -116,8 +128,25 @@ def to_mergekit(genome: Genome, config: Config, path: Path, offline: bool) -> tu
         role: str(sources[role].folder) if ref and ref.startswith(NURSERY) else ref for role, ref in refs.items()
     }
     text, notes = write_recipe(genome.method, parents, father, values, _main_dtype(father))
-    write_text(path, text)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another --export-mergekit") from None
     return notes
+
+
+def _known_settings(genome: Genome) -> None:
+    """Raise InputError for what a genome says and nothing hears: a setting nobody knows, a gene or an exception without tensors."""
+    names = [name for tensors in genome.tensors.values() for name in tensors]
+    if unknown := sorted(set(genome.settings) - {*SETTINGS, *TOLD_BESIDE}):
+        raise InputError(f"the genome's setting '{unknown[0]}' is unknown: choose one of {', '.join(SETTINGS)}")
+    if not names:
+        return
+    if lost := sorted(gene for gene, value in genome.genes.items() if value and gene not in genome.tensors):
+        raise InputError(f"the genome has gene {lost[0]}, which names no tensors: add it to tensors, or leave it out")
+    for pattern in genome.exceptions:
+        if not any(name == pattern or fnmatchcase(name, pattern) for name in names):
+            raise InputError(f"the genome's exception '{pattern}' fits no tensor it moves: check the name")
 
 
 def siblings_settings(genome: Genome) -> Settings:

@@ -19,14 +19,13 @@ def write_genome(
     genome: Genome, merge: Merge, tensors: Mapping[str, tuple[str, ...]], father: ModelSource, out: Path,
     ancestry: tuple[str, ...], progress: Progress,
 ) -> ChildFiles:  # fmt: skip
-    """Write the child of a genome into ``out``; only tensors whose ratio is not 0 are computed.
+    """Write the child of a genome into ``out``; only tensors that are not the father's own are computed.
 
     Args:
         tensors: gene -> names the merge knows its tensors by.
     """
-    moved = {
-        name: dose for name, dose in doses(merge, tensors, genome.genes, genome.exceptions).items() if dose[0] != 0.0
-    }
+    given = doses(merge, tensors, genome.genes, genome.exceptions)
+    moved = {name: dose for name, dose in given.items() if dose[0] != 0.0 or not dose[1].zero_is_father}
     on_disk = {merge.on_disk(name): name for name in moved}
     on_disk |= {copy: on_disk[name] for copy, name in tied_copies(father.folder, on_disk).items()}
     note = {

@@ -246,6 +246,10 @@ def test_gradients_and_filters_resolve_as_documented(folders: dict[str, dict[str
         ({"models": [{"path": "a"}]}, "must name their model"),
         ({"parameters": {"normalize": False}}, "must sum to 1"),
         ({"models": None, "slices": [{"sources": [{"model": m, "layer_range": [1, 4]} for m in "ab"]}]}, "every layer at its place"),
+        ({"models": [{"model": "a"}, {"model": "b"}, {"model": "b"}]}, "listed twice"),
+        ({"models": None, "slices": [{"sources": [{"model": m, "layer_range": [0, 2]} for m in "ab"]},
+                                     {"sources": [{"model": "a", "layer_range": [2, 4]}]}]}, "name the same models"),
+        ({1: "a", "b": "c"}, "not supported"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_honoured_is_refused(
@@ -254,3 +258,40 @@ def test_what_cannot_be_honoured_is_refused(
     path = save(recipe("linear", folders["gemma4"]) | change, tmp_path / "r.yaml")
     with pytest.raises(ConfigError, match=words):
         from_mergekit(path, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        ("abc", "no number"),
+        ([0.1, "x"], "no number"),
+        ([[0.1], [0.2]], "no number"),
+        (float("nan"), "finite"),
+        (float("inf"), "finite"),
+        (-0.6, "sum to 0"),
+    ],
+)
+def test_a_weight_that_is_none_is_refused(
+    folders: dict[str, dict[str, str]], tmp_path: Path, weight: Any, words: str
+) -> None:
+    at = folders["gemma4"]
+    models = [
+        {"model": at["father"], "parameters": {"weight": 0.6}},
+        {"model": at["mother"], "parameters": {"weight": weight}},
+    ]
+    path = save({"merge_method": "linear", "models": models}, tmp_path / "r.yaml")
+    with pytest.raises(ConfigError, match=words):
+        from_mergekit(path, 1, True)
+
+
+def test_slices_that_leave_layers_out_are_refused(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    at = folders["gemma4"]
+    sources = [{"model": at[role], "layer_range": [0, 2]} for role in ("father", "mother")]
+    text = {
+        "merge_method": "slerp",
+        "base_model": at["father"],
+        "parameters": {"t": 0.5},
+        "slices": [{"sources": sources}],
+    }
+    with pytest.raises(ConfigError, match="slices hold 2 layers, the father 4"):
+        from_mergekit(save(text, tmp_path / "r.yaml"), 1, True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import ARMS, make_config
-from darwin_mri.errors import InputError
+from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import Candidate
 from darwin_mri.records import DonorRecord, Genome
 from darwin_mri.stages.merging import Breed, breed_cross
@@ -71,6 +73,69 @@ def test_ratio_one_gives_the_mothers_bytes(family: dict[str, Path], tmp_path: Pa
     got, wanted = tensors_of(child(genome_of(family, method, 1.0), tmp_path / "child")), tensors_of(family["mother"])
     for name in survey(family["father"]).text_names:
         assert torch.equal(got[name].view(torch.uint8), wanted[name].view(torch.uint8)), name
+
+
+def test_a_weighted_father_moves_without_the_mother_too(family: dict[str, Path], tmp_path: Path) -> None:
+    """B + w (F - B) where the mother's weight is 0, on disk and in memory."""
+    genome = genome_of(family, "task_arithmetic", 0.0, settings={"weight_father": 0.5})
+    got, father, base = (tensors_of(f) for f in (child(genome, tmp_path / "half"), family["father"], family["base"]))
+    for name in genome.tensors["all"]:
+        expected = base[name].float() + 0.5 * (father[name].float() - base[name].float())
+        assert torch.allclose(got[name].float(), expected, rtol=2**-8, atol=1e-6), name
+
+
+def test_no_parent_is_overwritten(family: dict[str, Path], tmp_path: Path) -> None:
+    mother = shutil.copytree(family["mother"], tmp_path / "mother")
+    (mother / "darwin_mri.json").write_text("{}", encoding="utf-8")  # as an earlier child has
+    before = {path.name: path.read_bytes() for path in mother.iterdir()}
+    with pytest.raises(InputError, match="overlaps the folder of a parent"):
+        child(genome_of(family, "linear", 0.5, mother=str(mother)), mother)
+    assert {path.name: path.read_bytes() for path in mother.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "say"),
+    [
+        ({"settings": {"densty": 0.3}}, "setting 'densty' is unknown"),
+        ({"genes": {"all": 0.5, "L0": 0.5}}, "gene L0, which names no tensors"),
+        ({"exceptions": {"*.nothing": {"ratio": 0.1}}}, "fits no tensor"),
+        ({"settings": {"weight_father": "abc"}}, "weight_father 'abc' must be a number"),
+    ],
+)
+def test_what_a_genome_says_and_nothing_hears_is_refused(
+    family: dict[str, Path], tmp_path: Path, changes: dict[str, Any], say: str
+) -> None:
+    with pytest.raises((InputError, ConfigError), match=re.escape(say)):
+        child(genome_of(family, "linear", 0.5, **changes), tmp_path / "child")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_child_names_the_parents_it_was_made_of(family: dict[str, Path], tmp_path: Path) -> None:
+    other = shutil.copytree(family["mother"], tmp_path / "other")
+    genome = genome_of(family, "linear", 0.5)
+    merge_genome(genome_config(genome, "test", mother=str(other)), genome, tmp_path / "child")
+    note = json.loads((tmp_path / "child" / "darwin_mri.json").read_text(encoding="utf-8"))
+    assert note["genome"]["mother"].endswith("other") and note["genealogy"][-1].endswith("other (linear)")
+
+
+def test_masks_stored_as_numbers_make_nobody_a_stranger(family: dict[str, Path], tmp_path: Path) -> None:
+    """Older checkpoints keep causal masks and positions beside their weights; the father's stay."""
+    folders = {}
+    for role in ("father", "mother"):
+        folders[role] = shutil.copytree(family[role], tmp_path / role)
+        extra = {"model.layers.0.self_attn.bias": torch.ones(4, 4, dtype=torch.bool)}
+        _add(folders[role], extra)
+    names = survey(family["father"]).text_names
+    genome = genome_of({**family, **folders}, "linear", 1.0, tensors={"all": names}, base=None)
+    assert tensors_of(child(genome, tmp_path / "child"))["model.layers.0.self_attn.bias"].dtype == torch.bool
+
+
+def _add(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """One more weight file, entered into the index."""
+    content = tensors_of(folder) | tensors
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    save_file(content, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def reshuffled(folder: Path, out: Path, order: list[int], shards: int) -> Path:

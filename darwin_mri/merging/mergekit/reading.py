@@ -7,6 +7,7 @@ name counts; a model's own parameters come before its slice's, those before the 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _refuse_options(data: dict[str, Any], where: str) -> None:
-    unknown = sorted(set(data) - TOP)
+    unknown = sorted(map(str, set(data) - TOP))
     if unknown:
         raise ConfigError(f"{where}: '{unknown[0]}' is not supported here: use models or slices with two parents")
     if data.get("tokenizer") or data.get("tokenizer_source") not in (None, "base"):
@@ -94,7 +95,7 @@ def _parameters(part: Any, where: str) -> dict[str, Any]:
     found = part.get("parameters") or {}
     if not isinstance(found, dict):
         raise ConfigError(f"{where}: parameters must be a mapping")
-    unknown = sorted(set(found) - KNOWN)
+    unknown = sorted(map(str, set(found) - KNOWN))
     if unknown:
         raise ConfigError(
             f"{where}: parameter '{unknown[0]}' is not supported here (known: {', '.join(sorted(KNOWN))})"
@@ -108,9 +109,12 @@ def _inputs(data: dict[str, Any], where: str) -> tuple[dict[str, list[Entry]], t
         raise ConfigError(f"{where}: give either models or slices")
     found: dict[str, list[Entry]] = {}
     slices: list[tuple[int, int]] = []
+    every: dict[str, set[str]] = {}
     try:
         for model in data.get("models") or []:
-            found.setdefault(str(model["model"]), []).append((None, _parameters(model, where)))
+            if str(model["model"]) in found:
+                raise ConfigError(f"{where}: model {model['model']} is listed twice: give it one weight")
+            found[str(model["model"])] = [(None, _parameters(model, where))]
         for number, part in enumerate(data.get("slices") or []):
             ranges = {(int(source["layer_range"][0]), int(source["layer_range"][1])) for source in part["sources"]}
             first, last = min(ranges)
@@ -119,6 +123,9 @@ def _inputs(data: dict[str, Any], where: str) -> tuple[dict[str, list[Entry]], t
                     f"{where}: slices must keep every layer at its place: stacks of layers are not built here"
                 )
             slices.append((first, last - first))
+            models = {str(source["model"]) for source in part["sources"]}
+            if len(models) < len(part["sources"]) or models != every.setdefault("models", models):
+                raise ConfigError(f"{where}: every slice must name the same models, each once")
             for source in part["sources"]:
                 found.setdefault(str(source["model"]), []).append((number, _parameters(source, where)))
             found.setdefault("", []).append((number, _parameters(part, where)))
@@ -151,7 +158,18 @@ def _roles(method: str, inputs: Sequence[str], base: Any, where: str) -> tuple[s
 def tensor_values(recipe: Recipe, father: Survey, names: Iterable[str]) -> dict[str, Values]:
     """For each tensor its ratio and settings, as ``Settings`` and genomes know them."""
     layers = _layer_counts(father.tensors)
-    return {name: _values(recipe, name, layers) for name in names}
+    depth = father.text_config.get("num_hidden_layers")
+    if recipe.slices and isinstance(depth, int) and sum(count for _, count in recipe.slices) != depth:
+        covered = sum(count for _, count in recipe.slices)
+        raise ConfigError(f"{recipe.where}: its slices hold {covered} layers, the father {depth}: keep every layer")
+    try:
+        return {name: _values(recipe, name, layers) for name in names}
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ConfigError(f"{recipe.where}: a parameter is no number, or no list of numbers or filters") from None
+    except ZeroDivisionError:
+        raise ConfigError(
+            f"{recipe.where}: the weights of a tensor sum to 0: give at least one of them weight"
+        ) from None
 
 
 def genome_fields(recipe: Recipe, values: Mapping[str, Values]) -> dict[str, Any]:
@@ -163,6 +181,9 @@ def genome_fields(recipe: Recipe, values: Mapping[str, Values]) -> dict[str, Any
         for name, own in values.items()
         if own != common
     }
+    numbers = [value for own in values.values() for value in own.values() if isinstance(value, float)]
+    if not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{recipe.where}: a parameter is not a finite number")
     ratio = float(common.pop("ratio"))
     return {
         "space": "layers", "method": recipe.method, "genes": {"all": ratio}, "tensors": {"all": tuple(sorted(values))},

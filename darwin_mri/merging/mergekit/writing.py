@@ -69,6 +69,9 @@ def write_recipe(
                 notes.append(
                     "mergekit divides by the weights of the parents that agree, so a small ratio is no small step"
                 )
+    for key in ("rescale", "divide", "epsilon"):
+        if len(set(get.get(key, {}).values()) - {None}) > 1:
+            notes.append(f"mergekit's {method} has one rule of {key} for all tensors: the first tensor's is written")
     models = [(parents["father"], father_own), (parents["mother"], mother_own)]
     if method not in ("linear", "slerp") and parents["base"] is None:
         models = models[1:]
