@@ -14,6 +14,7 @@ from typing import Any
 from darwin_mri.checkpoints.names import ACTIVATION_FIELDS, FFN_NAMES, FUSED, GATED, UNGATED
 from darwin_mri.checkpoints.naming import FOREIGN, TIED_HEADS
 from darwin_mri.checkpoints.verify import DTYPE_BITS, read_header, weight_files
+from darwin_mri.errors import CheckpointError
 from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy
 
 LAYER = re.compile(r"^(?P<prefix>.*?\b(?:layers|h|blocks))\.(?P<index>\d+)\.(?P<rest>.+)$")
@@ -27,6 +28,15 @@ class Stored:
     dtype: str
     shape: tuple[int, ...]
     size: int
+
+
+COUNTS = (
+    "hidden_size",
+    "n_embd",
+    "num_hidden_layers",
+    "n_layer",
+    "vocab_size",
+)  # the FFN width is a list in some families
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,11 @@ class Survey:
 
 
 def survey(folder: Path) -> Survey:
-    """Read a checked model folder's headers and JSON files."""
+    """Read a checked model folder's headers and JSON files.
+
+    Raises:
+        CheckpointError: a header is damaged, or a size in the configuration is no whole number.
+    """
     shards = weight_files(folder)
     tensors = {
         name: Stored(entry["dtype"], tuple(entry["shape"]), prod(entry["shape"]) * DTYPE_BITS[entry["dtype"]] // 8)
@@ -111,7 +125,12 @@ def survey(folder: Path) -> Survey:
         for name, entry in read_header(folder / shard).items()
     }
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return Survey(folder, config, tensors, shards, *read_tokens(folder))
+    found = Survey(folder, config, tensors, shards, *read_tokens(folder))
+    for key in COUNTS:
+        value = found.text_config.get(key)
+        if value is not None and (not isinstance(value, int) or value < 0):
+            raise CheckpointError(f"{folder.name}/config.json: {key} {value!r} is no whole number: download it again")
+    return found
 
 
 def is_foreign(name: str) -> bool:
@@ -162,5 +181,5 @@ def read_tokens(folder: Path) -> tuple[dict[str, int] | None, int | None]:
         return special, len(vocabulary) + len(
             known - set(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, None

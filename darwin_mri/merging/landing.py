@@ -22,6 +22,8 @@ def refuse_occupied(parent: Path, out: Path) -> None:
         raise InputError(f"{out} overlaps the folder of a parent ({parent.name}): choose another --out")
     if not os.path.lexists(out):
         return
+    if os.path.ismount(out):  # nothing can be renamed to it
+        raise InputError(f"{out} is a mount point: choose a folder in it as --out")
     if out.is_symlink() or not out.is_dir():
         raise InputError(f"{out} exists and is not a folder: choose another --out")
     if any(out.iterdir()) and not (out / NOTE).is_file():

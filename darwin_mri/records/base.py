@@ -49,7 +49,7 @@ class Record(Part):
             data: Any = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{path} is missing: run the stage that writes it") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read as JSON ({error}): delete it and run its stage again") from None
         if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
             raise InputError(f"{path} has schema {data['schema']}, newer than {SCHEMA}: update darwin_mri")

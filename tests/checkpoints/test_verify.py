@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from darwin_mri.checkpoints import file_digests, read_header, verify_folder, weight_files, weights_digest
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import CheckpointError
 from tests import toys
 
@@ -164,3 +165,11 @@ def test_digests_cover_the_model_and_nothing_else(sharded: Path, tmp_path: Path)
     raw[-1] ^= 1
     shard.write_bytes(raw)
     assert weights_digest(file_digests(folder)) != digest
+
+
+def test_sizes_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    folder = toys.pico_llama(tmp_path / "pico")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": "abc"}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="hidden_size 'abc' is no whole number"):
+        survey(folder)
