@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from darwin_mri.checkpoints.naming import disk_names
+from darwin_mri.checkpoints.naming import EMBEDDINGS, TIED_HEADS, disk_names
 from darwin_mri.checkpoints.survey import Survey, is_foreign
 from darwin_mri.config import ARMS, OPERATORS
 from darwin_mri.errors import CheckpointError, InputError
@@ -65,12 +65,17 @@ def token_fault(father: Survey, other: Survey, ref: str) -> str | None:
 def counterparts(father: Survey, other: Survey, names: Iterable[str] | None = None) -> dict[str, str]:
     """The father's tensor names -> the other folder's, whose prefixes may differ; towers by their own names, where both have them.
 
+    A head that the other folder ties to its embedding is that embedding, so two names may lead to one tensor.
+
     Raises:
         CheckpointError: a tensor of the father's text model is missing in the other folder.
     """
     wanted = set(father.tensors if names is None else names)
     text = [name for name in father.text_names if name in wanted]
     found = disk_names(text, other.text_names)
+    embedding = next((name for name in other.text_names if name.endswith(EMBEDDINGS)), None)
+    if embedding is not None:
+        found |= {head: embedding for head in text if head.endswith(TIED_HEADS) and head not in found}
     rest = sorted(wanted - set(father.text_names))
     return found | {name: name for name in rest if name in other.tensors and is_foreign(name)}
 

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from darwin_mri.checkpoints import CheckpointReader, ModelSource
-from darwin_mri.checkpoints.naming import TIED_HEADS
+from darwin_mri.checkpoints.naming import EMBEDDINGS, TIED_HEADS
 from darwin_mri.config import ScanConfig
 from darwin_mri.merging import Merge, doses, write_child
 from darwin_mri.records import ChildFiles, Genome, Health
 from darwin_mri.stages.run import Progress
-
-EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 
 
 def write_genome(

@@ -23,7 +23,7 @@ from darwin_mri.merging import Candidate
 from darwin_mri.records import DonorRecord, Genome
 from darwin_mri.stages.merging import Breed, breed_cross
 from darwin_mri.stages.parents import Loaded
-from darwin_mri.stages.recipes import genome_config, merge_genome
+from darwin_mri.stages.recipes import from_mergekit, genome_config, merge_genome
 from darwin_mri.stages.run import Silent, open_run
 from tests.merging.pairs import loaded
 from tests.toys import pico, pico_gemma4, pico_qwen35
@@ -73,6 +73,20 @@ def test_ratio_one_gives_the_mothers_bytes(family: dict[str, Path], tmp_path: Pa
     got, wanted = tensors_of(child(genome_of(family, method, 1.0), tmp_path / "child")), tensors_of(family["mother"])
     for name in survey(family["father"]).text_names:
         assert torch.equal(got[name].view(torch.uint8), wanted[name].view(torch.uint8)), name
+
+
+def test_a_tied_mothers_embedding_is_her_head_too(tmp_path: Path) -> None:
+    """At ratio 1 an untied father's child has her head, though her files hold none of their own."""
+    father = pico("llama", tmp_path / "father", tie_word_embeddings=False)
+    mother = pico("llama", tmp_path / "mother", seed=1, tie_word_embeddings=True)
+    recipe = tmp_path / "r.yaml"
+    models = [{"model": str(father), "parameters": {"weight": 0}}, {"model": str(mother), "parameters": {"weight": 1}}]
+    recipe.write_text(json.dumps({"merge_method": "linear", "models": models}), encoding="utf-8")
+    genome, refs, _ = from_mergekit(recipe, 1, True)
+    merge_genome(genome_config(genome, "test", **refs), genome, tmp_path / "child")
+    got, hers = tensors_of(tmp_path / "child"), tensors_of(mother)
+    assert "lm_head.weight" not in hers and torch.equal(got["lm_head.weight"], hers["model.embed_tokens.weight"])
+    assert all(torch.equal(got[name], hers[name]) for name in hers)
 
 
 def test_a_weighted_father_moves_without_the_mother_too(family: dict[str, Path], tmp_path: Path) -> None:
