@@ -64,9 +64,11 @@ class EndpointEngine:
         """
         if protocol.generation is None:
             raise ConfigError("a served model is asked by the generative protocol: add --protocol generate")
-        client, generation, stop = self._client(), protocol.generation, threading.Event()
+        client, generation = self._client(), protocol.generation
+        stop, answered = threading.Event(), threading.Event()
         todo: SimpleQueue[Item] = SimpleQueue()
-        results: SimpleQueue[Answer | BaseException | None] = SimpleQueue()  # None: a worker is done
+        results: SimpleQueue[Answer | None] = SimpleQueue()  # None: a worker is done
+        failures: list[BaseException] = []
         for item in items:
             todo.put(item)
 
@@ -81,12 +83,15 @@ class EndpointEngine:
                         self._sample(client, item, protocol, generation, n, stop) for n in range(generation.samples)
                     ]
                     results.put(to_voted_answer(item, texts, protocol))
-                except BaseException as error:  # handed to the caller's thread
-                    results.put(error)
+                    answered.set()
+                except BaseException as error:  # told by the caller's thread
+                    failures.append(error)
+                    hopeless = not answered.is_set() and len(failures) >= self.concurrency
+                    if hopeless or not isinstance(error, InputError):
+                        stop.set()
             results.put(None)
 
-        workers, answered = min(self.concurrency, len(items)), False
-        failures: list[BaseException] = []
+        workers = min(self.concurrency, len(items))
         for _ in range(workers):
             threading.Thread(target=work, daemon=True).start()  # daemon: Ctrl-C does not wait for a slow answer
         try:
@@ -94,12 +99,7 @@ class EndpointEngine:
                 result = results.get()
                 if result is None:
                     workers -= 1
-                elif isinstance(result, BaseException):
-                    failures.append(result)
-                    if not isinstance(result, InputError) or not answered and len(failures) >= self.concurrency:
-                        stop.set()
                 else:
-                    answered = True
                     yield result
         finally:
             stop.set()
