@@ -92,9 +92,8 @@ def jsonl_rows(source: Source, path: str, repository: str, *, split: str, config
         return
     file = source.folder / path
     try:
-        lines = file.read_text(encoding="utf-8-sig").split(
-            "\n"
-        )  # splitlines would cut at U+2028, which JSON allows in a text
+        # Not splitlines, which would cut at U+2028: JSON allows it in a text.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise InputError(
             f"{file} does not exist: --data needs the layout click/click.jsonl, musr/*.jsonl, gpqa/dataset.zip"

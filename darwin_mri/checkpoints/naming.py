@@ -10,12 +10,8 @@ from darwin_mri.errors import CheckpointError
 # Towers and drafters repeat the decoder's names (``layers.0.mlp.gate_proj.weight``) under segments with these words.
 FOREIGN = ("vision", "visual", "audio", "mtp")
 TIED_HEADS = ("lm_head.weight", "embed_out.weight")
-EMBEDDINGS = (
-    "embed_tokens.weight",
-    "wte.weight",
-    "embed_in.weight",
-    "word_embeddings.weight",
-)  # what heads are tied to
+# What heads are tied to.
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 Prefixes = tuple[str, str]  # (in memory, on disk), each empty or ending in a dot
 
 

@@ -30,13 +30,8 @@ class Stored:
     size: int
 
 
-COUNTS = (
-    "hidden_size",
-    "n_embd",
-    "num_hidden_layers",
-    "n_layer",
-    "vocab_size",
-)  # the FFN width is a list in some families
+# Sizes that are one number in every family; the FFN width is a list in some.
+COUNTS = ("hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size")
 
 
 @dataclass(frozen=True)
