@@ -301,7 +301,8 @@ def _load_parents(sources: dict[str, ModelSource], config: Config, device: str) 
     place = device
     if "mother" in sources:
         place = parents.waiting_place(config, sources["father"], sources["mother"], device)
-    places = {"father": device, "mother": place}
+    # The one that waits comes first: its anatomy is found on the device, while there is room.
+    places = {"mother": place, "father": device} if place != device else {"father": device, "mother": place}
     return {
         role: parents.load(
             sources[role], parents.digest(sources[role]), device=places[role], dtype=config.dtype, computes_on=device

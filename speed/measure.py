@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 ROUNDS = 5
 
 
@@ -17,6 +19,8 @@ def pairs(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int = ROUN
         for mine, call in zip(times, (ours, theirs), strict=True):
             began = time.perf_counter()
             call()
+            if torch.cuda.is_initialized():  # a device works on after the call
+                torch.cuda.synchronize()
             if turn:
                 mine.append(time.perf_counter() - began)
     return statistics.median(times[0]), statistics.median(times[1])

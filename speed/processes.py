@@ -31,9 +31,8 @@ def run_apart(code: str, *arguments: str, python: str = sys.executable, threads:
         env |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if python == sys.executable:
         env["PYTHONPATH"] = os.pathsep.join(sys.path)
-    done = subprocess.run(
-        [python, "-c", code + REPORT, *arguments], capture_output=True, text=True, env=env, check=False
-    )  # fmt: skip
+    command = [python, "-c", code + REPORT, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env, check=False)  # what it says is seen
     if done.returncode:
-        raise SystemExit(f"{python} failed: {done.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(f"{python} failed with exit code {done.returncode}")
     return json.loads(done.stdout.strip().splitlines()[-1])

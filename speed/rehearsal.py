@@ -21,15 +21,22 @@ from typing import Any
 import torch
 import yaml
 
-from darwin_mri.checkpoints import CheckpointReader, disk_names, find_model
+from darwin_mri.checkpoints import CheckpointReader, disk_names, find_model, load_tokenizer
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.merging.donors import DonorFFN, keep_donors
 from darwin_mri.records import Genome
 from speed.processes import run_apart
 from speed.shapes import SPREAD, write_parent
+from speed.standins import write_standins
 
 CONFIG = Path(__file__).parents[1] / "configs" / "genesis-4b.yaml"
+# What is not as in the config: all that makes a run long, and in the small version the benchmarks.
 SHORT: dict[str, dict[str, Any]] = {
+    "prior": {"items": 16},
+    "search": {"budget": 28, "population": 14, "items": 12, "finalists": 2},
+    "bench": {"tasks": ["click", "musr"], "items": 12, "harness": False},
+}
+SMALL: dict[str, dict[str, Any]] = {
     "scan": {"languages": ["ko", "en"], "documents": 4, "max_tokens": 64, "positions": 128, "bootstrap": 100},
     "prior": {"items": 8},
     "search": {"budget": 6, "population": 4, "items": 8, "finalists": 2},
@@ -37,13 +44,26 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 BREED = """
 import json, sys, time
+from contextlib import contextmanager
 from pathlib import Path
 import torch
 from darwin_mri.config import load_config
 from darwin_mri.pipeline import breed
+from darwin_mri.stages.run import Run
+more = {"device_peak": {}}
+plain = Run.timed
+@contextmanager
+def timed(run, stage):
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with plain(run, stage):
+        yield
+    print(f"{stage} done after {time.perf_counter() - wall:.0f} s", file=sys.stderr, flush=True)
+    if torch.cuda.is_available():
+        more["device_peak"][stage] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+Run.timed = timed
 wall, cpu = time.perf_counter(), time.process_time()
 breed(load_config(Path(sys.argv[1]), {}), Path(sys.argv[2]), overwrite=True, force=True, offline=True)
-more = {"device_peak": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None}
 """
 CHILD = """
 import json, sys, time
@@ -104,13 +124,20 @@ def main() -> None:
         figures["forward"] = run_apart(RATE, str(parents["father"]), threads=None)
         config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         config |= {role: str(place) for role, place in parents.items()}
-        config |= {"device": "auto", "dtype": "auto", "fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
-        config |= {section: {**config[section], **own} for section, own in SHORT.items()}
+        config |= {"device": "auto", "dtype": "auto"}
+        if arguments.small:
+            config |= {"fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
+        else:
+            tokenizer = load_tokenizer(find_model(str(parents["father"])))
+            config |= {"data": str(write_standins(folder / "data", tokenizer))}
+        short = SMALL if arguments.small else SHORT
+        config |= {section: {**config[section], **own} for section, own in short.items()}
         path = folder / "rehearsal.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         figures["breed"] = run_apart(BREED, str(path), str(run), threads=None)
         figures["stages"] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["seconds"]
-    shutil.rmtree(folder / "child", ignore_errors=True)
+    for place in (folder / "child", run / "child"):  # the run's is written once more, to be measured alone
+        shutil.rmtree(place, ignore_errors=True)
     figures["child"] = run_apart(CHILD, str(run), str(folder / "child"), *map(str, parents.values()))
     figures["child"]["bytes"] = _size(folder / "child")
     (folder / "rehearsal.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

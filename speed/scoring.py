@@ -62,8 +62,8 @@ def scoring_row(
     engines: dict[str, FastEngine | HarnessEngine] = {
         "scorer": FastEngine(Scorer(model, tokenizer, beyond_context=True))
     }
-    # Eight rows of logits over Gemma's vocabulary, twice, would not fit in most memories.
-    for size in (1, 8) if model.config.get_text_config().vocab_size < 100_000 else (1,):
+    # Eight rows of logits over Gemma's vocabulary, twice, would not fit in most hosts' memories.
+    for size in (1, 8) if model.device.type == "cuda" or model.config.get_text_config().vocab_size < 100_000 else (1,):
         engine = HarnessEngine.in_memory(model, tokenizer, beyond_context=True)
         engine.fixed_rows = size
         engines[f"HFLM, batch {size}"] = engine

@@ -63,7 +63,8 @@ def write_parent(
     known.architectures = [type(model).__name__]
     known.save_pretrained(folder)
     starts = _starts(role)
-    generator = torch.Generator().manual_seed(seed)
+    place = "cuda" if torch.cuda.is_available() else "cpu"  # a CPU takes minutes to draw a full parent
+    generator = torch.Generator(place).manual_seed(seed)
     index: dict[str, str] = {}
     for number, group in enumerate(_groups(model)):
         tensors = {name: _values(name, shape, starts, generator) for name, shape in group.items()}
@@ -108,4 +109,6 @@ def _kind(name: str) -> str:
 def _values(name: str, shape: tuple[int, ...], starts: Mapping[str, float], generator: torch.Generator) -> torch.Tensor:
     if len(shape) < 2:
         return torch.full(shape, starts.get(_kind(name), 0.0), dtype=torch.bfloat16)
-    return torch.empty(shape, dtype=torch.bfloat16).normal_(0, SPREAD, generator=generator)
+    return (
+        torch.empty(shape, dtype=torch.bfloat16, device=generator.device).normal_(0, SPREAD, generator=generator).cpu()
+    )

@@ -210,8 +210,10 @@ def _lm_class(backend: str) -> Any:
         try:
             import lm_eval.models  # noqa: F401  # takes seconds, and only these functions need it
             from lm_eval.api.registry import get_model, model_registry
-        except ImportError:
-            raise InputError("this needs lm-eval: pip install 'darwin-mri[bench]', or use --fast") from None
+        except ImportError as error:
+            if importlib.util.find_spec("lm_eval") is None:
+                raise InputError("this needs lm-eval: pip install 'darwin-mri[bench]', or use --fast") from None
+            raise InputError(f"lm-eval cannot be loaded ({error}): install what it needs, or use --fast") from error
         if backend not in model_registry:
             raise ConfigError(f"lm-eval has no backend '{backend}': it has {', '.join(sorted(model_registry))}")
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ from transformers.utils import logging
 from darwin_mri.checkpoints.find import ModelSource
 from darwin_mri.errors import CheckpointError, InputError
 
+# Kernels that transformers takes wherever they are installed, and that fail on a CPU: a process that begins on one does without.
+CUDA_ONLY = ("fla", "causal_conv1d", "mamba_ssm")
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -42,6 +46,11 @@ def load_model(source: ModelSource, *, device: str, dtype: str = "auto") -> PreT
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     target = resolve_device(device)
+    if target == "cpu":
+        for name in CUDA_ONLY:
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    else:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it no matrix product is repeatable
     with quiet():
         try:
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
@@ -17,6 +20,7 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 ANSWERING = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")  # what a loader may read
 BESIDE = (INDEX, "darwin_mri.json")  # layout and genealogy, which answer nothing
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
+SETTLED = 2_000_000_000  # nanoseconds after which a file's time tells two contents apart
 DTYPE_BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
     "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
@@ -112,12 +116,24 @@ def file_digests(folder: Path) -> tuple[FileDigest, ...]:
         hidden = path.name.startswith(".") or path.name.upper().startswith("README")
         if path.is_file() and not hidden and path.suffix not in (*PICKLES, ".py"):
             names.add(path.name)
-    digests: list[FileDigest] = []
-    for name in sorted(names):
-        with (folder / name).open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            digests.append(FileDigest(name=name, size=stream.tell(), sha256=sha256))
-    return tuple(digests)
+    with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+        return tuple(pool.map(lambda name: _digest(folder, name), sorted(names)))
+
+
+def _digest(folder: Path, name: str) -> FileDigest:
+    path = (folder / name).resolve()
+    known = path.stat()
+    settled = time.time_ns() - known.st_mtime_ns > SETTLED  # else it could be written again under the same time
+    read = _remembered if settled else _sha256
+    return FileDigest(name=name, size=known.st_size, sha256=read(path, known.st_size, known.st_mtime_ns, known.st_ino))
+
+
+def _sha256(path: Path, size: int, modified: int, inode: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+_remembered = cache(_sha256)  # a run asks for the same gigabytes several times
 
 
 def weights_digest(files: tuple[FileDigest, ...]) -> str:

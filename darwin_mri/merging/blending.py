@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from darwin_mri import kernels
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.blocks import by_blocks
+
+
+@dataclass(frozen=True)
+class Election:
+    """What a kernel must know to do in one go what ``split`` and ``join`` of an elected blend do (``operators.elect``).
+
+    The inputs of such a blend are father and mother, and where there are any the masks or weights of their task vectors.
+    """
+
+    weight: float
+    divide: str
+    scale: float
+    levels: tuple[float, float] | None = None
+    factors: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,7 @@ class Blend:
         join: ratio, then fp32 blocks of origin and contributions -> fp32 block of the child.
         known: children that need no arithmetic, by ratio.
         linear: whether the child is origin + r * contribution.
+        election: what ``split`` and ``join`` do, where it is TIES' election.
     """
 
     origin: Tensor
@@ -32,6 +48,7 @@ class Blend:
     join: Callable[..., Tensor]
     known: Mapping[float, Tensor] = field(default_factory=dict)
     linear: bool = False
+    election: Election | None = None
 
     def child(self, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
         """The child's tensor at a ratio, a new one, rounded once to ``dtype``.
@@ -48,23 +65,51 @@ class Blend:
         return out
 
     def kept(self, device: torch.device) -> Blend:
-        """The same function with its contributions computed and held in fp32 on a device: fast at every ratio.
+        """The same function, held on a device: fast at every ratio.
+
+        A CPU holds the contributions, computed once. An accelerator has arithmetic to spare and no memory: it holds the inputs
+        where they are the smaller.
 
         It knows no child without arithmetic any more: ask the original for those of ``known``.
         """
-        count = len(self.split(*(tensor.flatten()[:1].float() for tensor in (self.origin, *self.inputs))))
-        vectors = [
+        if self._holds_inputs(device):
+            there = {id(tensor): _moved(tensor, device) for tensor in (self.origin, *self.inputs)}
+            inputs = tuple(there[id(tensor)] for tensor in self.inputs)
+            return replace(self, origin=there[id(self.origin)], inputs=inputs, known={})
+        vectors = tuple(
             by_blocks(lambda *parts, i=index: self.split(*parts)[i], self.origin, *self.inputs).to(device)
-            for index in range(count)
-        ]
-        return Blend(self.origin.to(device), tuple(vectors), lambda o, *rest: rest, self.join, linear=self.linear)
+            for index in range(self._contributions())
+        )
+        return Blend(
+            self.origin.to(device), vectors, as_they_are, self.join, linear=self.linear, election=self.election
+        )
+
+    def kept_bytes(self, device: torch.device) -> int:
+        """What ``kept`` takes there."""
+        return self._input_bytes() if self._holds_inputs(device) else self._contribution_bytes()
+
+    def _holds_inputs(self, device: torch.device) -> bool:
+        if device.type == "cpu" or (self.linear and self.split is not toward):  # one vector, which a kernel reads
+            return False
+        return self._input_bytes() <= self._contribution_bytes()
+
+    def _input_bytes(self) -> int:
+        return sum(map(_held_bytes, {id(tensor): tensor for tensor in (self.origin, *self.inputs)}.values()))
+
+    def _contribution_bytes(self) -> int:
+        return _held_bytes(self.origin) + 4 * self._contributions() * self.origin.numel()
+
+    def _contributions(self) -> int:
+        return len(self.split(*(tensor.flatten()[:1].float() for tensor in (self.origin, *self.inputs))))
 
     def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
         """Write the child, rounded once to ``dtype``, into ``target`` (which may be wider) without a whole tensor in between."""
-        if self.linear and self.origin.device == target.device != torch.device("cpu") and target.dtype == dtype:
-            # Two kernels, each rounding as the CPU's do; one fused multiply-add would not.
-            (vector,) = self.split(self.origin, *(tensor.float() for tensor in self.inputs))
-            torch.add(self.origin, vector * ratio, out=target)
+        if self.linear and self.split in (toward, as_they_are) and kernels.fit(self.origin, *self.inputs, target):
+            from darwin_mri.kernels.blend import blend
+
+            blend(self.origin, self.inputs[0], ratio, target, dtype, toward=self.split is toward)
+            return
+        if self.election and self._elect(self.election, target, ratio, dtype):
             return
         narrow = target.dtype != dtype
 
@@ -73,3 +118,42 @@ class Blend:
             return made.to(dtype) if narrow else made
 
         by_blocks(kernel, self.origin, *self.inputs, out=target)
+
+    def _elect(self, election: Election, target: Tensor, ratio: float, dtype: torch.dtype) -> bool:
+        """Let a kernel do it, where one can."""
+        first, second, *masks = self.inputs
+        keeps = [None if _is_constant(mask) else mask for mask in masks] or [None, None]
+        if not kernels.fit(self.origin, first, second, *(keep for keep in keeps if keep is not None), target):
+            return False
+        from darwin_mri.kernels.elect import elect
+
+        elect(
+            self.origin, (first, second), (keeps[0], keeps[1]), target, dtype, given=self.split is as_they_are, levels=election.levels,
+            factors=election.factors, weight=election.weight, ratio=ratio, divide=election.divide, scale=election.scale,
+        )  # fmt: skip
+        return True
+
+
+def toward(origin: Tensor, other: Tensor) -> tuple[Tensor, ...]:
+    """The split of an interpolation."""
+    return (other - origin,)
+
+
+def as_they_are(origin: Tensor, *contributions: Tensor) -> tuple[Tensor, ...]:
+    """The split of a blend that holds its contributions."""
+    return contributions
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    """Whether all elements are one element in memory, as in the mask of a density of 1."""
+    return tensor.numel() > 1 and not any(tensor.stride())
+
+
+def _held_bytes(tensor: Tensor) -> int:
+    return tensor.element_size() if _is_constant(tensor) else tensor.nbytes
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if _is_constant(tensor):
+        return tensor.flatten()[:1].to(device).expand(tensor.numel()).view(tensor.shape)
+    return tensor.to(device)

@@ -9,23 +9,24 @@ import torch
 from torch import Tensor
 
 BLOCK = 2**16  # elements: three fp32 inputs and the temporaries of a block fit in a core's cache
+DEVICE_BLOCK = 2**24  # on an accelerator: enough to fill it, and 64 MB for each fp32 copy
 
 
-def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Aligned flat fp32 blocks of tensors of one shape, copies or views; on an accelerator one whole block."""
+def blocks(*tensors: Tensor, device: torch.device | None = None) -> Iterator[tuple[Tensor, ...]]:
+    """Aligned flat fp32 blocks of tensors of one shape, copies or views, on ``device`` (that of the first when None)."""
     flats = [tensor.detach().reshape(-1) for tensor in tensors]
-    count = flats[0].numel()
-    step = BLOCK if flats[0].device.type == "cpu" else max(count, 1)
-    for start in range(0, count, step):
-        yield tuple(_fp32(flat[start : start + step]) for flat in flats)
+    device = device or flats[0].device
+    step = BLOCK if device.type == "cpu" else DEVICE_BLOCK
+    for start in range(0, flats[0].numel(), step):
+        yield tuple(_fp32(flat[start : start + step].to(device)) for flat in flats)
 
 
 def by_blocks(kernel: Callable[..., Tensor], *tensors: Tensor, out: Tensor | None = None) -> Tensor:
-    """What the kernel makes of each block, in ``out`` (in its dtype) or a new fp32 tensor of the first one's shape."""
+    """What the kernel makes of each block, in ``out`` (in its dtype, on its device) or a new fp32 tensor like the first."""
     if out is None:
         out = torch.empty(tensors[0].shape, dtype=torch.float32, device=tensors[0].device)
     flat, start = out.view(-1), 0
-    for parts in blocks(*tensors):
+    for parts in blocks(*tensors, device=out.device):
         flat[start : start + parts[0].numel()].copy_(kernel(*parts))
         start += parts[0].numel()
     return out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from darwin_mri.merging.merge import Merge, doses
 from darwin_mri.merging.settings import Exceptions, Settings
 
 KEPT_SHARE = 0.6  # of a device's free memory; the rest is for forwards
+AHEAD = 4  # tensors read, masked or shuffled on the host while a device works; bounds the host's memory
 
 
 class Candidate:
@@ -34,17 +37,24 @@ class Candidate:
         if keep_bytes is None and device.type == "cuda":
             keep_bytes = int(KEPT_SHARE * torch.cuda.mem_get_info(device)[0])
         self.keep_bytes = keep_bytes
+        self.ahead = 0 if device.type == "cpu" else AHEAD
         self.current: dict[str, tuple[float, Settings]] = {}
         self._kept: dict[str, tuple[Settings, Blend | Replacement]] = {}
         self._kept_bytes = 0
+        self.kept_out: set[str] = set()  # tensors made anew each time for want of room
 
     @torch.no_grad()
     def apply(self, genes: Mapping[str, float], exceptions: Exceptions | None = None) -> None:
         """Make the model the child of these genes; ``exceptions`` replace the merge's own for this child."""
-        for name, (ratio, settings) in doses(self.merge, self.tensors, genes, exceptions).items():
-            if (ratio, settings) == self.current.get(name, (0.0, settings) if settings.zero_is_father else None):
-                continue
-            self._write(name, ratio, settings)
+        changed = {
+            name: dose
+            for name, dose in doses(self.merge, self.tensors, genes, exceptions).items()
+            if dose != self.current.get(name, (0.0, dose[1]) if dose[1].zero_is_father else None)
+        }
+        anew = {name: dose[1] for name, dose in changed.items() if self._needs_parents(name, *dose)}
+        made = self._blends(anew)
+        for name, (ratio, settings) in changed.items():
+            self._write(name, ratio, settings, next(made) if name in anew else None)
             self.current[name] = (ratio, settings)
 
     @torch.no_grad()
@@ -54,24 +64,44 @@ class Candidate:
             self.parameters[name].copy_(self.merge.father.tensor(name))
         self.current.clear()
 
-    def _write(self, name: str, ratio: float, settings: Settings) -> None:
+    def _blends(self, wanted: Mapping[str, Settings]) -> Iterator[Blend | Replacement]:
+        """The blends of these tensors in order, made ahead by threads where a device waits for the host."""
+        if not self.ahead:
+            yield from (self.merge.blend(name, settings) for name, settings in wanted.items())
+            return
+        with ThreadPoolExecutor(self.ahead) as pool:
+            coming = deque[Future[Blend | Replacement]]()
+            for name, settings in wanted.items():
+                coming.append(pool.submit(self.merge.blend, name, settings))
+                if len(coming) > self.ahead:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+
+    def _needs_parents(self, name: str, ratio: float, settings: Settings) -> bool:
+        """Whether more than the father's own tensor or what is kept must be read."""
+        kept = self._kept.get(name)
+        known = kept is not None and kept[0] == settings and ratio != 1.0
+        return not known and not (ratio == 0.0 and settings.zero_is_father)
+
+    def _write(self, name: str, ratio: float, settings: Settings, made: Blend | Replacement | None) -> None:
         parameter, dtype = self.parameters[name], self.merge.father.dtype(name)
-        if ratio == 0.0 and settings.zero_is_father:
-            parameter.copy_(self.merge.father.tensor(name))
+        if made is None:
+            if ratio == 0.0 and settings.zero_is_father:
+                parameter.copy_(self.merge.father.tensor(name))
+            else:
+                self._kept[name][1].write(parameter, ratio, dtype)
             return
         kept = self._kept.get(name)
-        if kept is None or kept[0] != settings:
-            made = self.merge.blend(name, settings)
-            if ratio in made.known:
-                parameter.copy_(made.child(ratio, dtype))
-                return
-            size = 4 * parameter.numel() * (3 if self.merge.base is not None else 2)
-            if self.keep_bytes is not None and self._kept_bytes + size > self.keep_bytes:
-                made.write(parameter, ratio, dtype)
-                return
-            self._kept_bytes += 0 if kept else size
-            kept = self._kept[name] = (settings, made.kept(parameter.device))
-        elif ratio == 1.0:  # linear's and slerp's mother herself, which kept vectors would round
-            parameter.copy_(self.merge.tensor(name, ratio, settings))
+        if ratio in made.known:  # linear's and slerp's mother herself, which kept vectors would round
+            parameter.copy_(made.child(ratio, dtype))
             return
-        kept[1].write(parameter, ratio, dtype)
+        if kept is None or kept[0] != settings:
+            size = made.kept_bytes(parameter.device)
+            if self.keep_bytes is not None and self._kept_bytes + size > self.keep_bytes:
+                self.kept_out.add(name)
+            else:
+                self._kept_bytes += 0 if kept else size
+                made = made.kept(parameter.device)
+                self._kept[name] = (settings, made)
+        made.write(parameter, ratio, dtype)

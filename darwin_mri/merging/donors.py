@@ -52,6 +52,9 @@ class Replacement:
     def kept(self, device: torch.device) -> Replacement:
         return Replacement(self.father.to(device), self.donor.to(device), self.order_.to(device))
 
+    def kept_bytes(self, device: torch.device) -> int:
+        return self.father.nbytes + self.donor.nbytes + self.order_.nbytes
+
     def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
         target.copy_(self.child(ratio, dtype))
 

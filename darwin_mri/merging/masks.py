@@ -43,7 +43,7 @@ def keep_mask(shape: Sequence[int], density: float, seed: int, tensor_name: str,
     count = math.prod(shape)
     level = round(density * STEPS)
     if level >= STEPS:
-        return torch.ones(tuple(shape), dtype=torch.bool)
+        return torch.ones((), dtype=torch.bool).expand(tuple(shape))  # no memory
     bits, keep = _bits(seed, tensor_name, parent), np.empty(count, dtype=bool)
     for start in range(0, count, BLOCK):  # a block's words stay in a core's cache
         part = keep[start : start + BLOCK]

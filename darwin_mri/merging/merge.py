@@ -54,7 +54,8 @@ class Merge:
         father, mother = self.father.tensor(name), self.mother.tensor(name)
         if self.method == REPLACE:
             return Replacement(father, mother, _order(self.mother, name))
-        base = None if self.base is None else self.base.tensor(name)
+        # One map of the file where the father is the base, so that one copy is held.
+        base = None if self.base is None else father if self.base is self.father else self.base.tensor(name)
         settings = self.settings_of(name)[0] if settings is None else settings
         return blend(self.method, father, mother, base, settings, seed=self.seed, name=self.on_disk(name))
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from darwin_mri.errors import ConfigError, InputError
-from darwin_mri.merging.blending import Blend
+from darwin_mri.merging.blending import Blend, Election, toward
 from darwin_mri.merging.blocks import blocks, total
 from darwin_mri.merging.masks import keep_mask, magprune, trim_level, uniform
 from darwin_mri.merging.settings import METHODS, Settings
@@ -37,7 +37,7 @@ class Draw(Protocol):
 
 def linear(father: Tensor, mother: Tensor) -> Blend:
     """(1 - r) F + r M, computed as F + r (M - F): the weighted average of model soups (arXiv 2203.05482)."""
-    return Blend(father, (mother,), lambda f, m: (m - f,), _add, {0.0: father, 1.0: mother}, linear=True)
+    return Blend(father, (mother,), toward, _add, {0.0: father, 1.0: mother}, linear=True)
 
 
 def slerp(father: Tensor, mother: Tensor) -> Blend:
@@ -103,7 +103,7 @@ def ties(father: Tensor, mother: Tensor, base: Tensor, settings: Settings = DEFA
     def split(b: Tensor, f: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
         return torch.hardshrink(f - b, levels[0]), torch.hardshrink(m - b, levels[1])
 
-    return _electing(father, base, (father, mother), split, settings)
+    return _electing(father, base, (father, mother), split, settings, levels=(levels[0], levels[1]))
 
 
 def dare_ties(father: Tensor, mother: Tensor, base: Tensor, draw: Draw, settings: Settings = DEFAULTS) -> Blend:
@@ -118,7 +118,8 @@ def dare_ties(father: Tensor, mother: Tensor, base: Tensor, draw: Draw, settings
             (father, mother), keeps, (settings.density_father, settings.density), strict=True
         )
     ]
-    return _electing(father, base, (father, mother, *keeps), _weighted(*factors), settings)
+    split = _weighted(factors[0], factors[1])
+    return _electing(father, base, (father, mother, *keeps), split, settings, factors=(factors[0], factors[1]))
 
 
 def della(father: Tensor, mother: Tensor, base: Tensor, draw: Draw, settings: Settings = DEFAULTS) -> Blend:
@@ -266,9 +267,10 @@ def _weighted(factor_father: float, factor_mother: float) -> Callable[..., tuple
 
 
 def _electing(
-    father: Tensor, base: Tensor, inputs: tuple[Tensor, ...], split: Callable[..., tuple[Tensor, Tensor]], settings: Settings
+    father: Tensor, base: Tensor, inputs: tuple[Tensor, ...], split: Callable[..., tuple[Tensor, Tensor]], settings: Settings,
+    levels: tuple[float, float] | None = None, factors: tuple[float, float] = (1.0, 1.0),
 ) -> Blend:  # fmt: skip
-    """B + s elected(w u, r v)."""
+    """B + s elected(w u, r v); ``levels`` and ``factors`` say in numbers what the split trims away and multiplies with."""
     weight, scale = settings.weight_father, settings.scale
 
     def join(ratio: float, b: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -278,7 +280,8 @@ def _electing(
             magnitude.mul_(scale)
         return magnitude.mul_(sign).add_(b)
 
-    return Blend(base, inputs, split, join, {0.0: father} if settings.father_whole else {})
+    known = {0.0: father} if settings.father_whole else {}
+    return Blend(base, inputs, split, join, known, election=Election(weight, settings.divide, scale, levels, factors))
 
 
 def _check_tensors(method: str, father: Tensor, mother: Tensor, base: Tensor | None, name: str) -> None:

@@ -11,6 +11,8 @@ import torch
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.errors import CheckpointError
 
+SHUFFLED = 2**26  # values put in a random order at once: an order takes four times the memory of what it orders
+
 
 class TensorSource(Protocol):
     """Weights by the father's parameter names."""
@@ -72,9 +74,10 @@ class RandomSource:
 
 
 def shuffled(tensor: torch.Tensor, seed: int, name: str) -> torch.Tensor:
-    """The same values in a random order that depends on (seed, name) only."""
-    order = torch.randperm(tensor.numel(), generator=_generator(seed, name, "shuffle"))
-    return tensor.flatten()[order].reshape(tensor.shape)
+    """The same values in a random order that depends on (seed, name) only; within blocks of ``SHUFFLED`` where there are more."""
+    generator, flat = _generator(seed, name, "shuffle"), tensor.flatten()
+    parts = [part[torch.randperm(len(part), generator=generator)] for part in flat.split(SHUFFLED)]
+    return torch.cat(parts).reshape(tensor.shape)
 
 
 def _generator(seed: int, name: str, use: str) -> torch.Generator:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from darwin_mri.mri.adding import Groups, Tokens
 from darwin_mri.probes import Batch, Probe, Reading, document_nll, observe
 from darwin_mri.records import Anatomy
 
@@ -128,78 +129,84 @@ class _Recorder:
 
     def start(self, number: int, batch: Batch) -> None:
         self.text = batch.positions
-        self.units_here = self.unit_of[batch.owner]
-        cells = torch.nn.functional.one_hot(self.cell_of[batch.owner], len(self.cells))
-        self.cells_here = cells.float().T  # (cells, tokens): a matrix product adds tokens up by cell
-        self.passages_here = self.passage_of[batch.owner]
+        self.units_here = Groups(self.unit_of[batch.owner], len(self.units.keys))
+        self.cells_here = Groups(self.cell_of[batch.owner], len(self.cells))
+        self.passages_here = Groups(self.passage_of[batch.owner], len(self.passages) + 1)
         self.tokens_here, self.slots_here = self.where[number]
         self.fired_share = torch.zeros(len(batch.positions), device=self.device)
+        self.left: torch.Tensor | None = None  # what the layer before handed on
 
     def __call__(self, index: int, site: str, value: torch.Tensor) -> None:
-        tokens = value.detach().flatten(0, 1).index_select(0, self.text).float()  # (tokens, width), text only
-        layer = self.layers[index]
+        layer, flat = self.layers[index], value.detach().flatten(0, 1)
         if site == "h_in":
-            self.h_in, self.h_in_norm = tokens, tokens.norm(dim=-1).clamp_min(1e-12)
-            return
-        if site == "gate":
-            self._fire(layer, tokens)
-            return
-        zero = torch.zeros(len(tokens), device=self.device)
-        ratio = tokens.norm(dim=-1) / self.h_in_norm if site in ("f", "m") else zero
-        cosine = torch.nn.functional.cosine_similarity(tokens, self.h_in, dim=-1) if site == "h_out" else zero
-        self._add(layer, site, tokens, ratio, cosine, self.fired_share if site == "a" else zero)
-        if site == "h_out":
-            if layer.pooled is None or layer.state is None:
-                layer.pooled = torch.zeros(len(self.passages) + 1, tokens.shape[-1], device=self.device)
-                layer.state = torch.zeros(len(self.cells), tokens.shape[-1], device=self.device)
-            layer.pooled.index_add_(0, self.passages_here, tokens)
-            layer.state += self.cells_here @ tokens
-        if site in self.kept:
-            self._keep(index, site, tokens)
+            if value is not self.left:  # else both are known
+                self.h_in = Tokens(flat, self.text)
+                self.h_in_norm = self.h_in.square().sqrt()
+        elif site == "gate":
+            self._fire(layer, Tokens(flat, self.text))
+        elif site == "h_out":
+            tokens = Tokens(flat, self.text, self.h_in)
+            norm = self._add(layer, site, tokens)
+            self._pool(layer, tokens.values)
+            tokens.other = None  # or every layer's would be held
+            self.left, self.h_in, self.h_in_norm = value, tokens, norm
+        else:
+            tokens = Tokens(flat, self.text)
+            self._add(layer, site, tokens)
+            if site in self.kept:
+                self._keep(index, site, tokens)
 
-    def _keep(self, index: int, site: str, tokens: torch.Tensor) -> None:
+    def _fire(self, layer: LayerSums, gate: Tokens) -> None:
+        width = gate.everything.shape[-1]
+        if layer.firing is None or layer.gate_square is None:
+            layer.firing = torch.zeros(len(self.cells), width, device=self.device)
+            layer.gate_square = torch.zeros((), device=self.device, dtype=torch.float64)
+        gate.add_positive(layer.firing, self.cells_here)
+        layer.gate_square += gate.square().sum(dtype=torch.float64) / width
+        self.fired_share = gate.positive() / width  # joined to site "a", which follows in the same layer
+
+    def _add(self, layer: LayerSums, site: str, tokens: Tokens) -> torch.Tensor:
+        """Add up what all sites have; returns the norm of each token."""
+        found, width = tokens.sums(), tokens.everything.shape[-1]
+        norm, zero = found.square.sqrt(), torch.zeros_like(found.square)
+        ratio = norm / self.h_in_norm.clamp_min(1e-12) if site in ("f", "m") else zero
+        cosine = tokens.dot() / (norm * self.h_in_norm).clamp_min(1e-24) if site == "h_out" else zero
+        firing = self.fired_share if site == "a" else zero
+        sums = layer.sites.get(site)
+        if sums is None:
+            sums = layer.sites[site] = self._empty(site, width)
+        columns = (torch.ones_like(zero), found.total, found.square, found.cube, found.fourth, ratio, cosine, firing)
+        self.units_here.add(sums.table, torch.stack(columns, dim=1))
+        self.units_here.raise_to(sums.largest, found.largest)
+        tokens.add_dimensions(sums.total, sums.square, sums.peak)
+        if sums.moment is not None:
+            tokens.add_moment(sums.moment)
+        return norm
+
+    def _empty(self, site: str, width: int) -> SiteSums:
+        zeros = torch.zeros(width, device=self.device)
+        moment = torch.zeros(width, width, device=self.device) if site in COVARIANCE_SITES else None
+        table = torch.zeros(len(self.units.keys), len(COLUMNS), device=self.device, dtype=torch.float64)
+        largest = torch.zeros(len(self.units.keys), device=self.device)
+        return SiteSums(table, largest, zeros, zeros.clone(), zeros.clone(), moment)
+
+    def _pool(self, layer: LayerSums, tokens: torch.Tensor) -> None:
+        if layer.pooled is None or layer.state is None:
+            layer.pooled = torch.zeros(len(self.passages) + 1, tokens.shape[-1], device=self.device)
+            layer.state = torch.zeros(len(self.cells), tokens.shape[-1], device=self.device)
+        self.passages_here.add(layer.pooled, tokens)
+        self.cells_here.add(layer.state, tokens)
+
+    def _keep(self, index: int, site: str, tokens: Tokens) -> None:
         limit = self.limits[site]
         if limit == 0:
             return
+        wanted = tokens.some(self.tokens_here)
         buffer = self.kept[site][index]
         if buffer is None:
             # One row more than asked for: positions beyond the limit land there.
-            buffer = self.kept[site][index] = torch.zeros(limit + 1, tokens.shape[-1], device=self.device)
-        buffer[self.slots_here.clamp_max(limit)] = tokens[self.tokens_here]
-
-    def _fire(self, layer: LayerSums, gate: torch.Tensor) -> None:
-        fired = (gate > 0).float()
-        if layer.firing is None or layer.gate_square is None:
-            layer.firing = torch.zeros(len(self.cells), gate.shape[-1], device=self.device)
-            layer.gate_square = torch.zeros((), device=self.device, dtype=torch.float64)
-        layer.firing += self.cells_here @ fired
-        layer.gate_square += gate.norm().double() ** 2 / gate.shape[-1]
-        self.fired_share = fired.mean(-1)  # joined to site "a", which follows in the same layer
-
-    def _add(
-        self, layer: LayerSums, site: str, tokens: torch.Tensor, ratio: torch.Tensor, cosine: torch.Tensor, firing: torch.Tensor
-    ) -> None:  # fmt: skip
-        width = tokens.shape[-1]
-        sums = layer.sites.get(site)
-        if sums is None:
-            zeros = torch.zeros(width, device=self.device)
-            moment = torch.zeros(width, width, device=self.device) if site in COVARIANCE_SITES else None
-            table = torch.zeros(len(self.units.keys), len(COLUMNS), device=self.device, dtype=torch.float64)
-            largest = torch.zeros(len(self.units.keys), device=self.device)
-            sums = layer.sites[site] = SiteSums(table, largest, zeros, zeros.clone(), zeros.clone(), moment)
-        # Products with a vector of ones read the tokens once and write next to nothing.
-        square = tokens * tokens
-        ones, each = tokens.new_ones(width), tokens.new_ones(len(tokens))
-        cube, fourth = torch.linalg.vecdot(square, tokens), torch.linalg.vecdot(square, square)
-        columns = (each, tokens @ ones, square @ ones, cube, fourth, ratio, cosine, firing)
-        sums.table.index_add_(0, self.units_here, torch.stack(columns, dim=1).double())
-        magnitude = tokens.abs()  # and two amax: torch's aminmax takes ten times as long on a CPU
-        sums.largest.scatter_reduce_(0, self.units_here, magnitude.amax(dim=1), "amax")
-        sums.peak = torch.maximum(sums.peak, magnitude.amax(dim=0))
-        sums.total += each @ tokens
-        sums.square += each @ square
-        if sums.moment is not None:
-            sums.moment.addmm_(tokens.T, tokens)
+            buffer = self.kept[site][index] = torch.zeros(limit + 1, wanted.shape[-1], device=self.device)
+        buffer[self.slots_here.clamp_max(limit)] = wanted
 
 
 def _kept_passages(probes: Sequence[Probe]) -> dict[tuple[str, str], int]:

@@ -9,7 +9,7 @@ reference point to genes (integrated gradients with two nodes, arXiv 1703.01365)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +21,39 @@ from darwin_mri.records import Response
 
 PieceLoss = Callable[[Callable[..., Any]], torch.Tensor]
 """Given a forward that replaces ``model.get_decoder()``, the scalar loss of some items or documents."""
+BLOCK = 2**24  # values in fp32 at once
+Measured = TypeVar("Measured")
 Block = Sequence[PieceLoss]
 """The unit of resampling: pieces, as large as memory lets them be, whose losses add up to the block's."""
+
+
+class _Moved(torch.autograd.Function):
+    """W + sum_g r_g D_g, added up in fp32 and rounded once, as a child's tensor is. By blocks of rows: a per-layer table of 2.8e9 values
+    needs no fp32 copy, and a backward pass keeps the directions alone."""
+
+    @staticmethod
+    def forward(ctx: Any, ratios: torch.Tensor, weight: torch.Tensor, positions: tuple[int, ...], *along: torch.Tensor) -> torch.Tensor:  # fmt: skip
+        ctx.positions, ctx.along, ctx.count = positions, along, len(ratios)
+        out = torch.empty_like(weight)
+        for into, held, *moves in zip(*(_row_blocks(tensor) for tensor in (out, weight, *along)), strict=True):
+            value = held.float()
+            for position, direction in zip(positions, moves, strict=True):
+                value = value + ratios[position] * direction.float()
+            into.copy_(value)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (gradient,) = gradients
+        out = torch.zeros(ctx.count, device=gradient.device)
+        for position, direction in zip(ctx.positions, ctx.along, strict=True):
+            for g, d in zip(_row_blocks(gradient), _row_blocks(direction), strict=True):
+                out[position] += (g.float() * d.float()).sum()
+        return out, None, None, *(None for _ in ctx.along)
+
+
+def _row_blocks(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return tensor.split(max(1, BLOCK // max(1, tensor[0].numel()))) if tensor.dim() else (tensor,)
 
 
 def gene_slopes(
@@ -48,32 +79,57 @@ def gene_slopes(
     device = next(iter(parameters.values())).device
     at = torch.tensor(np.broadcast_to(ratios, len(genes)).copy(), dtype=torch.float32, device=device)
     inside = f"{prefix}."
+    # By tensor, so that one at a time is added up in fp32. What lies outside the decoder (an untied head) has no part in its
+    # forward, and so no slope here.
+    moves: dict[str, list[tuple[int, torch.Tensor]]] = {}
+    for position, gene in enumerate(genes):
+        for name, direction in directions[gene].items():
+            if name.startswith(inside):
+                moves.setdefault(name, []).append((position, direction))
+
+    def measure(piece: PieceLoss) -> tuple[torch.Tensor, float]:
+        leaves = at.clone().requires_grad_()
+        local: dict[str, torch.Tensor] = {}
+        for name, parts in moves.items():
+            positions, along = zip(*parts, strict=True)
+            local[name.removeprefix(inside)] = _Moved.apply(leaves, parameters[name].detach(), positions, *along)
+        loss = piece(lambda **kwargs: functional_call(decoder, local, kwargs=kwargs))
+        (found,) = torch.autograd.grad(loss, leaves)
+        return found.detach().double().cpu(), float(loss.detach())
+
     slopes, losses = [], []
     for block in blocks:
         slope, total = torch.zeros(len(genes), dtype=torch.float64), 0.0
         for piece in block:
-            leaves = at.clone().requires_grad_()
-            substituted: dict[str, torch.Tensor] = {}
-            for position, gene in enumerate(genes):
-                for name, direction in directions[gene].items():
-                    held = substituted[name] if name in substituted else parameters[name].detach().float()
-                    substituted[name] = held + leaves[position] * direction.float()
-            # Added up in fp32 and rounded once, as a child's tensors are; the model reads its own dtype.
-            substituted = {name: value.to(parameters[name].dtype) for name, value in substituted.items()}
-            # What lies outside the decoder (an untied head) has no part in its forward, and so no slope here.
-            local = {name.removeprefix(inside): value for name, value in substituted.items() if name.startswith(inside)}
-
-            def forward(_local: dict[str, torch.Tensor] = local, **kwargs: Any) -> Any:
-                return functional_call(decoder, _local, kwargs=kwargs)
-
-            loss = piece(forward)
-            (found,) = torch.autograd.grad(loss, leaves)
-            slope += found.detach().double().cpu()
-            total += float(loss.detach())
+            found, loss = _repeatably(lambda p=piece: measure(p), device)
+            slope += found
+            total += loss
         slopes.append(slope.numpy())
         losses.append(total)
         advance(1)
     return np.array(slopes), np.array(losses)
+
+
+def _repeatably(call: Callable[[], Measured], device: torch.device) -> Measured:
+    """The call, on CUDA with sums whose order is always the same: attention's backward pass otherwise gives other slopes each time.
+
+    Where a model needs an operation that has no such form, as it comes.
+    """
+    if device.type != "cuda":
+        return call()
+    settings: Any = torch.utils.deterministic
+    filled = settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = False  # a debugging aid, which costs time
+    try:
+        return call()
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+    finally:
+        torch.use_deterministic_algorithms(False)
+        settings.fill_uninitialized_memory = filled
+    return call()
 
 
 def text_blocks(model: Any, blocks: Sequence[tuple[Sequence[Batch], float]]) -> list[Block]:

@@ -26,7 +26,7 @@ def tensor_statistics(weight: torch.Tensor) -> dict[str, float]:
     weight = weight.detach()
     blocks = weight.split(max(1, BLOCK // weight.shape[1]))
     largest = max(float(block.abs().max()) for block in blocks)
-    counts = torch.zeros(BINS, dtype=torch.float64)
+    counts = torch.zeros(BINS, dtype=torch.float64, device=weight.device)
     total, square = 0.0, 0.0
     tall = weight.shape[0] > weight.shape[1]
     side = min(weight.shape)
@@ -36,7 +36,7 @@ def tensor_statistics(weight: torch.Tensor) -> dict[str, float]:
         total += float(values.sum(dtype=torch.float64))
         square += float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2
         if largest > 0:
-            counts += torch.histc(values.cpu(), BINS, -largest, largest)
+            counts += torch.histc(values, BINS, -largest, largest)
         if tall:
             gram.addmm_(values.T, values)
     if not tall:

@@ -12,6 +12,8 @@ from darwin_mri.probes.alignment import encode_with_ends
 from darwin_mri.probes.texts import Probe
 
 LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once: bounds memory at 262k-token vocabularies
+ENOUGH = 4096  # padded tokens from which on a batch counts as large
+SLACK = 1.25  # of its shortest row's length: what the longest row of a large batch may have
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Batch:
     ``ids``, ``attention`` and ``text`` have shape (rows, length); ``text`` marks the text's own tokens: no prefix token, no
     padding. ``documents`` (rows,) gives each row's index into the reading. Flat positions in row-major order: ``positions`` of
     the text's tokens, ``owner`` the reading's index each belongs to, ``offsets`` where each row begins among them;
-    ``predicted`` those that have a token before them, ``predicted_row`` their rows.
+    ``predicted`` those that have a token before them.
     """
 
     ids: torch.Tensor
@@ -32,7 +34,6 @@ class Batch:
     owner: torch.Tensor
     offsets: tuple[int, ...]
     predicted: torch.Tensor
-    predicted_row: torch.Tensor
 
     @classmethod
     def of(
@@ -53,7 +54,6 @@ class Batch:
             owner=documents[positions // length].to(device),
             offsets=tuple((counts.cumsum(0) - counts).tolist()),
             predicted=predicted.to(device),
-            predicted_row=(predicted // length).to(device),
         )
 
 
@@ -116,7 +116,10 @@ def read(
 def _groups(order: list[int], ids: Sequence[Sequence[int]], prefix: int, budget: int) -> Iterator[list[int]]:
     group: list[int] = []
     for index in order:  # ascending length: the newest row is the longest
-        if group and (len(group) + 1) * (len(ids[index]) + prefix) > budget:
+        length = len(ids[index]) + prefix
+        full = (len(group) + 1) * length > budget
+        # A batch that keeps a device busy takes no row that pads all others much further.
+        if group and (full or (len(group) * length >= ENOUGH and length > SLACK * (len(ids[group[0]]) + prefix))):
             yield group
             group = []
         group.append(index)
@@ -171,8 +174,9 @@ def document_nll(model: Any, batch: Batch, forward: Callable[..., Any] | None = 
     for positions in batch.predicted.split(LOGIT_POSITIONS):
         logits = project(model, hidden[positions - 1])
         losses.append(torch.nn.functional.cross_entropy(logits, ids[positions], reduction="none"))
-    total = torch.zeros(len(batch.ids), device=hidden.device)
-    return total.index_add(0, batch.predicted_row, torch.cat(losses))
+    # Row by row rather than with index_add, whose order of adding is another each time on a GPU.
+    table = torch.zeros(batch.ids.numel(), device=hidden.device)
+    return table.index_put((batch.predicted,), torch.cat(losses)).view(batch.ids.shape).sum(1)
 
 
 def project(model: Any, hidden: torch.Tensor) -> torch.Tensor:

@@ -15,9 +15,11 @@ from darwin_mri.config import Config
 TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
 OTHER_TOKENS = 300  # per item of a benchmark not listed
 CHOICES = 4
-BATCH_TOKENS = 4096  # of a forward of the scan, and of a backward pass of the response
+BATCH_TOKENS = 4096  # of a forward of the scan on a CPU, and of a backward pass of the response
+LONG_BATCH_TOKENS = 16384  # of a forward of the scan on an accelerator
 LOGITS_AT_ONCE = 2048  # positions projected to the vocabulary at once
 NEURON_POSITIONS = 256
+FILED = 2  # bytes of a value on disk
 RESPONSE_BLOCKS = 8
 # Values per token and layer that a backward pass keeps, in hidden and FFN sizes; measured on Gemma 4 and Qwen 3.5 (docs/PERFORMANCE.md).
 GRAPH_HIDDEN, GRAPH_FFN = 22, 5
@@ -29,33 +31,55 @@ def item_tokens(name: str) -> int:
     return TOKENS.get(name, OTHER_TOKENS)
 
 
+def scan_tokens(device: str) -> int:
+    """Tokens of one forward of the scan."""
+    return BATCH_TOKENS if device == "cpu" else LONG_BATCH_TOKENS
+
+
 def can_wait(config: Config) -> bool:
     """Whether the mother may be in host memory while the father is on the device."""
     return not config.cross or config.method in OFFLOADABLE
 
 
-def stage_bytes(config: Config, father: Survey, mother: Survey, each: int, *, short: bool = False) -> Mapping[str, int]:
+def stage_bytes(
+    config: Config, father: Survey, mother: Survey, each: int, *, accelerator: bool, short: bool = False
+) -> Mapping[str, int]:
     """Bytes that each stage holds at its fullest.
 
     Args:
         each: bytes of a parameter as it is loaded.
+        accelerator: whether they are on one, where a search keeps what is smaller (``Blend.kept``).
         short: what is left once all that can has given way: one parent at a time where ``can_wait``, nothing kept by the search.
     """
     held = {role: found.parameters * each for role, found in (("father", father), ("mother", mother))}
     moved = ffn_parameters(father) if config.cross else father.parameters
     both = max(held.values()) if short and can_wait(config) else sum(held.values())
     sums = sum(_scan_sums(config, found) for found in (father, mother))
-    stages = {"scan": both + sums + max(_batch(found, each) for found in (father, mother))}
+    tokens = LONG_BATCH_TOKENS if accelerator else BATCH_TOKENS
+    stages = {"scan": both + sums + max(_batch(found, each, tokens) for found in (father, mother))}
     if config.cross:
         arm = 0 if config.method in OFFLOADABLE else int(config.arm.memory_gb * 2**30)
         stages["donors"] = both + sums + arm
     if config.prior.preset != "flat":
         # The directions in fp32, and the weights that stand in for the father's, in his dtype.
         stages["prior"] = held["father"] + moved * (4 + each) + _graph(config, father, each)
-    one_vector = config.cross or config.method in ("linear", "slerp", "task_arithmetic", "dare_linear")
-    kept = 0 if short else moved * ((4 if one_vector else 8) + 2)
-    stages["search"] = held["father"] + kept + _batch(father, each)
+    kept = 0 if short else moved * _kept_bytes(config, accelerator)
+    stages["search"] = held["father"] + kept + _batch(father, each, BATCH_TOKENS)
     return stages
+
+
+def _kept_bytes(config: Config, accelerator: bool) -> int:
+    """Per value that a gene moves, of a search: the origin and either the contributions in fp32 or the other inputs as they are on disk."""
+    interpolates = config.cross or config.method in ("linear", "slerp")
+    one_vector = interpolates or config.method in ("task_arithmetic", "dare_linear")
+    contributions = FILED + 4 * (1 if one_vector else 2)
+    if not accelerator or (one_vector and not interpolates):
+        return contributions
+    if interpolates:
+        return min(contributions, 2 * FILED)
+    trees = 2 if config.base == config.father else 3
+    mask = {"dare_ties": 1, "della": 4}.get(config.method, 0)
+    return min(contributions, trees * FILED + mask * sum(d < 1 for d in (config.density, config.density_father)))
 
 
 def ffn_parameters(found: Survey) -> int:
@@ -70,11 +94,11 @@ def _scan_sums(config: Config, found: Survey) -> int:
     return 4 * layers * (2 * hidden**2 + config.scan.positions * hidden + NEURON_POSITIONS * ffn)
 
 
-def _batch(found: Survey, each: int) -> int:
+def _batch(found: Survey, each: int, tokens: int) -> int:
     """A forward's largest activations: a few copies of the neurons in fp32, and logits with their soft cap and softmax."""
     vocabulary = int(found.text_config.get("vocab_size") or 0)
-    stream = BATCH_TOKENS * found.anatomy.hidden_size * each * 8
-    return stream + BATCH_TOKENS * found.anatomy.ffn_size * 4 * 4 + LOGITS_AT_ONCE * vocabulary * 4 * 3
+    stream = tokens * found.anatomy.hidden_size * each * 8
+    return stream + tokens * found.anatomy.ffn_size * 4 * 4 + LOGITS_AT_ONCE * vocabulary * 4 * 3
 
 
 def _graph(config: Config, found: Survey, each: int) -> int:

@@ -112,8 +112,11 @@ def breed_siblings(config: Config, father: Loaded, mother: ModelSource, base: Mo
     for other in (mother, *([base] if base else [])):
         require_siblings(own, survey(other.folder), other.ref)
     source = father_tensors(father)
+    given = None
+    if base is not None:
+        given = source if base.folder == father.source.folder else folder_source(base, names)
     merge = Merge(
-        source, folder_source(mother, names), None if base is None else folder_source(base, names),
+        source, folder_source(mother, names), given,
         config.method, settings(config), config.seed, config.tensors,
     )  # fmt: skip
     return Breed(make_space(_plain(config), father.anatomy, names), merge, source)

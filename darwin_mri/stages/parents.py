@@ -32,7 +32,7 @@ from darwin_mri.mri import Parent, model_info
 from darwin_mri.probes import Probe, load_probes, read, select_probes
 from darwin_mri.records import Anatomy, FileDigest, ParentInput
 from darwin_mri.stages.genealogy import genealogy
-from darwin_mri.stages.memory import can_wait, stage_bytes
+from darwin_mri.stages.memory import can_wait, scan_tokens, stage_bytes
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,14 @@ def load(source: ModelSource, digest: str, *, device: str, dtype: str, computes_
     """Load a parent with its tokenizer and anatomy; refuses one without any FFN.
 
     Args:
+        device: where it is kept.
         computes_on: the device it will be read on, which settles the dtype, where it waits on another.
     """
-    model = load_model(source, device=device, dtype=working_dtype(computes_on or device, dtype))
-    anatomy = find_anatomy(model)
+    computes_on = computes_on or device
+    model: Any = load_model(source, device=computes_on, dtype=working_dtype(computes_on, dtype))
+    anatomy = find_anatomy(model)  # a forward, for which kernels of other packages want the device
     require_ffn(anatomy, source.ref)
-    return Loaded(source, digest, model, load_tokenizer(source), anatomy)
+    return Loaded(source, digest, model.to(device), load_tokenizer(source), anatomy)
 
 
 def working_dtype(device: str, dtype: str) -> str:
@@ -104,7 +106,7 @@ def waiting_place(config: Config, father: ModelSource, mother: ModelSource, devi
     if device == "cpu" or not can_wait(config):
         return device
     each = 4 if config.dtype == "float32" else 2
-    stages = stage_bytes(config, survey(father.folder), survey(mother.folder), each)
+    stages = stage_bytes(config, survey(father.folder), survey(mother.folder), each, accelerator=True)
     free = torch.cuda.mem_get_info(device)[0]
     return "cpu" if max(stages[name] for name in ("scan", "donors") if name in stages) > free else device
 
@@ -127,7 +129,8 @@ def exchanged(leaving: Any, coming: Any, device: str) -> Iterator[None]:
 def parent_for_scan(loaded: Loaded, probes: tuple[Probe, ...], config: ScanConfig, device: str | None = None) -> Parent:
     """A parent with its probes read; ``device`` is where it will be scanned, where it is when absent."""
     device = device or str(next(loaded.model.parameters()).device)
-    reading = read(probes, loaded.tokenizer, max_tokens=config.max_tokens, device=device)
+    budget = scan_tokens(device)
+    reading = read(probes, loaded.tokenizer, max_tokens=config.max_tokens, device=device, token_budget=budget)
     if not reading.probes:
         raise InputError(f"{loaded.source.ref}: no probe text has two tokens: give longer probe texts")
     info = model_info(loaded.source.ref, loaded.digest, loaded.model, loaded.anatomy)

@@ -131,7 +131,7 @@ def _needs(
 ) -> tuple[PlanNeed, ...]:
     father, mother = surveys["father"], surveys["mother"]
     each = DTYPE_BYTES.get(config.dtype) or (2 if device else 4)
-    stages = stage_bytes(config, father, mother, each)
+    stages = stage_bytes(config, father, mother, each, accelerator=device is not None)
     disk = father.size + (ffn_parameters(father) * 2 if config.cross else 0) + RECORDS
     free = machine.free_disk(out)
     needs = [
@@ -141,7 +141,7 @@ def _needs(
     if not device:
         host, note = RUNTIME + max(stages.values()), _fullest(stages)
     else:
-        least = stage_bytes(config, father, mother, each, short=True)
+        least = stage_bytes(config, father, mother, each, accelerator=True, short=True)
         waits = device.memory is not None and max(stages.values()) > device.memory
         note = f"{device.name}: {_fullest(stages)}"
         if waits:

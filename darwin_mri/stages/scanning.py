@@ -11,7 +11,7 @@ from darwin_mri.errors import DarwinError
 from darwin_mri.mri import Activations, Parent, paired_positions, scan_pair, scan_parent, scan_work
 from darwin_mri.probes import describe_probes, select_reading
 from darwin_mri.records import PairScan, Scan
-from darwin_mri.stages.memory import BATCH_TOKENS
+from darwin_mri.stages.memory import scan_tokens
 from darwin_mri.stages.parents import Loaded, chosen_probes, exchanged, parent_for_scan
 from darwin_mri.stages.run import Progress, Run
 from darwin_mri.stages.saved import Saved
@@ -37,7 +37,7 @@ def _scan(
     config = run.config
     probes = describe_probes(parent.reading.probes, parent.reading.tokens)
     key = f"{parent.info.digest} {probes.digest} {probes.tokens} {parent.model.dtype} {parent.model.device.type}"
-    path, keep, budget = run.path(f"state/scan-{role}.jsonl"), run.keep, BATCH_TOKENS
+    path, keep, budget = run.path(f"state/scan-{role}.jsonl"), run.keep, scan_tokens(run.manifest.device)
     while True:
         losses = Saved(path, key, keep)
         with progress.stage(f"scan {parent.info.ref}", scan_work(parent, config.scan.mixers)) as advance:

@@ -66,6 +66,10 @@ def find_winner(
             )  # fmt: skip
     finally:
         workers.close()
+    if candidate.kept_out:
+        progress.say(
+            f"{len(candidate.kept_out)} of {len(candidate.parameters)} tensors had no room on the device and were made anew for each candidate"
+        )
     finalists = result.ranking[: config.search.finalists]
     scores = _on(items.fresh, candidate, breed, scorer, finalists, config, progress)
     winner = max(finalists, key=lambda line: (scores[line.evaluation], -line.evaluation)) if scores else finalists[0]

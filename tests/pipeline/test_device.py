@@ -14,11 +14,16 @@ import torch
 
 from darwin_mri.benchmarks import Scorer, load_benchmark, sample_items
 from darwin_mri.checkpoints import find_model
-from darwin_mri.merging import Candidate
+from darwin_mri.merging import METHODS, Candidate, Donors
+from darwin_mri.merging.arms import ARMS, Side, build_donors
+from darwin_mri.mri import gene_slopes, text_blocks
 from darwin_mri.mri.activations import measure_activations
+from darwin_mri.mri.adding import Groups, Tokens
 from darwin_mri.stages import parents, scanning
 from darwin_mri.stages.merging import breed_siblings
 from darwin_mri.stages.run import Silent, open_run
+from tests import toys
+from tests.merging.pairs import context, texts
 from tests.pipeline.conftest import small
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -63,21 +68,50 @@ def test_hooks_do_not_synchronise(family: dict[str, Path]) -> None:
         model.model.get_decoder()(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False)
 
 
-def test_candidates_have_the_same_bits_kept_or_made_anew(family: dict[str, Path]) -> None:
-    config = small(family, method="linear")
-    genes = {}
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_candidates_have_the_same_bits_kept_or_made_anew(family: dict[str, Path], method: str, dtype: str) -> None:
+    config = small(family, method=method, density=0.6, base=str(family["father"]))
     states = []
     for device, keep in (("cpu", None), ("cuda", None), ("cuda", 0)):
-        father = loaded(family["father"], device)
-        breed = breed_siblings(config, father, find_model(str(family["sister"])), None)
+        father = parents.load(find_model(str(family["father"])), "", device=device, dtype=dtype)
+        breed = breed_siblings(config, father, find_model(str(family["sister"])), find_model(str(family["father"])))
         genes = dict.fromkeys(breed.tensors(), 0.3)
         candidate = Candidate(father.model, breed.tensors(), breed.merge, keep_bytes=keep)
-        for _ in range(2):  # the second time from what is kept
-            candidate.restore()
-            candidate.apply(genes)
+        for ratio in (0.7, 0.3):  # the second time from what is kept
+            candidate.apply(dict.fromkeys(genes, ratio))
         states.append({name: value.cpu() for name, value in father.model.state_dict().items()})
     for other in states[1:]:
-        assert all(torch.equal(other[name], value) for name, value in states[0].items())
+        differ = [name for name, value in states[0].items() if not torch.equal(other[name], value)]
+        assert not differ
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernels_add_up_as_torch_does(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(300, 1000).to(dtype)
+    where = torch.randperm(300)[:123].sort().values
+    other, group = torch.randn(300, 1000).to(dtype), torch.randint(0, 4, (123,))
+    found = []
+    for place in ("cuda", "cpu"):
+        at = where.to(place)
+        tokens = Tokens(values.to(place), at, Tokens(other.to(place), at))
+        dimensions, firing = torch.zeros(3, 1000, device=place), torch.zeros(5, 1000, device=place)
+        tokens.add_dimensions(*dimensions)
+        tokens.add_positive(firing, Groups(group.to(place), 5))
+        sums = tokens.sums()
+        found.append([*vars(sums).values(), tokens.dot(), tokens.positive(), dimensions, firing])
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours.cpu(), plain, rtol=1e-5, atol=1e-3)
+
+
+def test_a_scan_is_the_same_twice(family: dict[str, Path]) -> None:
+    config, model = small(family), parents.load(find_model(str(family["father"])), "", device="cuda", dtype="bfloat16")
+    parent = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan)
+    first, second = (measure_activations(model.model, model.anatomy, parent.reading) for _ in range(2))
+    assert (first.nll == second.nll).all()
+    for ours, theirs in zip(first.layers, second.layers, strict=True):
+        assert all(torch.equal(sums.table, theirs.sites[site].table) for site, sums in ours.sites.items())
 
 
 def test_the_scorer_agrees(family: dict[str, Path]) -> None:
@@ -101,3 +135,51 @@ def test_a_mother_that_waits_is_scanned_the_same(family: dict[str, Path], tmp_pa
     ]
     assert scans[0].mother.to_json() == scans[1].mother.to_json()
     assert scans[0].pair.cka == scans[1].pair.cka
+
+
+def test_slopes_are_the_same_twice_and_those_of_a_cpu(family: dict[str, Path]) -> None:
+    config, found = small(family), []
+    for device in ("cpu", "cuda", "cuda"):
+        model = loaded(family["father"], device)
+        reading = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan).reading
+        names = [name for name, _ in model.model.named_parameters() if name.endswith("down_proj.weight")]
+        generator = torch.Generator().manual_seed(1)
+        own = dict(model.model.named_parameters())
+        along = {name: {name: torch.randn(own[name].shape, generator=generator).to(device)} for name in names}
+        blocks = text_blocks(model.model, [(reading.batches, float(reading.bytes_read.sum()))])
+        found.append(gene_slopes(model.model, along, 0.1, blocks))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-2, atol=1e-5)
+    assert (found[1][0] == found[2][0]).all() and (found[1][1] == found[2][1]).all()
+
+
+@pytest.fixture(scope="module")
+def cross(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("cross")
+    return {"father": toys.pico_gemma4(root / "father"), "mother": toys.pico_qwen35(root / "mother", seed=1)}
+
+
+def donors(folders: dict[str, Path], arm: str, places: tuple[str, str]) -> Donors:
+    sides = []
+    for role, place in zip(("father", "mother"), places, strict=True):
+        parent = loaded(folders[role], place)
+        sides.append(Side(parent.model, parent.tokenizer, parent.anatomy))
+    wanted = context(sides[0], sides[1], texts(8, 60), prompts=texts(3, 20, 1), new_tokens=4)
+    return Donors(build_donors(arm, wanted))
+
+
+@pytest.mark.parametrize("places", [("cuda", "cuda"), ("cuda", "cpu")])
+@pytest.mark.parametrize("arm", ["raw", "folded"])
+def test_arms_that_read_weights_make_the_same_donors(cross: dict[str, Path], arm: str, places: tuple[str, str]) -> None:
+    plain, ours = donors(cross, arm, ("cpu", "cpu")), donors(cross, arm, places)
+    for name, tensor in plain.tensors.items():
+        torch.testing.assert_close(ours.tensors[name].cpu(), tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("arm", sorted(set(ARMS) - {"raw", "folded"}))
+def test_arms_that_read_text_make_donors(cross: dict[str, Path], arm: str) -> None:
+    """Their matchings and their writing turn on ties, so only shapes and sizes are compared."""
+    plain, ours = (donors(cross, arm, (place, place)) for place in ("cpu", "cuda"))
+    assert plain.names() == ours.names()
+    for name, tensor in plain.tensors.items():
+        assert ours.tensors[name].shape == tensor.shape and bool(torch.isfinite(ours.tensors[name]).all())
+        assert float(ours.tensors[name].norm()) == pytest.approx(float(tensor.norm()), rel=0.2)

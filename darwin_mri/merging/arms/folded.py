@@ -26,7 +26,7 @@ def build(context: Context) -> Iterator[DonorFFN]:
             norm_gain(layer, info.pre_norm, side.anatomy.hidden_size)
             for (layer, info, _), side in zip(layers, (context.father, context.mother), strict=True)
         )
-        ffn = fold_gain(gated_matrices(context.mother, source, "mother"), mother_gain.cpu(), father_gain.cpu())
+        ffn = fold_gain(gated_matrices(context.mother, source, "mother"), mother_gain, father_gain)
         ffn = fold_activation(ffn, layers[1][2].activation, layers[0][2].activation, rms[source])
         yield DonorFFN(index, source, stored(context.father, index, *in_width(context, index, ffn)))
 

@@ -68,8 +68,8 @@ def fold_gain(ffn: GatedFFN, mother_gain: Tensor, father_gain: Tensor) -> GatedF
 
     Exact: mlp'(norm_f(h)) = mlp(norm_m(h)) for RMS norms of equal epsilon.
     """
-    scale = (mother_gain / guarded(father_gain)).unsqueeze(0)
     gate, up, down = ffn
+    scale = (mother_gain.to(gate.device) / guarded(father_gain.to(gate.device))).unsqueeze(0)
     return gate * scale, up * scale, down
 
 

@@ -1,0 +1,44 @@
+"""origin + r v on a CUDA device: reads both once and writes the child, where plain torch makes two fp32 tensors on the way."""
+# pyright: reportInvalidTypeForm=false
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+triton: Any = import_module("triton")
+tl: Any = import_module("triton.language")
+
+BLOCK = 2048  # elements of one program
+
+
+@triton.jit
+def _blend(origin, other, out, ratio, count, TOWARD: tl.constexpr, ROUNDED: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    here = at < count
+    start = tl.load(origin + at, mask=here).to(tl.float32)
+    vector = tl.load(other + at, mask=here).to(tl.float32)
+    if TOWARD:
+        vector = vector - start
+    tl.store(out + at, (vector * ratio + start).to(ROUNDED).to(out.dtype.element_ty), mask=here)
+
+
+def blend(origin: Tensor, other: Tensor, ratio: float, out: Tensor, dtype: torch.dtype, *, toward: bool) -> None:
+    """origin + r v in fp32, rounded once to ``dtype``, into ``out`` (which may be wider), with the bits that plain torch gives.
+
+    Args:
+        origin, other, out: contiguous tensors of one shape on one CUDA device, any floating dtype.
+        toward: v is other - origin; other itself when false.
+    """
+    count = origin.numel()
+    if count == 0:
+        return
+    rounded = getattr(tl, str(dtype).removeprefix("torch."))
+    with torch.cuda.device(origin.device):
+        # Without fused multiply-adds: a CPU rounds the product before it adds.
+        _blend[(triton.cdiv(count, BLOCK),)](
+            origin, other, out, ratio, count, TOWARD=toward, ROUNDED=rounded, BLOCK=BLOCK, enable_fp_fusion=False
+        )

@@ -1,0 +1,171 @@
+"""Adding up what a batch's tokens are like, in fp32 or wider: plain torch on a CPU, where it is the fastest; kernels on CUDA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from darwin_mri import kernels
+
+
+@dataclass(frozen=True)
+class TokenSums:
+    """Of each token's values, (tokens,): sums of x, x^2, x^3 and x^4, and the largest |x|."""
+
+    total: torch.Tensor
+    square: torch.Tensor
+    cube: torch.Tensor
+    fourth: torch.Tensor
+    largest: torch.Tensor
+
+
+class Groups:
+    """Tokens by group, and what is added up by group.
+
+    Args:
+        group: (tokens,) the group of each token.
+        count: of groups.
+    """
+
+    def __init__(self, group: torch.Tensor, count: int) -> None:
+        self.group, self.count = group, count
+
+    def add(self, total: torch.Tensor, rows: torch.Tensor) -> None:
+        """total[group[i]] += rows[i]. On CUDA by a product with ones and zeros, whose order of adding is always the same; that of
+        ``index_add_`` is not."""
+        if not rows.is_cuda:
+            total.index_add_(0, self.group, rows.to(total.dtype))
+        elif rows.dtype in HALF:
+            add_product(total, self._members.to(rows.dtype), rows)
+        else:
+            total += self._members.float() @ rows
+
+    def raise_to(self, largest: torch.Tensor, values: torch.Tensor) -> None:
+        """largest[group[i]] = max(largest[group[i]], values[i]), all of at least 0."""
+        if values.is_cuda:
+            torch.maximum(largest, (self._members * values).amax(1), out=largest)
+        else:
+            largest.scatter_reduce_(0, self.group, values, "amax")
+
+    @cached_property
+    def sorted(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens in the order of their groups, and where each group begins among them, (groups + 1,)."""
+        order = self.group.argsort(stable=True)
+        numbers = torch.arange(self.count + 1, device=self.group.device)
+        return order, torch.searchsorted(self.group[order], numbers)
+
+    @cached_property
+    def _members(self) -> torch.Tensor:
+        return torch.arange(self.count, device=self.group.device)[:, None] == self.group
+
+
+class Tokens:
+    """Some rows of a matrix of activations.
+
+    Args:
+        everything: (rows, width), padding and all, in the model's dtype.
+        where: (tokens,) which rows are tokens of a text.
+        other: the same tokens at another site, for ``dot``.
+    """
+
+    def __init__(self, everything: torch.Tensor, where: torch.Tensor, other: Tokens | None = None) -> None:
+        self.everything, self.where, self.other = everything, where, other
+        self.fused = kernels.fit(everything, where, *([other.everything] if other else []))
+
+    @cached_property
+    def values(self) -> torch.Tensor:
+        """(tokens, width), in the model's dtype."""
+        return self.everything.index_select(0, self.where)
+
+    @cached_property
+    def _floats(self) -> torch.Tensor:
+        return self.values.float()
+
+    def some(self, numbers: torch.Tensor) -> torch.Tensor:
+        """(numbers, width) of the tokens of these numbers, in fp32."""
+        return self.everything.index_select(0, self.where[numbers]).float()
+
+    def sums(self) -> TokenSums:
+        """Sums over each token's values."""
+        if self.fused:
+            return TokenSums(*self._along[:5])
+        x = self._floats
+        # A product with a vector of ones reads the tokens once and writes next to nothing. The largest by abs and amax: torch's
+        # aminmax takes ten times as long on a CPU.
+        ones, square = x.new_ones(x.shape[1]), self._square
+        cube, fourth = torch.linalg.vecdot(square, x), torch.linalg.vecdot(square, square)
+        return TokenSums(x @ ones, square @ ones, cube, fourth, self._size.amax(dim=1))
+
+    def square(self) -> torch.Tensor:
+        """The sum of each token's squares alone, (tokens,)."""
+        return self._along[1] if self.fused else torch.linalg.vecdot(self._floats, self._floats)
+
+    def dot(self) -> torch.Tensor:
+        """Each token's product with the same token at the other site, (tokens,)."""
+        assert self.other is not None
+        return self._along[6] if self.fused else torch.linalg.vecdot(self._floats, self.other._floats)
+
+    def positive(self) -> torch.Tensor:
+        """How many of each token's values are positive, (tokens,)."""
+        return self._along[5] if self.fused else self._positive @ self._floats.new_ones(self._floats.shape[1])
+
+    def add_dimensions(self, total: torch.Tensor, square: torch.Tensor, peak: torch.Tensor) -> None:
+        """Add the sums of x and x^2 over the tokens, and raise the largest |x|, each (width,)."""
+        if self.fused:
+            from darwin_mri.kernels.sums import down_columns
+
+            parts = down_columns(self.everything, self.where)
+            sums, largest = parts[:, :2].sum(0), parts[:, 2].amax(0)
+            total += sums[0]
+            square += sums[1]
+        else:
+            each, largest = self._floats.new_ones(len(self.where)), self._size.amax(dim=0)
+            total += each @ self._floats
+            square += each @ self._square
+        torch.maximum(peak, largest, out=peak)
+
+    def add_positive(self, total: torch.Tensor, groups: Groups) -> None:
+        """total[g] += in how many tokens of group g each dimension is positive; (groups, width)."""
+        if self.fused:
+            from darwin_mri.kernels.sums import add_positive
+
+            order, bounds = groups.sorted
+            add_positive(total, self.everything, self.where[order], bounds)
+        else:
+            groups.add(total, self._positive)
+
+    def add_moment(self, total: torch.Tensor) -> None:
+        """total += sum of x x^T over the tokens, (width, width)."""
+        add_product(total, self.values.T, self.values)
+
+    @cached_property
+    def _along(self) -> torch.Tensor:
+        from darwin_mri.kernels.sums import along_rows
+
+        return along_rows(self.everything, self.where, self.other and self.other.everything)
+
+    @cached_property
+    def _square(self) -> torch.Tensor:
+        return self._floats * self._floats
+
+    @cached_property
+    def _size(self) -> torch.Tensor:
+        return self._floats.abs()
+
+    @cached_property
+    def _positive(self) -> torch.Tensor:
+        # By way of bytes, which convert seven times faster than booleans.
+        return (self._floats > 0).view(torch.uint8).float()
+
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    """total (fp32) += a @ b. Half precision is multiplied as it is on CUDA, its products exact and added up in fp32."""
+    if a.is_cuda and a.dtype in HALF:
+        total += torch.mm(a, b, out_dtype=torch.float32)
+    else:
+        total.addmm_(a.float(), b.float())
