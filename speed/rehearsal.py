@@ -32,7 +32,7 @@ from speed.standins import write_standins
 CONFIG = Path(__file__).parents[1] / "configs" / "genesis-4b.yaml"
 # What is not as in the config: all that makes a run long, and in the small version the benchmarks.
 SHORT: dict[str, dict[str, Any]] = {
-    "prior": {"items": 16},
+    "prior": {"items": 8},
     "search": {"budget": 28, "population": 14, "items": 12, "finalists": 2},
     "bench": {"tasks": ["click", "musr"], "items": 12, "harness": False},
 }
@@ -58,9 +58,10 @@ def timed(run, stage):
         torch.cuda.reset_peak_memory_stats()
     with plain(run, stage):
         yield
-    print(f"{stage} done after {time.perf_counter() - wall:.0f} s", file=sys.stderr, flush=True)
     if torch.cuda.is_available():
         more["device_peak"][stage] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    told = f"{stage} done after {time.perf_counter() - wall:.0f} s, GiB on the device: {more['device_peak'].get(stage)}"
+    print(told, file=sys.stderr, flush=True)
 Run.timed = timed
 wall, cpu = time.perf_counter(), time.process_time()
 breed(load_config(Path(sys.argv[1]), {}), Path(sys.argv[2]), overwrite=True, force=True, offline=True)

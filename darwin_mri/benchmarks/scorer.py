@@ -38,6 +38,8 @@ from darwin_mri.probes import project
 
 __all__ = ["Prepared", "Scorer", "prepare"]
 
+TOKENS_AT_ONCE = {"cpu": 8192}
+LONG_TOKENS_AT_ONCE = 32768  # elsewhere a batch must be worth the launches of two forwards
 PIECE = {"cpu": 256}  # tokens of a row read at a time: what a CPU's cache holds
 LONG_PIECE = 4096  # elsewhere
 WRITES = ("update", "update_conv_state", "update_recurrent_state")  # of transformers' Cache; each names the layer
@@ -55,7 +57,7 @@ class Scorer:
     Args:
         model: a causal language model; it is put in evaluation mode.
         tokenizer: the model's tokenizer.
-        token_budget: tokens held in the cache at once (rows of a batch x length of the longest).
+        token_budget: tokens held in the cache at once (rows of a batch x length of the longest); by the device when None.
         beyond_context: read items longer than the model's stated context, where its positions are rotary or unlimited.
     """
 
@@ -64,9 +66,11 @@ class Scorer:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        token_budget: int = 8192,
+        token_budget: int | None = None,
         beyond_context: bool = False,
     ) -> None:
+        if token_budget is None:
+            token_budget = TOKENS_AT_ONCE.get(model.device.type, LONG_TOKENS_AT_ONCE)
         if token_budget < 1:
             raise InputError(f"token budget {token_budget} is below 1: give for example 8192")
         self.model = model.eval()

@@ -16,8 +16,7 @@ triton: Any = import_module("triton")
 tl: Any = import_module("triton.language")
 
 ROWS, COLUMNS = 4, 512  # tile of the kernel that goes along rows
-TALL, NARROW = 32, 64  # and of those that go down columns
-PART = 512  # rows that one program goes down
+TALL, NARROW = 128, 16  # and of those that go down columns: 16 values of two bytes are what memory hands out at once
 OF_ROW = ("sum", "square", "cube", "fourth", "largest", "positive", "dot")
 
 
@@ -60,26 +59,25 @@ def _along_rows(
 
 @triton.jit
 def _down_columns(
-    values, rows, count, out, WIDTH: tl.constexpr, TALL: tl.constexpr, NARROW: tl.constexpr, PART: tl.constexpr
+    values, rows, count, total, square, peak, WIDTH: tl.constexpr, TALL: tl.constexpr, NARROW: tl.constexpr
 ):
     column = tl.program_id(0) * NARROW + tl.arange(0, NARROW)
     inside = column < WIDTH
-    total = tl.zeros((TALL, NARROW), tl.float32)
-    square = tl.zeros((TALL, NARROW), tl.float32)
+    sums = tl.zeros((TALL, NARROW), tl.float32)
+    squares = tl.zeros((TALL, NARROW), tl.float32)
     largest = tl.zeros((TALL, NARROW), tl.float32)
-    for first in range(0, PART, TALL):
-        row = tl.program_id(1) * PART + first + tl.arange(0, TALL)
+    for first in range(0, count, TALL):
+        row = first + tl.arange(0, TALL)
         here = row < count
         start = tl.load(rows + row, mask=here, other=0) * WIDTH
         at = start[:, None] + column[None, :]
         x = tl.load(values + at, mask=here[:, None] & inside[None, :], other=0.0).to(tl.float32)
-        total += x
-        square += x * x
+        sums += x
+        squares += x * x
         largest = tl.maximum(largest, tl.abs(x))
-    mine = out + tl.program_id(1) * 3 * WIDTH + column
-    tl.store(mine, tl.sum(total, 0), mask=inside)
-    tl.store(mine + WIDTH, tl.sum(square, 0), mask=inside)
-    tl.store(mine + 2 * WIDTH, tl.max(largest, 0), mask=inside)
+    tl.store(total + column, tl.load(total + column, mask=inside) + tl.sum(sums, 0), mask=inside)
+    tl.store(square + column, tl.load(square + column, mask=inside) + tl.sum(squares, 0), mask=inside)
+    tl.store(peak + column, tl.maximum(tl.load(peak + column, mask=inside), tl.max(largest, 0)), mask=inside)
 
 
 @triton.jit
@@ -118,17 +116,13 @@ def along_rows(values: Tensor, rows: Tensor, other: Tensor | None = None) -> Ten
     return out
 
 
-def down_columns(values: Tensor, rows: Tensor) -> Tensor:
-    """Per column sums of x and x^2, and the largest |x|: (parts, 3, width), of each part of the rows. Arguments as ``along_rows``."""
-    count, width = len(rows), values.shape[1]
-    parts = triton.cdiv(count, PART)
-    out = torch.empty(parts, 3, width, device=values.device)
-    if count:
-        with torch.cuda.device(values.device):
-            _down_columns[(triton.cdiv(width, NARROW), parts)](
-                values, rows, count, out, WIDTH=width, TALL=TALL, NARROW=NARROW, PART=PART
-            )
-    return out
+def add_columns(total: Tensor, square: Tensor, peak: Tensor, values: Tensor, rows: Tensor) -> None:
+    """Add each column's sums of x and x^2, and raise its largest |x|: three vectors (width,) of fp32. Arguments as ``along_rows``."""
+    width = values.shape[1]
+    with torch.cuda.device(values.device):
+        _down_columns[(triton.cdiv(width, NARROW),)](
+            values, rows, len(rows), total, square, peak, WIDTH=width, TALL=TALL, NARROW=NARROW
+        )
 
 
 def add_positive(total: Tensor, values: Tensor, rows: Tensor, bounds: Tensor) -> None:

@@ -22,6 +22,7 @@ from darwin_mri.records import Anatomy
 COVARIANCE_SITES = ("h_out", "f")
 # Columns of the tables: tokens, then sums over tokens of per-token sums of powers, then of per-token ratios.
 COLUMNS = ("tokens", "sum", "square", "cube", "fourth", "ratio", "cosine", "firing")
+POWERS = ("sum", "square", "cube", "fourth")
 BUCKETS = 64  # documents are resampled in at most this many buckets
 PASSAGES = 64  # parallel passages whose pooled states are kept, for the representational language channel
 
@@ -106,7 +107,7 @@ class Activations:
 
 
 class _Recorder:
-    """Receives sites from the hooks and adds them up; ``start`` announces the batch that is running."""
+    """Receives sites from the hooks and adds them up; ``start`` announces the batch that is running, ``finish`` ends it."""
 
     def __init__(
         self, reading: Reading, layers: int, device: str, positions: Sequence[tuple[int, int]], neuron_positions: int
@@ -133,55 +134,78 @@ class _Recorder:
         self.cells_here = Groups(self.cell_of[batch.owner], len(self.cells))
         self.passages_here = Groups(self.passage_of[batch.owner], len(self.passages) + 1)
         self.tokens_here, self.slots_here = self.where[number]
-        self.fired_share = torch.zeros(len(batch.positions), device=self.device)
         self.left: torch.Tensor | None = None  # what the layer before handed on
+        self.squares_in: dict[int, torch.Tensor] = {}  # of each layer's input
+        self.shares: dict[int, torch.Tensor] = {}  # of neurons that fire
+        self.found: dict[str, dict[int, dict[str, torch.Tensor]]] = {}  # site -> layer -> sums over each token
 
     def __call__(self, index: int, site: str, value: torch.Tensor) -> None:
         layer, flat = self.layers[index], value.detach().flatten(0, 1)
         if site == "h_in":
             if value is not self.left:  # else both are known
                 self.h_in = Tokens(flat, self.text)
-                self.h_in_norm = self.h_in.square().sqrt()
+                self.square_in = self.h_in.sums("square")["square"]
+            self.squares_in[index] = self.square_in
         elif site == "gate":
-            self._fire(layer, Tokens(flat, self.text))
+            self._fire(index, Tokens(flat, self.text))
         elif site == "h_out":
             tokens = Tokens(flat, self.text, self.h_in)
-            norm = self._add(layer, site, tokens)
+            found = self._add(index, site, tokens, "dot")
             self._pool(layer, tokens.values)
             tokens.other = None  # or every layer's would be held
-            self.left, self.h_in, self.h_in_norm = value, tokens, norm
+            self.left, self.h_in, self.square_in = value, tokens, found["square"]
         else:
             tokens = Tokens(flat, self.text)
-            self._add(layer, site, tokens)
+            self._add(index, site, tokens)
             if site in self.kept:
                 self._keep(index, site, tokens)
 
-    def _fire(self, layer: LayerSums, gate: Tokens) -> None:
-        width = gate.everything.shape[-1]
+    def _fire(self, index: int, gate: Tokens) -> None:
+        layer, width = self.layers[index], gate.everything.shape[-1]
         if layer.firing is None or layer.gate_square is None:
             layer.firing = torch.zeros(len(self.cells), width, device=self.device)
             layer.gate_square = torch.zeros((), device=self.device, dtype=torch.float64)
+        sums = gate.sums("square", "positive")
         gate.add_positive(layer.firing, self.cells_here)
-        layer.gate_square += gate.square().sum(dtype=torch.float64) / width
-        self.fired_share = gate.positive() / width  # joined to site "a", which follows in the same layer
+        layer.gate_square += sums["square"].sum(dtype=torch.float64) / width
+        self.shares[index] = sums["positive"] / width
 
-    def _add(self, layer: LayerSums, site: str, tokens: Tokens) -> torch.Tensor:
-        """Add up what all sites have; returns the norm of each token."""
-        found, width = tokens.sums(), tokens.everything.shape[-1]
-        norm, zero = found.square.sqrt(), torch.zeros_like(found.square)
-        ratio = norm / self.h_in_norm.clamp_min(1e-12) if site in ("f", "m") else zero
-        cosine = tokens.dot() / (norm * self.h_in_norm).clamp_min(1e-24) if site == "h_out" else zero
-        firing = self.fired_share if site == "a" else zero
-        sums = layer.sites.get(site)
-        if sums is None:
-            sums = layer.sites[site] = self._empty(site, width)
-        columns = (torch.ones_like(zero), found.total, found.square, found.cube, found.fourth, ratio, cosine, firing)
-        self.units_here.add(sums.table, torch.stack(columns, dim=1))
-        self.units_here.raise_to(sums.largest, found.largest)
+    def _add(self, index: int, site: str, tokens: Tokens, *more: str) -> dict[str, torch.Tensor]:
+        """Add up what all sites have over tokens; what they have of each token waits for the end of the batch."""
+        layer = self.layers[index]
+        if site not in layer.sites:
+            layer.sites[site] = self._empty(site, tokens.everything.shape[-1])
+        sums = layer.sites[site]
+        found = self.found.setdefault(site, {})[index] = tokens.sums(*POWERS, "largest", *more)
         tokens.add_dimensions(sums.total, sums.square, sums.peak)
         if sums.moment is not None:
             tokens.add_moment(sums.moment)
-        return norm
+        return found
+
+    def finish(self) -> None:
+        """Add up by resampling unit what the batch's tokens left: all layers of a site at once, since a device's time goes by launches."""
+        for site, found in self.found.items():
+
+            def stacked(name: str, found: dict[int, dict[str, torch.Tensor]] = found) -> torch.Tensor:
+                return torch.stack([sums[name] for sums in found.values()])  # (layers, tokens)
+
+            powers = [stacked(name) for name in POWERS]
+            zero, norm = torch.zeros_like(powers[0]), powers[1].sqrt()
+            norm_in = torch.stack([self.squares_in[index] for index in found]).sqrt()
+            ratio = norm / norm_in.clamp_min(1e-12) if site in ("f", "m") else zero
+            cosine = stacked("dot") / (norm * norm_in).clamp_min(1e-24) if site == "h_out" else zero
+            firing = torch.stack([self.shares[index] for index in found]) if site == "a" else zero
+            columns = torch.stack([torch.ones_like(zero), *powers, ratio, cosine, firing], dim=-1)
+            table = columns.new_zeros(len(self.units.keys), len(found) * len(COLUMNS), dtype=torch.float64)
+            self.units_here.add(table, columns.transpose(0, 1).flatten(1))
+            largest = torch.zeros(len(found), len(self.units.keys), device=self.device)
+            self.units_here.raise_to(largest, stacked("largest"))
+            tables = table.view(len(self.units.keys), len(found), len(COLUMNS)).unbind(1)
+            for index, mine, peak in zip(found, tables, largest, strict=True):
+                sums = self.layers[index].sites[site]
+                sums.table += mine
+                torch.maximum(sums.largest, peak, out=sums.largest)
+        self.found.clear()
 
     def _empty(self, site: str, width: int) -> SiteSums:
         zeros = torch.zeros(width, device=self.device)
@@ -250,6 +274,7 @@ def measure_activations(
         for number, batch in enumerate(reading.batches):
             recorder.start(number, batch)
             nll[batch.documents] = document_nll(model, batch).double()
+            recorder.finish()
             advance(len(batch.ids))
     kept = {
         site: tuple(None if buffer is None else buffer[: recorder.limits[site]] for buffer in buffers)

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
 from darwin_mri import kernels
-
-
-@dataclass(frozen=True)
-class TokenSums:
-    """Of each token's values, (tokens,): sums of x, x^2, x^3 and x^4, and the largest |x|."""
-
-    total: torch.Tensor
-    square: torch.Tensor
-    cube: torch.Tensor
-    fourth: torch.Tensor
-    largest: torch.Tensor
 
 
 class Groups:
@@ -43,11 +31,8 @@ class Groups:
             total += self._members.float() @ rows
 
     def raise_to(self, largest: torch.Tensor, values: torch.Tensor) -> None:
-        """largest[group[i]] = max(largest[group[i]], values[i]), all of at least 0."""
-        if values.is_cuda:
-            torch.maximum(largest, (self._members * values).amax(1), out=largest)
-        else:
-            largest.scatter_reduce_(0, self.group, values, "amax")
+        """largest[..., group[i]] = max(largest[..., group[i]], values[..., i])."""
+        largest.scatter_reduce_(-1, self.group.expand_as(values), values, "amax")
 
     @cached_property
     def sorted(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,44 +72,48 @@ class Tokens:
         """(numbers, width) of the tokens of these numbers, in fp32."""
         return self.everything.index_select(0, self.where[numbers]).float()
 
-    def sums(self) -> TokenSums:
-        """Sums over each token's values."""
+    def sums(self, *names: str) -> dict[str, torch.Tensor]:
+        """Of each token's values, (tokens,): the ``sum`` of x, of x^2 (``square``), x^3 (``cube``) and x^4 (``fourth``), the ``largest``
+        |x|, how many are ``positive``, and the product with the same token at the other site (``dot``)."""
         if self.fused:
-            return TokenSums(*self._along[:5])
-        x = self._floats
-        # A product with a vector of ones reads the tokens once and writes next to nothing. The largest by abs and amax: torch's
-        # aminmax takes ten times as long on a CPU.
-        ones, square = x.new_ones(x.shape[1]), self._square
-        cube, fourth = torch.linalg.vecdot(square, x), torch.linalg.vecdot(square, square)
-        return TokenSums(x @ ones, square @ ones, cube, fourth, self._size.amax(dim=1))
+            from darwin_mri.kernels.sums import OF_ROW, along_rows
 
-    def square(self) -> torch.Tensor:
-        """The sum of each token's squares alone, (tokens,)."""
-        return self._along[1] if self.fused else torch.linalg.vecdot(self._floats, self._floats)
+            rows = along_rows(self.everything, self.where, self.other and self.other.everything)
+            return dict(zip(OF_ROW, rows, strict=True))
+        return {name: self._sum(name) for name in names}
 
-    def dot(self) -> torch.Tensor:
-        """Each token's product with the same token at the other site, (tokens,)."""
-        assert self.other is not None
-        return self._along[6] if self.fused else torch.linalg.vecdot(self._floats, self.other._floats)
-
-    def positive(self) -> torch.Tensor:
-        """How many of each token's values are positive, (tokens,)."""
-        return self._along[5] if self.fused else self._positive @ self._floats.new_ones(self._floats.shape[1])
+    def _sum(self, name: str) -> torch.Tensor:
+        # A product with a vector of ones reads the tokens once and writes next to nothing.
+        ones = self._floats.new_ones(self._floats.shape[1])
+        match name:
+            case "sum":
+                return self._floats @ ones
+            case "square":
+                return self._square @ ones
+            case "cube":
+                return torch.linalg.vecdot(self._square, self._floats)
+            case "fourth":
+                return torch.linalg.vecdot(self._square, self._square)
+            case "largest":
+                return self._size.amax(dim=1)
+            case "positive":
+                return self._positive @ ones
+            case _:
+                assert self.other is not None
+                return torch.linalg.vecdot(self._floats, self.other._floats)
 
     def add_dimensions(self, total: torch.Tensor, square: torch.Tensor, peak: torch.Tensor) -> None:
         """Add the sums of x and x^2 over the tokens, and raise the largest |x|, each (width,)."""
         if self.fused:
-            from darwin_mri.kernels.sums import down_columns
+            from darwin_mri.kernels.sums import add_columns
 
-            parts = down_columns(self.everything, self.where)
-            sums, largest = parts[:, :2].sum(0), parts[:, 2].amax(0)
-            total += sums[0]
-            square += sums[1]
-        else:
-            each, largest = self._floats.new_ones(len(self.where)), self._size.amax(dim=0)
-            total += each @ self._floats
-            square += each @ self._square
-        torch.maximum(peak, largest, out=peak)
+            add_columns(total, square, peak, self.everything, self.where)
+            return
+        # The largest by abs and amax: torch's aminmax takes ten times as long on a CPU.
+        each = self._floats.new_ones(len(self.where))
+        total += each @ self._floats
+        square += each @ self._square
+        torch.maximum(peak, self._size.amax(dim=0), out=peak)
 
     def add_positive(self, total: torch.Tensor, groups: Groups) -> None:
         """total[g] += in how many tokens of group g each dimension is positive; (groups, width)."""
@@ -139,12 +128,6 @@ class Tokens:
     def add_moment(self, total: torch.Tensor) -> None:
         """total += sum of x x^T over the tokens, (width, width)."""
         add_product(total, self.values.T, self.values)
-
-    @cached_property
-    def _along(self) -> torch.Tensor:
-        from darwin_mri.kernels.sums import along_rows
-
-        return along_rows(self.everything, self.where, self.other and self.other.everything)
 
     @cached_property
     def _square(self) -> torch.Tensor:

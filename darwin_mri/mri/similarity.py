@@ -118,8 +118,20 @@ def procrustes_residual(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     scale = float(x.norm() * y.norm())
     if scale == 0.0:
         return 1.0
-    singular = torch.linalg.svdvals(x.T @ y)
-    return float(np.clip(1 - (float(singular.sum()) / scale) ** 2, 0.0, 1.0))
+    return float(np.clip(1 - (_nuclear_norm(x, y) / scale) ** 2, 0.0, 1.0))
+
+
+def _nuclear_norm(x: torch.Tensor, y: torch.Tensor) -> float:
+    """|X^T Y|_*, the sum of its singular values: those of R_x R_y^T, X^T = Q_x R_x, where there are fewer positions than dimensions.
+
+    As roots of eigenvalues in float64, which a GPU finds a hundred times faster than singular values; what that costs the smallest of
+    them is 1e-8 of the largest.
+    """
+    if len(x) < min(x.shape[1], y.shape[1]):
+        x, y = (torch.linalg.qr(value.T, mode="r").R.T for value in (x, y))
+    product = (x.T @ y).double()
+    square = product @ product.T if len(product) <= product.shape[1] else product.T @ product
+    return float(torch.linalg.eigvalsh(square).clamp_min(0).sqrt().sum())
 
 
 def neuron_match(ours: torch.Tensor, theirs: torch.Tensor) -> float:

@@ -17,6 +17,7 @@ OTHER_TOKENS = 300  # per item of a benchmark not listed
 CHOICES = 4
 BATCH_TOKENS = 4096  # of a forward of the scan on a CPU, and of a backward pass of the response
 LONG_BATCH_TOKENS = 16384  # of a forward of the scan on an accelerator
+SCORED_TOKENS = 32768  # of a batch of the scorer on one
 LOGITS_AT_ONCE = 2048  # positions projected to the vocabulary at once
 NEURON_POSITIONS = 256
 FILED = 2  # bytes of a value on disk
@@ -64,7 +65,7 @@ def stage_bytes(
         # The directions in fp32, and the weights that stand in for the father's, in his dtype.
         stages["prior"] = held["father"] + moved * (4 + each) + _graph(config, father, each)
     kept = 0 if short else moved * _kept_bytes(config, accelerator)
-    stages["search"] = held["father"] + kept + _batch(father, each, BATCH_TOKENS)
+    stages["search"] = held["father"] + kept + _batch(father, each, SCORED_TOKENS if accelerator else BATCH_TOKENS)
     return stages
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def measure_prior(
     key = f"{father.digest} {breed.space.name} {config.method} {father.model.dtype} {father.model.device.type}"
     read_slopes = SlopeReader(
         father.model,
-        gene_directions(breed, config.reference_ratio),
+        gene_directions(breed, config.reference_ratio, father.model.device),
         Saved(run.path("state/response.jsonl"), key, run.keep),
         progress,
     )
@@ -113,10 +114,11 @@ def measure_slopes(
     return slopes, found
 
 
-def gene_directions(breed: Breed, reference: float) -> dict[str, dict[str, torch.Tensor]]:
-    """Gene -> {parameter: how the child's tensor moves with the gene's ratio}."""
+def gene_directions(breed: Breed, reference: float, device: Any) -> dict[str, dict[str, torch.Tensor]]:
+    """Gene -> {parameter: how the child's tensor moves with the gene's ratio}, on a device."""
     return {
-        gene.name: {name: breed.merge.direction(name, reference) for name in gene.tensors} for gene in breed.space.genes
+        gene.name: {name: breed.merge.direction(name, reference).to(device) for name in gene.tensors}
+        for gene in breed.space.genes
     }
 
 

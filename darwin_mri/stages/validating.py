@@ -139,7 +139,8 @@ def _by_slopes(
     father: Loaded, breed: Breed, blocks: Sequence[Part], config: Config, saved: Saved, advance: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
     """The gain that each gene's slope at the father foretells, block by block."""
-    read_slopes = SlopeReader(father.model, gene_directions(breed, config.reference_ratio), saved, Silent())
+    directions = gene_directions(breed, config.reference_ratio, father.model.device)
+    read_slopes = SlopeReader(father.model, directions, saved, Silent())
     found = []
     for number, block in enumerate(blocks):
 

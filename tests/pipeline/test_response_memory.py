@@ -30,7 +30,7 @@ WEIGHTS = {"nursery_click": 0.6, "nursery_musr": 0.4}
 def pair(family: dict[str, Path]) -> tuple[Loaded, Any]:
     father = load(find_model(str(family["father"])), "", device="cpu", dtype="float32")
     breed = breed_siblings(small(family), father, find_model(str(family["sister"])), find_model(str(family["base"])))
-    return father, gene_directions(breed, 1.0)
+    return father, gene_directions(breed, 1.0, "cpu")
 
 
 @pytest.fixture(scope="module")
