@@ -1,11 +1,11 @@
-"""Speed side by side with the alternatives: scan, candidate, search and scoring on the nursery, merging against mergekit. Ratios, never timed tests."""
+"""Speed side by side with the alternatives: scan, candidate, search and scoring on the nursery, merging against mergekit, and what a GPU does where there is one. Ratios, never timed tests."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from darwin_mri.probes import document_nll, load_probes, read, select_probes
 from darwin_mri.stages.merging import breed_siblings
 from darwin_mri.stages.parents import Loaded, load
 from speed.breeding import breed_row
+from speed.device import device_rows
 from speed.measure import pairs, row
 from speed.merging import merging_rows
 from speed.scoring import scoring_rows
@@ -77,14 +78,16 @@ def main() -> None:
     """Print the table to stderr and write the rows as JSON."""
     parser = argparse.ArgumentParser(prog="python -m speed", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
-    parser.add_argument("--only", help="rows to measure, comma-separated: scan,candidate,merging,breed,search,scoring")
+    parser.add_argument(
+        "--only", help="rows to measure, comma-separated: scan,candidate,merging,breed,search,scoring,device"
+    )
     arguments = parser.parse_args()
     out: Path = arguments.out
     torch.set_num_threads(1)  # both sides of a ratio: it should not say how well either divides its work
     father = load(find_model("nursery:gemma4-korean"), "", device="cpu", dtype="float32")
-    groups: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    groups: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
         "scan": lambda: [scan_row(father)], "candidate": lambda: [candidate_row(father)], "merging": merging_rows,
-        "breed": lambda: [breed_row()], "search": search_rows, "scoring": scoring_rows,
+        "breed": lambda: [breed_row()], "search": search_rows, "scoring": scoring_rows, "device": device_rows,
     }  # fmt: skip
     only = arguments.only.split(",") if arguments.only else list(groups)
     if unknown := set(only) - set(groups):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from darwin_mri.checkpoints.anatomy import find_anatomy, layer_modules, require_ffn
+    from darwin_mri.checkpoints.devices import free_memory, resolve_device
     from darwin_mri.checkpoints.ffn import activation_function, effective_gain, ffn_matrices, recompute_ffn, submodule
     from darwin_mri.checkpoints.find import ModelSource, find_model, nursery_names
-    from darwin_mri.checkpoints.loading import load_model, load_tokenizer, quiet, resolve_device
+    from darwin_mri.checkpoints.loading import load_model, load_tokenizer, quiet
     from darwin_mri.checkpoints.naming import disk_names
     from darwin_mri.checkpoints.reader import CheckpointReader
     from darwin_mri.checkpoints.verify import (
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "anatomy": ("find_anatomy", "layer_modules", "require_ffn"),
+    "devices": ("free_memory", "resolve_device"),
     "ffn": ("activation_function", "effective_gain", "ffn_matrices", "recompute_ffn", "submodule"),
     "find": ("ModelSource", "find_model", "nursery_names"),
-    "loading": ("load_model", "load_tokenizer", "quiet", "resolve_device"),
+    "loading": ("load_model", "load_tokenizer", "quiet"),
     "naming": ("disk_names",),
     "reader": ("CheckpointReader",),
     "verify": ("answers_digest", "file_digests", "read_header", "verify_folder", "weight_files", "weights_digest"),
 }
 __all__ = [
     "CheckpointReader", "ModelSource", "activation_function", "answers_digest", "disk_names", "effective_gain", "ffn_matrices",
-    "file_digests", "find_anatomy", "find_model", "layer_modules", "load_model", "load_tokenizer", "nursery_names",
+    "file_digests", "find_anatomy", "find_model", "free_memory", "layer_modules", "load_model", "load_tokenizer", "nursery_names",
     "quiet", "read_header", "recompute_ffn", "require_ffn", "resolve_device", "submodule", "verify_folder",
     "weight_files", "weights_digest",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from darwin_mri.checkpoints.devices import resolve_device
 from darwin_mri.checkpoints.find import ModelSource
 from darwin_mri.errors import CheckpointError, InputError
 
@@ -79,23 +80,6 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
             return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
             raise CheckpointError(f"{source.ref} has no tokenizer that loads: {_reason(error, source)}") from error
-
-
-def resolve_device(device: str) -> str:
-    """The device to compute on: ``auto`` becomes ``cuda`` where there is one, else ``cpu``.
-
-    Raises:
-        InputError: an unknown name, or CUDA where the machine has none.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        return device
-    if device.partition(":")[0] != "cuda":
-        raise InputError(f"unknown device {device!r}: use auto, cpu or cuda")
-    if not torch.cuda.is_available():
-        raise InputError(f"device {device} is asked for, but torch sees no CUDA here: use --device cpu")
-    return device
 
 
 @contextmanager

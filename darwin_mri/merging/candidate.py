@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from darwin_mri.checkpoints import free_memory
 from darwin_mri.merging.blending import Blend
 from darwin_mri.merging.donors import Replacement
 from darwin_mri.merging.merge import Merge, doses
@@ -35,7 +36,7 @@ class Candidate:
         self.parameters = dict(model.named_parameters())
         device = next(iter(self.parameters.values())).device
         if keep_bytes is None and device.type == "cuda":
-            keep_bytes = int(KEPT_SHARE * torch.cuda.mem_get_info(device)[0])
+            keep_bytes = int(KEPT_SHARE * free_memory(device))
         self.keep_bytes = keep_bytes
         self.ahead = 0 if device.type == "cpu" else AHEAD
         self.current: dict[str, tuple[float, Settings]] = {}

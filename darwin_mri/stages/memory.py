@@ -64,23 +64,22 @@ def stage_bytes(
     if config.prior.preset != "flat":
         # The directions in fp32, and the weights that stand in for the father's, in his dtype.
         stages["prior"] = held["father"] + moved * (4 + each) + _graph(config, father, each)
-    kept = 0 if short else moved * _kept_bytes(config, accelerator)
+    kept = 0 if short else moved * kept_bytes(config, accelerator)
     stages["search"] = held["father"] + kept + _batch(father, each, SCORED_TOKENS if accelerator else BATCH_TOKENS)
     return stages
 
 
-def _kept_bytes(config: Config, accelerator: bool) -> int:
-    """Per value that a gene moves, of a search: the origin and either the contributions in fp32 or the other inputs as they are on disk."""
+def kept_bytes(config: Config, accelerator: bool) -> int:
+    """Per value that a gene moves, of a search (``Blend.kept``): the origin with the contributions in fp32, or the inputs as they are filed."""
     interpolates = config.cross or config.method in ("linear", "slerp")
-    one_vector = interpolates or config.method in ("task_arithmetic", "dare_linear")
-    contributions = FILED + 4 * (1 if one_vector else 2)
-    if not accelerator or (one_vector and not interpolates):
+    masks = sum(density < 1 for density in (config.density, config.density_father))
+    one = interpolates or (config.method in ("task_arithmetic", "dare_linear") and config.density_father == 1)
+    contributions = FILED + 4 * (1 if one else 2)
+    if not accelerator or (one and not interpolates):
         return contributions
-    if interpolates:
-        return min(contributions, 2 * FILED)
-    trees = 2 if config.base == config.father else 3
-    mask = {"dare_ties": 1, "della": 4}.get(config.method, 0)
-    return min(contributions, trees * FILED + mask * sum(d < 1 for d in (config.density, config.density_father)))
+    parents = 2 if interpolates or config.base == config.father else 3
+    mask = {"dare_linear": 1, "dare_ties": 1, "della": 4}.get(config.method, 0)
+    return min(contributions, parents * FILED + mask * masks)
 
 
 def ffn_parameters(found: Survey) -> int:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from darwin_mri.checkpoints import (
@@ -18,6 +17,7 @@ from darwin_mri.checkpoints import (
     file_digests,
     find_anatomy,
     find_model,
+    free_memory,
     load_model,
     load_tokenizer,
     require_ffn,
@@ -107,7 +107,7 @@ def waiting_place(config: Config, father: ModelSource, mother: ModelSource, devi
         return device
     each = 4 if config.dtype == "float32" else 2
     stages = stage_bytes(config, survey(father.folder), survey(mother.folder), each, accelerator=True)
-    free = torch.cuda.mem_get_info(device)[0]
+    free = free_memory(device)
     return "cpu" if max(stages[name] for name in ("scan", "donors") if name in stages) > free else device
 
 

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from darwin_mri.benchmarks.scorer import LONG_TOKENS_AT_ONCE
 from darwin_mri.checkpoints.survey import survey
-from darwin_mri.config import ARMS, OPERATORS, load_config, make_config
+from darwin_mri.config import ARMS, OPERATORS, Config, load_config, make_config
+from darwin_mri.merging import METHODS, Settings, blend
 from darwin_mri.merging.fits import all_faults
 from darwin_mri.probes import LOGIT_POSITIONS, read
 from darwin_mri.stages import items, machine, memory
@@ -352,3 +355,19 @@ def test_the_plan_reckons_with_the_sizes_the_stages_use() -> None:
     assert memory.RESPONSE_BLOCKS == items.RESPONSE_BLOCKS
     assert memory.LOGITS_AT_ONCE == LOGIT_POSITIONS
     assert inspect.signature(read).parameters["token_budget"].default == memory.BATCH_TOKENS
+    assert memory.SCORED_TOKENS == LONG_TOKENS_AT_ONCE
+
+
+@pytest.mark.parametrize("base", ["father", "another"])
+@pytest.mark.parametrize("densities", [(0.9, 1.0), (0.9, 0.99), (1.0, 1.0)])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_plan_reckons_with_what_a_search_keeps(method: Any, densities: tuple[float, float], base: str) -> None:
+    father, mother, other = (torch.randn(64, 64).bfloat16() for _ in range(3))
+    given = Settings(density=densities[0], density_father=densities[1])
+    made = blend(method, father, mother, father if base == "father" else other, given, seed=1, name="x")
+    config = Config(
+        father="father", mother="mother", base=base, method=method, density=densities[0], density_father=densities[1]
+    )
+    for place in ("cpu", "cuda"):
+        kept = made.kept_bytes(torch.device(place)) / father.numel()
+        assert kept == pytest.approx(memory.kept_bytes(config, place != "cpu"), abs=0.01)

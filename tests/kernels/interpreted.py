@@ -1,0 +1,88 @@
+"""The kernels under Triton's interpreter, which needs no GPU: run as a module, since the interpreter is chosen when Triton is first imported.
+
+    TRITON_INTERPRET=1 python -m tests.kernels.interpreted
+
+In fp32 only: the interpreter cuts half precision off where a GPU rounds it. Beside a GPU, ``tests/pipeline/test_device.py`` compares the real ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from darwin_mri import kernels
+from darwin_mri.kernels import sums
+from darwin_mri.merging import Settings, blend
+from darwin_mri.mri.adding import Groups
+
+COUNT = 3000
+METHODS = ("linear", "dare_linear", "ties", "dare_ties", "della")
+
+
+def main() -> None:
+    """Compare every kernel with plain torch; an AssertionError says which differs."""
+    on_cpu: Any = lambda device: nullcontext()  # noqa: E731
+    torch.cuda.device = on_cpu
+    torch.manual_seed(0)
+    children()
+    statistics()
+    print("equal")
+
+
+def children() -> None:
+    """Every method, setting and ratio: the same bits."""
+    base, father, mother = (torch.randn(COUNT) for _ in range(3))
+    father[:500], mother[200:700] = base[:500], base[200:700]
+    for method, density, own, divide, scale, weight in itertools.product(
+        METHODS, (0.5, 1.0), (0.7, 1.0), ("ratio", "weights", "none"), (0.6, 1.0), (0.8, 1.0)
+    ):
+        settings = Settings(density=density, density_father=own, divide=divide, scale=scale, weight_father=weight)
+        made = blend(method, father, mother, base, settings, seed=1, name="x")
+        for one, ratio in itertools.product((made, made.kept(torch.device("cpu"))), (0.3, 1.0)):
+            plain, ours = (write(one, ratio, dense) for dense in (lambda *_: False, all_dense))
+            assert torch.equal(ours, plain), f"{method} at {ratio} with {settings}"
+
+
+def all_dense(*tensors: torch.Tensor) -> bool:
+    return all(tensor.is_contiguous() for tensor in tensors)
+
+
+def write(one: Any, ratio: float, fit: Callable[..., bool]) -> torch.Tensor:
+    """A child by the kernels, or without, as ``fit`` says."""
+    kernels.fit = fit
+    out = torch.empty(COUNT)
+    one.write(out, ratio, torch.float32)
+    return out
+
+
+def statistics() -> None:
+    """What a scan adds up, to a sum's rounding."""
+    values, other = torch.randn(300, 700), torch.randn(300, 700)
+    rows, group = torch.arange(3, 290), torch.randint(0, 3, (287,))
+    x, y = values[rows], other[rows]
+    wanted = [
+        x.sum(1),
+        x.pow(2).sum(1),
+        x.pow(3).sum(1),
+        x.pow(4).sum(1),
+        x.abs().amax(1),
+        (x > 0).float().sum(1),
+        (x * y).sum(1),
+    ]
+    torch.testing.assert_close(sums.along_rows(values, rows, other), torch.stack(wanted), rtol=1e-5, atol=1e-3)
+    ours = torch.zeros(3, 700)
+    sums.add_columns(ours[0], ours[1], ours[2], values, rows)
+    torch.testing.assert_close(ours, torch.stack([x.sum(0), x.pow(2).sum(0), x.abs().amax(0)]), rtol=1e-5, atol=1e-3)
+    order, bounds = Groups(group, 4).sorted  # the last group is empty
+    firing = torch.ones(4, 700)
+    sums.add_positive(firing, values, rows[order], bounds)
+    plain = torch.stack([(x[group == g] > 0).float().sum(0) for g in range(4)]) + 1
+    assert torch.equal(firing, plain)
+
+
+if __name__ == "__main__":
+    main()
