@@ -226,12 +226,13 @@ def merge(
     else:
         assert genome_file is not None
         genome, where = Genome.load(genome_file), str(genome_file)
-        kept = genome_file.parent / "state" / "donors"
-        donors = donors or (kept if kept.is_dir() else None)
     config = recipes.genome_config(
         genome, where, father=father or parents.get("father"), mother=mother or parents.get("mother"),
         base=base or parents.get("base"), device=device, dtype=dtype,
     )  # fmt: skip
+    if genome_file is not None and donors is None and config.cross:
+        kept = genome_file.parent / "state" / "donors"
+        donors = kept if kept.is_dir() else None
     if export is not None:
         for note in recipes.to_mergekit(genome, config, export, offline):
             talk.say(f"note: {note}")

@@ -34,7 +34,7 @@ from darwin_mri.benchmarks.encoding import Prepared, prepare
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.benchmarks.lengths import computable_context, stated_context
 from darwin_mri.errors import DarwinError, InputError
-from darwin_mri.probes import project
+from darwin_mri.probes import project, require_tokens
 
 __all__ = ["Prepared", "Scorer", "prepare"]
 
@@ -125,6 +125,8 @@ class Scorer:
                     f"{prepared.names[index]} has {prepared.longest(index)} tokens, more than the model's "
                     f"{self.max_positions} positions: leave it out or use a model with a longer context"
                 )
+        for index in chosen:
+            require_tokens(self.model, (prepared.contexts[index], *prepared.continuations[index]))
         if chosen and not self._verified:
             self._verify(prepared, chosen)
         todo = list(self._batches(prepared, chosen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from darwin_mri.checkpoints.reader import CheckpointReader
-from darwin_mri.errors import InputError
+from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.records import DonorLayer, DonorRecord
 
 ORDER = ".order"  # stored beside a tensor: in which order its neurons are replaced
@@ -47,6 +48,8 @@ class Replacement:
     known: Mapping[float, Tensor] = field(default_factory=dict)
 
     def child(self, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
+        if not 0 <= ratio < math.inf:
+            raise ConfigError(f"ratio {ratio} must be a number of at least 0")
         return torch.where(self.order_ < ratio, self.donor, self.father).to(dtype)
 
     def kept(self, device: torch.device) -> Replacement:

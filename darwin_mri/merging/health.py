@@ -14,7 +14,7 @@ from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.merging.blocks import blocks
 from darwin_mri.merging.child import other_files
 from darwin_mri.merging.speech import opening_prompts, repetition, script_drift, write_on
-from darwin_mri.probes import Probe, document_nll, read
+from darwin_mri.probes import Probe, document_nll, read, require_tokens
 from darwin_mri.records import Health, HealthGate
 
 NORM_RANGE = (0.5, 2.0)  # a changed tensor's norm over the father's
@@ -97,6 +97,7 @@ def bits_per_byte(model: Any, tokenizer: Any, texts: Sequence[Probe]) -> float |
     reading = read(texts, tokenizer, max_tokens=128, device=str(next(model.parameters()).device))
     if not reading.probes:
         return None
+    require_tokens(model, (*reading.ids, reading.prefix))
     nats = sum(float(document_nll(model, batch).sum()) for batch in reading.batches)
     return nats / float(reading.bytes_read.sum()) / math.log(2)
 

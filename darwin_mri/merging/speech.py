@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from darwin_mri.checkpoints import quiet
-from darwin_mri.probes import Probe, prefix_tokens
+from darwin_mri.probes import Probe, prefix_tokens, require_tokens
 
 PROMPT_TOKENS = 16  # every prompt is cut to as many, so that all are written on together
 ASKED = 0.2  # share of a prompt's letters from which on a script counts as asked for
@@ -27,6 +27,7 @@ def generate(
         seed: samples at temperature 1 with this seed; greedy when None.
         watch: called at every step with the next token's logits, (prompts, vocabulary).
     """
+    require_tokens(model, ids)
     tokens = torch.tensor(ids, device=next(model.parameters()).device)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     choose = {"do_sample": False} if seed is None else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}

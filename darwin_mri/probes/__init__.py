@@ -10,6 +10,7 @@ from darwin_mri.probes.reading import (
     prefix_tokens,
     project,
     read,
+    require_tokens,
     select_reading,
 )
 from darwin_mri.probes.restart import Restarts
@@ -17,6 +18,6 @@ from darwin_mri.probes.texts import DOMAINS, Probe, describe_probes, load_probes
 
 __all__ = [
     "DOMAINS", "LOGIT_POSITIONS", "Batch", "Probe", "Reading", "Restarts", "ablate", "describe_probes", "document_nll", "encode_with_ends",
-    "increment_module", "load_probes", "observe", "prefix_tokens", "project", "read", "select_probes", "select_reading",
+    "increment_module", "load_probes", "observe", "prefix_tokens", "project", "read", "require_tokens", "select_probes", "select_reading",
     "shared_positions",
 ]  # fmt: skip

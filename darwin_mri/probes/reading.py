@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from darwin_mri.errors import InputError
 from darwin_mri.probes.alignment import encode_with_ends
 from darwin_mri.probes.texts import Probe
 
@@ -75,6 +76,19 @@ class Reading:
     @property
     def tokens(self) -> int:
         return sum(len(row) for row in self.ids)
+
+
+def require_tokens(model: Any, ids: Iterable[Sequence[int]]) -> None:
+    """Refuse tokens that the model has no embedding for: on a GPU they would end the whole process.
+
+    Raises:
+        InputError: the tokenizer belongs to another model.
+    """
+    rows, highest = model.get_input_embeddings().weight.shape[0], max((max(row, default=0) for row in ids), default=0)
+    if highest >= rows:
+        raise InputError(
+            f"the tokenizer gives token {highest} where the model has {rows} embeddings: it belongs to another model, fetch the folder again"
+        )
 
 
 def prefix_tokens(tokenizer: Any) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import CheckpointError, InputError
 from darwin_mri.merging import FolderSource
 from darwin_mri.mri import Parent, model_info
-from darwin_mri.probes import Probe, load_probes, read, select_probes
+from darwin_mri.probes import Probe, load_probes, read, require_tokens, select_probes
 from darwin_mri.records import Anatomy, FileDigest, ParentInput
 from darwin_mri.stages.genealogy import genealogy
 from darwin_mri.stages.memory import can_wait, scan_tokens, stage_bytes
@@ -133,6 +133,7 @@ def parent_for_scan(loaded: Loaded, probes: tuple[Probe, ...], config: ScanConfi
     reading = read(probes, loaded.tokenizer, max_tokens=config.max_tokens, device=device, token_budget=budget)
     if not reading.probes:
         raise InputError(f"{loaded.source.ref}: no probe text has two tokens: give longer probe texts")
+    require_tokens(loaded.model, (*reading.ids, reading.prefix))
     info = model_info(loaded.source.ref, loaded.digest, loaded.model, loaded.anatomy)
     return Parent(info, loaded.model, loaded.anatomy, reading)
 

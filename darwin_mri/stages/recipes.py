@@ -46,6 +46,12 @@ def merge_genome(
     """
     progress = progress or Silent()
     _known_settings(genome)
+    if donors is not None and not config.cross:
+        raise InputError(
+            f"--donors {donors.name} is for genomes across architectures, and this one's method is {config.method}"
+        )
+    if donors is not None and not donors.is_dir():
+        raise InputError(f"--donors {donors} is not a folder: give a run's state/donors")
     father = find_model(config.father, offline=offline)
     others = [find_model(ref, offline=offline) for ref in (config.mother, config.base) if ref]
     for other in others:
@@ -221,7 +227,7 @@ def _merge_cross(
     config: Config, genome: Genome, father: ModelSource, out: Path, donors: Path | None, ancestry: tuple[str, ...],
     offline: bool, progress: Progress,
 ) -> ChildFiles:  # fmt: skip
-    if donors is not None and donors.is_dir():
+    if donors is not None:
         _same_donors(genome, donors, "kept in")
         return _write_cross(genome, father, donors, out, ancestry, progress)
     place = Path(tempfile.mkdtemp(prefix=f".{out.name}.donors-", dir=existing_parent(out)))
@@ -290,9 +296,13 @@ def _rebuild(
     first, second = (load(source, "", device=device, dtype=config.dtype) for source in (father, mother))
     counts = len(first.anatomy.layers), len(second.anatomy.layers)
     layer_map = genome.layer_map or proportional_map(*counts)
-    if len(layer_map) != counts[0] or max(layer_map, default=0) >= counts[1]:
+    if len(layer_map) != counts[0] or not all(0 <= layer < counts[1] for layer in layer_map):
         raise InputError(
             f"the genome maps {len(layer_map)} father layers, these parents have {counts[0]} and {counts[1]}"
+        )
+    if genome.gate_rms and (len(genome.gate_rms) != counts[1] or min(genome.gate_rms) < 0):
+        raise InputError(
+            f"the genome's gate_rms must give each of the mother's {counts[1]} layers a number of at least 0"
         )
     asks = config.method == "competence" and config.arm.writer != "nobody" and not config.arm.prompts
     sources = {"father": father, "mother": mother}

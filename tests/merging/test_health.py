@@ -13,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from darwin_mri.checkpoints import ModelSource, find_model
+from darwin_mri.checkpoints import ModelSource, find_model, load_model, load_tokenizer
 from darwin_mri.config import ScanConfig
+from darwin_mri.errors import InputError
+from darwin_mri.merging.health import bits_per_byte
 from darwin_mri.merging.speech import repetition, script_drift
+from darwin_mri.probes import load_probes
 from darwin_mri.records import Health
 from darwin_mri.stages.writing import child_health
 from tests.merging.commands import call
@@ -141,3 +144,18 @@ def test_loops_are_seen(text: str, times: int) -> None:
 )  # fmt: skip
 def test_script_drift(prompt: str, text: str, drift: float) -> None:
     assert script_drift(prompt, text) == pytest.approx(drift)
+
+
+def test_a_tokenizer_of_another_model_is_one_clear_line(tmp_path: Path) -> None:
+    small = pico_gemma4(
+        tmp_path / "small",
+        vocab_size=100,
+        vocab_size_per_layer_input=100,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+    with pytest.raises(InputError, match=r"the tokenizer gives token \d+ where the model has 100 embeddings"):
+        bits_per_byte(
+            load_model(find_model(str(small)), device="cpu"), load_tokenizer(find_model(str(small))), load_probes()[:2]
+        )

@@ -278,7 +278,36 @@ def test_kept_donors_are_verified_and_used_again(pair: tuple[Loaded, Loaded], tm
         merge_genome(config, genome, tmp_path / "child", donors=folder)
     crossed(pair, "folded", tmp_path / "run", resume=True)  # a damaged file is built again
     merge_genome(config, genome, tmp_path / "child", donors=folder)
+    with pytest.raises(InputError, match=r"nowhere is not a folder: give a run's state/donors"):
+        merge_genome(config, genome, tmp_path / "child", donors=tmp_path / "nowhere")
     other = genome.model_copy(update={"donors": dict.fromkeys(genome.donors, "0" * 64)})
     with pytest.raises(InputError, match=r"built again from the parents.*--donors"):
         merge_genome(config, other, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"layer_map": (0, 1, 2, -1)}, "the genome maps 4 father layers"),
+        ({"gate_rms": (1.0, 1.0)}, "gate_rms must give each of the mother's 4 layers"),
+        ({"gate_rms": (1.0, 1.0, 1.0, -1.0)}, "gate_rms must give each of the mother's 4 layers"),
+    ],
+)
+def test_a_genome_whose_lists_fit_no_parent_is_refused(
+    pair: tuple[Loaded, Loaded], tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    _, genome = crossed(pair, "folded", tmp_path / "run")
+    config = genome_config(genome, "test", father=str(pair[0].source.folder), mother=str(pair[1].source.folder))
+    with pytest.raises(InputError, match=said):
+        merge_genome(config, genome.model_copy(update=wrong), tmp_path / "child")
+    assert not (tmp_path / "child").exists()
+
+
+def test_a_negative_share_of_neurons_is_refused(pair: tuple[Loaded, Loaded], tmp_path: Path) -> None:
+    _, genome = crossed(pair, "transplant", tmp_path / "run")
+    config = genome_config(genome, "test", father=str(pair[0].source.folder), mother=str(pair[1].source.folder))
+    below = genome.model_copy(update={"genes": dict.fromkeys(genome.genes, -0.2)})
+    with pytest.raises(ConfigError, match="must be a number of at least 0"):
+        merge_genome(config, below, tmp_path / "child", donors=tmp_path / "run" / "state" / "donors")
+    assert not (tmp_path / "child").exists()
