@@ -33,14 +33,16 @@ def find_contrasts(
         if both := tables.all_shared(composite, child, other):
             found.append(_contrast(list(both.values()), composite, COMPOSITE, child, other, labels[other]))
 
-    family = [
-        index
-        for index, contrast in enumerate(found)
-        if contrast.name in ("child - father", "child - mother")
-        and (contrast.benchmark == COMPOSITE or contrast.benchmark in composite)
-    ]
-    for index, adjusted in zip(family, holm(found[index].p_value for index in family), strict=True):
-        found[index] = found[index].model_copy(update={"p_holm": adjusted})
+    # A composite of one benchmark asks that benchmark's question again: both count as one and share its answer.
+    asked = {COMPOSITE, *composite} if len(composite) > 1 else {COMPOSITE}
+    parents = [i for i, contrast in enumerate(found) if contrast.name in ("child - father", "child - mother")]
+    family = [i for i in parents if found[i].benchmark in asked]
+    adjusted = dict(zip(family, holm(found[i].p_value for i in family), strict=True))
+    answered = {found[i].name: p for i, p in adjusted.items()} if len(composite) == 1 else {}
+    for i in parents:
+        if i in adjusted or found[i].benchmark in composite:
+            p_holm = adjusted.get(i, answered.get(found[i].name))
+            found[i] = found[i].model_copy(update={"p_holm": p_holm})
     return found
 
 

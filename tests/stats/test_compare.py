@@ -80,6 +80,15 @@ def test_contrasts_are_paired_and_the_family_is_declared() -> None:
             assert contrast.difference * contrast.n == pytest.approx(contrast.wins - contrast.losses)
 
 
+def test_a_composite_of_one_benchmark_is_asked_once() -> None:
+    found = run(family(F=0.6, M=0.5, C=0.7), weights={"click": 1.0})
+    for parent in ("father", "mother"):
+        alone, composite = (find(found, f"child - {parent}", name) for name in ("click", "composite"))
+        assert alone.p_holm == composite.p_holm is not None
+    smallest = min((find(found, f"child - {p}", "composite") for p in ("father", "mother")), key=lambda c: c.p_value)
+    assert smallest.p_holm == pytest.approx(2 * smallest.p_value)  # two questions, one of each parent
+
+
 def test_swapping_the_models_mirrors_the_contrast() -> None:
     answers = family(F=0.6, M=0.5, C=0.7)
     one = run(answers)
