@@ -16,12 +16,15 @@ print(json.dumps({"seconds": spent[0], "cpu": spent[1], "peak": peak, **globals(
 """
 
 
-def run_apart(code: str, *arguments: str, python: str = sys.executable, threads: int | None = 1) -> dict[str, Any]:
+def run_apart(
+    code: str, *arguments: str, python: str = sys.executable, threads: int | None = 1, aloud: bool = False
+) -> dict[str, Any]:
     """Seconds, CPU seconds, peak resident KiB, and whatever the code leaves in ``more``.
 
     Args:
         code: sets ``wall`` and ``cpu`` when its clock starts; imports json and time.
         threads: of the numerical libraries; as many as there are cores when None.
+        aloud: let what it says on stderr be seen while it runs; it is shown at the end, of a failure, when false.
     """
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     if threads is None:
@@ -32,7 +35,8 @@ def run_apart(code: str, *arguments: str, python: str = sys.executable, threads:
     if python == sys.executable:
         env["PYTHONPATH"] = os.pathsep.join(sys.path)
     command = [python, "-c", code + REPORT, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env, check=False)  # what it says is seen
+    heard = None if aloud else subprocess.PIPE
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=heard, text=True, env=env, check=False)
     if done.returncode:
-        raise SystemExit(f"{python} failed with exit code {done.returncode}")
+        raise SystemExit(f"{done.stderr or ''}{python} failed with exit code {done.returncode}")
     return json.loads(done.stdout.strip().splitlines()[-1])

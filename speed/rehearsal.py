@@ -135,7 +135,7 @@ def main() -> None:
         config |= {section: {**config[section], **own} for section, own in short.items()}
         path = folder / "rehearsal.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        figures["breed"] = run_apart(BREED, str(path), str(run), threads=None)
+        figures["breed"] = run_apart(BREED, str(path), str(run), threads=None, aloud=True)
         figures["stages"] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["seconds"]
     for place in (folder / "child", run / "child"):  # the run's is written once more, to be measured alone
         shutil.rmtree(place, ignore_errors=True)
