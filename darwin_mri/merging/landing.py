@@ -7,7 +7,7 @@ import glob
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from darwin_mri.errors import DarwinError, InputError
@@ -56,7 +56,8 @@ def partial_folder(out: Path, needed: int) -> Iterator[Path]:
         DarwinError: the disk has no room for ``needed`` bytes, or filled up; says how many are missing.
     """
     _clear_leftovers(out)
-    require_space(existing_parent(out), needed)
+    above = existing_parent(out)
+    require_space(above, needed)
     partial = _sibling(out, PARTIAL)
     try:
         partial.mkdir(parents=True)
@@ -67,6 +68,11 @@ def partial_folder(out: Path, needed: int) -> Iterator[Path]:
             yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        for folder in out.absolute().parents:  # those made for a child that never came
+            if folder == above:
+                break
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def move_into_place(partial: Path, out: Path) -> None:
@@ -140,6 +146,10 @@ def _full_disk_explained(partial: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise DarwinError(
+                f"{partial.parent} takes no file as large as the child's: lift the limit on file sizes (ulimit -f), or choose another --out"
+            ) from None
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())

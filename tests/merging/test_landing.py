@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,3 +133,15 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, small_disk: Path) -> Non
     ):
         write_child(father, small_disk / "child", CHANGED, compute, note={})
     assert [path.name for path in small_disk.iterdir()] == ["another"]
+
+
+def test_a_limit_on_file_sizes_is_told_and_no_folder_stays(tmp_path: Path) -> None:
+    father, mother = save_folder(tmp_path / "father", tensors(0)), tensors(1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(DarwinError, match=r"takes no file as large as the child's: .*ulimit"):
+            write_child(father, tmp_path / "new" / "folders" / "child", list(CHANGED), mother.__getitem__, note={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["father"]
