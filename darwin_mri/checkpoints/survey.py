@@ -166,9 +166,19 @@ def _ffn(tensors: dict[str, Stored], activation: str, hidden: int) -> FfnAnatomy
 
 
 def read_tokens(folder: Path) -> tuple[dict[str, int] | None, int | None]:
-    """(special token -> id, size of the vocabulary) of a tokenizer.json."""
+    """(special token -> id, size of the vocabulary) of a tokenizer.json; (None, None) where there is none of a kind that says so.
+
+    Raises:
+        CheckpointError: the file is damaged, so that nobody can tell whether two models share their tokens.
+    """
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None, None
     try:
-        data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise CheckpointError(f"{folder.name}/tokenizer.json cannot be read as JSON: fetch the model again") from None
+    try:
         added = [token for token in data.get("added_tokens", []) if isinstance(token, dict)]
         special = {str(token["content"]): int(token["id"]) for token in added if token.get("special")}
         vocabulary = data["model"]["vocab"]
@@ -176,5 +186,5 @@ def read_tokens(folder: Path) -> tuple[dict[str, int] | None, int | None]:
         return special, len(vocabulary) + len(
             known - set(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None, None

@@ -106,6 +106,11 @@ def no_special_token(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
+def torn_tokenizer(folder: Path) -> None:
+    whole = (folder / "tokenizer.json").read_bytes()
+    (folder / "tokenizer.json").write_bytes(whole[: len(whole) // 2])
+
+
 def leaving_link(folder: Path) -> None:
     path = shard_of(folder)
     outside = folder.parent / "outside.safetensors"
@@ -132,7 +137,7 @@ def pickled(folder: Path) -> None:
 BOTH = [
     (cut, "is cut short"), (huge_header, "header cannot fit"), (unknown_dtype, "unknown dtype 'BF17'"), (promised, "holds model"),
     (leaving_link, "link that leaves"), (leaving_index, "outside the folder"), (missing_shard, "not there"),
-    (pickled, "only pickled weights"),
+    (pickled, "only pickled weights"), (torn_tokenizer, "tokenizer.json cannot be read as JSON"),
 ]  # fmt: skip
 MOTHERS = [
     (not_a_number, f"tensor '{UP}' of the child has NaN"), (integers, f"{UP} is I16"), (lacking, "lacks tensors of the father"),
