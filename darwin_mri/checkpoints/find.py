@@ -42,6 +42,10 @@ def find_model(ref: str, *, offline: bool = False) -> ModelSource:
         source = ModelSource(ref, _nursery_folder(ref.removeprefix(NURSERY)), None)
     elif Path(ref).expanduser().is_dir():
         folder = Path(ref).expanduser().absolute()
+        if any(
+            "\udc80" <= letter <= "\udcff" for letter in str(folder)
+        ):  # bytes that are no UTF-8: safetensors opens no such file
+            raise CheckpointError(f"{ascii(str(folder))[1:-1]}: the folder's name is not UTF-8: rename it")
         source = ModelSource(_public_name(folder.resolve()), folder, None)
     else:
         source = _from_hub(ref, offline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -98,3 +99,13 @@ def test_devices_and_dtypes() -> None:
 def test_unknown_dtype_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="unknown dtype"):
         load_model(find_model(str(folder)), device="cpu", dtype="float13")
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(folder: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/m\xff"
+    try:
+        shutil.copytree(os.fsencode(folder), odd)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(CheckpointError, match=r"m\\udcff: the folder's name is not UTF-8: rename it"):
+        find_model(os.fsdecode(odd))
