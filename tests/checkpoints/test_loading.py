@@ -102,10 +102,10 @@ def test_unknown_dtype_is_refused(folder: Path) -> None:
 
 
 def test_a_folder_whose_name_is_no_text_is_refused(folder: Path, tmp_path: Path) -> None:
-    odd = os.fsencode(tmp_path) + b"/m\xff"
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/m\xff")
     try:
-        shutil.copytree(os.fsencode(folder), odd)
+        shutil.copytree(folder, odd)
     except OSError:
         pytest.skip("this file system has no such names")
     with pytest.raises(CheckpointError, match=r"m\\udcff: the folder's name is not UTF-8: rename it"):
-        find_model(os.fsdecode(odd))
+        find_model(odd)
