@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,8 @@ from darwin_mri.checkpoints.devices import resolve_device
 from darwin_mri.checkpoints.find import ModelSource
 from darwin_mri.errors import CheckpointError, InputError
 
-# Kernels that transformers takes wherever they are installed, and that fail on a CPU: a process that begins on one does without.
+# Kernels that transformers takes where they are installed as it reads a family's code, and that fail on a CPU: a process whose first model
+# of a family is for one does without.
 CUDA_ONLY = ("fla", "causal_conv1d", "mamba_ssm")
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -47,12 +48,9 @@ def load_model(source: ModelSource, *, device: str, dtype: str = "auto") -> PreT
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     target = resolve_device(device)
-    if target == "cpu":
-        for name in CUDA_ONLY:
-            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
-    else:
+    if target != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it no matrix product is repeatable
-    with quiet():
+    with quiet(), _without(CUDA_ONLY if target == "cpu" else ()):
         try:
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
             model, info = _auto_class(source, config).from_pretrained(
@@ -80,6 +78,18 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
             return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
             raise CheckpointError(f"{source.ref} has no tokenizer that loads: {_reason(error, source)}") from error
+
+
+@contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """While open, these packages cannot be imported, unless they have been already."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None stops an import
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
 
 @contextmanager

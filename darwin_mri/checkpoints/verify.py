@@ -123,12 +123,14 @@ def file_digests(folder: Path) -> tuple[FileDigest, ...]:
 def _digest(folder: Path, name: str) -> FileDigest:
     path = (folder / name).resolve()
     known = path.stat()
-    settled = time.time_ns() - known.st_mtime_ns > SETTLED  # else it could be written again under the same time
+    # The time of the last change of any kind: that of the content can be set by whoever copies a file.
+    settled = time.time_ns() - known.st_ctime_ns > SETTLED  # else it could be written again under the same time
     read = _remembered if settled else _sha256
-    return FileDigest(name=name, size=known.st_size, sha256=read(path, known.st_size, known.st_mtime_ns, known.st_ino))
+    sha256 = read(path, known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino)
+    return FileDigest(name=name, size=known.st_size, sha256=sha256)
 
 
-def _sha256(path: Path, size: int, modified: int, inode: int) -> str:
+def _sha256(path: Path, size: int, modified: int, changed: int, inode: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

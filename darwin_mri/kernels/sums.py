@@ -81,7 +81,9 @@ def _down_columns(
 
 
 @triton.jit
-def _positive(values, rows, bounds, out, WIDTH: tl.constexpr, TALL: tl.constexpr, NARROW: tl.constexpr):
+def _by_group(
+    values, rows, bounds, out, POSITIVE: tl.constexpr, WIDTH: tl.constexpr, TALL: tl.constexpr, NARROW: tl.constexpr
+):
     column = tl.program_id(0) * NARROW + tl.arange(0, NARROW)
     inside = column < WIDTH
     end = tl.load(bounds + tl.program_id(1) + 1)
@@ -92,7 +94,9 @@ def _positive(values, rows, bounds, out, WIDTH: tl.constexpr, TALL: tl.constexpr
         start = tl.load(rows + row, mask=here, other=0) * WIDTH
         at = start[:, None] + column[None, :]
         x = tl.load(values + at, mask=here[:, None] & inside[None, :], other=0.0).to(tl.float32)
-        found += (x > 0).to(tl.float32)
+        if POSITIVE:
+            x = (x > 0).to(tl.float32)
+        found += x
     mine = out + tl.program_id(1) * WIDTH + column
     tl.store(mine, tl.load(mine, mask=inside) + tl.sum(found, 0), mask=inside)
 
@@ -125,15 +129,17 @@ def add_columns(total: Tensor, square: Tensor, peak: Tensor, values: Tensor, row
         )
 
 
-def add_positive(total: Tensor, values: Tensor, rows: Tensor, bounds: Tensor) -> None:
-    """total[g, column] += how many of the rows of group g have x > 0.
+def add_groups(total: Tensor, values: Tensor, rows: Tensor, bounds: Tensor, *, positive: bool) -> None:
+    """total[g, column] += the sum over the rows of group g, in an order that is always the same.
 
     Args:
+        values: as for ``along_rows``.
         total: (groups, width) fp32.
         rows: (rows,) int64, sorted by group; bounds: (groups + 1,) where each group begins among them.
+        positive: count where x > 0, in place of adding x.
     """
     width = values.shape[1]
     with torch.cuda.device(values.device):
-        _positive[(triton.cdiv(width, NARROW), len(total))](
-            values, rows, bounds, total, WIDTH=width, TALL=TALL, NARROW=NARROW
+        _by_group[(triton.cdiv(width, NARROW), len(total))](
+            values, rows, bounds, total, POSITIVE=positive, WIDTH=width, TALL=TALL, NARROW=NARROW
         )

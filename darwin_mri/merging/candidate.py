@@ -41,7 +41,7 @@ class Candidate:
         self.ahead = 0 if device.type == "cpu" else AHEAD
         self.current: dict[str, tuple[float, Settings]] = {}
         self._kept: dict[str, tuple[Settings, Blend | Replacement]] = {}
-        self._kept_bytes = 0
+        self._kept_bytes, self._sizes = 0, dict[str, int]()
         self.kept_out: set[str] = set()  # tensors made anew each time for want of room
 
     @torch.no_grad()
@@ -98,11 +98,13 @@ class Candidate:
             parameter.copy_(made.child(ratio, dtype))
             return
         if kept is None or kept[0] != settings:
-            size = made.kept_bytes(parameter.device)
-            if self.keep_bytes is not None and self._kept_bytes + size > self.keep_bytes:
+            size, held = made.kept_bytes(parameter.device), self._sizes.get(name, 0)
+            if self.keep_bytes is not None and self._kept_bytes + size - held > self.keep_bytes:
                 self.kept_out.add(name)
             else:
-                self._kept_bytes += 0 if kept else size
+                self._kept_bytes += size - held
+                self._sizes[name] = size
+                self._kept.pop(name, None)  # what it replaces goes first
                 made = made.kept(parameter.device)
                 self._kept[name] = (settings, made)
         made.write(parameter, ratio, dtype)

@@ -154,10 +154,9 @@ def _weights(child_folder: Path, father_folder: Path, expect_change: bool) -> li
 
 def _compared(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[bool, bool, float]:
     """Whether ours is finite, whether it equals theirs, and the ratio of their norms; by blocks, as a table of a real model is gigabytes."""
-    finite, same, ours_square, theirs_square = True, True, 0.0, 0.0
+    finite, same, ours_square, theirs_square = True, torch.equal(ours, theirs), 0.0, 0.0
     for mine, other in blocks(ours, theirs):
         finite = finite and bool(torch.isfinite(mine).all())
-        same = same and torch.equal(mine, other)
         ours_square += float(torch.linalg.vector_norm(mine)) ** 2
         theirs_square += float(torch.linalg.vector_norm(other)) ** 2
     return finite, same, (ours_square / theirs_square) ** 0.5 if theirs_square > 0 else 1.0

@@ -37,7 +37,7 @@ class Merge:
     exceptions: Exceptions = field(default_factory=dict)
 
     def shuffled(self) -> Merge:
-        """The null child's merge: the mother's contribution with its values shuffled within each tensor."""
+        """The null child's merge: the mother's contribution with its values shuffled within each tensor, by blocks where it is large."""
         whole = self.method in ("linear", "slerp", REPLACE)  # an interpolation's donor is the whole tensor
         origin = None if whole else (self.base or self.father)
         return replace(self, mother=ShuffledSource(self.mother, origin, self.seed))

@@ -38,7 +38,7 @@ class FolderSource:
 
 
 class ShuffledSource:
-    """A null mother: what she would add has its values shuffled within each tensor.
+    """A null mother: what she would add has its values shuffled within each tensor, or block of ``SHUFFLED`` values.
 
     Args:
         mother: whose tensors are shuffled.

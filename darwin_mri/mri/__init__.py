@@ -5,11 +5,11 @@ from darwin_mri.mri.descent import Descent, descend
 from darwin_mri.mri.presets import GeneTensors, preset_ratios
 from darwin_mri.mri.prior import GeneSlopes, freeze, make_prior
 from darwin_mri.mri.reliability import bootstrap_weights
-from darwin_mri.mri.response import Block, PieceLoss, gene_slopes, responses, text_blocks
+from darwin_mri.mri.response import Block, PieceLoss, gene_slopes, repeatable, responses, text_blocks
 from darwin_mri.mri.scanner import Parent, model_info, scan_pair, scan_parent, scan_work
 from darwin_mri.mri.similarity import paired_positions
 
 __all__ = [
-    "Activations", "Block", "Descent", "GeneSlopes", "GeneTensors", "Parent", "PieceLoss", "bootstrap_weights", "descend", "freeze", "gene_slopes",
+    "Activations", "Block", "Descent", "GeneSlopes", "GeneTensors", "Parent", "PieceLoss", "bootstrap_weights", "descend", "freeze", "gene_slopes", "repeatable",
     "make_prior", "model_info", "paired_positions", "preset_ratios", "responses", "scan_pair", "scan_parent", "scan_work", "text_blocks",
 ]  # fmt: skip

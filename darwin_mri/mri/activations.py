@@ -197,7 +197,7 @@ class _Recorder:
             firing = torch.stack([self.shares[index] for index in found]) if site == "a" else zero
             columns = torch.stack([torch.ones_like(zero), *powers, ratio, cosine, firing], dim=-1)
             table = columns.new_zeros(len(self.units.keys), len(found) * len(COLUMNS), dtype=torch.float64)
-            self.units_here.add(table, columns.transpose(0, 1).flatten(1))
+            self.units_here.add(table, columns.transpose(0, 1).flatten(1).contiguous())
             largest = torch.zeros(len(found), len(self.units.keys), device=self.device)
             self.units_here.raise_to(largest, stacked("largest"))
             tables = table.view(len(self.units.keys), len(found), len(COLUMNS)).unbind(1)

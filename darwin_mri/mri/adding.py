@@ -21,14 +21,17 @@ class Groups:
         self.group, self.count = group, count
 
     def add(self, total: torch.Tensor, rows: torch.Tensor) -> None:
-        """total[group[i]] += rows[i]. On CUDA by a product with ones and zeros, whose order of adding is always the same; that of
-        ``index_add_`` is not."""
+        """total[group[i]] += rows[i]. On CUDA in an order that is always the same, which ``index_add_``'s is not."""
         if not rows.is_cuda:
             total.index_add_(0, self.group, rows.to(total.dtype))
-        elif rows.dtype in HALF:
-            add_product(total, self._members.to(rows.dtype), rows)
+        elif kernels.fit(rows, self.group):
+            from darwin_mri.kernels.sums import add_groups
+
+            found = torch.zeros_like(total, dtype=torch.float32)
+            add_groups(found, rows, *self.sorted, positive=False)
+            total += found
         else:
-            total += self._members.float() @ rows
+            total += self._members.float() @ rows.float()
 
     def raise_to(self, largest: torch.Tensor, values: torch.Tensor) -> None:
         """largest[..., group[i]] = max(largest[..., group[i]], values[..., i])."""
@@ -118,10 +121,10 @@ class Tokens:
     def add_positive(self, total: torch.Tensor, groups: Groups) -> None:
         """total[g] += in how many tokens of group g each dimension is positive; (groups, width)."""
         if self.fused:
-            from darwin_mri.kernels.sums import add_positive
+            from darwin_mri.kernels.sums import add_groups
 
             order, bounds = groups.sorted
-            add_positive(total, self.everything, self.where[order], bounds)
+            add_groups(total, self.everything, self.where[order], bounds, positive=True)
         else:
             groups.add(total, self._positive)
 

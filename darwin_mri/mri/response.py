@@ -53,7 +53,7 @@ class _Moved(torch.autograd.Function):
 
 
 def _row_blocks(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return tensor.split(max(1, BLOCK // max(1, tensor[0].numel()))) if tensor.dim() else (tensor,)
+    return tensor.split(max(1, BLOCK // max(1, tensor.shape[1:].numel()))) if tensor.dim() else (tensor,)
 
 
 def gene_slopes(
@@ -101,7 +101,7 @@ def gene_slopes(
     for block in blocks:
         slope, total = torch.zeros(len(genes), dtype=torch.float64), 0.0
         for piece in block:
-            found, loss = _repeatably(lambda p=piece: measure(p), device)
+            found, loss = _repeatably(lambda p=piece: measure(p), type(model), device)
             slope += found
             total += loss
         slopes.append(slope.numpy())
@@ -110,13 +110,22 @@ def gene_slopes(
     return np.array(slopes), np.array(losses)
 
 
-def _repeatably(call: Callable[[], Measured], device: torch.device) -> Measured:
+def repeatable(model: Any) -> bool:
+    """Whether the model's slopes have been the same each time so far, as far as torch can tell."""
+    return type(model) not in _unrepeatable
+
+
+_unrepeatable: set[type] = set()  # models that need an operation without a deterministic form
+
+
+def _repeatably(call: Callable[[], Measured], kind: type, device: torch.device) -> Measured:
     """The call, on CUDA with sums whose order is always the same: attention's backward pass otherwise gives other slopes each time.
 
-    Where a model needs an operation that has no such form, as it comes.
+    Where this kind of model needs an operation that has no such form, as it comes.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or kind in _unrepeatable:
         return call()
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     settings: Any = torch.utils.deterministic
     filled = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
@@ -126,8 +135,9 @@ def _repeatably(call: Callable[[], Measured], device: torch.device) -> Measured:
     except RuntimeError as error:
         if "deterministic" not in str(error):
             raise
+        _unrepeatable.add(kind)
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         settings.fill_uninitialized_memory = filled
     return call()
 

@@ -29,7 +29,7 @@ from darwin_mri.checkpoints import ModelSource, load_tokenizer
 from darwin_mri.config import BenchConfig, Config
 from darwin_mri.errors import InputError
 from darwin_mri.mri import Block, PieceLoss
-from darwin_mri.probes import project
+from darwin_mri.probes import project, require_tokens
 from darwin_mri.records import BenchmarkInfo, Protocol, SplitItems, Splits
 from darwin_mri.stages.memory import BATCH_TOKENS
 from darwin_mri.stages.run import Run
@@ -169,13 +169,12 @@ def fitness_blocks(
             which is what the search climbs, when false.
         token_budget: tokens of a piece, padding included; an item that has more is a piece by itself.
     """
-    device = next(model.parameters()).device
     blocks = []
     for block in range(RESPONSE_BLOCKS):
         pieces: list[list[tuple[float, _Rows]]] = []
         for name, weight in weights.items():
             mine = items[name][block::RESPONSE_BLOCKS]
-            for share, rows in _rows_within(mine, tokenizer, device, token_budget):
+            for share, rows in _rows_within(mine, tokenizer, model, token_budget):
                 if not pieces or sum(r.ids.numel() for _, r in pieces[-1]) + rows.ids.numel() > token_budget:
                     pieces.append([])
                 pieces[-1].append((weight * share, rows))
@@ -205,24 +204,26 @@ class _Rows:
 
 
 def _rows_within(
-    items: Sequence[Item], tokenizer: Any, device: Any, token_budget: int, share: float = 1.0
+    items: Sequence[Item], tokenizer: Any, model: Any, token_budget: int, share: float = 1.0
 ) -> list[tuple[float, _Rows]]:
     """The items' rows, halved until they fit the budget, each with its share of the items."""
     if not items:
         return []
-    rows = _rows(items, tokenizer, device)
+    rows = _rows(items, tokenizer, model)
     if len(items) == 1 or rows.ids.numel() <= token_budget:
         return [(share, rows)]
     half = len(items) // 2
     return [
         found
         for part in (items[:half], items[half:])
-        for found in _rows_within(part, tokenizer, device, token_budget, share * len(part) / len(items))
+        for found in _rows_within(part, tokenizer, model, token_budget, share * len(part) / len(items))
     ]
 
 
-def _rows(items: Sequence[Item], tokenizer: Any, device: Any) -> _Rows:
-    prepared = prepare(items, tokenizer)
+def _rows(items: Sequence[Item], tokenizer: Any, model: Any) -> _Rows:
+    prepared, device = prepare(items, tokenizer), next(model.parameters()).device
+    for index in range(len(items)):
+        require_tokens(model, (prepared.contexts[index], *prepared.continuations[index]))
     inputs: dict[tuple[int, ...], int] = {}
     places, owner, gold, scales = [], [], [], []
     for index, item in enumerate(items):

@@ -20,7 +20,6 @@ LONG_BATCH_TOKENS = 16384  # of a forward of the scan on an accelerator
 SCORED_TOKENS = 32768  # of a batch of the scorer on one
 LOGITS_AT_ONCE = 2048  # positions projected to the vocabulary at once
 NEURON_POSITIONS = 256
-FILED = 2  # bytes of a value on disk
 RESPONSE_BLOCKS = 8
 # Values per token and layer that a backward pass keeps, in hidden and FFN sizes; measured on Gemma 4 and Qwen 3.5 (docs/PERFORMANCE.md).
 GRAPH_HIDDEN, GRAPH_FFN = 22, 5
@@ -64,22 +63,26 @@ def stage_bytes(
     if config.prior.preset != "flat":
         # The directions in fp32, and the weights that stand in for the father's, in his dtype.
         stages["prior"] = held["father"] + moved * (4 + each) + _graph(config, father, each)
-    kept = 0 if short else moved * kept_bytes(config, accelerator)
+    kept = 0 if short else int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))
     stages["search"] = held["father"] + kept + _batch(father, each, SCORED_TOKENS if accelerator else BATCH_TOKENS)
     return stages
 
 
-def kept_bytes(config: Config, accelerator: bool) -> int:
-    """Per value that a gene moves, of a search (``Blend.kept``): the origin with the contributions in fp32, or the inputs as they are filed."""
+def kept_bytes(config: Config, accelerator: bool, filed: float) -> float:
+    """Per value that a gene moves, of a search (``Blend.kept``): the origin with the contributions in fp32, or the inputs as they are filed.
+
+    Args:
+        filed: bytes of a value on disk.
+    """
     interpolates = config.cross or config.method in ("linear", "slerp")
     masks = sum(density < 1 for density in (config.density, config.density_father))
     one = interpolates or (config.method in ("task_arithmetic", "dare_linear") and config.density_father == 1)
-    contributions = FILED + 4 * (1 if one else 2)
+    contributions = filed + 4 * (1 if one else 2)
     if not accelerator or (one and not interpolates):
         return contributions
     parents = 2 if interpolates or config.base == config.father else 3
     mask = {"dare_linear": 1, "dare_ties": 1, "della": 4}.get(config.method, 0)
-    return min(contributions, parents * FILED + mask * masks)
+    return min(contributions, parents * filed + mask * masks)
 
 
 def ffn_parameters(found: Survey) -> int:

@@ -67,8 +67,9 @@ def find_winner(
     finally:
         workers.close()
     if candidate.kept_out:
+        movable = {name for names in breed.tensors().values() for name in names}
         progress.say(
-            f"{len(candidate.kept_out)} of {len(candidate.parameters)} tensors had no room on the device and were made anew for each candidate"
+            f"{len(candidate.kept_out)} of {len(movable)} tensors had no room to be kept and were made anew for each candidate"
         )
     finalists = result.ranking[: config.search.finalists]
     scores = _on(items.fresh, candidate, breed, scorer, finalists, config, progress)

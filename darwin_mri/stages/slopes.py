@@ -10,7 +10,7 @@ import torch
 
 from darwin_mri.benchmarks.scorer import is_out_of_memory
 from darwin_mri.errors import DarwinError
-from darwin_mri.mri import Block, gene_slopes
+from darwin_mri.mri import Block, gene_slopes, repeatable
 from darwin_mri.stages.memory import BATCH_TOKENS
 from darwin_mri.stages.run import Progress
 from darwin_mri.stages.saved import Saved
@@ -46,6 +46,7 @@ class SlopeReader:
     ) -> None:
         self.model, self.directions, self.saved, self.progress = model, directions, saved, progress
         self.genes = list(directions)
+        self._told = False
 
     def __call__(
         self, loss: Loss, ratios: float | np.ndarray, advance: Callable[[int], None] = lambda _: None
@@ -72,6 +73,9 @@ class SlopeReader:
         while True:
             try:
                 slopes, losses = gene_slopes(self.model, self.directions, ratios, [loss.blocks[number]])
+                if not repeatable(self.model) and not self._told:
+                    self._told = True
+                    self.progress.say("this model's slopes do not repeat to the last bit on this device")
                 return np.concatenate([losses, slopes[0]])
             except RuntimeError as error:
                 if not is_out_of_memory(error):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from darwin_mri.checkpoints import find_model, load_model, load_tokenizer, resolve_device
+from darwin_mri.checkpoints import find_model, load_model, load_tokenizer, loading, resolve_device
 from darwin_mri.errors import CheckpointError, InputError
 from tests import toys
 
@@ -109,3 +111,11 @@ def test_a_folder_whose_name_is_no_text_is_refused(folder: Path, tmp_path: Path)
         pytest.skip("this file system has no such names")
     with pytest.raises(CheckpointError, match=r"m\\udcff: the folder's name is not UTF-8: rename it"):
         find_model(odd)
+
+
+def test_kernels_for_cuda_are_out_of_sight_only_while_a_model_for_a_cpu_is_read(folder: Path) -> None:
+    before = {name: sys.modules.get(name) for name in loading.CUDA_ONLY}
+    with loading._without(loading.CUDA_ONLY), pytest.raises(ImportError):
+        importlib.import_module(loading.CUDA_ONLY[0])
+    load_model(find_model(str(folder)), device="cpu")
+    assert {name: sys.modules.get(name) for name in loading.CUDA_ONLY} == before

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from darwin_mri.checkpoints import file_digests, read_header, verify_folder, weight_files, weights_digest
+from darwin_mri.checkpoints import file_digests, read_header, verify, verify_folder, weight_files, weights_digest
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import CheckpointError
 from tests import toys
@@ -173,3 +176,19 @@ def test_sizes_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": "abc"}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="hidden_size 'abc' is no whole number"):
         survey(folder)
+
+
+def test_a_file_rewritten_under_its_old_time_has_a_new_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "SETTLED", 0)  # as if the file had long been there
+    folder = toys.pico_gemma4(tmp_path / "pico")
+    file = folder / "model.safetensors"
+    os.utime(file, (1e9, 1e9))
+    before = {digest.name: digest.sha256 for digest in file_digests(folder)}
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    time.sleep(0.02)  # more than a file system's clock takes to move on
+    with file.open("r+b") as stream:
+        stream.write(content)
+    os.utime(file, (1e9, 1e9))
+    after = {digest.name: digest.sha256 for digest in file_digests(folder)}
+    assert after[file.name] == hashlib.sha256(content).hexdigest() != before[file.name]

@@ -78,10 +78,12 @@ def statistics() -> None:
     sums.add_columns(ours[0], ours[1], ours[2], values, rows)
     torch.testing.assert_close(ours, torch.stack([x.sum(0), x.pow(2).sum(0), x.abs().amax(0)]), rtol=1e-5, atol=1e-3)
     order, bounds = Groups(group, 4).sorted  # the last group is empty
-    firing = torch.ones(4, 700)
-    sums.add_positive(firing, values, rows[order], bounds)
-    plain = torch.stack([(x[group == g] > 0).float().sum(0) for g in range(4)]) + 1
-    assert torch.equal(firing, plain)
+    for positive in (True, False):
+        found = torch.ones(4, 700)
+        sums.add_groups(found, values, rows[order], bounds, positive=positive)
+        each = (x > 0).float() if positive else x
+        plain = torch.stack([each[group == g].sum(0) for g in range(4)]) + 1
+        torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-4)
 
 
 if __name__ == "__main__":

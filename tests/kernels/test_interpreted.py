@@ -1,4 +1,4 @@
-"""The CUDA kernels without a GPU: skipped where Triton is not installed (``pip install triton``, Linux)."""
+"""The CUDA kernels without a GPU: skipped where Triton is not installed (``pip install triton 'numpy<2.4'``, Linux)."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def test_the_kernels_agree_with_plain_torch() -> None:
         env={**os.environ, "TRITON_INTERPRET": "1"}, check=False,
     )  # fmt: skip
     if "only 0-dimensional arrays" in done.stderr:
-        pytest.skip("Triton 3.6's interpreter cannot count a loop with numpy 2.4")
+        pytest.skip("Triton 3.6's interpreter counts no loop with numpy 2.4: it takes numpy 2.3")
     assert done.stdout == "equal\n", done.stderr

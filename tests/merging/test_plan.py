@@ -358,11 +358,14 @@ def test_the_plan_reckons_with_the_sizes_the_stages_use() -> None:
     assert memory.SCORED_TOKENS == LONG_TOKENS_AT_ONCE
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("base", ["father", "another"])
 @pytest.mark.parametrize("densities", [(0.9, 1.0), (0.9, 0.99), (1.0, 1.0)])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_plan_reckons_with_what_a_search_keeps(method: Any, densities: tuple[float, float], base: str) -> None:
-    father, mother, other = (torch.randn(64, 64).bfloat16() for _ in range(3))
+def test_the_plan_reckons_with_what_a_search_keeps(
+    method: Any, densities: tuple[float, float], base: str, dtype: torch.dtype
+) -> None:
+    father, mother, other = (torch.randn(64, 64).to(dtype) for _ in range(3))
     given = Settings(density=densities[0], density_father=densities[1])
     made = blend(method, father, mother, father if base == "father" else other, given, seed=1, name="x")
     config = Config(
@@ -370,4 +373,4 @@ def test_the_plan_reckons_with_what_a_search_keeps(method: Any, densities: tuple
     )
     for place in ("cpu", "cuda"):
         kept = made.kept_bytes(torch.device(place)) / father.numel()
-        assert kept == pytest.approx(memory.kept_bytes(config, place != "cpu"), abs=0.01)
+        assert kept == pytest.approx(memory.kept_bytes(config, place != "cpu", dtype.itemsize), abs=0.01)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from darwin_mri.checkpoints import layer_modules, submodule
 from darwin_mri.config import ArmConfig
 from darwin_mri.errors import InputError
-from darwin_mri.probes import Batch, Probe, Reading, read, select_reading, shared_positions
+from darwin_mri.probes import Batch, Probe, Reading, read, require_tokens, select_reading, shared_positions
 from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def paired_batches(
         read(named, side.tokenizer, max_tokens=max_tokens, device=str(side.device), token_budget=token_budget)
         for side in (father, mother)
     ]
+    for side, reading in zip((father, mother), readings, strict=True):
+        require_tokens(side.model, (*reading.ids, reading.prefix))
     where = {probe.doc: index for index, probe in enumerate(readings[1].probes)}
     batches = []
     for batch in readings[0].batches:
