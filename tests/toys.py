@@ -55,6 +55,18 @@ def pico_gemma4(path: Path, *, wrapped: bool = False, vision: bool = True, **opt
     return _text_or_wrapper("gemma4_text", path, wrapped, vision, _wrap_gemma4, options)
 
 
+def pico_of_few_tokens(path: Path) -> Path:
+    """Save a pico Gemma 4 with 100 embeddings and a tokenizer that gives more tokens than that."""
+    few: dict[str, Any] = {
+        "vocab_size": 100,
+        "vocab_size_per_layer_input": 100,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": 2,
+    }
+    return pico_gemma4(path, **few)
+
+
 def pico_qwen35(path: Path, *, wrapped: bool = False, **options: Any) -> Path:
     """Save a pico Qwen 3.5: text only, or the multimodal wrapper with a tiny vision tower; options as ``pico``'s."""
     return _text_or_wrapper("qwen3_5_text", path, wrapped, True, _wrap_qwen35, options)

@@ -85,8 +85,15 @@ class Scorer:
         self._last_write: tuple[str, int] | None = None
 
     def prepare(self, items: Sequence[Item]) -> Prepared:
-        """Tokenise items once, for many calls of ``log_probabilities``."""
-        return prepare(items, self.tokenizer)
+        """Tokenise items once, for many calls of ``log_probabilities``.
+
+        Raises:
+            InputError: the tokenizer gives tokens that the model does not have.
+        """
+        prepared = prepare(items, self.tokenizer)
+        for index in range(len(prepared)):
+            require_tokens(self.model, (prepared.contexts[index], *prepared.continuations[index]))
+        return prepared
 
     def log_probabilities(
         self,
@@ -125,8 +132,6 @@ class Scorer:
                     f"{prepared.names[index]} has {prepared.longest(index)} tokens, more than the model's "
                     f"{self.max_positions} positions: leave it out or use a model with a longer context"
                 )
-        for index in chosen:
-            require_tokens(self.model, (prepared.contexts[index], *prepared.continuations[index]))
         if chosen and not self._verified:
             self._verify(prepared, chosen)
         todo = list(self._batches(prepared, chosen))

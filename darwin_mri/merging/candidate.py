@@ -40,8 +40,8 @@ class Candidate:
         self.keep_bytes = keep_bytes
         self.ahead = 0 if device.type == "cpu" else AHEAD
         self.current: dict[str, tuple[float, Settings]] = {}
-        self._kept: dict[str, tuple[Settings, Blend | Replacement]] = {}
-        self._kept_bytes, self._sizes = 0, dict[str, int]()
+        self._kept: dict[str, tuple[Settings, Blend | Replacement, int]] = {}  # with its size in bytes
+        self._kept_bytes = 0
         self.kept_out: set[str] = set()  # tensors made anew each time for want of room
 
     @torch.no_grad()
@@ -98,13 +98,14 @@ class Candidate:
             parameter.copy_(made.child(ratio, dtype))
             return
         if kept is None or kept[0] != settings:
-            size, held = made.kept_bytes(parameter.device), self._sizes.get(name, 0)
+            size, held = made.kept_bytes(parameter.device), kept[2] if kept else 0
             if self.keep_bytes is not None and self._kept_bytes + size - held > self.keep_bytes:
                 self.kept_out.add(name)
             else:
-                self._kept_bytes += size - held
-                self._sizes[name] = size
-                self._kept.pop(name, None)  # what it replaces goes first
+                if kept:  # what is replaced goes first
+                    del self._kept[name]
+                    kept, self._kept_bytes = None, self._kept_bytes - held
                 made = made.kept(parameter.device)
-                self._kept[name] = (settings, made)
+                self._kept[name] = (settings, made, size)
+                self._kept_bytes += size
         made.write(parameter, ratio, dtype)

@@ -22,7 +22,7 @@ from darwin_mri.probes import load_probes
 from darwin_mri.records import Health
 from darwin_mri.stages.writing import child_health
 from tests.merging.commands import call
-from tests.toys import pico_gemma4
+from tests.toys import pico_gemma4, pico_of_few_tokens
 
 FEW = ScanConfig(languages=("ko", "en"), documents=4)
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -147,14 +147,7 @@ def test_script_drift(prompt: str, text: str, drift: float) -> None:
 
 
 def test_a_tokenizer_of_another_model_is_one_clear_line(tmp_path: Path) -> None:
-    small = pico_gemma4(
-        tmp_path / "small",
-        vocab_size=100,
-        vocab_size_per_layer_input=100,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=2,
-    )
+    small = pico_of_few_tokens(tmp_path / "small")
     with pytest.raises(InputError, match=r"the tokenizer gives token \d+ where the model has 100 embeddings"):
         bits_per_byte(
             load_model(find_model(str(small)), device="cpu"), load_tokenizer(find_model(str(small))), load_probes()[:2]

@@ -67,14 +67,7 @@ def test_torchs_determinism_is_left_as_it_was_and_a_refusal_is_remembered() -> N
 
 
 def test_items_of_another_tokenizer_are_refused_before_a_forward(tmp_path: Path) -> None:
-    small = toys.pico_gemma4(
-        tmp_path / "small",
-        vocab_size=100,
-        vocab_size_per_layer_input=100,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=2,
-    )
+    small = toys.pico_of_few_tokens(tmp_path / "small")
     model = load(ModelSource("small", small, None), "", device="cpu", dtype="float32")
     items = {"nursery_click": load_benchmark("nursery_click")[:2]}
     with pytest.raises(InputError, match="where the model has 100 embeddings"):
