@@ -1,5 +1,5 @@
 # darwin_mri: every target sets up what it needs. Settings: make scan FATHER=... MOTHER=... OUT=... DEVICE=...
-# FLAGS= goes to the command as it is: make breed FLAGS='--budget 40'
+# FLAGS= goes to scan, breed, genealogy and bench as it is: make breed FLAGS='--budget 40'
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -40,10 +40,11 @@ scan: OUT ?= reports/scan
 scan: $(READY) ## scan FATHER and MOTHER layer by layer, and the pair
 	$(DARWIN) scan $(FATHER) --against $(MOTHER) $(BASE_FLAG) --out $(OUT) --overwrite $(COMMON)
 
-breed: CONFIG ?= configs/david.yaml
-breed: OUT ?= reports/$(basename $(notdir $(CONFIG)))
+# two parents of one's own are not david's, nor is his base theirs
+breed: CONFIG ?= $(if $(and $(filter command environment,$(origin FATHER)),$(filter command environment,$(origin MOTHER))),,configs/david.yaml)
+breed: OUT ?= reports/$(or $(basename $(notdir $(CONFIG))),run)
 breed: $(READY) ## scan, search, write the child, score it, report: CONFIG (default configs/david.yaml)
-	$(DARWIN) breed --config $(CONFIG) $(PARENTS) --out $(OUT) --overwrite $(COMMON)
+	$(DARWIN) breed $(if $(CONFIG),--config $(CONFIG)) $(PARENTS) --out $(OUT) --overwrite $(COMMON)
 
 genealogy: OUT ?= reports/genealogy
 genealogy: $(READY) ## three generations in a row, each child fathering the next, and one page over all three

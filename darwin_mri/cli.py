@@ -38,6 +38,13 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never ask the model hu
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no talk.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")]
+BenchmarkData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Folder with the benchmark files: click/, musr/, gpqa/. Where no config says what is asked, CLIcK and MuSR then are, not the nursery's.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of probes, splits, masks and search.")]
 Father = Annotated[
     str | None,
@@ -79,7 +86,7 @@ def scan(
     against: Annotated[str | None, typer.Option(help="Second parent: scan both and the pair, and derive the prior.")] = None,
     config_file: Annotated[Path | None, typer.Option("--config", help="YAML file of a run, whose parents are scanned in place of MODEL; flags override it.")] = None,
     base: Annotated[str | None, typer.Option(help="Common ancestor of both, for task vectors.")] = None,
-    method: Annotated[str | None, typer.Option(help="Merge method the prior is for; chosen from the families when absent.")] = None,
+    method: Annotated[str | None, typer.Option(help="Merge method the prior is for; when absent task_arithmetic for parents of the same tensors, else folded (of unequal hidden sizes: give aligned or competence).")] = None,
     out: Out = Path("reports/scan"),
     probes: Annotated[str | None, typer.Option(help="Folder of JSONL probe texts; built-in when absent.")] = None,
     protect: Annotated[str | None, typer.Option(help="Languages or domains to protect, e.g. ko,code.")] = None,
@@ -148,7 +155,7 @@ def breed(
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
     workers: Annotated[str | None, typer.Option(help="here, devices or ray: who evaluates candidates.")] = None,
-    data: Annotated[str | None, typer.Option(help="Folder with the benchmark files: click/, musr/, gpqa/.")] = None,
+    data: BenchmarkData = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Begin without enough memory or disk; exit 0 although the child fails its health check.")] = False,
@@ -262,6 +269,7 @@ def plan(
     budget: Annotated[int | None, typer.Option(help="Evaluations of the search.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")] = None,
     workers: Annotated[str | None, typer.Option(help="here, devices or ray: who evaluates candidates.")] = None,
+    data: BenchmarkData = None,
     out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
     rate: Annotated[float | None, typer.Option(min=1e-6, help="TFLOP/s that a forward pass reaches, as python -m speed.rehearsal measures it.")] = None,
     device: Device = None, dtype: Dtype = None, offline: Offline = False, as_json: Json = False, debug: Debug = False,
@@ -274,9 +282,15 @@ def plan(
 
     if config_file is None and (father is None or mother is None):
         raise ConfigError("give --config FILE, or --father and --mother")
-    search = {"budget": budget, "space": "ffn" if method in ARMS else None}
+    search = {
+        "budget": budget,
+        "time_limit": time_limit,
+        "workers": workers,
+        "space": "ffn" if method in ARMS else None,
+    }
     config = load_config(config_file, {
-        "father": father, "mother": mother, "base": base, "method": method, "device": device, "dtype": dtype, "search": search,
+        "father": father, "mother": mother, "base": base, "method": method, "device": device, "dtype": dtype, "data": data,
+        "search": search,
     })  # fmt: skip
     found = plan_run(config, out, offline=offline, rate=rate and rate * 1e12)
     if as_json:
@@ -519,7 +533,7 @@ def nursery(context: typer.Context, as_json: Json = False) -> None:
 
 @nursery_app.command("train")
 def nursery_train(
-    corpus: Annotated[Path, typer.Option(help="Folder with the corpus files named in NOTICE.")],
+    corpus: Annotated[Path, typer.Option(help="Folder with the five files that darwin_mri/nursery/recipe.py names; their sources are in NOTICE.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained models.")],
     world: Annotated[int | None, typer.Option(help="Seed of another world to read of; benchmarks nursery_click@SEED ask about it.")] = None,
     debug: Debug = False,

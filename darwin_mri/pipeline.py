@@ -48,6 +48,12 @@ class BreedResult:
     comparison: Comparison
 
 
+def _say_what_is_asked(config: Config, progress: Progress) -> None:
+    strangers = not any(ref.startswith("nursery:") for ref in (config.father, config.mother))
+    if strangers and all(name.startswith("nursery_") for name in config.fitness):
+        progress.say("the search goes by the nursery's questions, about a world that only its models know: give --data")
+
+
 @contextmanager
 def _running(run: Run) -> Iterator[None]:
     """Leave an honest status in the manifest whatever happens."""
@@ -125,6 +131,7 @@ def breed(
     if not force:
         require_room(config, {role: survey(source.folder) for role, source in sources.items()}, out)
     parents.chosen_probes(config.scan, config.seed)  # a broken file is told before anything is written
+    _say_what_is_asked(config, progress)
     run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
     with _running(run):
         with run.timed("inputs"):

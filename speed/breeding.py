@@ -1,4 +1,4 @@
-"""``make breed`` with everything installed: seconds against the 90 the design allows on two cores."""
+"""``make breed`` with everything installed: seconds against a goal of 90 on two cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a GPU does with a parent of the real shapes: the ratios DESIGN asks of one, and absolute figures beside what the device was measured to do.
+"""What a GPU does with a parent of the real shapes: ratios against their goals, and absolute figures beside what the device was measured to do.
 
     python -m speed.device --out FILE [--small]        ``python -m speed`` does it too where there is a GPU
 

@@ -1,6 +1,7 @@
 """A rehearsal of the real pair with random weights: scan, prior, a short search and the child, on whatever device there is.
 
     python -m speed.rehearsal --dir DIR                full shapes: a GPU of 80 GB or more, and 55 GB of disk
+    python -m speed.rehearsal --dir DIR --short        full shapes and few, short texts and items: hours on two cores with 24 GiB
     python -m speed.rehearsal --dir DIR --small        the same mechanisms scaled down: minutes on two cores
     python -m speed.rehearsal --dir DIR --child-only   full shapes, but only the child, which needs no GPU
 
@@ -36,12 +37,15 @@ SHORT: dict[str, dict[str, Any]] = {
     "search": {"budget": 28, "population": 14, "items": 12, "finalists": 2},
     "bench": {"tasks": ["click", "musr"], "items": 12, "harness": False},
 }
-SMALL: dict[str, dict[str, Any]] = {
+FEW: dict[str, dict[str, Any]] = {
     "scan": {"languages": ["ko", "en"], "documents": 4, "max_tokens": 64, "positions": 128, "bootstrap": 100},
     "prior": {"items": 8},
     "search": {"budget": 6, "population": 4, "items": 8, "finalists": 2},
     "bench": {"tasks": ["nursery_click", "nursery_musr"], "items": 8, "harness": False},
 }
+SHORTEST: dict[str, dict[str, Any]] = {
+    **FEW, "scan": {**FEW["scan"], "documents": 2, "max_tokens": 32, "positions": 64}
+}  # fmt: skip
 BREED = """
 import json, sys, time
 from contextlib import contextmanager
@@ -86,8 +90,8 @@ from darwin_mri.checkpoints.survey import survey
 from darwin_mri.stages.parents import load
 from darwin_mri.stages.planning import layer_parameters
 source, device = find_model(sys.argv[1]), resolve_device("auto")
-father = load(source, "", device=device, dtype="auto")
-ids = torch.randint(0, 1000, (8, 256), device=device)
+father = load(source, "", device=device, dtype=sys.argv[2])
+ids = torch.randint(0, 1000, (1, 256) if device == "cpu" else (8, 256), device=device)
 def read():
     with torch.inference_mode():
         last = father.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
@@ -106,8 +110,10 @@ def main() -> None:
         prog="python -m speed.rehearsal", description=__doc__.splitlines()[0] if __doc__ else ""
     )
     parser.add_argument("--dir", type=Path, required=True, help="where parents, run and child are written")
-    parser.add_argument("--small", action="store_true", help="scaled down")
-    parser.add_argument(
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--small", action="store_true", help="scaled down")
+    size.add_argument("--short", action="store_true", help="full shapes, few texts and items")
+    size.add_argument(
         "--child-only", action="store_true", help="random donors and a given genome in place of scan and search"
     )
     arguments = parser.parse_args()
@@ -122,16 +128,18 @@ def main() -> None:
     if arguments.child_only:
         stand_in(run, parents["father"])
     else:
-        figures["forward"] = run_apart(RATE, str(parents["father"]), threads=None)
+        # A CPU computes in fp32 unless told; twice the bytes of the full shapes is more than most hosts have.
+        dtype = "bfloat16" if arguments.short else "auto"
+        figures["forward"] = run_apart(RATE, str(parents["father"]), dtype, threads=None)
         config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         config |= {role: str(place) for role, place in parents.items()}
-        config |= {"device": "auto", "dtype": "auto"}
-        if arguments.small:
+        config |= {"device": "auto", "dtype": dtype}
+        if arguments.small or arguments.short:
             config |= {"fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
         else:
             tokenizer = load_tokenizer(find_model(str(parents["father"])))
             config |= {"data": str(write_standins(folder / "data", tokenizer))}
-        short = SMALL if arguments.small else SHORT
+        short = FEW if arguments.small else SHORTEST if arguments.short else SHORT
         config |= {section: {**config[section], **own} for section, own in short.items()}
         path = folder / "rehearsal.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")

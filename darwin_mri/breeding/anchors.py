@@ -1,6 +1,6 @@
 """Anchors: few items that stand for many, and the estimate of the full score from them.
 
-Some models' scores on every item of the pool are logged (the father, the mother, uniform blends of both). Items on which these
+Some models' scores on every item of the pool are logged (the mother, and the search's opening: the prior's mean, a step back from it, the father). Items on which these
 models agree say nothing about a candidate; items that rise and fall together say the same. So the items are clustered by their
 logged scores (k-means, as tinyBenchmarks does with its item parameters, arXiv 2402.14992), the one nearest each centre is an
 anchor and stands for its cluster's share w of the pool.

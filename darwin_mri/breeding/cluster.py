@@ -1,7 +1,7 @@
 """Ray's workers: actors that hold the parents, on one machine or many. Needs ``pip install 'darwin-mri[ray]'``.
 
-Tasks go to whichever actor is free. An actor that dies, or does not answer within the limit, costs the one task it had: the task
-is given out once more, to another actor, and the dead one is started again. A task that loses two actors is a failed candidate.
+Tasks go to whichever actor is free. An actor that dies costs the one task it had: the task is given out once more, to another
+actor, and the dead one is started again. A task that loses two actors, or is not answered within the limit, is a failed candidate.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class DarwinSpace:
         return ("gamma", "alpha_attn", "alpha_ffn", "alpha_emb", "rho_a", "rho_b", *self.blocks, *last)
 
     def start(self, prior: Prior) -> Start:
-        """All genes in the middle; tau where the prior's evidence is: at the mean trust of its genes."""
+        """Most genes in the middle, densities at 1, lambda at 0; tau where the prior's evidence is: at the mean trust of its genes."""
         free = [gene.trust for gene in prior.genes if not gene.frozen]
         middle = {"tau": float(np.mean(free)) if free else 0.0, "lambda": 0.0, "rho_a": 1.0, "rho_b": 1.0}
         mean = np.array([middle.get(name, MIDDLE) for name in self.names])

@@ -11,6 +11,7 @@ from darwin_mri.checkpoints.verify import verify_folder
 from darwin_mri.errors import CheckpointError
 
 NURSERY = "nursery:"
+CACHED = "models--"  # how the hub's cache begins a model's folder: models--owner--name/snapshots/REVISION
 HUB_ID = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.txt", "*.jinja", "*.model", "LICENSE*")
 
@@ -46,16 +47,21 @@ def find_model(ref: str, *, offline: bool = False) -> ModelSource:
             "\udc80" <= letter <= "\udcff" for letter in str(folder)
         ):  # bytes that are no UTF-8: safetensors opens no such file
             raise CheckpointError(f"{ascii(str(folder))[1:-1]}: the folder's name is not UTF-8: rename it")
-        source = ModelSource(_public_name(folder.resolve()), folder, None)
+        name, revision = _public_name(folder.resolve())
+        source = ModelSource(name, folder, revision)
     else:
         source = _from_hub(ref, offline)
     verify_folder(source.folder)
     return source
 
 
-def _public_name(folder: Path) -> str:
-    """The folder's last name; a run's child is named with its run (``david/child``), since every run has one."""
-    return f"{folder.parent.name}/{folder.name}" if folder.name == "child" and folder.parent.name else folder.name
+def _public_name(folder: Path) -> tuple[str, str | None]:
+    """The folder's last name, but a run's child is named with its run (``david/child``), since every run has one, and a snapshot in the
+    hub's cache by its id and revision."""
+    parent = folder.parent
+    if parent.name == "snapshots" and parent.parent.name.startswith(CACHED):
+        return parent.parent.name.removeprefix(CACHED).replace("--", "/", 1), folder.name
+    return f"{parent.name}/{folder.name}" if folder.name == "child" and parent.name else folder.name, None
 
 
 def nursery_names() -> tuple[str, ...]:

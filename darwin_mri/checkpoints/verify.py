@@ -221,10 +221,11 @@ def _why_no_weights(folder: Path) -> str:
 
 
 def _refuse_leaving_links(folder: Path) -> None:
-    roots = [folder.resolve()]
-    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+    real = folder.resolve()
+    roots = [real]
+    if real.parent.name == "snapshots" and real.parent.parent.name.startswith("models--"):
         # The hub's cache keeps each snapshot as links to the blobs of the same model.
-        roots.append((folder.parent.parent / "blobs").resolve())
+        roots.append((real.parent.parent / "blobs").resolve())
     for path in sorted(folder.rglob("*")):
         if not path.is_symlink():
             continue

@@ -21,7 +21,7 @@ class Settings:
 
     Args:
         density: share of the mother's task vector that is kept, in [0, 1] (ties, dare_*, della).
-        density_father: the same of the father's; dare_linear keeps him whole.
+        density_father: the same of the father's; without a base dare_linear keeps him whole.
         weight_father: weight of the father's task vector beside the mother's r; other methods than linear and slerp.
         rescale: what makes up for dropped elements: ``inverse_density`` (1 / density, DARE's own), ``l1`` (the L1 norm before over
             the one after, mergekit's) or ``none``.

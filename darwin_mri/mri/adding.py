@@ -22,16 +22,16 @@ class Groups:
 
     def add(self, total: torch.Tensor, rows: torch.Tensor) -> None:
         """total[group[i]] += rows[i]. On CUDA in an order that is always the same, which ``index_add_``'s is not."""
-        if not rows.is_cuda:
-            total.index_add_(0, self.group, rows.to(total.dtype))
-        elif kernels.fit(rows, self.group):
+        if kernels.fit(rows, self.group):
             from darwin_mri.kernels.sums import add_groups
 
             found = torch.zeros_like(total, dtype=torch.float32)
             add_groups(found, rows, *self.sorted, positive=False)
             total += found
-        else:
+        elif rows.is_cuda:
             total += self._members.float() @ rows.float()
+        else:
+            total.index_add_(0, self.group, rows.to(total.dtype))
 
     def raise_to(self, largest: torch.Tensor, values: torch.Tensor) -> None:
         """largest[..., group[i]] = max(largest[..., group[i]], values[..., i])."""

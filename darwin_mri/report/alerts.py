@@ -27,11 +27,11 @@ class Missing:
 
 def find_missing(run: Run) -> tuple[Missing, ...]:
     """Records that are not there, with what they would show and how to get them."""
-    breed, scan = "darwin-mri breed", "darwin-mri scan FATHER --against MOTHER --out RUN"
+    breed, scan = "darwin-mri breed --resume RUN", "darwin-mri scan FATHER --against MOTHER --out RUN --overwrite"
     parts = (
         (run.manifest, "manifest.json", "provenance", breed),
         (run.inputs, "inputs.json", "the parents' files and digests", breed),
-        (run.father, "scan/father.json", "the father's MRI", "darwin-mri scan FATHER --out RUN"),
+        (run.father, "scan/father.json", "the father's MRI", scan),
         (run.mother, "scan/mother.json", "the mother's MRI", scan),
         (run.pair, "scan/pair.json", "FFN similarity and the layer map", scan),
         (run.prior, "prior.json", "the prior, frozen layers and trust", scan),
@@ -39,8 +39,8 @@ def find_missing(run: Run) -> tuple[Missing, ...]:
         (run.genome, "genome.json", "the genome", breed),
         (run.comparison, "comparison.json", "scores, contrasts and the verdict", breed),
         (run.answers or None, "answers/", "items won and lost", breed),
-        (run.health, "health.json", "the child's health check", "darwin-mri check CHILD --father FATHER"),
-        (run.child, "child.json", "the child's files", "darwin-mri merge --genome FILE --out DIR"),
+        (run.health, "health.json", "the child's health check", breed),
+        (run.child, "child.json", "the child's files", breed),
     )
     return tuple(Missing(file, what, command) for record, file, what, command in parts if record is None)
 

@@ -119,7 +119,9 @@ def plan(run: Path, view: View, repo: str, html: str, *, force: bool = False) ->
 def _require_health(run: Path) -> None:
     path = run / "health.json"
     if not path.is_file():
-        raise GateError("the child was never checked: run darwin-mri check, or pass --force to publish it all the same")
+        raise GateError(
+            f"the child was never checked: run darwin-mri breed --resume {path.parent}, or pass --force to publish it all the same"
+        )
     health = Health.load(path)
     if not health.passed:
         failed = ", ".join(gate.name for gate in health.gates if not gate.passed)

@@ -54,7 +54,7 @@ def load_run(run: Path) -> Run:
     """Read the records of a run folder.
 
     Args:
-        run: folder as DESIGN section 4 lays it out; any of its files may be missing.
+        run: folder as the README lays it out; any of its files may be missing.
 
     Raises:
         InputError: the folder does not exist.

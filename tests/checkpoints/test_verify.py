@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from darwin_mri.checkpoints import file_digests, read_header, verify, verify_folder, weight_files, weights_digest
+from darwin_mri.checkpoints import (
+    file_digests,
+    find_model,
+    read_header,
+    verify,
+    verify_folder,
+    weight_files,
+    weights_digest,
+)
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import CheckpointError
 from tests import toys
@@ -146,7 +154,12 @@ def test_hub_cache_links_to_its_own_blobs_pass(whole: Path, tmp_path: Path) -> N
     snapshot.mkdir(parents=True)
     for blob in blobs.iterdir():
         (snapshot / blob.name).symlink_to(Path("../../blobs") / blob.name)
-    assert verify_folder(snapshot)["model_type"] == "llama"
+    link = tmp_path / "linked"
+    link.symlink_to(snapshot)
+    for folder in (snapshot, link):
+        assert verify_folder(folder)["model_type"] == "llama"
+        source = find_model(str(folder))
+        assert (source.ref, source.revision, source.folder) == ("someone/pico", "abc", folder)
     _link_out(snapshot)
     with pytest.raises(CheckpointError, match="leaves the folder"):
         verify_folder(snapshot)

@@ -8,16 +8,22 @@ In fp32 only: the interpreter cuts half precision off where a GPU rounds it. Bes
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from darwin_mri import kernels
+from darwin_mri.checkpoints import find_anatomy, find_model, load_model, load_tokenizer
 from darwin_mri.kernels import sums
 from darwin_mri.merging import Settings, blend
+from darwin_mri.mri.activations import measure_activations
 from darwin_mri.mri.adding import Groups
+from darwin_mri.probes import load_probes, read, select_probes
+from tests import toys
 
 COUNT = 3000
 METHODS = ("linear", "dare_linear", "ties", "dare_ties", "della")
@@ -30,6 +36,7 @@ def main() -> None:
     torch.manual_seed(0)
     children()
     statistics()
+    a_pass()
     print("equal")
 
 
@@ -84,6 +91,23 @@ def statistics() -> None:
         each = (x > 0).float() if positive else x
         plain = torch.stack([each[group == g].sum(0) for g in range(4)]) + 1
         torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-4)
+
+
+def a_pass() -> None:
+    """A scan's pass over a model, with every sum by the kernels and with none."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = find_model(str(toys.pico_gemma4(Path(folder) / "model")))
+        model, tokenizer = load_model(source, device="cpu", dtype="float32"), load_tokenizer(source)
+    reading = read(select_probes(load_probes(), ("ko", "en"), 2, 1), tokenizer, max_tokens=16, device="cpu")
+    found = []
+    for fit in (lambda *_: False, all_dense):
+        kernels.fit = fit
+        found.append(measure_activations(model, find_anatomy(model), reading))
+    for plain, ours in zip(*(activations.layers for activations in found), strict=True):
+        for site, added in plain.sites.items():
+            torch.testing.assert_close(vars(ours.sites[site]), vars(added), rtol=1e-4, atol=1e-4)
+        for name in ("pooled", "state", "firing", "gate_square"):
+            torch.testing.assert_close(getattr(ours, name), getattr(plain, name), rtol=1e-4, atol=1e-4)
 
 
 if __name__ == "__main__":

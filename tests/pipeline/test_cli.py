@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from darwin_mri import cli
+from darwin_mri.config import load_config
 from tests.toys import pico, pico_gemma4, pico_llama
 
 
@@ -139,6 +140,17 @@ def test_an_unknown_key_names_the_nearest(
     path.write_text("father: a\nmother: b\nsearch: {budgett: 3}\n")
     code, _, stderr = call(capfd, monkeypatch, "breed", "--config", path)
     assert code == 2 and "search.budgett" in stderr and "'budget'" in stderr
+
+
+def test_data_alone_means_the_real_benchmarks(tmp_path: Path) -> None:
+    pair = {"father": "a", "mother": "b"}
+    assert load_config(None, pair).fitness == {"nursery_click": 0.6, "nursery_musr": 0.4}
+    asked = load_config(None, {**pair, "data": "D", "search": {"budget": 3}})
+    assert asked.fitness == {"click": 0.6, "musr": 0.4} and asked.bench.tasks == ("click", "musr")
+    own = tmp_path / "own.yaml"
+    own.write_text("father: a\nmother: b\nfitness: {gpqa: 1}\nbench: {tasks: [gpqa, click]}\n")
+    kept = load_config(own, {"data": "D"})
+    assert kept.fitness == {"gpqa": 1.0} and kept.bench.tasks == ("gpqa", "click")
 
 
 def test_importing_the_package_loads_no_torch() -> None:

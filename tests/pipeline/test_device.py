@@ -1,4 +1,4 @@
-"""CPU and GPU agree: runs where CUDA is, and is skipped elsewhere.
+"""CPU and GPU agree: runs where CUDA is. Where it is not, ``test_elsewhere.py`` runs these on a device that is not there.
 
 Tolerances: fp32 on both, TF32 off, so what is left is the order of sums: 1e-3 relative for statistics and losses, 1e-3 nats for
 log-probabilities, and the same bits for a candidate's tensors.
@@ -6,7 +6,11 @@ log-probabilities, and the same bits for a candidate's tensors.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +18,12 @@ import torch
 
 from darwin_mri.benchmarks import Scorer, load_benchmark, sample_items
 from darwin_mri.checkpoints import find_model
-from darwin_mri.merging import METHODS, Candidate, Donors
+from darwin_mri.merging import METHODS, Candidate, Donors, health
 from darwin_mri.merging.arms import ARMS, Side, build_donors
 from darwin_mri.mri import gene_slopes, text_blocks
 from darwin_mri.mri.activations import measure_activations
 from darwin_mri.mri.adding import Groups, Tokens
+from darwin_mri.pipeline import BreedResult, breed
 from darwin_mri.stages import parents, scanning
 from darwin_mri.stages.merging import breed_siblings
 from darwin_mri.stages.run import Silent, open_run
@@ -26,7 +31,25 @@ from tests import toys
 from tests.merging.pairs import context, texts
 from tests.pipeline.conftest import small
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+DEVICE = os.environ.get("DARWIN_MRI_TEST_DEVICE", "cuda")
+pytestmark = pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """While open, the host may not wait for the device."""
+    if DEVICE == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    else:
+        from tests import elsewhere
+
+        before = elsewhere.Elsewhere.waits
+        yield
+        assert elsewhere.Elsewhere.waits == before, "the host waits for the device"
 
 
 def loaded(folder: Path, device: str) -> parents.Loaded:
@@ -36,13 +59,13 @@ def loaded(folder: Path, device: str) -> parents.Loaded:
 def test_a_pass_agrees_and_never_waits_for_the_device(family: dict[str, Path]) -> None:
     config = small(family)
     found = {}
-    for device in ("cpu", "cuda"):
+    for device in ("cpu", DEVICE):
         model = loaded(family["father"], device)
         parent = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan)
         measure_activations(model.model, model.anatomy, parent.reading)  # warm: kernels are loaded with a sync
         found[device] = measure_activations(model.model, model.anatomy, parent.reading)
-    np.testing.assert_allclose(found["cuda"].nll, found["cpu"].nll, rtol=1e-3)
-    for ours, theirs in zip(found["cuda"].layers, found["cpu"].layers, strict=True):
+    np.testing.assert_allclose(found[DEVICE].nll, found["cpu"].nll, rtol=1e-3)
+    for ours, theirs in zip(found[DEVICE].layers, found["cpu"].layers, strict=True):
         for site, sums in theirs.sites.items():
             torch.testing.assert_close(ours.sites[site].table.cpu(), sums.table, rtol=1e-3, atol=1e-3)
 
@@ -51,21 +74,20 @@ def test_hooks_do_not_synchronise(family: dict[str, Path]) -> None:
     from darwin_mri.mri.activations import _Recorder
     from darwin_mri.probes import observe
 
-    config, model = small(family), loaded(family["father"], "cuda")
+    config, model = small(family), loaded(family["father"], DEVICE)
     reading = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan).reading
-    recorder = _Recorder(reading, len(model.anatomy.layers), "cuda", (), 0)
+    recorder = _Recorder(reading, len(model.anatomy.layers), DEVICE, (), 0)
 
     def watched(index: int, site: str, value: torch.Tensor) -> None:
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with no_waiting():
             recorder(index, site, value)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
-    recorder.start(0, reading.batches[0])
+    batch = reading.batches[0]
+    recorder.start(0, batch)
     with torch.inference_mode(), observe(model.model, model.anatomy, watched):
-        batch = reading.batches[0]
         model.model.get_decoder()(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False)
+        with no_waiting():
+            recorder.finish()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -73,7 +95,7 @@ def test_hooks_do_not_synchronise(family: dict[str, Path]) -> None:
 def test_candidates_have_the_same_bits_kept_or_made_anew(family: dict[str, Path], method: str, dtype: str) -> None:
     config = small(family, method=method, density=0.6, base=str(family["father"]))
     states = []
-    for device, keep in (("cpu", None), ("cuda", None), ("cuda", 0)):
+    for device, keep in (("cpu", None), (DEVICE, None), (DEVICE, 0)):
         father = parents.load(find_model(str(family["father"])), "", device=device, dtype=dtype)
         breed = breed_siblings(config, father, find_model(str(family["sister"])), find_model(str(family["father"])))
         genes = dict.fromkeys(breed.tensors(), 0.3)
@@ -96,7 +118,7 @@ def test_the_kernels_add_up_as_torch_does(dtype: torch.dtype) -> None:
     where = torch.randperm(300)[:123].sort().values
     other, group = torch.randn(300, 1000).to(dtype), torch.randint(0, 4, (123,))
     found = []
-    for place in ("cuda", "cpu"):
+    for place in (DEVICE, "cpu"):
         at = where.to(place)
         tokens = Tokens(values.to(place), at, Tokens(other.to(place), at))
         dimensions, firing = torch.zeros(3, 1000, device=place), torch.zeros(5, 1000, device=place)
@@ -108,7 +130,7 @@ def test_the_kernels_add_up_as_torch_does(dtype: torch.dtype) -> None:
 
 
 def test_a_scan_is_the_same_twice(family: dict[str, Path]) -> None:
-    config, model = small(family), parents.load(find_model(str(family["father"])), "", device="cuda", dtype="bfloat16")
+    config, model = small(family), parents.load(find_model(str(family["father"])), "", device=DEVICE, dtype="bfloat16")
     parent = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan)
     first, second = (measure_activations(model.model, model.anatomy, parent.reading) for _ in range(2))
     assert (first.nll == second.nll).all()
@@ -119,7 +141,7 @@ def test_a_scan_is_the_same_twice(family: dict[str, Path]) -> None:
 def test_the_scorer_agrees(family: dict[str, Path]) -> None:
     items = sample_items(load_benchmark("nursery_click", None), 12, 1)
     scores = []
-    for device in ("cpu", "cuda"):
+    for device in ("cpu", DEVICE):
         father = loaded(family["father"], device)
         scorer = Scorer(father.model, father.tokenizer, beyond_context=True)
         scores.append(np.concatenate(scorer.log_probabilities(scorer.prepare(items))))
@@ -128,12 +150,12 @@ def test_the_scorer_agrees(family: dict[str, Path]) -> None:
 
 def test_a_mother_that_waits_is_scanned_the_same(family: dict[str, Path], tmp_path: Path) -> None:
     config = small(family)
-    father = loaded(family["father"], "cuda")
+    father = loaded(family["father"], DEVICE)
     scans = [
         scanning.scan_both(
-            open_run(tmp_path / place, config, (), "cuda"), father, loaded(family["sister"], place), Silent()
+            open_run(tmp_path / place, config, (), DEVICE), father, loaded(family["sister"], place), Silent()
         )
-        for place in ("cuda", "cpu")
+        for place in (DEVICE, "cpu")
     ]
     assert scans[0].mother.to_json() == scans[1].mother.to_json()
     assert scans[0].pair.cka == scans[1].pair.cka
@@ -141,7 +163,7 @@ def test_a_mother_that_waits_is_scanned_the_same(family: dict[str, Path], tmp_pa
 
 def test_slopes_are_the_same_twice_and_those_of_a_cpu(family: dict[str, Path]) -> None:
     config, found = small(family), []
-    for device in ("cpu", "cuda", "cuda"):
+    for device in ("cpu", DEVICE, DEVICE):
         model = loaded(family["father"], device)
         reading = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan).reading
         names = [name for name, _ in model.model.named_parameters() if name.endswith("down_proj.weight")]
@@ -152,6 +174,36 @@ def test_slopes_are_the_same_twice_and_those_of_a_cpu(family: dict[str, Path]) -
         found.append(gene_slopes(model.model, along, 0.1, blocks))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-2, atol=1e-5)
     assert (found[1][0] == found[2][0]).all() and (found[1][1] == found[2][1]).all()
+
+
+SHORT: dict[str, Any] = {
+    "prior": {"items": 8, "steps": 1},
+    "search": {"space": "ffn", "budget": 2, "population": 2, "finalists": 1},
+}  # fmt: skip
+CROSSED = {"base": None, "method": "folded"}
+RUNS: dict[str, dict[str, Any]] = {
+    "siblings": {"method": "dare_ties", "density": 0.6},
+    "siblings, published formulas": {"method": "linear", "base": None, "prior": {"preset": "paper"}},
+    "crossed": CROSSED,
+    "crossed, the mother waits": CROSSED,
+}
+
+
+def breed_on_device(family: dict[str, Path], out: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> BreedResult:
+    monkeypatch.setattr(health, "PROMPTS", 2)  # what makes a stand-in slow: many small operations
+    monkeypatch.setattr(health, "NEW_TOKENS", 8)
+    monkeypatch.setattr(health, "VOICE_TOKENS", 8)
+    if "waits" in kind:
+        monkeypatch.setattr(parents, "free_memory", lambda _: 0)
+    mother = family["mother" if "crossed" in kind else "sister"]
+    return breed(small(family, device="cuda", mother=str(mother), **{**SHORT, **RUNS[kind]}), out, force=True)
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_whole_run(family: dict[str, Path], tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = breed_on_device(family, tmp_path / "run", kind, monkeypatch)
+    assert result.health.gates and result.comparison.scores
+    assert sum(path.stat().st_size for path in (tmp_path / "run" / "child").glob("*.safetensors")) > 0
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +221,7 @@ def donors(folders: dict[str, Path], arm: str, places: tuple[str, str]) -> Donor
     return Donors(build_donors(arm, wanted))
 
 
-@pytest.mark.parametrize("places", [("cuda", "cuda"), ("cuda", "cpu")])
+@pytest.mark.parametrize("places", [(DEVICE, DEVICE), (DEVICE, "cpu")])
 @pytest.mark.parametrize("arm", ["raw", "folded"])
 def test_arms_that_read_weights_make_the_same_donors(cross: dict[str, Path], arm: str, places: tuple[str, str]) -> None:
     plain, ours = donors(cross, arm, ("cpu", "cpu")), donors(cross, arm, places)
@@ -180,7 +232,7 @@ def test_arms_that_read_weights_make_the_same_donors(cross: dict[str, Path], arm
 @pytest.mark.parametrize("arm", sorted(set(ARMS) - {"raw", "folded"}))
 def test_arms_that_read_text_make_donors(cross: dict[str, Path], arm: str) -> None:
     """Their matchings and their writing turn on ties, so only shapes and sizes are compared."""
-    plain, ours = (donors(cross, arm, (place, place)) for place in ("cpu", "cuda"))
+    plain, ours = (donors(cross, arm, (place, place)) for place in ("cpu", DEVICE))
     assert plain.names() == ours.names()
     for name, tensor in plain.tensors.items():
         assert ours.tensors[name].shape == tensor.shape and bool(torch.isfinite(ours.tensors[name]).all())

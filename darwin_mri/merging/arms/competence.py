@@ -9,13 +9,16 @@ the increment should move by d = R / (n g), which asks of down' = down + E
 
 Behind a post-norm f = s * o / rms(o) both sides are taken at its unit size: a / rms(o), and unit(f / s + d / s) - f / s.
 
-No label, no gradient; only second moments of neurons, one layer at a time. Two teachers:
+No label, no gradient; only second moments of neurons, one layer at a time. Three teachers:
 
 * target ``states``: on places where the mother predicts the text after it better by ``margin`` nats, t is her last hidden state
   under a ridge map fitted where both parents do well (better than their own median).
 * target ``text``: where the father's first guess of the written next token is wrong, t is a ridge map of that token's
-  embedding, fitted where his first guess is right. The text is the teacher, so it must not hold the answers from elsewhere: the
-  parents write it themselves (``writing``), and only what they wrote is taught.
+  embedding, fitted where his first guess is right.
+* target ``nearest``: at the same places, the nearest state from which that token follows (module ``nearest``).
+
+With the last two the text is the teacher, so it must not hold the answers from elsewhere: the parents write it themselves
+(``writing``), and only what they wrote is taught.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a user would do instead: a short fine-tuning by gradient on the same text that the arm competence is given.
 
-The same parameters learn (the down projections of the same layers) or, with ``depth: 1`` and more steps, all that is asked for; the
+The FFN matrices of the same layers learn or, with ``depth: 1`` and more steps, all that is asked for; the
 loss is the next token's on what the parents wrote and on the general texts, in batches of the same text budget.
 """
 
