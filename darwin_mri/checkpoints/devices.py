@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
+from darwin_mri.checkpoints.host import host_memory
 from darwin_mri.errors import InputError
 
 
@@ -25,6 +28,8 @@ def resolve_device(device: str) -> str:
 
 
 def free_memory(device: str | torch.device) -> int:
-    """Bytes that tensors can still take on a CUDA device: what the driver has, and what torch holds of it without using it."""
+    """Bytes that tensors can still take. On a CUDA device: what the driver has, and what torch holds of it without using it."""
+    if torch.device(device).type == "cpu":
+        return host_memory() or sys.maxsize  # not said: no bound
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + held

@@ -15,7 +15,7 @@ from darwin_mri.merging.donors import Replacement
 from darwin_mri.merging.merge import Merge, doses
 from darwin_mri.merging.settings import Exceptions, Settings
 
-KEPT_SHARE = 0.6  # of a device's free memory; the rest is for forwards
+KEPT_SHARE = 0.6  # of the memory that is free where the model is; the rest is for forwards
 AHEAD = 4  # tensors read, masked or shuffled on the host while a device works; bounds the host's memory
 
 
@@ -26,7 +26,7 @@ class Candidate:
         model: the father, loaded; its parameters are overwritten.
         tensors: gene name -> parameter names.
         keep_bytes: how much may be kept resident of what does not depend on the ratio; beyond it tensors are made anew from
-            the parents' files each time, with the same bits. None keeps all on a CPU, and on a device ``KEPT_SHARE`` of what is free.
+            the parents' files each time, with the same bits. ``KEPT_SHARE`` of what is free when None.
     """
 
     def __init__(
@@ -35,9 +35,7 @@ class Candidate:
         self.model, self.tensors, self.merge = model, tensors, merge
         self.parameters = dict(model.named_parameters())
         device = next(iter(self.parameters.values())).device
-        if keep_bytes is None and device.type == "cuda":
-            keep_bytes = int(KEPT_SHARE * free_memory(device))
-        self.keep_bytes = keep_bytes
+        self.keep_bytes = int(KEPT_SHARE * free_memory(device)) if keep_bytes is None else keep_bytes
         self.ahead = 0 if device.type == "cpu" else AHEAD
         self.current: dict[str, tuple[float, Settings]] = {}
         self._kept: dict[str, tuple[Settings, Blend | Replacement, int]] = {}  # with its size in bytes
@@ -99,7 +97,7 @@ class Candidate:
             return
         if kept is None or kept[0] != settings:
             size, held = made.kept_bytes(parameter.device), kept[2] if kept else 0
-            if self.keep_bytes is not None and self._kept_bytes + size - held > self.keep_bytes:
+            if self._kept_bytes + size - held > self.keep_bytes:
                 self.kept_out.add(name)
             else:
                 if kept:  # what is replaced goes first

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from darwin_mri.checkpoints.host import host_memory
+
+__all__ = ["ABSENT", "Device", "accelerator", "free_disk", "host_memory"]
+
 # Dense bf16 TFLOP/s as the makers state them; a share of it is reached in practice.
 STATED = {
     "H200": 990,
@@ -41,24 +45,6 @@ class Device:
 
 # What a plan for ``device: cuda`` rests on where no device answers.
 ABSENT = Device("an H100, assumed", None, REACHED * STATED["H100"] * 1e12, f"{REACHED:.0%} of the stated 990 TFLOP/s")
-
-
-def host_memory() -> int | None:
-    """Bytes of memory that can still be had, of the machine or of the container."""
-    found = []
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-        if limit != "max":
-            found.append(int(limit) - used)
-    except (OSError, ValueError, IndexError):
-        pass
-    if not found and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(found, default=None)
 
 
 def free_disk(folder: Path) -> int:

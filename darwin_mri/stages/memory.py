@@ -49,18 +49,19 @@ def stage_bytes(
     Args:
         each: bytes of a parameter as it is loaded.
         accelerator: whether they are on one, where a search keeps what is smaller (``Blend.kept``).
-        short: what is left once all that can has given way: one parent at a time where ``can_wait``, nothing kept by the search.
+        short: what is left once all that can has given way: on an accelerator one parent at a time where ``can_wait``, and
+            nothing kept by the search.
     """
     held = {role: found.parameters * each for role, found in (("father", father), ("mother", mother))}
     moved = ffn_parameters(father) if config.cross else father.parameters
-    both = max(held.values()) if short and can_wait(config) else sum(held.values())
+    both = max(held.values()) if short and accelerator and can_wait(config) else sum(held.values())
     sums = sum(_scan_sums(config, found) for found in (father, mother))
     tokens = LONG_BATCH_TOKENS if accelerator else BATCH_TOKENS
     stages = {"scan": both + sums + max(_batch(found, each, tokens) for found in (father, mother))}
     if config.cross:
         arm = 0 if config.method in OFFLOADABLE else int(config.arm.memory_gb * 2**30)
         stages["donors"] = both + sums + arm
-    if config.prior.preset != "flat":
+    if config.prior.preset == "response" or (config.prior.preset != "flat" and config.prior.protect):
         # The directions in fp32, and the weights that stand in for the father's, in his dtype.
         stages["prior"] = held["father"] + moved * (4 + each) + _graph(config, father, each)
     kept = 0 if short else int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))

@@ -26,6 +26,7 @@ FILLED = 0.7  # of max_tokens, in the mean
 LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
 NULLS = 4
 RECORDS = 64 * 2**20  # bytes, generously
+ANEW = "candidates are made anew from the parents' files"
 RUNTIME = 1.5 * 2**30  # bytes a process with torch and transformers takes by itself
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -138,10 +139,13 @@ def _needs(
         PlanNeed(name="disk", needed=disk, available=free, fits=disk <= free, note="the child, kept donors, records")
     ]
     memory = machine.host_memory()
+    least = stage_bytes(config, father, mother, each, accelerator=device is not None, short=True)
     if not device:
         host, note = RUNTIME + max(stages.values()), _fullest(stages)
+        if memory is not None and host > memory:
+            host = RUNTIME + max(least.values())
+            note += f"; short of it, {ANEW}: {_fullest(least)}"
     else:
-        least = stage_bytes(config, father, mother, each, accelerator=True, short=True)
         waits = device.memory is not None and max(stages.values()) > device.memory
         note = f"{device.name}: {_fullest(stages)}"
         if waits:
@@ -166,7 +170,7 @@ def _fullest(stages: Mapping[str, int]) -> str:
 
 def _gives_way(config: Config) -> str:
     waits = "the second parent waits in host memory during the scan and " if can_wait(config) else ""
-    return f"{waits}candidates are made anew from the parents' files"
+    return waits + ANEW
 
 
 def layer_parameters(found: Survey) -> int:

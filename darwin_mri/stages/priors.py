@@ -63,7 +63,8 @@ def measure_prior(
     key = f"{father.digest} {breed.space.name} {config.method} {father.model.dtype} {father.model.device.type}"
     read_slopes = SlopeReader(
         father.model,
-        gene_directions(breed, config.reference_ratio, father.model.device),
+        [gene.name for gene in breed.space.genes],
+        lambda: gene_directions(breed, config.reference_ratio, father.model.device),
         Saved(run.path("state/response.jsonl"), key, run.keep),
         progress,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from darwin_mri.mri import Block, gene_slopes, repeatable
 from darwin_mri.stages.memory import BATCH_TOKENS
 from darwin_mri.stages.run import Progress
 from darwin_mri.stages.saved import Saved
+
+Directions = Mapping[str, Mapping[str, torch.Tensor]]  # gene -> {parameter: what the gene adds to it per unit of ratio}
 
 
 class Loss:
@@ -39,14 +42,23 @@ class Loss:
 
 
 class SlopeReader:
-    """``gene_slopes`` along fixed directions, every block's kept in a file as soon as it is measured."""
+    """``gene_slopes`` along fixed directions, every block's kept in a file as soon as it is measured.
+
+    Args:
+        genes: names, in the order of the slopes.
+        make: the directions of these genes, made when the first is needed: they take more memory than the model.
+    """
 
     def __init__(
-        self, model: Any, directions: Mapping[str, Mapping[str, torch.Tensor]], saved: Saved, progress: Progress
+        self, model: Any, genes: Sequence[str], make: Callable[[], Directions], saved: Saved, progress: Progress
     ) -> None:
-        self.model, self.directions, self.saved, self.progress = model, directions, saved, progress
-        self.genes = list(directions)
+        self.model, self.genes, self.saved, self.progress = model, tuple(genes), saved, progress
+        self._make = make
         self._told = False
+
+    @cached_property
+    def directions(self) -> Directions:
+        return self._make()
 
     def __call__(
         self, loss: Loss, ratios: float | np.ndarray, advance: Callable[[int], None] = lambda _: None

@@ -139,8 +139,14 @@ def _by_slopes(
     father: Loaded, breed: Breed, blocks: Sequence[Part], config: Config, saved: Saved, advance: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
     """The gain that each gene's slope at the father foretells, block by block."""
-    directions = gene_directions(breed, config.reference_ratio, father.model.device)
-    read_slopes = SlopeReader(father.model, directions, saved, Silent())
+    names = [gene.name for gene in breed.space.genes]
+    read_slopes = SlopeReader(
+        father.model,
+        names,
+        lambda: gene_directions(breed, config.reference_ratio, father.model.device),
+        saved,
+        Silent(),
+    )
     found = []
     for number, block in enumerate(blocks):
 

@@ -23,6 +23,7 @@ from darwin_mri.config import ARMS, OPERATORS, Config, load_config, make_config
 from darwin_mri.merging import METHODS, Settings, blend
 from darwin_mri.merging.fits import all_faults
 from darwin_mri.probes import LOGIT_POSITIONS, read
+from darwin_mri.records import PlanNeed
 from darwin_mri.stages import items, machine, memory
 from darwin_mri.stages.planning import plan_run
 from tests.merging.commands import call
@@ -194,9 +195,23 @@ def test_on_a_small_device_the_plan_says_what_gives_way(tmp_path: Path, monkeypa
         assert ("waits in host memory" in needs["device memory"].note) == waits
 
 
+def test_on_a_small_host_the_search_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(Path("configs/opus-4b.yaml"), {"device": "cpu"})
+
+    def need(memory: int | None) -> PlanNeed:
+        monkeypatch.setattr(machine, "host_memory", lambda: memory)
+        return next(need for need in plan_run(config, tmp_path, offline=True).needs if need.name == "host memory")
+
+    roomy = need(None)
+    short = need(roomy.needed - 1)
+    assert short.fits and short.needed < roomy.needed and "made anew" in short.note and "made anew" not in roomy.note
+    assert need(short.needed - 1).fits is False
+
+
 def test_exit_codes_and_output(
     toys: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(machine, "host_memory", lambda: 2**36)
     siblings = [
         "plan",
         "--father",
@@ -337,7 +352,7 @@ def test_a_model_on_the_hub_is_planned_from_its_headers(
     done = subprocess.run(
         [sys.executable, "-m", "darwin_mri", *words, "--father", "o/father"], capture_output=True, text=True, timeout=120, env=env
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 3), done.stderr  # 3 where a busy machine has no 8 GiB for the arm
     ours, local = (survey(Path(toys[role])) for role in ("father", "mother"))
     for parent, found in zip(json.loads(done.stdout)["parents"], (ours, local), strict=True):
         assert (parent["layers"], parent["parameters"], parent["size"]) == (

@@ -20,7 +20,7 @@ from darwin_mri.stages.parents import Loaded, load
 from darwin_mri.stages.priors import gene_directions
 from darwin_mri.stages.run import Silent
 from darwin_mri.stages.saved import Saved
-from darwin_mri.stages.slopes import Loss, SlopeReader
+from darwin_mri.stages.slopes import Directions, Loss, SlopeReader
 from tests.pipeline.conftest import small
 
 WEIGHTS = {"nursery_click": 0.6, "nursery_musr": 0.4}
@@ -72,7 +72,9 @@ def test_short_of_memory_the_pieces_are_halved_until_they_fit(
     found = []
     for name, blocks in (("roomy", make), ("short", short_of_memory(1100, make))):
         loss = Loss("fitness", blocks)
-        reader = SlopeReader(father.model, directions, Saved(tmp_path / f"{name}.jsonl", "", False), Silent())
+        reader = SlopeReader(
+            father.model, list(directions), lambda: directions, Saved(tmp_path / f"{name}.jsonl", "", False), Silent()
+        )
         found.append((loss.budget, *reader(loss, 0.5), loss.budget))
     assert found[0][0] == found[0][3] and found[1][3] <= 1100 < found[1][0]
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-3, atol=1e-6)
@@ -85,6 +87,26 @@ def test_where_one_item_does_not_fit_it_says_so(pair: tuple[Loaded, Any], tmp_pa
         raise torch.OutOfMemoryError("out of memory")
 
     never: PieceLoss = piece
-    reader = SlopeReader(father.model, directions, Saved(tmp_path / "x.jsonl", "", False), Silent())
+    reader = SlopeReader(
+        father.model, list(directions), lambda: directions, Saved(tmp_path / "x.jsonl", "", False), Silent()
+    )
     with pytest.raises(DarwinError, match="does not fit in memory"):
         reader(Loss("fitness", lambda _: [[never]]), 0.0)
+
+
+def test_what_a_file_holds_needs_no_directions(
+    pair: tuple[Loaded, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
+) -> None:
+    father, directions = pair
+
+    def make(budget: int) -> list[Block]:
+        return fitness_blocks(father.model, father.tokenizer, items, WEIGHTS, log=True, token_budget=budget)
+
+    def never() -> Directions:
+        raise AssertionError("the directions are made although every block is known")
+
+    found = []
+    for kept, directed in ((False, lambda: directions), (True, never)):
+        saved = Saved(tmp_path / "slopes.jsonl", "", kept)
+        found.append(SlopeReader(father.model, list(directions), directed, saved, Silent())(Loss("fitness", make), 0.5))
+    assert (found[0][0] == found[1][0]).all()
