@@ -95,7 +95,7 @@ def _groups(model: Any) -> Iterator[dict[str, tuple[int, ...]]]:
 
 
 def _starts(role: str) -> dict[str, float]:
-    """What a family's vectors and scalars start with: their mean in a small model made by its own class, by the name's last two parts."""
+    """What a family's vectors and scalars start with: their mean in a small model made by its own class, by ``_kind``."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     model: Any = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**configuration(role, small=True)))
@@ -103,12 +103,13 @@ def _starts(role: str) -> dict[str, float]:
 
 
 def _kind(name: str) -> str:
-    return ".".join(name.split(".")[-2:])
+    """The last two parts of a tensor's name that are no layer's number: a large model has more layers than a small one."""
+    return ".".join([part for part in name.split(".") if not part.isdigit()][-2:])
 
 
 def _values(name: str, shape: tuple[int, ...], starts: Mapping[str, float], generator: torch.Generator) -> torch.Tensor:
     if len(shape) < 2:
-        return torch.full(shape, starts.get(_kind(name), 0.0), dtype=torch.bfloat16)
+        return torch.full(shape, starts[_kind(name)], dtype=torch.bfloat16)
     return (
         torch.empty(shape, dtype=torch.bfloat16, device=generator.device).normal_(0, SPREAD, generator=generator).cpu()
     )
