@@ -12,6 +12,7 @@ from pathlib import Path
 
 from darwin_mri.benchmarks import base_url, sample_items
 from darwin_mri.checkpoints import ModelSource, resolve_device
+from darwin_mri.checkpoints.find import NURSERY
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import BenchConfig, Config
 from darwin_mri.errors import ConfigError, GateError, InputError
@@ -49,7 +50,7 @@ class BreedResult:
 
 
 def _say_what_is_asked(config: Config, progress: Progress) -> None:
-    strangers = not any(ref.startswith("nursery:") for ref in (config.father, config.mother))
+    strangers = not any(ref.startswith(NURSERY) for ref in (config.father, config.mother))
     if strangers and all(name.startswith("nursery_") for name in config.fitness):
         progress.say("the search goes by the nursery's questions, about a world that only its models know: give --data")
 

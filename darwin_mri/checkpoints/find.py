@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import darwin_mri
-from darwin_mri.checkpoints.verify import verify_folder
+from darwin_mri.checkpoints.verify import CACHED, verify_folder
 from darwin_mri.errors import CheckpointError
 
 NURSERY = "nursery:"
-CACHED = "models--"  # how the hub's cache begins a model's folder: models--owner--name/snapshots/REVISION
 HUB_ID = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.txt", "*.jinja", "*.model", "LICENSE*")
 

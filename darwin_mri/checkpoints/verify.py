@@ -16,6 +16,7 @@ from darwin_mri.records import FileDigest
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+CACHED = "models--"  # how the hub's cache begins a model's folder: models--owner--name/snapshots/REVISION
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 ANSWERING = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")  # what a loader may read
 BESIDE = (INDEX, "darwin_mri.json")  # layout and genealogy, which answer nothing
@@ -223,7 +224,7 @@ def _why_no_weights(folder: Path) -> str:
 def _refuse_leaving_links(folder: Path) -> None:
     real = folder.resolve()
     roots = [real]
-    if real.parent.name == "snapshots" and real.parent.parent.name.startswith("models--"):
+    if real.parent.name == "snapshots" and real.parent.parent.name.startswith(CACHED):
         # The hub's cache keeps each snapshot as links to the blobs of the same model.
         roots.append((real.parent.parent / "blobs").resolve())
     for path in sorted(folder.rglob("*")):

@@ -1,4 +1,5 @@
-"""The parents write the text: prompts without answers, each completed by the parent who is surer (or agrees with itself over wordings), the father where a text is protected."""
+"""The parents write the text: prompts without answers, each completed by the parent who is surer, or agrees with itself
+over wordings; the father where a text is protected."""
 
 from __future__ import annotations
 
