@@ -180,12 +180,9 @@ SHORT: dict[str, Any] = {
     "prior": {"items": 8, "steps": 1},
     "search": {"space": "ffn", "budget": 2, "population": 2, "finalists": 1},
 }  # fmt: skip
-CROSSED = {"base": None, "method": "folded"}
 RUNS: dict[str, dict[str, Any]] = {
     "siblings": {"method": "dare_ties", "density": 0.6},
-    "siblings, published formulas": {"method": "linear", "base": None, "prior": {"preset": "paper"}},
-    "crossed": CROSSED,
-    "crossed, the mother waits": CROSSED,
+    "crossed, the mother waits": {"base": None, "method": "folded"},
 }
 
 
