@@ -1,7 +1,7 @@
 """A rehearsal of the real pair with random weights: scan, prior, a short search and the child, on whatever device there is.
 
     python -m speed.rehearsal --dir DIR                full shapes: a GPU of 80 GB or more, and 55 GB of disk
-    python -m speed.rehearsal --dir DIR --short        full shapes and few, short texts and items: hours on two cores with 24 GiB
+    python -m speed.rehearsal --dir DIR --short        full shapes and few, short texts and items: about an hour on two cores with 24 GiB
     python -m speed.rehearsal --dir DIR --small        the same mechanisms scaled down: minutes on two cores
     python -m speed.rehearsal --dir DIR --child-only   full shapes, but only the child, which needs no GPU
 

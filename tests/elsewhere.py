@@ -101,7 +101,7 @@ def _copy_from(source: torch.Tensor, target: torch.Tensor, non_blocking: bool = 
 for name, made in (("empty_strided", _empty_strided), ("empty.memory_format", _empty), ("_copy_from", _copy_from)):
     _LIBRARY.impl(name, made, "PrivateUse1")
 
-from darwin_mri.checkpoints import devices  # noqa: E402
+from darwin_mri.checkpoints import devices  # noqa: E402  # not before the patches above
 
 devices.resolve_device = lambda device: device if device == "cpu" else str(DEVICE)
 devices.free_memory = lambda device: ROOM

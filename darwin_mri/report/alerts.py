@@ -27,7 +27,10 @@ class Missing:
 
 def find_missing(run: Run) -> tuple[Missing, ...]:
     """Records that are not there, with what they would show and how to get them."""
-    breed, scan = "darwin-mri breed --resume RUN", "darwin-mri scan FATHER --against MOTHER --out RUN --overwrite"
+    bred = run.ledger or run.genome or run.child
+    breed = "darwin-mri breed --resume RUN" if bred and run.manifest else "darwin-mri breed --config FILE"
+    # Never for a bred run: --overwrite would clear what the breeding wrote.
+    scan = breed if bred else "darwin-mri scan FATHER --against MOTHER --out RUN --overwrite"
     parts = (
         (run.manifest, "manifest.json", "provenance", breed),
         (run.inputs, "inputs.json", "the parents' files and digests", breed),

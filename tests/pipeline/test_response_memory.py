@@ -38,12 +38,14 @@ def items() -> dict[str, tuple[Item, ...]]:
     return {name: sample_items(load_benchmark(name), 20, 1) for name in WEIGHTS}
 
 
+def fitness_of(father: Loaded, items: dict[str, tuple[Item, ...]]) -> Callable[[int], list[Block]]:
+    """Token budget -> the blocks of the fitness loss."""
+    return lambda budget: fitness_blocks(father.model, father.tokenizer, items, WEIGHTS, log=True, token_budget=budget)
+
+
 def test_pieces_add_up_to_the_block(pair: tuple[Loaded, Any], items: dict[str, tuple[Item, ...]]) -> None:
     father, directions = pair
-    whole, pieces = (
-        fitness_blocks(father.model, father.tokenizer, items, WEIGHTS, log=True, token_budget=budget)
-        for budget in (1 << 20, 1)
-    )
+    whole, pieces = map(fitness_of(father, items), (1 << 20, 1))
     assert {len(block) for block in whole} == {1} and sum(map(len, pieces)) == 40  # every item by itself
     (slopes, losses), (other_slopes, other_losses) = (
         gene_slopes(father.model, directions, 0.5, blocks) for blocks in (whole, pieces)
@@ -66,9 +68,7 @@ def test_short_of_memory_the_pieces_are_halved_until_they_fit(
 ) -> None:
     father, directions = pair
 
-    def make(budget: int) -> list[Block]:
-        return fitness_blocks(father.model, father.tokenizer, items, WEIGHTS, log=True, token_budget=budget)
-
+    make = fitness_of(father, items)
     found = []
     for name, blocks in (("roomy", make), ("short", short_of_memory(1100, make))):
         loss = Loss("fitness", blocks)
@@ -99,8 +99,7 @@ def test_what_a_file_holds_needs_no_directions(
 ) -> None:
     father, directions = pair
 
-    def make(budget: int) -> list[Block]:
-        return fitness_blocks(father.model, father.tokenizer, items, WEIGHTS, log=True, token_budget=budget)
+    make = fitness_of(father, items)
 
     def never() -> Directions:
         raise AssertionError("the directions are made although every block is known")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from darwin_mri.records import (
     Vigor,
 )
 from darwin_mri.report.alerts import find_alerts, find_missing
-from darwin_mri.report.run import Run
+from darwin_mri.report.run import Run, load_run
 from darwin_mri.report.verdict import judge, read_contrast
 from tests.report.sample_scores import make_comparison
 
@@ -243,3 +245,9 @@ def test_missing_parts_name_the_command_that_makes_them() -> None:
     missing = {part.file: part.command for part in find_missing(Run("it"))}
     assert len(missing) == 12 and missing["scan/pair.json"].startswith("darwin-mri scan")
     assert "Not in this run: provenance (manifest.json)" in texts(Run("it"), "note")
+
+
+def test_nobody_is_told_to_scan_over_a_bred_run() -> None:
+    run = load_run(Path("reports/nursery/david"))
+    commands = {part.command for part in find_missing(replace(run, father=None, prior=None, health=None))}
+    assert commands == {"darwin-mri breed --resume RUN"}
