@@ -34,20 +34,20 @@ $(READY): pyproject.toml constraints.txt
 
 scan: FATHER ?= nursery:gemma4-korean
 scan: MOTHER ?= nursery:gemma4-reasoning
-# the nursery's base belongs to the nursery's parents only
+# the nursery's base is for the nursery's parents only
 scan: BASE ?= $(if $(filter command environment,$(origin FATHER) $(origin MOTHER)),,nursery:gemma4-base)
 scan: OUT ?= reports/scan
 scan: $(READY) ## scan FATHER and MOTHER layer by layer, and the pair
 	$(DARWIN) scan $(FATHER) --against $(MOTHER) $(BASE_FLAG) --out $(OUT) --overwrite $(COMMON)
 
-# two parents of one's own are not david's, nor is his base theirs
+# with FATHER and MOTHER given, configs/david.yaml and its base do not apply
 breed: CONFIG ?= $(if $(and $(filter command environment,$(origin FATHER)),$(filter command environment,$(origin MOTHER))),,configs/david.yaml)
 breed: OUT ?= reports/$(or $(basename $(notdir $(CONFIG))),run)
 breed: $(READY) ## scan, search, write the child, score it, report: CONFIG (default configs/david.yaml)
 	$(DARWIN) breed $(if $(CONFIG),--config $(CONFIG)) $(PARENTS) --out $(OUT) --overwrite $(COMMON)
 
 genealogy: OUT ?= reports/genealogy
-genealogy: $(READY) ## three generations in a row, each child fathering the next, and one page over all three
+genealogy: $(READY) ## three generations in a row, each child the father of the next, and one page over all three
 	$(DARWIN) breed --config configs/opus.yaml --out $(OUT)/opus --overwrite $(COMMON)
 	$(DARWIN) breed --config configs/david.yaml --father $(OUT)/opus/child --out $(OUT)/david --overwrite $(COMMON)
 	$(DARWIN) breed --config configs/genesis.yaml --father $(OUT)/david/child --out $(OUT)/genesis --overwrite $(COMMON)
@@ -76,7 +76,7 @@ nursery: $(READY) ## list the small trained parents that ship with the package
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-check: $(READY) ## formatting, lint, types, and which room may import which
+check: $(READY) ## formatting, lint, docstrings, types, and which package may import which
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/pyright

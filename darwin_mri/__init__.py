@@ -6,35 +6,32 @@ Importing this package loads neither torch nor transformers; names resolve on fi
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from darwin_mri.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from darwin_mri.config import BenchConfig as BenchConfig
+    from darwin_mri.config import Config as Config
+    from darwin_mri.config import load_config as load_config
+    from darwin_mri.errors import DarwinError as DarwinError
+    from darwin_mri.pipeline import bench as bench
+    from darwin_mri.pipeline import breed as breed
+    from darwin_mri.pipeline import merge as merge
+    from darwin_mri.pipeline import scan as scan
+    from darwin_mri.records import Comparison as Comparison
+    from darwin_mri.records import Genome as Genome
+    from darwin_mri.records import PairScan as PairScan
+    from darwin_mri.records import Prior as Prior
+    from darwin_mri.records import Scan as Scan
+    from darwin_mri.report import write_report as write_report
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "BenchConfig": "darwin_mri.config",
-    "Comparison": "darwin_mri.records",
-    "Config": "darwin_mri.config",
-    "DarwinError": "darwin_mri.errors",
-    "Genome": "darwin_mri.records",
-    "PairScan": "darwin_mri.records",
-    "Prior": "darwin_mri.records",
-    "Scan": "darwin_mri.records",
-    "bench": "darwin_mri.pipeline",
-    "breed": "darwin_mri.pipeline",
-    "load_config": "darwin_mri.config",
-    "merge": "darwin_mri.pipeline",
-    "scan": "darwin_mri.pipeline",
-    "write_report": "darwin_mri.report",
-}
-__all__ = ["__version__", *sorted(_HOMES)]  # pyright: ignore[reportUnsupportedDunderAll]
+_resolve, __dir__ = lazy_names(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        import_module("darwin_mri.report")  # light; from then on records show their tables in notebooks
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'darwin_mri' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+    value = _resolve(name)
+    import_module("darwin_mri.report")  # light; from then on records show their tables in notebooks
+    return value

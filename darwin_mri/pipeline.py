@@ -1,47 +1,52 @@
-"""The story: inputs -> scan -> prior -> search -> child -> health -> bench -> compare -> report.
+"""The story: inputs -> scan -> donors -> prior -> search -> child -> health -> bench -> report.
 
-Each step is a function of records and models that leaves its record in the run folder; a resumed run reads what is there.
+Each stage is one function of the run, the parents and earlier records; it leaves its record in the run folder, and a
+resumed run reads what is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
-from darwin_mri.benchmarks import base_url, sample_items
-from darwin_mri.checkpoints import ModelSource, resolve_device
-from darwin_mri.checkpoints.find import NURSERY
-from darwin_mri.checkpoints.survey import survey
-from darwin_mri.config import BenchConfig, Config
-from darwin_mri.errors import ConfigError, GateError, InputError
-from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Inputs, Prior, Scan
+from darwin_mri.checkpoints.find import find_model
+from darwin_mri.config import Config, make_config
+from darwin_mri.errors import GateError
+from darwin_mri.planning import require_room
+from darwin_mri.problem.health import examine_child
+from darwin_mri.problem.parents import FATHER, Parents
+from darwin_mri.problem.scans import Scans
+from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Prior
 from darwin_mri.report import write_report
-from darwin_mri.stages import (
-    anchoring,
-    benching,
-    merging,
-    parents,
-    priors,
-    recipes,
-    scanning,
-    searching,
-    validating,
-    writing,
-)
-from darwin_mri.stages.answering import AnswerStore
-from darwin_mri.stages.items import Items, choose_items, load_items, store_splits
-from darwin_mri.stages.items import gpqa_password as environment_password
-from darwin_mri.stages.planning import require_room
-from darwin_mri.stages.run import Progress, Run, Silent, open_run
+from darwin_mri.run import Progress, Run, RunOptions, Silent, open_run
+from darwin_mri.stages.anchors import score_others
+from darwin_mri.stages.bench import bench_run
+from darwin_mri.stages.child import write_run_child
+from darwin_mri.stages.donors import make_space
+from darwin_mri.stages.health import check_run_child
+from darwin_mri.stages.inputs import prepare_inputs
+from darwin_mri.stages.merge import merge_genome
+from darwin_mri.stages.prior import measure_prior
+from darwin_mri.stages.scan import scan_parents
+from darwin_mri.stages.score import ScoreOptions
+from darwin_mri.stages.score import score_models as bench
+from darwin_mri.stages.search import find_winner
+from darwin_mri.stages.validation import validate
 
-__all__ = ["BreedResult", "bench", "breed", "check", "merge", "scan"]
+__all__ = ["BreedResult", "RunOptions", "ScoreOptions", "bench", "breed", "check", "merge", "scan"]
 
 
 @dataclass(frozen=True)
 class BreedResult:
-    """Where the run is and what came out of it."""
+    """What came out of a run.
+
+    Attributes:
+        folder: the run folder.
+        genome: the winner.
+        health: the gates of the child.
+        comparison: scores, contrasts and vigor.
+    """
 
     folder: Path
     genome: Genome
@@ -49,150 +54,64 @@ class BreedResult:
     comparison: Comparison
 
 
-def _say_what_is_asked(config: Config, progress: Progress) -> None:
-    strangers = not any(ref.startswith(NURSERY) for ref in (config.father, config.mother))
-    if strangers and all(name.startswith("nursery_") for name in config.fitness):
-        progress.say("the search goes by the nursery's questions, about a world that only its models know: give --data")
+def scan(config: Config, out: Path, *, pair: bool, **options: Unpack[RunOptions]) -> tuple[Scans, Prior | None]:
+    """Scan one parent, or all with the pair and the prior.
 
-
-@contextmanager
-def _running(run: Run) -> Iterator[None]:
-    """Leave an honest status in the manifest whatever happens."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        run.save_manifest(status="interrupted")
-        raise
-    except BaseException as error:
-        run.save_manifest(status="failed", note=str(error).splitlines()[0] if str(error) else type(error).__name__)
-        raise
-    run.save_manifest(status="done")
-
-
-def scan(
-    config: Config,
-    out: Path,
-    *,
-    pair: bool,
-    argv: tuple[str, ...] = (),
-    offline: bool = False,
-    overwrite: bool = False,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> tuple[Scan, scanning.PairScans | None, Prior | None]:
-    """Scan one parent, or both with the pair and the prior.
+    Args:
+        config: names the parents and says what is read.
+        out: the run folder.
+        pair: whether all parents are scanned; the father alone when false.
+        **options: how the run is started.
 
     Returns:
-        (father's scan, both scans and the pair, prior); the last two None for a single model.
-    """  # fmt: skip
-    progress = progress or Silent()
-    device = resolve_device(config.device)
-    sources = _find(config, offline, roles=("father", "mother", "base") if pair else ("father",))
-    loaded = _load_parents(sources, config, device)
-    parents.chosen_probes(config.scan, config.seed)  # a broken file is told before anything is written
-    run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
-    with _running(run):
-        _inputs(run, sources)
+        (the scans, the prior); no prior for a single model.
+    """
+    parents = Parents.find(config, roles=None if pair else (FATHER,), offline=options.get("offline", False))
+    with _open(out, parents, options) as run:
+        run.stage("inputs", prepare_inputs, parents, items=pair)
+        scans = run.stage("scan", scan_parents, parents)
         if not pair:
-            with run.timed("scan"):
-                return scanning.scan_one(run, loaded["father"], progress), None, None
-        with run.timed("scan"):
-            scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
-        with run.timed("prior"):
-            items = choose_items(config, _parents(sources), offline=offline)
-            breed_ = _breed(run, sources, loaded, scans, items, progress)
-            prior, measured = priors.measure_prior(run, loaded["father"], breed_, scans, items, progress)
-        scans = scanning.PairScans(scans.father, scans.mother, measured)
+            return scans, None
+        space = run.stage("donors", make_space, parents, scans)
+        prior, scans = run.stage("prior", measure_prior, parents, space, scans)
         if config.scan.validation:
-            with run.timed("validation"):
-                scans = validating.validate(run, loaded["father"], breed_, scans, prior, items, progress)
-        return scans.father, scans, prior
+            scans = run.stage("validation", validate, parents, space, scans, prior)
+        return scans, prior
 
 
-def breed(
-    config: Config,
-    out: Path,
-    *,
-    argv: tuple[str, ...] = (),
-    offline: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> BreedResult:
+def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[RunOptions]) -> BreedResult:
     """The whole pipeline.
 
+    Args:
+        config: of the run.
+        out: the run folder.
+        force: begin although disk or memory cannot hold the run, and accept a child that fails its health check.
+        **options: how the run is started.
+
+    Returns:
+        The run folder and the last records.
+
     Raises:
-        GateError: disk or memory cannot hold the run, and nothing is begun; or the child fails its health check (everything is
-            written all the same). ``force`` goes on in both cases.
-    """  # fmt: skip
-    progress = progress or Silent()
-    device = resolve_device(config.device)
-    sources = _find(config, offline)
+        GateError: disk or memory cannot hold the run, and nothing is begun; or the child fails its health check, and
+            everything is written all the same.
+    """
+    parents = Parents.find(config, offline=options.get("offline", False))
     if not force:
-        require_room(config, {role: survey(source.folder) for role, source in sources.items()}, out)
-    parents.chosen_probes(config.scan, config.seed)  # a broken file is told before anything is written
-    _say_what_is_asked(config, progress)
-    run = open_run(out, config, argv, device, resume=resume, overwrite=overwrite)
-    with _running(run):
-        with run.timed("inputs"):
-            inputs = _inputs(run, sources)
-            loaded = _load_parents(sources, config, device)
-            items = choose_items(config, _parents(sources), offline=offline)
-            store_splits(run, items.splits)
-        with run.timed("scan"):
-            scans = scanning.scan_both(run, loaded["father"], loaded["mother"], progress)
-        with run.timed("donors"):
-            breed_ = _breed(run, sources, loaded, scans, items, progress)
-            mother = loaded.pop("mother")  # the search needs her tensors, not her model
-            logged = anchoring.log_mother(run, mother, items.search, progress)
-            del mother
-        father = loaded["father"]
-        with run.timed("prior"):
-            prior, pair = priors.measure_prior(run, father, breed_, scans, items, progress)
+        require_room(config, parents.surveys(), out)
+    with _open(out, parents, options) as run:
+        run.stage("inputs", prepare_inputs, parents)
+        scans = run.stage("scan", scan_parents, parents)
+        space = run.stage("donors", make_space, parents, scans)
+        scores = run.stage("anchors", score_others, parents)
+        parents.release_others()
+        prior, scans = run.stage("prior", measure_prior, parents, space, scans)
         if config.scan.validation:
-            with run.timed("validation"):
-                scans = scanning.PairScans(scans.father, scans.mother, pair)
-                pair = validating.validate(run, father, breed_, scans, prior, items, progress).pair
-        breed_ = breed_.searching(config, prior, len(father.anatomy.layers))
-        with run.timed("search"):
-            genome = run.record(
-                "genome.json",
-                Genome,
-                lambda: searching.find_winner(
-                    run,
-                    father,
-                    sources["mother"].ref,
-                    config.base and sources["base"].ref,
-                    breed_,
-                    prior,
-                    pair,
-                    items,
-                    logged,
-                    progress,
-                    offline=offline,
-                ),
-            )
-        with run.timed("child"):
-            ancestry = tuple(dict.fromkeys(line for parent in inputs.parents for line in parent.genealogy))
-            child = writing.write_genome(
-                genome, breed_.merge, breed_.tensors(), sources["father"], out / "child", ancestry, progress
-            )
-            child.save(run.path("child.json"))
-            expect_change = any(value != 0.0 for value in genome.genes.values())
-            health = writing.child_health(
-                out / "child",
-                sources["father"],
-                config.scan,
-                config.seed,
-                device,
-                config.dtype,
-                expect_change=expect_change,
-                mother=sources["mother"],
-            )
-            health.save(run.path("health.json"))
-        with run.timed("bench"):
-            comparison = _bench_run(run, sources, breed_, father, genome, items, device, offline, progress)
+            scans = run.stage("validation", validate, parents, space, scans, prior)
+        space = space.for_search(config, prior, len(parents.father.layers))
+        genome = run.stage("search", find_winner, parents, space, prior, scans, scores)
+        run.stage("child", write_run_child, parents, space, genome)
+        health = run.stage("health", check_run_child, parents, genome)
+        comparison = run.stage("bench", bench_run, parents, space, genome)
     with run.timed("report"):
         write_report(out)
     if not health.passed and not force:
@@ -212,162 +131,61 @@ def merge(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> ChildFiles:
-    """Write the child of a given genome, no search; see ``stages.recipes.merge_genome``."""
-    return recipes.merge_genome(config, genome, out, donors=donors, offline=offline, progress=progress)
+    """Write the child of a given genome, without a search.
+
+    Args:
+        config: names the parents, and says how donors are built again.
+        genome: genes, settings and, as a rule, tensors.
+        out: the child's folder.
+        donors: folder of kept donors (a run's ``state/donors``), across architectures.
+        offline: never ask the hub.
+        progress: where the work reports; nowhere when None.
+
+    Returns:
+        sha256 of every shard, and which tensors differ from the father's.
+    """
+    return merge_genome(genome, Parents.find(config, offline=offline), out, donors=donors, progress=progress)
 
 
 def check(
-    child: str, father: str, *, mother: str | None = None, device: str = "auto", dtype: str = "auto", seed: int = 1,
-    offline: bool = False,
-) -> Health:  # fmt: skip
-    """The health check of any child against its father, and where she is given against its mother."""
-    sources = [parents.find(ref, offline) for ref in (child, father, *([mother] if mother else []))]
-    return writing.child_health(
-        sources[0].folder, sources[1], Config(father=father, mother=father).scan, seed, resolve_device(device), dtype,
-        expect_change=True, mother=sources[2] if mother else None,
-    )  # fmt: skip
-
-
-def bench(
-    refs: list[str],
-    config: BenchConfig,
-    out: Path,
+    child: str,
+    father: str,
     *,
-    data: str | None = None,
-    gpqa_password: str | None = None,
-    seed: int = 1,
+    mother: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    seed: int = 1,
     offline: bool = False,
-    progress: Progress | None = None,
-) -> Comparison:
-    """Score models on benchmarks and write answers and comparison.json into ``out``; the first model is the child.
-
-    Answers that an earlier run into the same folder has are taken over, so the same command goes on where one was interrupted.
+) -> Health:
+    """The health check of any child.
 
     Args:
-        refs: local models or hub ids; may be empty when ``config.endpoint`` is given.
-        config: tasks (all items, or a seeded sample of ``config.items``), protocol, engine, baseline and endpoint.
-        out: folder.
-        data: folder with the benchmark files; the hub when None.
-        gpqa_password: of GPQA's zip; the environment variable DARWIN_MRI_GPQA_PASSWORD when None.
-    """  # fmt: skip
-    progress = progress or Silent()
-    if not (refs or config.endpoint) or not config.tasks:
-        raise ConfigError("bench needs at least one model (or an endpoint) and one task")
-    if seed < 0:
-        raise ConfigError(f"seed {seed} is below 0: give 0 or more")
-    if config.endpoint:
-        base_url(config.endpoint.url)  # refused before anything is scored
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} exists and is not a folder: choose another --out")
-    device = resolve_device(device)
-    wanted = [*refs, *([config.baseline] if config.baseline else [])]
-    served = benching.is_api(config.backend)  # then models are names, and nothing of them is here
-    sources = [ModelSource(ref, Path(ref), None) if served else parents.find(ref, offline) for ref in wanted]
-    loaded = load_items(
-        config,
-        [] if served else sources,
-        data=data,
-        password=gpqa_password or environment_password(),
-        offline=offline,
-        sample=lambda found: sample_items(found, config.items, seed) if config.items else found,
+        child: its folder or hub id.
+        father: the parent it came from.
+        mother: the other parent, where the child is to be read on text that both write.
+        device: auto, cuda or cpu.
+        dtype: auto, float32, bfloat16 or float16.
+        seed: of the probes and of the parents' sampled text.
+        offline: never ask the hub.
+
+    Returns:
+        Every gate with what was measured.
+    """
+    config = make_config({"father": father, "mother": mother or father, "dtype": dtype, "seed": seed}, "check")
+    roles = None if mother else (FATHER,)
+    folder = find_model(child, offline=offline).folder
+    return examine_child(folder, Parents.find(config, roles=roles, device=device, offline=offline), expect_change=True)
+
+
+def _open(out: Path, parents: Parents, options: RunOptions) -> Run:
+    """Open the run folder; what can be refused is refused before anything is written."""
+    _ = parents.probes  # a damaged file is reported here
+    return open_run(
+        out,
+        parents.config,
+        options.get("argv", ()),
+        parents.device,
+        resume=options.get("resume", False),
+        overwrite=options.get("overwrite", False),
+        progress=options.get("progress") or Silent(),
     )
-    items = {task: found for task, (found, _) in loaded.items()}
-    store = AnswerStore(out, progress)
-    answers: dict[str, benching.AnswersByTask] = {}
-    names: dict[str, tuple[str, str]] = {}
-    compared = bool(refs) and len(sources) + (config.endpoint is not None) > 1
-    for number, source in enumerate(sources):
-        key = benching.model_key(number, source)
-        answers[key] = benching.bench_model(store, key, source, items, config, device=device, dtype=dtype)
-        names[key] = (_unlike(names, source.ref), "child" if number == 0 and compared else "baseline")
-    if config.endpoint:
-        name, answers["served"] = benching.bench_served(store, "served", config.endpoint, items, config)
-        names["served"] = (_unlike(names, name), "baseline")
-    weights = {task: 1 / len(items) for task in items}
-    benchmarks = tuple(info for _, info in loaded.values())
-    comparison = benching.make_comparison(answers, names, items, benchmarks, config, weights, seed, split="all")
-    comparison.save(out / "comparison.json")
-    return comparison
-
-
-def _unlike(names: dict[str, tuple[str, str]], name: str) -> str:
-    """The name, numbered where another model has it: two folders of one name, or a model and its served copy."""
-    taken = sum(other == name or other.startswith(f"{name} (") for other, _ in names.values())
-    return f"{name} ({taken + 1})" if taken else name
-
-
-def _find(
-    config: Config, offline: bool, roles: tuple[str, ...] = ("father", "mother", "base")
-) -> dict[str, ModelSource]:
-    return {role: parents.find(ref, offline) for role in roles if (ref := getattr(config, role))}
-
-
-def _load_parents(sources: dict[str, ModelSource], config: Config, device: str) -> dict[str, parents.Loaded]:
-    """Father and, where there is one, mother; she waits in host memory where both do not fit on the device."""
-    place = device
-    if "mother" in sources:
-        place = parents.waiting_place(config, sources["father"], sources["mother"], device)
-    # The one that waits comes first: its anatomy is found on the device, while there is room.
-    places = {"mother": place, "father": device} if place != device else {"father": device, "mother": place}
-    return {
-        role: parents.load(
-            sources[role], parents.digest(sources[role]), device=places[role], dtype=config.dtype, computes_on=device
-        )
-        for role in places
-        if role in sources
-    }
-
-
-def _inputs(run: Run, sources: dict[str, ModelSource]) -> Inputs:
-    made = Inputs(parents=tuple(parents.describe(role, source) for role, source in sources.items()))
-    if run.keep and run.path("inputs.json").is_file():
-        before = Inputs.load(run.path("inputs.json"))
-        if [p.digest for p in before.parents] != [p.digest for p in made.parents]:
-            raise InputError(f"{run.folder.name} was started with other parents (weights differ): start a new run")
-    made.save(run.path("inputs.json"))
-    return made
-
-
-def _breed(
-    run: Run, sources: dict[str, ModelSource], loaded: dict[str, parents.Loaded], scans: scanning.PairScans, items: Items,
-    progress: Progress,
-) -> merging.Breed:  # fmt: skip
-    if not run.config.cross:
-        return merging.breed_siblings(run.config, loaded["father"], sources["mother"], sources.get("base"))
-    gate_rms = scanning.gate_rms(scans.mother)
-    return merging.breed_cross(
-        run, loaded["father"], loaded["mother"], scans.pair.layer_map, gate_rms, items.search, progress
-    )
-
-
-def _parents(sources: dict[str, ModelSource]) -> dict[str, ModelSource]:
-    return {role: source for role, source in sources.items() if role != "base"}
-
-
-def _bench_run(
-    run: Run, sources: dict[str, ModelSource], breed_: merging.Breed, father: parents.Loaded, genome: Genome,
-    items: Items, device: str, offline: bool, progress: Progress,
-) -> Comparison:  # fmt: skip
-    config, held_out, store = run.config, items.held_out, AnswerStore(run.folder, progress)
-    child = ModelSource("child", run.path("child"), None)
-    models = {"father": sources["father"], "mother": sources["mother"], "child": child}
-    names = {key: (config.name if key == "child" else source.ref, key) for key, source in models.items()}
-    if config.bench.baseline:
-        models["baseline"] = parents.find(config.bench.baseline, offline)
-        names["baseline"] = (models["baseline"].ref, "baseline")
-    answers = {
-        key: benching.bench_model(store, key, source, held_out, config.bench, device=device, dtype=config.dtype)
-        for key, source in models.items()
-    }
-    for name, found in benching.bench_nulls(store, father, breed_, genome, held_out, config.bench).items():
-        answers[f"null:{name}"], names[f"null:{name}"] = found, (name, f"null:{name}")
-    if config.bench.endpoint:
-        name, answers["served"] = benching.bench_served(store, "served", config.bench.endpoint, held_out, config.bench)
-        names["served"] = (name, "baseline")
-    comparison = benching.make_comparison(
-        answers, names, held_out, items.benchmarks, config.bench, config.weights, config.seed
-    )
-    comparison.save(run.path("comparison.json"))
-    return comparison

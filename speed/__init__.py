@@ -1,1 +1,1 @@
-"""Speed as ratios, each measured side by side with what it is compared to in one run: ``python -m speed --out FILE``."""
+"""Speed as ratios, each measured side by side with its alternative in one run: ``python -m speed --out FILE``."""

@@ -1,7 +1,8 @@
-"""How cost grows: scan, candidate and child against layers, hidden size and probe tokens: ``python -m speed.growth --out FOLDER``.
+"""How cost grows: scan, candidate and child against layers, hidden size and probe tokens.
 
-Gemma 4 of small shapes, one of the three varied at a time. CPU seconds of one thread, the least of six turns for a candidate, since a busy machine only
-ever adds. Writes growth.json and growth.svg.
+``python -m speed.growth --out FOLDER`` writes growth.json and growth.svg. The models are Gemma 4 of small shapes, and
+one of the three sizes is varied at a time. Measured are CPU seconds of one thread; of a candidate the least of six
+turns, since a busy machine only ever adds.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from typing import Any
 
 import torch
 
-from darwin_mri.checkpoints import find_model
+from darwin_mri.checkpoints import find_model, load
 from darwin_mri.config import make_config
 from darwin_mri.merging import Candidate
+from darwin_mri.merging.genome_child import write_genome
 from darwin_mri.mri.activations import measure_activations
 from darwin_mri.mri.importance import ablation_nll
-from darwin_mri.probes import load_probes, read, select_probes
+from darwin_mri.probes import load_probes, select_probes, tokenize_probes
+from darwin_mri.problem.space import sibling_space
 from darwin_mri.records import Genome
-from darwin_mri.stages.merging import breed_siblings
-from darwin_mri.stages.parents import load
-from darwin_mri.stages.run import Silent
-from darwin_mri.stages.writing import write_genome
+from darwin_mri.run import Silent
 from speed.plot import Line, draw
 from speed.shapes import write_parent
 
 BASE = {"layers": 12, "hidden": 256, "tokens": 500}
 VARIED = {"layers": (6, 12, 24), "hidden": (128, 256, 512), "tokens": (250, 500, 1000)}
-TURNS = 1
+CANDIDATE_TURNS = 6
+TEXT_TOKENS = 64  # tokens read of each probe text
 COSTS = ("scan", "candidate", "child")
 
 
@@ -45,15 +46,15 @@ def main() -> None:
     points: dict[tuple[int, int, int], dict[str, float]] = {}
     lines = []
     for varied, values in VARIED.items():
-        measured = []
+        panel = []
         for value in values:
-            at = {**BASE, varied: value}
-            key = (at["layers"], at["hidden"], at["tokens"])
+            sizes = {**BASE, varied: value}
+            key = (sizes["layers"], sizes["hidden"], sizes["tokens"])
             if key not in points:
                 points[key] = measure(*key)
-            measured.append(points[key])
+            panel.append(points[key])
             print(varied, value, {cost: round(points[key][cost], 4) for cost in COSTS}, flush=True)
-        lines += [Line(varied, cost, tuple(values), tuple(point[cost] for point in measured)) for cost in COSTS]
+        lines += [Line(varied, cost, tuple(values), tuple(point[cost] for point in panel)) for cost in COSTS]
     out.mkdir(parents=True, exist_ok=True)
     rows = [{"varied": line.panel, "cost": line.name, "at": line.x, "cpu_seconds": line.y} for line in lines]
     (out / "growth.json").write_text(json.dumps({"base": BASE, "lines": rows}, indent=1) + "\n", encoding="utf-8")
@@ -61,45 +62,70 @@ def main() -> None:
 
 
 def measure(layers: int, hidden: int, tokens: int) -> dict[str, float]:
-    """CPU seconds of a scan's forwards (one pass with statistics, one ablation per FFN), of a whole candidate, and of a child on disk."""
+    """CPU seconds at one point.
+
+    Args:
+        layers: of both parents.
+        hidden: width of their residual streams.
+        tokens: probe tokens that are read, about.
+
+    Returns:
+        ``scan``: one pass with statistics and one ablation per FFN; ``candidate``: all genes changed; ``child``:
+        written to disk.
+    """
     changes: dict[str, Any] = {
-        "num_hidden_layers": layers, "num_kv_shared_layers": layers // 2 if layers > 6 else 0, "hidden_size": hidden,
-        "intermediate_size": 4 * hidden, "head_dim": hidden // 4, "global_head_dim": hidden // 2,
-    }  # fmt: skip
+        "num_hidden_layers": layers,
+        "num_kv_shared_layers": layers // 2 if layers > 6 else 0,
+        "hidden_size": hidden,
+        "intermediate_size": 4 * hidden,
+        "head_dim": hidden // 4,
+        "global_head_dim": hidden // 2,
+    }
     with tempfile.TemporaryDirectory(prefix="darwin-mri-speed-") as root:
         folders = [
-            write_parent(Path(root) / role, "father", small=True, seed=n, changes=changes)
-            for n, role in enumerate("fm")
+            write_parent(Path(root) / role, "father", small=True, seed=seed, changes=changes)
+            for seed, role in enumerate(("father", "mother"))
         ]
-        sources = [find_model(str(folder)) for folder in folders]
-        father = load(sources[0], "", device="cpu", dtype="float32")
-        probes = select_probes(load_probes(), ("ko", "en"), 100, 1)
-        each = 64
-        reading = read(probes[: max(1, tokens // each)], father.tokenizer, max_tokens=each, device="cpu")
+        father_source, mother_source = (find_model(str(folder)) for folder in folders)
+        father = load(father_source, device="cpu", dtype="float32")
+        probes = select_probes(load_probes(), ("ko", "en"), 100, 1)[: max(1, tokens // TEXT_TOKENS)]
+        tokenized = tokenize_probes(probes, father.tokenizer, max_tokens=TEXT_TOKENS, device="cpu")
 
         def scan() -> None:
-            activations = measure_activations(father.model, father.anatomy, reading)
-            ablation_nll(father.model, father.anatomy, activations, "f")
+            activations = measure_activations(father, tokenized)
+            ablation_nll(father, activations, "f")
 
         config = make_config({"father": "f", "mother": "m", "method": "linear"}, "growth")
-        breed = breed_siblings(config, father, sources[1], None)
-        candidate, turn = Candidate(father.model, breed.tensors(), breed.merge), iter(range(1, 1000))
+        space = sibling_space(config, father, (mother_source,), None)
+        tensors = space.tensors()
+        candidate, turn = Candidate(father.model, tensors, space.merge), iter(range(1, 1000))
 
         def apply() -> None:
-            candidate.apply(dict.fromkeys(breed.tensors(), 0.1 + 0.001 * next(turn)))
+            candidate.apply(dict.fromkeys(tensors, 0.1 + 0.001 * next(turn)))
 
         genome = Genome(
-            space="layers", method="linear", seed=1, father="f", mother="m", genes=dict.fromkeys(breed.tensors(), 0.3), ratios=()
-        )  # fmt: skip
+            space="layers",
+            method="linear",
+            seed=1,
+            father="f",
+            mother="m",
+            genes=dict.fromkeys(tensors, 0.3),
+            ratios=(),
+        )
 
         def child() -> None:
-            write_genome(genome, breed.merge, breed.tensors(), sources[0], Path(root) / "child", (), Silent())
+            write_genome(genome, space.merge, tensors, father_source.folder, Path(root) / "child", (), Silent())
 
         apply()  # keeps what does not depend on the ratio
-        return {"scan": _least(scan), "candidate": _least(apply, 6), "child": _least(child)}
+        return {
+            "scan": least_cpu_seconds(scan),
+            "candidate": least_cpu_seconds(apply, CANDIDATE_TURNS),
+            "child": least_cpu_seconds(child),
+        }
 
 
-def _least(call: Callable[[], Any], turns: int = TURNS) -> float:
+def least_cpu_seconds(call: Callable[[], Any], turns: int = 1) -> float:
+    """The least of the CPU seconds of several turns of a call."""
     times = []
     for _ in range(turns):
         began = time.process_time()

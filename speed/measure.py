@@ -12,21 +12,42 @@ import torch
 ROUNDS = 5
 
 
-def pairs(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Median seconds of both, run in turn after one warm-up, so that a drifting machine hits both alike."""
+def time_pair(subject: Callable[[], Any], reference: Callable[[], Any], rounds: int = ROUNDS) -> tuple[float, float]:
+    """Time two calls in turn after one warm-up, so that a drifting machine affects both alike.
+
+    Args:
+        subject: the call that is judged.
+        reference: the call it is compared with.
+        rounds: timed turns.
+
+    Returns:
+        Median seconds of the subject and of the reference.
+    """
     times: list[list[float]] = [[], []]
     for turn in range(rounds + 1):
-        for mine, call in zip(times, (ours, theirs), strict=True):
+        for column, call in zip(times, (subject, reference), strict=True):
             began = time.perf_counter()
             call()
             if torch.cuda.is_initialized():  # a device works on after the call
                 torch.cuda.synchronize()
             if turn:
-                mine.append(time.perf_counter() - began)
+                column.append(time.perf_counter() - began)
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def row(name: str, against: str, ratio: float, goal: float, *, lower: bool, detail: str) -> dict[str, Any]:
-    """A row of the table: how ``ratio`` stands to ``goal``; ``lower`` where less is better."""
+def make_row(name: str, against: str, ratio: float, goal: float, *, lower: bool, detail: str) -> dict[str, Any]:
+    """A row of the table.
+
+    Args:
+        name: what was measured.
+        against: what it is compared with.
+        ratio: the result.
+        goal: that the ratio should reach.
+        lower: whether less is better.
+        detail: the absolute figures, in words.
+
+    Returns:
+        The row, with ``met`` saying whether the goal is reached.
+    """
     met = ratio <= goal if lower else ratio >= goal
     return {"name": name, "against": against, "ratio": round(ratio, 3), "goal": goal, "met": met, "detail": detail}

@@ -1,8 +1,8 @@
 """Merging whole folders: darwin_mri against mergekit 0.1.5, each in processes of its own, one thread each, in turn.
 
-mergekit is found by DARWIN_MRI_MERGEKIT_PYTHON, an interpreter that has it. Timed is the merge from recipe to written folder, without
-the imports; memory is the process's largest resident set (Linux), imports included. Ours hashes every shard and flushes it to disk, which
-mergekit does not; the detail says how long a second round takes without.
+DARWIN_MRI_MERGEKIT_PYTHON names an interpreter that has mergekit. Timed is the merge from recipe to written folder,
+without the imports; memory is the process's largest resident set (Linux), imports included. darwin_mri hashes every
+shard and flushes it to disk, which mergekit does not; the detail says how long a further round takes without.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from typing import Any
 
 import yaml
 
+from speed.measure import make_row
 from speed.processes import run_apart
 
 MERGEKIT = "DARWIN_MRI_MERGEKIT_PYTHON"
 GOALS = {"linear": 3.0, "dare_ties": 20.0, "ties": 30.0}
 MEMORY_GOAL = 0.5
 ROUNDS = 2
-OURS = """
+DARWIN_MERGE = """
 import json, os, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import transformers.models.auto.auto_mappings  # loaded on first use, which would be while the clock runs
-from darwin_mri.stages import recipes
+from darwin_mri.pipeline import merge
+from darwin_mri.problem.requests import read_merge
 if sys.argv[3] == "bare":
     from types import SimpleNamespace
     from darwin_mri.merging import hashed_file
@@ -37,12 +39,13 @@ if sys.argv[3] == "bare":
     unhashed = SimpleNamespace(update=lambda data: None, hexdigest=lambda: "")
     hashed_file.hashlib = SimpleNamespace(sha256=lambda: unhashed)
 wall, cpu = time.perf_counter(), time.process_time()
-genome, refs, _ = recipes.from_mergekit(Path(sys.argv[1]), 1, True)
+request = read_merge(None, Path(sys.argv[1]), {}, offline=True)
+genome = request.genome
 if genome.method == "dare_ties":  # each by its own rule of rescaling
     genome = genome.model_copy(update={"settings": {**genome.settings, "rescale": "inverse_density"}})
-recipes.merge_genome(recipes.genome_config(genome, "speed", **refs), genome, Path(sys.argv[2]))
+merge(request.config, genome, Path(sys.argv[2]), offline=True)
 """
-THEIRS = """
+MERGEKIT_MERGE = """
 import json, sys, time
 import torch, yaml
 torch.set_num_threads(1)
@@ -55,7 +58,7 @@ run_merge(MergeConfiguration.model_validate(yaml.safe_load(open(sys.argv[1]))), 
 
 
 def merging_rows() -> list[dict[str, Any]]:
-    """A row of time and one of memory per method; none, with a word on stderr, where mergekit is not to be had."""
+    """A row of time and one of memory per method; none, and a line on stderr, where mergekit is absent."""
     python = os.environ.get(MERGEKIT)
     if not python:
         print(
@@ -76,10 +79,18 @@ def make_parents(root: Path) -> dict[str, str]:
     from tests.toys import pico_gemma4
 
     sizes: dict[str, Any] = {
-        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 6, "vocab_size": 16384, "vocab_size_per_layer_input": 16384,
-        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "global_head_dim": 128,
-        "layer_types": ["sliding_attention", "full_attention"] * 3, "initializer_range": 0.02,
-    }  # fmt: skip
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 6,
+        "vocab_size": 16384,
+        "vocab_size_per_layer_input": 16384,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "global_head_dim": 128,
+        "layer_types": ["sliding_attention", "full_attention"] * 3,
+        "initializer_range": 0.02,
+    }
     return {
         role: str(pico_gemma4(root / role, seed=seed, dtype="bfloat16", max_shard_size="100MB", **sizes))
         for seed, role in enumerate(("father", "mother", "base"))
@@ -88,8 +99,8 @@ def make_parents(root: Path) -> dict[str, str]:
 
 def recipe(method: str, parents: dict[str, str]) -> dict[str, Any]:
     """The same recipe for both, as users of mergekit write it."""
-    own: dict[str, Any] = {"weight": 0.5} if method == "linear" else {"weight": 1.0, "density": 0.6}
-    models = [{"model": parents[role], "parameters": own} for role in ("father", "mother")]
+    parameters: dict[str, Any] = {"weight": 0.5} if method == "linear" else {"weight": 1.0, "density": 0.6}
+    models = [{"model": parents[role], "parameters": parameters} for role in ("father", "mother")]
     base = {} if method == "linear" else {"base_model": parents["base"]}
     return {"merge_method": method, "models": models, "dtype": "float32", "out_dtype": "bfloat16", **base}
 
@@ -99,21 +110,23 @@ def _method_rows(
 ) -> list[dict[str, Any]]:
     path = root / f"{method}.yaml"
     path.write_text(yaml.safe_dump(recipe(method, parents)), encoding="utf-8")
-    ours, theirs = [], []
-    for _ in range(ROUNDS):  # in turn, so that a drifting machine hits both alike
-        ours.append(_run(sys.executable, OURS, path, root, "whole"))
-        theirs.append(_run(python, THEIRS, path, root, "whole"))
-    bare = _run(sys.executable, OURS, path, root, "bare")
-    mine, other = (statistics.median(run["seconds"] for run in runs) for runs in (ours, theirs))
+    darwin, mergekit = [], []
+    for _ in range(ROUNDS):  # in turn, so that a drifting machine affects both alike
+        darwin.append(_run(sys.executable, DARWIN_MERGE, path, root, "whole"))
+        mergekit.append(_run(python, MERGEKIT_MERGE, path, root, "whole"))
+    bare = _run(sys.executable, DARWIN_MERGE, path, root, "bare")
+    seconds, other_seconds = (_median(runs, "seconds") for runs in (darwin, mergekit))
+    peak, other_peak = (_median(runs, "peak") for runs in (darwin, mergekit))
     detail = (
-        f"{mine:.2f} s / {other:.2f} s for {size / 1e6:.0f} MB, CPU {_median(ours, 'cpu'):.2f} / {_median(theirs, 'cpu'):.2f} s; "
-        f"without sha256 and fsync {bare['seconds']:.2f} s"
+        f"{seconds:.2f} s / {other_seconds:.2f} s for {size / 1e6:.0f} MB,"
+        f" CPU {_median(darwin, 'cpu'):.2f} / {_median(mergekit, 'cpu'):.2f} s;"
+        f" without sha256 and fsync {bare['seconds']:.2f} s"
     )
-    peaks = _median(ours, "peak"), _median(theirs, "peak")
-    memory = f"{peaks[0] / 1024:.0f} MB / {peaks[1] / 1024:.0f} MB resident at most"
+    memory = f"{peak / 1024:.0f} MB / {other_peak / 1024:.0f} MB resident at most"
+    against = "mergekit 0.1.5, same folders, one thread"
     return [
-        _row(f"merging {method}", other / mine, goal, other / mine >= goal, detail),
-        _row(f"memory of {method}", peaks[0] / peaks[1], MEMORY_GOAL, peaks[0] / peaks[1] <= MEMORY_GOAL, memory),
+        make_row(f"merging {method}", against, other_seconds / seconds, goal, lower=False, detail=detail),
+        make_row(f"memory of {method}", against, peak / other_peak, MEMORY_GOAL, lower=True, detail=memory),
     ]
 
 
@@ -121,15 +134,8 @@ def _median(runs: list[dict[str, float]], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def _row(name: str, ratio: float, goal: float, met: bool, detail: str) -> dict[str, Any]:
-    return {
-        "name": name, "against": "mergekit 0.1.5, same folders, one thread", "ratio": round(ratio, 3), "goal": goal, "met": met,
-        "detail": detail,
-    }  # fmt: skip
-
-
-def _run(python: str, code: str, path: Path, root: Path, how: str) -> dict[str, float]:
+def _run(python: str, code: str, path: Path, root: Path, mode: str) -> dict[str, float]:
     """One merge in a process of its own: seconds, CPU seconds, peak resident KiB."""
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    return run_apart(code, str(path), str(out), how, python=python)
+    return run_apart(code, str(path), str(out), mode, python=python)

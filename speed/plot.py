@@ -12,7 +12,14 @@ COLOURS = ("#2563a6", "#b8572a", "#4a7d3c")
 
 @dataclass(frozen=True)
 class Line:
-    """One cost in one panel: y in seconds at each x."""
+    """One cost in one panel.
+
+    Attributes:
+        panel: the size that varies.
+        name: of the cost.
+        x: sizes.
+        y: seconds at each size.
+    """
 
     panel: str
     name: str
@@ -26,7 +33,7 @@ class Line:
 
 
 def draw(lines: Sequence[Line]) -> str:
-    """An SVG with one panel per varied size, all on one scale of seconds; each line is labelled with its exponent of growth."""
+    """An SVG with one panel per varied size, all on one scale of seconds; labels name a line's exponent of growth."""
     panels = list(dict.fromkeys(line.panel for line in lines))
     names = list(dict.fromkeys(line.name for line in lines))
     low, high = (
@@ -35,8 +42,10 @@ def draw(lines: Sequence[Line]) -> str:
     )
     total = LEFT + len(panels) * (WIDTH + GAP) + 70, TOP + HEIGHT + BOTTOM
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total[0]} {total[1]}" width="{total[0]}" height="{total[1]}" '
-        'font-family="sans-serif" font-size="11" fill="#444" role="img" aria-label="CPU seconds against sizes, both logarithmic">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total[0]} {total[1]}"'
+        f' width="{total[0]}" height="{total[1]}" '
+        'font-family="sans-serif" font-size="11" fill="#444" role="img"'
+        ' aria-label="CPU seconds against sizes, both logarithmic">',
         f'<rect width="{total[0]}" height="{total[1]}" fill="#fff"/>',
     ]
     for number, panel in enumerate(panels):
@@ -75,7 +84,8 @@ def _panel(
         colour = COLOURS[names.index(line.name) % len(COLOURS)]
         points = [(across(x), up(y)) for x, y in zip(line.x, line.y, strict=True)]
         parts.append(
-            f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" fill="none" stroke="{colour}" stroke-width="2"/>'
+            f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"'
+            f' fill="none" stroke="{colour}" stroke-width="2"/>'
         )
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
         label = f"{line.name}, x^{line.slope:.1f}"

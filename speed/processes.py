@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
-# VmHWM and not rusage's ru_maxrss, which a new process inherits from the one that started it. It counts pages of mapped files too.
+# VmHWM and not rusage's ru_maxrss, which a new process inherits from the one that started it. It counts pages of mapped
+# files too.
 REPORT = """
 spent = time.perf_counter() - wall, time.process_time() - cpu
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -17,14 +18,23 @@ print(json.dumps({"seconds": spent[0], "cpu": spent[1], "peak": peak, **globals(
 
 
 def run_apart(
-    code: str, *arguments: str, python: str = sys.executable, threads: int | None = 1, aloud: bool = False
+    code: str, *arguments: str, python: str = sys.executable, threads: int | None = 1, verbose: bool = False
 ) -> dict[str, Any]:
-    """Seconds, CPU seconds, peak resident KiB, and whatever the code leaves in ``more``.
+    """Run code in a process of its own.
 
     Args:
         code: sets ``wall`` and ``cpu`` when its clock starts; imports json and time.
+        *arguments: the code's ``sys.argv[1:]``.
+        python: the interpreter.
         threads: of the numerical libraries; as many as there are cores when None.
-        aloud: let what it says on stderr be seen while it runs; it is shown at the end, of a failure, when false.
+        verbose: show what the code writes to stderr while it runs; it is shown at the end, of a failure, when false.
+
+    Returns:
+        ``seconds``, ``cpu`` (seconds of the processor), ``peak`` (most resident KiB), and whatever the code leaves in
+        ``more``.
+
+    Raises:
+        SystemExit: the process failed.
     """
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     if threads is None:
@@ -35,8 +45,8 @@ def run_apart(
     if python == sys.executable:
         env["PYTHONPATH"] = os.pathsep.join(sys.path)
     command = [python, "-c", code + REPORT, *arguments]
-    heard = None if aloud else subprocess.PIPE
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=heard, text=True, env=env, check=False)
+    stderr = None if verbose else subprocess.PIPE
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=env, check=False)
     if done.returncode:
         raise SystemExit(f"{done.stderr or ''}{python} failed with exit code {done.returncode}")
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,12 +1,13 @@
-"""A rehearsal of the real pair with random weights: scan, prior, a short search and the child, on whatever device there is.
+"""A rehearsal of the real pair with random weights: scan, prior, a short search and the child, on any device.
 
     python -m speed.rehearsal --dir DIR                full shapes: a GPU of 80 GB or more, and 55 GB of disk
-    python -m speed.rehearsal --dir DIR --short        full shapes and few, short texts and items: about an hour on two cores with 24 GiB
+    python -m speed.rehearsal --dir DIR --short        full shapes, few and short texts and items: about an hour on
+                                                       two cores with 24 GiB
     python -m speed.rehearsal --dir DIR --small        the same mechanisms scaled down: minutes on two cores
     python -m speed.rehearsal --dir DIR --child-only   full shapes, but only the child, which needs no GPU
 
-Prints seconds per stage, the forward's rate (for ``darwin-mri plan --rate``) and the most memory held, and writes them to DIR/rehearsal.json.
-The scores mean nothing: the weights are random, and the tokenizers are the nursery's.
+Prints seconds per stage, the forward's rate (for ``darwin-mri plan --rate``) and the most memory held, and writes them
+to DIR/rehearsal.json. The scores mean nothing: the weights are random, and the tokenizers are the nursery's.
 """
 
 from __future__ import annotations
@@ -56,19 +57,19 @@ from pathlib import Path
 import torch
 from darwin_mri.config import load_config
 from darwin_mri.pipeline import breed
-from darwin_mri.stages.run import Run
+from darwin_mri.run.folder import Run
 more = {"device_peak": {}}
-plain = Run.timed
+untraced = Run.timed
 @contextmanager
 def timed(run, stage):
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with plain(run, stage):
+    with untraced(run, stage):
         yield
     if torch.cuda.is_available():
         more["device_peak"][stage] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
-    told = f"{stage} done after {time.perf_counter() - wall:.0f} s, GiB on the device: {more['device_peak'].get(stage)}"
-    print(told, file=sys.stderr, flush=True)
+    seconds, peak = time.perf_counter() - wall, more["device_peak"].get(stage)
+    print(f"{stage} done after {seconds:.0f} s, GiB on the device: {peak}", file=sys.stderr, flush=True)
 Run.timed = timed
 wall, cpu = time.perf_counter(), time.process_time()
 breed(load_config(Path(sys.argv[1]), {}), Path(sys.argv[2]), overwrite=True, force=True, offline=True)
@@ -77,23 +78,23 @@ CHILD = """
 import json, sys, time
 from pathlib import Path
 import transformers.models.auto.auto_mappings
+from darwin_mri.pipeline import merge
+from darwin_mri.problem.recipes import genome_config
 from darwin_mri.records import Genome
-from darwin_mri.stages import recipes
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 genome = Genome.load(folder / "genome.json")
-config = recipes.genome_config(genome, "rehearsal", father=sys.argv[3], mother=sys.argv[4])
+config = genome_config(genome, "rehearsal", father=sys.argv[3], mother=sys.argv[4])
 wall, cpu = time.perf_counter(), time.process_time()
-recipes.merge_genome(config, genome, out, donors=folder / "state" / "donors", offline=True)
+merge(config, genome, out, donors=folder / "state" / "donors", offline=True)
 """
 RATE = """
 import json, sys, time
 import torch
-from darwin_mri.checkpoints import find_model, resolve_device
+from darwin_mri.checkpoints import find_model, load, resolve_device
 from darwin_mri.checkpoints.survey import survey
-from darwin_mri.stages.parents import load
-from darwin_mri.stages.planning import layer_parameters
+from darwin_mri.planning.duration import layer_parameters
 source, device = find_model(sys.argv[1]), resolve_device("auto")
-father = load(source, "", device=device, dtype=sys.argv[2])
+father = load(source, device=device, dtype=sys.argv[2])
 ids = torch.randint(0, 1000, (1, 256) if device == "cpu" else (8, 256), device=device)
 def read():
     with torch.inference_mode():
@@ -103,7 +104,8 @@ read()
 wall, cpu = time.perf_counter(), time.process_time()
 for _ in range(3):
     read()
-more = {"flops": 3 * ids.numel() * 2 * layer_parameters(survey(source.folder)) / (time.perf_counter() - wall), "device": device}
+rate = 3 * ids.numel() * 2 * layer_parameters(survey(source.folder)) / (time.perf_counter() - wall)
+more = {"flops": rate, "device": device}
 """
 
 
@@ -121,21 +123,19 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     folder: Path = arguments.dir
-    parents = {
-        role: place
-        if (place := folder / role).is_dir()
-        else write_parent(place, role, small=arguments.small, seed=number)
-        for number, role in enumerate(("father", "mother"))
-    }
-    run, figures = folder / "run", {"parents": {role: _size(place) for role, place in parents.items()}}
+    parents = {role: folder / role for role in ("father", "mother")}
+    for number, (role, parent) in enumerate(parents.items()):
+        if not parent.is_dir():
+            write_parent(parent, role, small=arguments.small, seed=number)
+    run, figures = folder / "run", {"parents": {role: _size(parent) for role, parent in parents.items()}}
     if arguments.child_only:
-        stand_in(run, parents["father"])
+        write_stand_in_run(run, parents["father"])
     else:
-        # A CPU computes in fp32 unless told; twice the bytes of the full shapes is more than most hosts have.
+        # By default a CPU computes in fp32; twice the bytes of the full shapes is more than most hosts have.
         dtype = "bfloat16" if arguments.short else "auto"
         figures["forward"] = run_apart(RATE, str(parents["father"]), dtype, threads=None)
         config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-        config |= {role: str(place) for role, place in parents.items()}
+        config |= {role: str(parent) for role, parent in parents.items()}
         config |= {"device": "auto", "dtype": dtype}
         if arguments.small or arguments.short:
             config |= {"fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
@@ -146,10 +146,10 @@ def main() -> None:
         config |= {section: {**config[section], **own} for section, own in short.items()}
         path = folder / "rehearsal.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        figures["breed"] = run_apart(BREED, str(path), str(run), threads=None, aloud=True)
+        figures["breed"] = run_apart(BREED, str(path), str(run), threads=None, verbose=True)
         figures["stages"] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["seconds"]
-    for place in (folder / "child", run / "child"):  # the run's is written once more, to be measured alone
-        shutil.rmtree(place, ignore_errors=True)
+    for child in (folder / "child", run / "child"):  # the run's is written once more, to be measured alone
+        shutil.rmtree(child, ignore_errors=True)
     figures["child"] = run_apart(CHILD, str(run), str(folder / "child"), *map(str, parents.values()))
     figures["child"]["bytes"] = _size(folder / "child")
     (folder / "rehearsal.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -157,38 +157,54 @@ def main() -> None:
     print()
 
 
-def stand_in(run: Path, father: Path) -> None:
-    """A genome that moves every FFN, and donors of the father's shapes with random values, one layer in memory at a time."""
+def write_stand_in_run(run: Path, father: Path) -> None:
+    """Write what a child needs of a run: a genome that moves every FFN, and donors of random values.
+
+    One layer is in memory at a time.
+
+    Args:
+        run: folder of the run; replaced.
+        father: whose shapes the donors have.
+    """
     shutil.rmtree(run, ignore_errors=True)
-    found = survey(father)
-    anatomy = found.anatomy
+    surveyed = survey(father)
+    prefix = surveyed.anatomy.prefix
     names = {
-        layer.index: [f"{anatomy.prefix}.{layer.index}.{part}.weight" for part in (layer.ffn.gate, layer.ffn.up, layer.ffn.down) if part]
-        for layer in anatomy.layers
+        layer.index: [
+            f"{prefix}.{layer.index}.{part}.weight" for part in (layer.ffn.gate, layer.ffn.up, layer.ffn.down) if part
+        ]
+        for layer in surveyed.anatomy.layers
         if layer.ffn
-    }  # fmt: skip
+    }
     generator = torch.Generator().manual_seed(1)
 
+    def random_tensor(name: str) -> torch.Tensor:
+        empty = torch.empty(surveyed.tensors[name].shape, dtype=torch.bfloat16)
+        return empty.normal_(0, SPREAD, generator=generator)
+
     def donors() -> Iterator[DonorFFN]:
-        for index, own in names.items():
-            tensors = {
-                name: torch.empty(found.tensors[name].shape, dtype=torch.bfloat16).normal_(
-                    0, SPREAD, generator=generator
-                )
-                for name in own
-            }
-            yield DonorFFN(index, None, tensors)
+        for index, layer_names in names.items():
+            yield DonorFFN(index, None, {name: random_tensor(name) for name in layer_names})
 
     record = keep_donors(run / "state" / "donors", donors(), lambda _: torch.bfloat16, arm="folded")
     record.save(run / "donors.json")
     with CheckpointReader(father) as reader:
-        disk = disk_names([name for own in names.values() for name in own], reader.names())
+        disk = disk_names([name for layer_names in names.values() for name in layer_names], reader.names())
     genes = {f"L{index}.ffn": 0.1 + 0.2 * index / len(names) for index in names}
-    Genome(
-        space="ffn", method="folded", seed=1, father=find_model(str(father)).ref, mother="mother", base=None, genes=genes,
-        ratios=tuple(genes.values()), nulls={}, tensors={f"L{index}.ffn": tuple(disk[n] for n in own) for index, own in names.items()},
+    genome = Genome(
+        space="ffn",
+        method="folded",
+        seed=1,
+        father=find_model(str(father)).ref,
+        mother="mother",
+        base=None,
+        genes=genes,
+        ratios=tuple(genes.values()),
+        nulls={},
+        tensors={f"L{index}.ffn": tuple(disk[name] for name in layer_names) for index, layer_names in names.items()},
         donors={layer.file: layer.sha256 for layer in record.layers},
-    ).save(run / "genome.json")  # fmt: skip
+    )
+    genome.save(run / "genome.json")
 
 
 def _size(folder: Path) -> int:

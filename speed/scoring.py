@@ -1,8 +1,9 @@
 """Scoring against lm-eval's HFLM: the same items of MuSR and CLIcK, the same answers, side by side in one run.
 
-HFLM is given the better of two batch sizes: lm-eval's default of 1, and 8. Three models: the nursery's own, and two of about 100 million
-random parameters, one with Gemma's vocabulary (as the family this project is for) and one with a small vocabulary, where there is
-less to save: HFLM projects every position onto the vocabulary, the scorer only those that predict a choice.
+HFLM is given the better of two batch sizes: lm-eval's default of 1, and 8. Three models: the nursery's own, and two of
+about 100 million random parameters. One of these has Gemma's vocabulary (as the family this project is for), the other
+a small vocabulary, where there is less to save: HFLM projects every position onto the vocabulary, the scorer only those
+that predict a choice.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from darwin_mri.benchmarks import (
 )
 from darwin_mri.checkpoints import find_model, load_model, load_tokenizer
 from darwin_mri.records import Answer
-from speed.measure import row
+from speed.measure import make_row
 
 ROUNDS = 2
 GOALS = {"musr": 5.0, "click": 3.0}
@@ -57,7 +58,18 @@ def scoring_rows() -> list[dict[str, Any]]:
 def scoring_row(
     title: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], goal: float
 ) -> dict[str, Any]:
-    """Best time of the faster HFLM to the best of the scorer, tokenisation included in both."""
+    """Best time of the faster HFLM to the best of the scorer, tokenisation included in both.
+
+    Args:
+        title: of the model.
+        model: that is asked.
+        tokenizer: the model's.
+        items: of one benchmark.
+        goal: that the ratio should reach.
+
+    Returns:
+        The row.
+    """
     protocol = get_benchmark(items[0].benchmark).protocol
     engines: dict[str, FastEngine | HarnessEngine] = {
         "scorer": FastEngine(Scorer(model, tokenizer, beyond_context=True))
@@ -77,32 +89,50 @@ def scoring_row(
             answers[name] = answer_all(engine, items, protocol)
             seconds[name].append(time.perf_counter() - began)
     best = {name: min(times) for name, times in seconds.items()}
-    ours = best.pop("scorer")
+    scorer_seconds = best.pop("scorer")
     fastest = min(best, key=best.__getitem__)
     same = sum(a.choice == b.choice for a, b in zip(answers["scorer"], answers[fastest], strict=True))
-    apart = max(
+    difference = max(
         abs(p - q)
         for a, b in zip(answers["scorer"], answers[fastest], strict=True)
         for p, q in zip(a.log_probabilities, b.log_probabilities, strict=True)
     )
     others = "; ".join(f"{name} {best[name]:.1f} s" for name in best)
-    return row(
+    return make_row(
         f"scoring {items[0].benchmark}, {title}",
         f"lm-eval {fastest}",
-        best[fastest] / ours,
+        best[fastest] / scorer_seconds,
         goal,
         lower=False,
-        detail=f"{ours:.1f} s; {others}; {same} of {len(items)} choices equal, log-probabilities to {apart:.0e}",
+        detail=f"{scorer_seconds:.1f} s; {others}; {same} of {len(items)} choices equal,"
+        f" log-probabilities to {difference:.0e}",
     )
 
 
 def random_model(vocabulary: int, hidden: int, ffn: int, layers: int) -> PreTrainedModel:
-    """A Qwen3 of random weights, about 100 million of them."""
+    """A Qwen3 of random weights.
+
+    Args:
+        vocabulary: number of tokens.
+        hidden: width of the residual stream.
+        ffn: width of the FFN.
+        layers: number of layers.
+
+    Returns:
+        The model, in evaluation mode.
+    """
     torch.manual_seed(0)
     config = Qwen3Config(
-        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers, tie_word_embeddings=True,
-        num_attention_heads=hidden // 64, num_key_value_heads=hidden // 128, head_dim=64, max_position_embeddings=8192,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=ffn,
+        num_hidden_layers=layers,
+        tie_word_embeddings=True,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=hidden // 128,
+        head_dim=64,
+        max_position_embeddings=8192,
+    )
     return Qwen3ForCausalLM(config).eval()
 
 

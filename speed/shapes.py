@@ -1,7 +1,8 @@
 """Parents of real shapes with random weights, written shard by shard: no model is ever in memory.
 
-The shapes are those recorded with the package (``darwin_mri/checkpoints/shapes``). ``small`` keeps every mechanism (sliding and full
-attention, shared keys and values, per-layer embeddings, GatedDeltaNet, the wrapper) at a size two cores read in minutes.
+The shapes are those recorded with the package (``darwin_mri/checkpoints/shapes``). ``small`` keeps every mechanism
+(sliding and full attention, shared keys and values, per-layer embeddings, GatedDeltaNet, the wrapper) at a size that
+two cores read in minutes.
 """
 
 from __future__ import annotations
@@ -23,23 +24,62 @@ SPREAD = 0.02  # of every matrix
 SHARD = 2 * 2**30  # bytes; a larger tensor has a shard of its own
 SMALL: dict[str, dict[str, Any]] = {
     "father": {
-        "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64,
-        "global_head_dim": 128, "num_kv_shared_layers": 6, "hidden_size_per_layer_input": 32, "vocab_size": 4096,
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 64,
+        "global_head_dim": 128,
+        "num_kv_shared_layers": 6,
+        "hidden_size_per_layer_input": 32,
+        "vocab_size": 4096,
         "vocab_size_per_layer_input": 4096,
     },
     "mother": {
-        "hidden_size": 256, "intermediate_size": 928, "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64,
-        "linear_num_key_heads": 4, "linear_num_value_heads": 8, "linear_key_head_dim": 32, "linear_value_head_dim": 32, "vocab_size": 4096,
+        "hidden_size": 256,
+        "intermediate_size": 928,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 64,
+        "linear_num_key_heads": 4,
+        "linear_num_value_heads": 8,
+        "linear_key_head_dim": 32,
+        "linear_value_head_dim": 32,
+        "vocab_size": 4096,
     },
-}  # fmt: skip
+}
 SMALL_TOWERS: dict[str, dict[str, Any]] = {
-    "father": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32},
-    "mother": {"hidden_size": 64, "intermediate_size": 128, "depth": 2, "num_heads": 2, "out_hidden_size": 256},
-}  # fmt: skip
+    "father": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+    },
+    "mother": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "depth": 2,
+        "num_heads": 2,
+        "out_hidden_size": 256,
+    },
+}
 
 
 def configuration(role: str, small: bool, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A parent's config.json: the recorded one, or its small version; ``changes`` are of the text model."""
+    """A parent's config.json: the recorded one, or its small version.
+
+    Args:
+        role: father or mother.
+        small: whether sizes are scaled down.
+        changes: fields of the text model that are replaced.
+
+    Returns:
+        The configuration as a dictionary.
+    """
     alone = configuration_alone(PARENTS[role][0])
     assert alone is not None
     config = json.loads(json.dumps(alone.config))
@@ -53,9 +93,20 @@ def configuration(role: str, small: bool, changes: Mapping[str, Any] | None = No
 def write_parent(
     folder: Path, role: str, *, small: bool, seed: int = 0, changes: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write one parent: wrapped folder, bf16, sharded, with the tokenizer of a nursery model, whose ids fit any vocabulary.
+    """Write one parent: wrapped folder, bf16, sharded, with the tokenizer of a nursery model.
 
-    Matrices are normal with deviation ``SPREAD``; vectors and scalars take the value the family starts them with.
+    The ids of that tokenizer fit any vocabulary. Matrices are normal with deviation ``SPREAD``; vectors and scalars
+    take the value the family starts them with.
+
+    Args:
+        folder: where it is written; must not exist.
+        role: father or mother.
+        small: whether sizes are scaled down.
+        seed: of the values.
+        changes: fields of the text model's configuration that are replaced.
+
+    Returns:
+        The folder.
     """
     folder.mkdir(parents=True)
     config = configuration(role, small, changes)
@@ -63,8 +114,8 @@ def write_parent(
     known.architectures = [type(model).__name__]
     known.save_pretrained(folder)
     starts = _starts(role)
-    place = "cuda" if torch.cuda.is_available() else "cpu"  # a CPU takes minutes to draw a full parent
-    generator = torch.Generator(place).manual_seed(seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # a CPU takes minutes to draw a full parent
+    generator = torch.Generator(device).manual_seed(seed)
     index: dict[str, str] = {}
     for number, group in enumerate(_groups(model)):
         tensors = {name: _values(name, shape, starts, generator) for name, shape in group.items()}
@@ -95,7 +146,7 @@ def _groups(model: Any) -> Iterator[dict[str, tuple[int, ...]]]:
 
 
 def _starts(role: str) -> dict[str, float]:
-    """What a family's vectors and scalars start with: their mean in a small model made by its own class, by ``_kind``."""
+    """Start values of a family's vectors and scalars, by ``_kind``: their mean in a small model of its own class."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     model: Any = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**configuration(role, small=True)))
@@ -103,7 +154,7 @@ def _starts(role: str) -> dict[str, float]:
 
 
 def _kind(name: str) -> str:
-    """The last two parts of a tensor's name that are no layer's number: a large model has more layers than a small one."""
+    """The last two parts of a tensor's name without numbers: a large model has more layers than a small one."""
     return ".".join([part for part in name.split(".") if not part.isdigit()][-2:])
 
 

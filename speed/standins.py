@@ -1,4 +1,7 @@
-"""Items of our own in the fields and at the lengths of CLIcK and MuSR, for models whose answers mean nothing: words of the packaged probe texts in random order."""
+"""Stand-in items in the fields and at the lengths of CLIcK and MuSR, for models whose answers mean nothing.
+
+Their texts are words of the packaged probe texts in random order.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,15 @@ from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.probes import load_probes
 
-# Tokens of an item as the parents' own tokenizers count them (``darwin_mri.stages.memory.TOKENS``), less the template's and the choices'.
+# Tokens of an item as the parents' own tokenizers count them (``darwin_mri.planning.memory.TOKENS``), less those of the
+# template and of the choices.
 QUESTION, STORY = 200, 1050
 ITEMS = {"click": 240, "musr": 80}  # musr: of each of its three tasks
 PLACES = ("attic", "cellar", "garden", "kitchen")
 
 
 def write_standins(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
-    """``click/click.jsonl`` and ``musr/*.jsonl`` for ``--data``; ``tokenizer`` counts."""
+    """Write ``click/click.jsonl`` and ``musr/*.jsonl``, as ``--data`` expects them; ``tokenizer`` counts lengths."""
     words = {language: _words(language, tokenizer) for language in ("ko", "en")}
     draw = random.Random(1)
     click = [_click(n, words["ko"](QUESTION, draw), draw) for n in range(ITEMS["click"])]
@@ -33,9 +37,14 @@ def write_standins(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
 def _click(number: int, text: str, draw: random.Random) -> dict[str, Any]:
     choices = [f"{number} {letter}" for letter in "가나다라"]
     return {
-        "id": f"KIIP_society_{number}", "paragraph": "", "question": text, "choices": choices, "answer": draw.choice(choices),
-        "category": "Culture", "subcategory": "Korean Society",
-    }  # fmt: skip
+        "id": f"KIIP_society_{number}",
+        "paragraph": "",
+        "question": text,
+        "choices": choices,
+        "answer": draw.choice(choices),
+        "category": "Culture",
+        "subcategory": "Korean Society",
+    }
 
 
 def _musr(text: str, number: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from darwin_mri.benchmarks.answers import accuracy, choice_scales, gold_probability, to_answers
 from darwin_mri.benchmarks.catalog import BENCHMARKS, Benchmark, describe_benchmark, get_benchmark, load_benchmark
+from darwin_mri.benchmarks.differentiable import fitness_blocks
+from darwin_mri.benchmarks.encoding import Prepared, prepare
 from darwin_mri.benchmarks.endpoint import EndpointEngine, base_url
 from darwin_mri.benchmarks.engines import Engine, FastEngine, answer_all
 from darwin_mri.benchmarks.gpqa import PASSWORD_VARIABLE
@@ -9,12 +11,40 @@ from darwin_mri.benchmarks.harness import HarnessEngine
 from darwin_mri.benchmarks.items import Item, chance, item_hash
 from darwin_mri.benchmarks.lengths import LongItems, Reader, fit_items, require_chat
 from darwin_mri.benchmarks.published import published_scores
-from darwin_mri.benchmarks.scorer import Prepared, Scorer, prepare
+from darwin_mri.benchmarks.scorer import Scorer
 from darwin_mri.benchmarks.splits import Split, group_by_cluster, sample_items, split_items
 
 __all__ = [
-    "BENCHMARKS", "PASSWORD_VARIABLE", "Benchmark", "EndpointEngine", "Engine", "FastEngine", "HarnessEngine", "Item",
-    "LongItems", "Prepared", "Reader", "Scorer", "Split", "accuracy", "answer_all", "base_url", "chance", "choice_scales",
-    "describe_benchmark", "fit_items", "get_benchmark", "gold_probability", "group_by_cluster", "item_hash",
-    "load_benchmark", "prepare", "published_scores", "require_chat", "sample_items", "split_items", "to_answers",
-]  # fmt: skip
+    "BENCHMARKS",
+    "PASSWORD_VARIABLE",
+    "Benchmark",
+    "EndpointEngine",
+    "Engine",
+    "FastEngine",
+    "HarnessEngine",
+    "Item",
+    "LongItems",
+    "Prepared",
+    "Reader",
+    "Scorer",
+    "Split",
+    "accuracy",
+    "answer_all",
+    "base_url",
+    "chance",
+    "choice_scales",
+    "describe_benchmark",
+    "fit_items",
+    "fitness_blocks",
+    "get_benchmark",
+    "gold_probability",
+    "group_by_cluster",
+    "item_hash",
+    "load_benchmark",
+    "prepare",
+    "published_scores",
+    "require_chat",
+    "sample_items",
+    "split_items",
+    "to_answers",
+]

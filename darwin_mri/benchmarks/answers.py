@@ -14,15 +14,19 @@ TIE = 1e-9  # nats
 
 
 def to_answers(items: Sequence[Item], log_probabilities: Sequence[np.ndarray], protocol: str = "") -> list[Answer]:
-    """One answer per item: the most probable choice; a tie of k choices is no choice and earns 1/k if it holds the gold.
+    """One answer per item: its most probable choice. A tie of k is no choice and earns 1/k if it holds the gold.
 
     Where choices differ in length both accuracies are kept in ``metrics``: by summed log-probability (acc) and by
-    log-probability per character of the choice (acc_norm, as lm-eval counts it); ``Item.per_character`` says which is the headline.
+    log-probability per character of the choice (acc_norm, as lm-eval counts it); ``Item.per_character`` says which is
+    the headline.
 
     Args:
         items: n items.
         log_probabilities: n arrays, one log-probability (nats) per choice.
         protocol: hash of the protocol, kept in every answer.
+
+    Returns:
+        The answers, in the order of the items.
 
     Raises:
         DarwinError: counts differ, or a log-probability is not finite.
@@ -55,7 +59,7 @@ def to_answers(items: Sequence[Item], log_probabilities: Sequence[np.ndarray], p
 
 
 def best_choice(scores: np.ndarray, gold: int) -> tuple[int, float]:
-    """The highest of ``scores`` (choices,) and the credit it earns; (-1, 1/k or 0) for a tie of k."""
+    """The highest of ``scores`` (choices,) and its credit; (-1, 1/k or 0) for a tie of k."""
     tied = np.flatnonzero(scores >= scores.max() - TIE)
     return int(tied[0]) if len(tied) == 1 else -1, 1.0 / len(tied) if gold in tied else 0.0
 
@@ -63,8 +67,8 @@ def best_choice(scores: np.ndarray, gold: int) -> tuple[int, float]:
 def gold_probability(items: Sequence[Item], log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
     """The probability of the gold choice among the choices (softmax), shape (n,): it ranks models that accuracy ties.
 
-    Items whose headline goes by character compare log-probabilities per character, times the mean length, so that the softmax has
-    the temperature of sums and its argmax is the headline's.
+    Items whose headline goes by character compare log-probabilities per character, times the mean length, so that the
+    softmax has the temperature of sums and its argmax is the headline's.
 
     Raises:
         DarwinError: counts differ, or a log-probability is not finite.
@@ -78,7 +82,7 @@ def gold_probability(items: Sequence[Item], log_probabilities: Sequence[np.ndarr
 
 
 def choice_scales(item: Item) -> np.ndarray:
-    """What each choice's log-probability is multiplied by before choices are compared, (choices,): 1, or mean length / length."""
+    """Factors of the log-probabilities before choices are compared, (choices,): 1, or mean length / length."""
     lengths = np.array([len(choice) for choice in item.choices], dtype=np.float64)
     return lengths.mean() / lengths if item.per_character else np.ones(len(lengths))
 

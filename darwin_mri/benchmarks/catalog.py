@@ -23,7 +23,7 @@ Loader = Callable[[Source], tuple[Item, ...]]
 class Benchmark:
     """A benchmark that can be loaded.
 
-    Args:
+    Attributes:
         name: what configs and the command line call it.
         title: what reports call it.
         protocol: how it is prompted and scored by log-likelihood.
@@ -42,10 +42,10 @@ class Benchmark:
     other_world: Callable[[int], tuple[Item, ...]] | None = None
 
     def chat_protocol(self, generation: Generation) -> Protocol:
-        """How a chat model is asked and its answer read.
+        """How a chat model is prompted and its answer read.
 
         Raises:
-            ConfigError: the benchmark repeats somebody's log-likelihood task and has no other form.
+            ConfigError: the benchmark repeats another project's log-likelihood task and has no other form.
         """
         if not self.language:
             raise ConfigError(f"{self.name} repeats a log-likelihood task: for generated answers use another benchmark")
@@ -57,8 +57,8 @@ CLOZE = log_likelihood("cloze-logprob-sum", "{context}")
 
 
 def _nursery(name: str, title: str, make: Callable[..., tuple[Item, ...]], language: str = "en") -> Benchmark:
-    made_once = functools.cache(make)
-    return Benchmark(name, title, CLOZE, lambda source: made_once(), language, other_world=made_once)
+    make_once = functools.cache(make)
+    return Benchmark(name, title, CLOZE, lambda source: make_once(), language, other_world=make_once)
 
 
 def _musr(name: str, title: str, *tasks: str) -> Benchmark:
@@ -126,8 +126,11 @@ def load_benchmark(
     Args:
         name: a key of ``BENCHMARKS``.
         data: folder with the benchmark's files; the hub when None.
-        offline: never ask the hub.
+        offline: never contact the hub.
         password: of GPQA's zip.
+
+    Returns:
+        The items, each different from all others.
 
     Raises:
         ConfigError: unknown name.
@@ -143,7 +146,7 @@ def load_benchmark(
 
 
 def describe_benchmark(name: str, items: Sequence[Item]) -> BenchmarkInfo:
-    """What the name stands for here: a title that says so where published items are missing.
+    """Which part of a benchmark was loaded: the title says so where published items are missing.
 
     Args:
         name: a key of ``BENCHMARKS``.

@@ -1,7 +1,8 @@
 """CLIcK (Kim et al., LREC-COLING 2024, arXiv 2403.06412): Korean culture and language, 1,995 exam questions.
 
-lm-eval's own task prints four choices for all items although the 256 of the CSAT exam are scored over five; 49 of those have
-the fifth as their answer. ``load_click`` prints every choice it scores; ``load_click_upstream`` repeats lm-eval's task as it is.
+lm-eval's own task prints four choices for all items although the 256 of the CSAT exam are scored over five; 49 of those
+have the fifth as their answer. ``load_click`` prints every choice it scores; ``load_click_upstream`` repeats lm-eval's
+task as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from darwin_mri.benchmarks.sources import Row, Source, jsonl_rows
 
 FULL = {"all": 1995}
 LETTERS = "ABCDE"
-TEMPLATE = "다음을 읽고 물음에 알맞은 답의 기호를 고르십시오.\n\n{question}\n정답:"  # question: passage, question, "A. ..." lines
+# The question holds passage, question, and the choices as lines "A. ...".
+TEMPLATE = "다음을 읽고 물음에 알맞은 답의 기호를 고르십시오.\n\n{question}\n정답:"
 REPOSITORY = "EunsuKim/CLIcK"
 LANGUAGE_PARTS = ("Textual", "Grammar", "Functional")
 
@@ -22,7 +24,8 @@ LANGUAGE_PARTS = ("Textual", "Grammar", "Functional")
 def load_click(source: Source) -> tuple[Item, ...]:
     """All items with every choice printed; letters are scored.
 
-    Cluster = the passage where items share one, else the item; slice = category/subcategory (two categories, eleven subcategories).
+    Cluster = the passage where items share one, else the item; slice = category/subcategory (two categories, eleven
+    subcategories).
     """
     items = []
     for key, row in _rows(source):
@@ -71,7 +74,7 @@ def _item(
 
 
 def _slice(row: Row) -> str:
-    """Category/subcategory: from its fields, or from the id as lm-eval's groups take it where the hub gives no fields."""
+    """Category/subcategory: from its fields, or as lm-eval's groups derive it from the id where there are none."""
     category, part = row.text("category", empty=True), row.text("subcategory", empty=True)
     if category and part:
         return f"{category}/{part.removeprefix('Korean ')}"

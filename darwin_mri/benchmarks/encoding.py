@@ -16,7 +16,7 @@ from darwin_mri.errors import InputError
 class Prepared:
     """Token ids of items; nothing here depends on a model's weights.
 
-    Args:
+    Attributes:
         names: ``Item.name`` of each item, for messages.
         contexts: ids of each item's context, at least one.
         continuations: ids of each choice of each item, at least one per choice.
@@ -37,12 +37,12 @@ class Prepared:
 def prepare(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> Prepared:
     """Tokenise items with the tokenizer's own special tokens, as lm-eval's HFLM does by default.
 
-    Context plus choice is encoded as one text and cut after the context's tokens. Where a tokenizer merges the end of the
-    context with the choice, encode(context) is no prefix of encode(context + choice); the cut then moves left to the last
-    token on which the context and all choices agree, the same for all choices so that they stay comparable.
+    Context plus choice is encoded as one text and cut after the context's tokens. Where a tokenizer merges the end of
+    the context with the choice, encode(context) is no prefix of encode(context + choice); the cut then moves left to
+    the last token on which the context and all choices agree, the same for all choices so that they stay comparable.
 
     Args:
-        items: items whose contexts end in no white space (``Item`` sees to it).
+        items: items whose contexts end in no white space (``Item`` requires it).
         tokenizer: any tokenizer of transformers.
 
     Raises:

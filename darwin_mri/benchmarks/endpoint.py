@@ -1,7 +1,7 @@
 """A served model behind an OpenAI-compatible endpoint (vLLM, SGLang, transformers serve, ...), asked in chat messages.
 
-Log-likelihoods of given texts are no part of that interface, so a served model is asked by the generative protocol. (Servers that return
-prompt log-probabilities are reached through lm-eval's backend local-completions.)
+Log-likelihoods of given texts are no part of that interface, so a served model is asked by the generative protocol.
+(Servers that return prompt log-probabilities are reached through lm-eval's backend local-completions.)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ class EndpointEngine:
 
     Args:
         url: base of the interface, such as ``http://127.0.0.1:8000/v1``.
-        model: the name it serves the model under; asked of the server when None and it serves just one.
+        model: the name it serves the model under; None: the only one that the server serves.
         timeout: seconds to wait for the server's next bytes.
         retries: further tries of a request after a refused connection, a timeout, or a status that says to try again.
         concurrency: requests in flight.
@@ -54,61 +54,36 @@ class EndpointEngine:
         self.model = model or self._only_model()
 
     def answers(self, items: Sequence[Item], protocol: Protocol) -> Iterator[Answer]:
-        """As ``Engine``. Items that the server refuses are told once all others are answered; when the server is gone, the answers
-        under way are waited for. What was paid for is not thrown away.
+        """As ``Engine``, as they come.
+
+        Nothing that was paid for is thrown away: items that the server refuses are reported once all others are
+        answered; when the server is gone, the answers under way are waited for.
 
         Raises:
             ConfigError: the protocol is not generative.
             InputError: the server refuses items, or all of the first.
             DarwinError: the server does not answer any more.
         """
-        if protocol.generation is None:
+        generation = protocol.generation
+        if generation is None:
             raise ConfigError("a served model is asked by the generative protocol: add --protocol generate")
-        client, generation = self._client(), protocol.generation
-        stop, answered = threading.Event(), threading.Event()
-        todo: SimpleQueue[Item] = SimpleQueue()
-        results: SimpleQueue[Answer | None] = SimpleQueue()  # None: a worker is done
-        failures: list[BaseException] = []
-        for item in items:
-            todo.put(item)
+        client, stop = self._client(), threading.Event()
 
-        def work() -> None:
-            while not stop.is_set():
-                try:
-                    item = todo.get_nowait()
-                except Empty:
-                    break
-                try:
-                    texts = [
-                        self._sample(client, item, protocol, generation, n, stop) for n in range(generation.samples)
-                    ]
-                    results.put(to_voted_answer(item, texts, protocol))
-                    answered.set()
-                except BaseException as error:  # told by the caller's thread
-                    failures.append(error)
-                    hopeless = not answered.is_set() and len(failures) >= self.concurrency
-                    if hopeless or not isinstance(error, InputError):
-                        stop.set()
-            results.put(None)
+        def answer(item: Item) -> Answer:
+            texts = [self._sample(client, item, protocol, n, stop) for n in range(generation.samples)]
+            return to_voted_answer(item, texts, protocol)
 
-        workers = min(self.concurrency, len(items))
-        for _ in range(workers):
-            threading.Thread(target=work, daemon=True).start()  # daemon: Ctrl-C does not wait for a slow answer
+        threads = _Threads(items, answer, self.concurrency, stop)
         try:
-            while workers:
-                result = results.get()
-                if result is None:
-                    workers -= 1
-                else:
-                    yield result
+            yield from threads.run()
         finally:
             stop.set()
             client.close()
-        if failures:
-            gone = next((error for error in failures if not isinstance(error, InputError)), None)
-            if gone is None and len(failures) > 1:
-                raise InputError(f"{failures[0]} ({len(failures)} items were refused)")
-            raise gone or failures[0]
+        if threads.failures:
+            gone = next((error for error in threads.failures if not isinstance(error, InputError)), None)
+            if gone is None and len(threads.failures) > 1:
+                raise InputError(f"{threads.failures[0]} ({len(threads.failures)} items were refused)")
+            raise gone or threads.failures[0]
 
     def _client(self) -> httpx2.Client:
         key = os.environ.get(KEY_VARIABLE)
@@ -117,16 +92,9 @@ class EndpointEngine:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx2.Client(timeout=self.timeout, headers=headers, trust_env=not self._loopback)
 
-    def _sample(
-        self,
-        client: httpx2.Client,
-        item: Item,
-        protocol: Protocol,
-        generation: Generation,
-        number: int,
-        stop: threading.Event,
-    ) -> str:
+    def _sample(self, client: httpx2.Client, item: Item, protocol: Protocol, number: int, stop: threading.Event) -> str:
         """One generated answer without separate reasoning; empty where the model wrote only that."""
+        generation = protocol.generation or Generation()
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "user", "content": chat_message(item, protocol)}],
@@ -135,12 +103,13 @@ class EndpointEngine:
             "seed": number,
             "chat_template_kwargs": {"enable_thinking": generation.thinking},
         }
-        where = item.name
-        reply = self._post(client, body, where, stop)
+        reply = self._post(client, body, item.name, stop)
         try:
             content = reply["choices"][0]["message"].get("content")
         except (KeyError, IndexError, TypeError, AttributeError):
-            raise DarwinError(f"{self.url} returned no chat message for {where}: it is not OpenAI-compatible") from None
+            raise DarwinError(
+                f"{self.url} returned no chat message for {item.name}: it is not OpenAI-compatible"
+            ) from None
         if isinstance(content, list):  # the interface's other form: parts, of which some are text
             content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
         return content if isinstance(content, str) else ""
@@ -151,17 +120,8 @@ class EndpointEngine:
         for attempt in range(1 + self.retries):
             if attempt and stop.wait(_pause(attempt)):
                 break
-            if not self._knows_template:
-                body.pop("chat_template_kwargs", None)
             try:
-                reply = client.post(f"{self.url}/chat/completions", json=body)
-                if reply.status_code in (400, 422) and "chat_template_kwargs" in body:
-                    plain = {key: value for key, value in body.items() if key != "chat_template_kwargs"}
-                    without = client.post(f"{self.url}/chat/completions", json=plain)
-                    if without.is_success:  # the switch is no part of the standard
-                        if body["chat_template_kwargs"]["enable_thinking"]:
-                            raise InputError(f"{self.url} takes no chat_template_kwargs: set thinking at the server")
-                        self._knows_template, reply = False, without
+                reply = self._send(client, body)
                 if reply.is_success:
                     return reply.json()
             except httpx2.TimeoutException:
@@ -172,16 +132,36 @@ class EndpointEngine:
                 problem = "its reply is not JSON"
             else:
                 problem = f"status {reply.status_code}"
-                if reply.status_code in FORBIDDEN:
-                    raise DarwinError(f"{self.url} asks for a key ({problem}): set {KEY_VARIABLE}")
-                if reply.status_code not in TRY_AGAIN:
-                    raise InputError(
-                        f"{self.url} refuses {where} ({problem}): is it too long for the model, or the model's name wrong?"
-                    )
+                self._require_retryable(reply.status_code, where)
         raise DarwinError(
-            f"{self.url} does not answer at {where}: {problem}, tried {1 + self.retries} times; answers so far are kept, the same"
-            " command goes on when the server is back"
+            f"{self.url} does not answer at {where}: {problem}, tried {1 + self.retries} times; answers so far are"
+            " kept, the same command goes on when the server is back"
         )
+
+    def _send(self, client: httpx2.Client, body: dict[str, Any]) -> httpx2.Response:
+        """One request; without the switch for thinking where the server does not take it."""
+        if not self._knows_template:
+            body.pop("chat_template_kwargs", None)
+        reply = client.post(f"{self.url}/chat/completions", json=body)
+        if reply.status_code not in (400, 422) or "chat_template_kwargs" not in body:
+            return reply
+        plain = {key: value for key, value in body.items() if key != "chat_template_kwargs"}
+        without = client.post(f"{self.url}/chat/completions", json=plain)
+        if not without.is_success:
+            return reply
+        if body["chat_template_kwargs"]["enable_thinking"]:  # the switch is no part of the standard
+            raise InputError(f"{self.url} takes no chat_template_kwargs: set thinking at the server")
+        self._knows_template = False
+        return without
+
+    def _require_retryable(self, status: int, where: str) -> None:
+        if status in FORBIDDEN:
+            raise DarwinError(f"{self.url} asks for a key (status {status}): set {KEY_VARIABLE}")
+        if status not in TRY_AGAIN:
+            raise InputError(
+                f"{self.url} refuses {where} (status {status}): is it too long for the model, or the model's name"
+                " wrong?"
+            )
 
     def _only_model(self) -> str:
         problem = ""
@@ -203,6 +183,63 @@ class EndpointEngine:
             served = f"it serves {', '.join(names)}" if names else "it names no model"
             raise InputError(f"{self.url}: {served}: give --endpoint-model")
         raise InputError(f"{self.url} does not answer ({problem}): is the server up? tried {1 + self.retries} times")
+
+
+class _Threads:
+    """Threads that answer items, each taking the next one.
+
+    They end when no item is left, when a failure other than a refused item shows that the server is gone, or when the
+    first items are all refused.
+
+    Args:
+        items: to be answered.
+        answer: asks the server.
+        count: number of threads.
+        stop: set when they are to end.
+
+    Attributes:
+        failures: of single items, or of the server.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], answer: Callable[[Item], Answer], count: int, stop: threading.Event
+    ) -> None:
+        self.answer, self.count, self.stop = answer, min(count, len(items)), stop
+        self.refusals = count  # so many failures before any answer end everything
+        self.failures: list[BaseException] = []
+        self._answered = threading.Event()
+        self._todo: SimpleQueue[Item] = SimpleQueue()
+        self._results: SimpleQueue[Answer | None] = SimpleQueue()  # None: a thread is done
+        for item in items:
+            self._todo.put(item)
+
+    def run(self) -> Iterator[Answer]:
+        """Answers as they come, until all threads have ended."""
+        for _ in range(self.count):
+            threading.Thread(target=self._work, daemon=True).start()  # daemon: Ctrl-C does not wait for a slow answer
+        running = self.count
+        while running:
+            result = self._results.get()
+            if result is None:
+                running -= 1
+            else:
+                yield result
+
+    def _work(self) -> None:
+        while not self.stop.is_set():
+            try:
+                item = self._todo.get_nowait()
+            except Empty:
+                break
+            try:
+                self._results.put(self.answer(item))
+                self._answered.set()
+            except BaseException as error:  # raised by the caller's thread
+                self.failures.append(error)
+                all_refused = not self._answered.is_set() and len(self.failures) >= self.refusals
+                if all_refused or not isinstance(error, InputError):
+                    self.stop.set()
+        self._results.put(None)
 
 
 def base_url(url: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What an engine is: something that answers items under a protocol."""
+"""Engines: what answers items under a protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ class Engine(typing.Protocol):
     """Answers items; what was yielded is safe with the caller when a later item fails."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The engine that answers are recorded as coming from."""
+        ...
 
     def answers(self, items: Sequence[Item], protocol: Protocol) -> Iterator[Answer]:
         """One answer per item, in any order, each as soon as it is known."""
@@ -24,7 +26,11 @@ class Engine(typing.Protocol):
 
 
 class FastEngine:
-    """Our scorer on a resident model."""
+    """This package's scorer on a resident model.
+
+    Args:
+        scorer: of the model.
+    """
 
     name = "darwin_mri scorer"
 
@@ -32,6 +38,11 @@ class FastEngine:
         self.scorer = scorer
 
     def answers(self, items: Sequence[Item], protocol: Protocol) -> Iterator[Answer]:
+        """As ``Engine``, in the order of the scorer's batches.
+
+        Raises:
+            ConfigError: the protocol asks for generated answers.
+        """
         if protocol.kind != "loglikelihood":
             raise ConfigError("the fast scorer scores log-likelihoods: leave --fast out for generated answers")
         for index, scores in self.scorer.stream(self.scorer.prepare(items)):
@@ -39,6 +50,15 @@ class FastEngine:
 
 
 def answer_all(engine: Engine, items: Sequence[Item], protocol: Protocol) -> list[Answer]:
-    """Every answer of an engine, in the order of ``items``."""
-    found = {answer.key: answer for answer in engine.answers(items, protocol)}
-    return [found[item_hash(item)] for item in items]
+    """Every answer of an engine.
+
+    Args:
+        engine: that answers.
+        items: all different.
+        protocol: of the answers.
+
+    Returns:
+        The answers, in the order of ``items``.
+    """
+    answers = {answer.key: answer for answer in engine.answers(items, protocol)}
+    return [answers[item_hash(item)] for item in items]

@@ -1,4 +1,4 @@
-"""Generated answers: the message a chat model is sent, the letter read from what it writes, and the vote over samples."""
+"""Generated answers: the message to a chat model, the letter read from its text, and the vote over samples."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ END_OF_THINKING = ("</think>", "<channel|>", "[/THINK]", "</thought>", "</reason
 BEGIN_OF_THINKING = ("<think>", "<|channel>", "[THINK]", "<thought>", "<reasoning>")
 BOXED = re.compile(r"\\boxed\s*\{")  # as good as "Answer:"
 MARKUP = re.compile(r"\\[a-zA-Z]+\s*\{|\\[()\[\]]|[*_`$}\"'“”‘’\u200b]")
-LETTER = r"[(\[]?([A-Z])(?![A-Za-z])(?!\s*(?:/|,|(?i:or|and|또는)\b)\s*[(\[]?[A-Z](?![A-Za-z]))"  # one, not "A or B"
-# "Answer: C", "The answer is (C)", "정답은 C", "Answer = option C"; "Answer C" and "### Answer", "C" only as lines of their own.
+# One letter, not "A or B".
+LETTER = r"[(\[]?([A-Z])(?![A-Za-z])(?!\s*(?:/|,|(?i:or|and|또는)\b)\s*[(\[]?[A-Z](?![A-Za-z]))"
+# "Answer: C", "The answer is (C)", "정답은 C", "Answer = option C"; "Answer C" and "### Answer", "C" only as lines of
+# their own.
 STATED = re.compile(
     rf"(?:(?i:\banswer)|정답|(?<!\w)답)\s*(?:(?i:is)\b|은|는|[:：=])(?:[\s:：]|(?i:option|choice)\b)*{LETTER}"
     rf"|^\W*(?:(?i:(?:final )?answer)|정답)\s+[(\[]?([A-Z])\W*$",
@@ -34,10 +36,11 @@ def chat_message(item: Item, protocol: Protocol) -> str:
 
 
 def read_letter(text: str, choices: int) -> int | None:
-    """Index of the choice that a generated text names, None where it names none or more than one.
+    r"""Index of the choice that a generated text names, None where it names none or more than one.
 
-    The text after the last end of thinking counts; of thinking that was cut off, nothing. The last stated answer ("Answer: C",
-    "\\boxed{C}") is taken, else a text that is a bare letter, or one line that begins with it ("C. the choice").
+    The text after the last end of thinking counts; of thinking that was cut off, nothing. The last stated answer
+    ("Answer: C", "\boxed{C}") is taken, else a text that is a bare letter, or one line that begins with it ("C. the
+    choice").
     """
     for marker in END_OF_THINKING:
         text = text.rpartition(marker)[2]
@@ -45,7 +48,7 @@ def read_letter(text: str, choices: int) -> int | None:
         text = text.partition(marker)[0]
     text = MARKUP.sub("", BOXED.sub(" answer: ", text)).strip()
     letters = ascii_uppercase[:choices]
-    stated = [letter for found in STATED.findall(text) for letter in found if letter in letters and letter]
+    stated = [letter for groups in STATED.findall(text) for letter in groups if letter in letters and letter]
     if stated:
         return letters.index(stated[-1])
     bare = BARE.fullmatch(text)
@@ -53,12 +56,17 @@ def read_letter(text: str, choices: int) -> int | None:
 
 
 def to_voted_answer(item: Item, texts: Sequence[str], protocol: Protocol) -> Answer:
-    """One answer from the samples of an item: the choice most of them name; ties share the credit, no named choice earns none.
+    """One answer from the samples of an item: the choice that most of them name.
+
+    Ties share the credit; where no sample names a choice, none is earned.
 
     Args:
         item: the item.
         texts: one generated text per sample; not kept.
         protocol: its headline is acc or maj@k; with k samples their mean accuracy is kept beside it as mean@k.
+
+    Returns:
+        The answer, with the votes of each choice.
     """
     named = [read_letter(text, len(item.choices)) for text in texts]
     votes = np.bincount([choice for choice in named if choice is not None], minlength=len(item.choices))

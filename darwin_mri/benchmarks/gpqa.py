@@ -1,7 +1,8 @@
-"""GPQA (Rein et al., 2023, arXiv 2311.12022): graduate-level science, read from the authors' encrypted zip, in memory only.
+"""GPQA (Rein et al., 2023, arXiv 2311.12022): graduate-level science, from the authors' encrypted zip, in memory only.
 
-The authors ask that questions never stand online in plain text: nothing here writes, logs or quotes one. Choices are shuffled by
-the record's id, never by a shared generator (lm-eval's own tasks shuffle at every access, so that prompt and answer may differ).
+The authors ask that questions never stand online in plain text: nothing here writes, logs or quotes one. Choices are
+shuffled by the record's id, never by a shared generator (lm-eval's own tasks shuffle at every access, so that prompt
+and answer may differ).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from darwin_mri.errors import InputError
 
 FULL = {"diamond": 198, "main": 448, "extended": 546}
 LETTERS = ("(A)", "(B)", "(C)", "(D)")
-TEMPLATE = "What is the correct answer to this question:{question}\nChoices:\n{listed}\nAnswer:"  # of lm-eval's gpqa_*_zeroshot
+# As lm-eval's gpqa_*_zeroshot.
+TEMPLATE = "What is the correct answer to this question:{question}\nChoices:\n{listed}\nAnswer:"
 REPOSITORY = "Idavidrein/gpqa"
 PASSWORD_VARIABLE = "DARWIN_MRI_GPQA_PASSWORD"
 ARCHIVE = "gpqa/dataset.zip"
@@ -29,7 +31,19 @@ NEEDED = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 
 
 
 def load_gpqa(source: Source, subset: str, benchmark: str) -> tuple[Item, ...]:
-    """Items of subset diamond, main or extended; cluster = item, slice = domain (Biology, Chemistry, Physics)."""
+    """Items of a subset; cluster = item, slice = domain (Biology, Chemistry, Physics).
+
+    Args:
+        source: where to look.
+        subset: diamond, main or extended.
+        benchmark: name that the items get.
+
+    Returns:
+        The items, in the file's order.
+
+    Raises:
+        InputError: the file is missing, damaged or encrypted with another password.
+    """
     rows = (
         _zip_rows(source.folder / ARCHIVE, subset, source.password)
         if source.folder
@@ -98,7 +112,7 @@ def _decrypt(path: Path, member: str, password: str | None) -> str:
         with zipfile.ZipFile(path) as archive:
             data = archive.read(member, pwd=password.encode())
         return data.decode("utf-8-sig")
-    except (RuntimeError, UnicodeEncodeError):  # zipfile's word for a password that fails its one-byte check
+    except (RuntimeError, UnicodeEncodeError):  # zipfile's error for a password that fails its one-byte check
         raise InputError(f"{path}: the password is wrong: {known}") from None
     except KeyError:
         raise InputError(f"{path} has no member {member}: get the authors' dataset.zip again") from None

@@ -1,17 +1,14 @@
 """lm-evaluation-harness: what reports quote, and what the fast scorer is tested against. Only this file imports it.
 
-Items become an in-memory task (zero-shot, no response cache: its key ignores the model), asked in chunks, so that what was answered is
-safe when a later chunk fails. Nothing is written to disk and nothing is logged.
+Items become an in-memory task (zero-shot, no response cache: its key ignores the model), asked in chunks, so that what
+was answered is safe when a later chunk fails. Nothing is written to disk. What lm-eval prints does not reach the
+terminal: its warnings pass, and the rest goes with the error when a call fails.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib.util
-import io
-import logging
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +19,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.answers import to_answers
+from darwin_mri.benchmarks.backend_output import contain_output
 from darwin_mri.benchmarks.generation import END_OF_THINKING, chat_message, to_voted_answer
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.benchmarks.lengths import computable_context, stated_context
-from darwin_mri.benchmarks.scorer import is_out_of_memory
+from darwin_mri.checkpoints.devices import retry_smaller
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.records import Answer, Protocol
@@ -38,18 +36,22 @@ LOGITS_BYTES = 2e9  # HFLM keeps rows x tokens x vocabulary in float32, twice
 
 
 class HarnessEngine:
-    """A language model of lm-eval, asked our items.
+    """A language model of lm-eval that answers a benchmark's items.
 
     Args:
         lm: any model class of lm-eval.
-        name: what the answers are said to come from, such as "lm-eval hf".
-        vocabulary: size of the logits, for an in-memory model whose batches are ours to choose; None leaves them to ``lm``.
+        name: engine that answers are recorded as coming from, such as "lm-eval hf".
+        vocabulary: size of the logits, where the batch size is chosen here (a model in memory); None: ``lm`` chooses.
+
+    Attributes:
+        most_rows: largest batch; halved when memory runs out.
+        fixed_rows: a batch size of the caller's own, used as long as it fits; None lets lengths and vocabulary decide.
     """
 
     def __init__(self, lm: Any, name: str, vocabulary: int | None = None) -> None:
         self.lm, self.name, self.vocabulary = lm, name, vocabulary
         self.most_rows = MOST_ROWS
-        self.fixed_rows: int | None = None  # a batch size of the caller's own
+        self.fixed_rows: int | None = None
 
     @classmethod
     def in_memory(
@@ -60,15 +62,24 @@ class HarnessEngine:
         beyond_context: bool = False,
         generation: Generation | None = None,
     ) -> HarnessEngine:
-        """HFLM on a resident model as it is now; ``beyond_context`` as in ``Scorer``.
+        """HFLM on a resident model as it is now.
+
+        Args:
+            model: a causal language model.
+            tokenizer: the model's tokenizer; it is copied, since HFLM may add a padding token.
+            beyond_context: as in ``Scorer``.
+            generation: how answers are generated, where they are.
+
+        Returns:
+            The engine.
 
         Raises:
             InputError: lm-eval is not installed.
         """
         limit = (computable_context if beyond_context else stated_context)(model.config)
-        tokenizer = copy.deepcopy(tokenizer)  # HFLM may add a padding token
+        tokenizer = copy.deepcopy(tokenizer)
         hflm: Any = _lm_class("hf")
-        with _quiet():
+        with contain_output():
             lm = hflm(
                 pretrained=model,
                 tokenizer=tokenizer,
@@ -82,12 +93,17 @@ class HarnessEngine:
 
     @classmethod
     def named(cls, backend: str, arguments: str, *, model: str = "") -> HarnessEngine:
-        """A backend of lm-eval by its own name: vllm, sglang, local-completions, ...; names and arguments are passed through.
+        """A backend of lm-eval by its own name: vllm, sglang, local-completions, ...
+
+        Name and arguments are passed through.
 
         Args:
             backend: as lm-eval's ``--model``.
             arguments: as lm-eval's ``--model_args``, "a=1,b=2".
-            model: folder or id, given as ``pretrained`` (``model`` for API backends) where the arguments do not.
+            model: folder or id, passed as ``pretrained`` (``model`` for API backends) where the arguments name none.
+
+        Returns:
+            The engine.
 
         Raises:
             ConfigError: lm-eval has no such backend.
@@ -98,33 +114,41 @@ class HarnessEngine:
         given = {part.partition("=")[0].strip() for part in arguments.split(",")}
         extra = {key: model} if model and key not in given else {}
         try:
-            with _quiet():
+            with contain_output():
                 lm = kind.create_from_arg_string(arguments, extra)
         except Exception as error:
             missing = f", package {error.name} is missing" if isinstance(error, ImportError) and error.name else ""
             raise InputError(
-                f"lm-eval's backend {backend} does not start ({type(error).__name__}{missing}): check --backend-args, or see"
-                " --debug"
+                f"lm-eval's backend {backend} does not start ({type(error).__name__}{missing}): check --backend-args,"
+                " or see --debug"
             ) from error
         return cls(lm, f"lm-eval {backend}")
 
     def answers(self, items: Sequence[Item], protocol: Protocol) -> Iterator[Answer]:
+        """As ``Engine``, longest items first.
+
+        Raises:
+            InputError: an item is longer than the model's context.
+            DarwinError: lm-eval fails; the message never quotes a prompt.
+        """
         order = sorted(items, key=lambda item: -max(len(item.context), len(item.message)))  # memory fails at the start
         for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
             self._refuse_long(chunk, protocol)
             if protocol.kind == "generate":
                 texts = self._ask(_chat_task(chunk, protocol), chunk, "resps", chat=True)
-                yield from (to_voted_answer(item, t[0], protocol) for item, t in zip(chunk, texts, strict=True))
+                yield from (to_voted_answer(item, row[0], protocol) for item, row in zip(chunk, texts, strict=True))
             else:
                 pairs = self._ask(_choice_task(chunk), chunk, "filtered_resps", chat=False)
-                yield from to_answers(chunk, [np.array([float(p[0]) for p in row]) for row in pairs], protocol.hash)
+                scores = [np.array([float(pair[0]) for pair in row]) for row in pairs]  # (choices,) of each item
+                yield from to_answers(chunk, scores, protocol.hash)
 
     def _refuse_long(self, chunk: Sequence[Item], protocol: Protocol) -> None:
-        """lm-eval would cut such an item from the left and say so in its log only. No tokenizer makes more tokens than bytes."""
+        """Refuse items longer than the context: lm-eval would cut them from the left and say so in its log only."""
         most = getattr(self.lm, "max_length", None)
         room = protocol.generation.max_new_tokens if protocol.generation else 0
         for item in chunk:
+            # No tokenizer makes more tokens than bytes.
             if most is None or len((item.context + item.message).encode()) + 512 + room <= most:
                 continue
             if protocol.kind == "generate":
@@ -141,47 +165,67 @@ class HarnessEngine:
     def _ask(self, task: Any, chunk: Sequence[Item], field: str, *, chat: bool) -> list[Any]:
         """The field of each item's logged sample, in the order of ``chunk``; out of memory halves the batch."""
         benchmark = chunk[0].benchmark
-        rows = 0
-        if self.vocabulary is not None:
-            longest = max(self._tokens(item.message or item.context) for item in chunk[:4]) + 64
-            tokens = BATCH_TOKENS.get(self.lm.device.type, LONG_BATCH_TOKENS)
-            rows = int(max(1, min(self.most_rows, tokens // longest, LOGITS_BYTES // (longest * self.vocabulary * 8))))
-            rows = self.fixed_rows or rows
-            self.lm.batch_size_per_gpu = rows
-        try:
-            with _quiet(), torch.random.fork_rng():
-                torch.manual_seed(zlib.crc32("".join(item.key for item in chunk).encode()))
-                from lm_eval.evaluator import evaluate
+        rows = 0  # 0: the backend's own
 
-                results: Any = evaluate(
-                    lm=self.lm,
-                    task_dict={benchmark: task},
-                    bootstrap_iters=0,
-                    log_samples=True,
-                    apply_chat_template=chat,
-                )
+        def attempt() -> dict[str, Any] | None:
+            nonlocal rows
+            if self.vocabulary is not None:
+                rows = self._rows(chunk, self.vocabulary)
+                self.lm.batch_size_per_gpu = rows
+            return self._evaluate(task, chunk, chat=chat)
+
+        def halve() -> bool:
+            if rows <= 1:
+                return False
+            self.most_rows = rows // 2
+            return True
+
+        def advice() -> str:
+            remedy = "a larger device" if rows else "a larger device or a smaller batch_size in --backend-args"
+            return (
+                f"{self.name} runs out of memory on {benchmark} in the {len(chunk)} items from {chunk[0].key}:"
+                f" use {remedy}; answers so far are kept"
+            )
+
+        try:
+            results = retry_smaller(attempt, halve, advice)
         except DarwinError:
             raise
         except Exception as error:
-            if isinstance(error, RuntimeError) and is_out_of_memory(error) and rows > 1:
-                self.most_rows = rows // 2
-            else:
-                # Never the error's own words: they may quote a prompt.
-                raise DarwinError(
-                    f"{self.name} failed on {benchmark} ({type(error).__name__}) in the {len(chunk)} items from"
-                    f" {chunk[0].key}: answers so far are kept, the same command goes on; --debug shows more"
-                ) from error
-        else:
-            samples = results["samples"][benchmark] if results else []
-            found = {sample["doc_id"]: sample[field] for sample in samples}
-            if sorted(found) != list(range(len(chunk))):
-                raise DarwinError(
-                    f"lm-eval returned {len(found)} results for {len(chunk)} items of {benchmark}: check its version"
-                )
-            return [found[number] for number in range(len(chunk))]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return self._ask(task, chunk, field, chat=chat)
+            # Never the error's own words: they may quote a prompt.
+            raise DarwinError(
+                f"{self.name} failed on {benchmark} ({type(error).__name__}) in the {len(chunk)} items from"
+                f" {chunk[0].key}: answers so far are kept, the same command goes on; --debug shows more"
+            ) from error
+        samples = results["samples"][benchmark] if results else []
+        fields = {sample["doc_id"]: sample[field] for sample in samples}
+        if sorted(fields) != list(range(len(chunk))):
+            raise DarwinError(
+                f"lm-eval returned {len(fields)} results for {len(chunk)} items of {benchmark}: check its version"
+            )
+        return [fields[number] for number in range(len(chunk))]
+
+    def _rows(self, chunk: Sequence[Item], vocabulary: int) -> int:
+        """Batch size for items of the chunk's length, the longest of which come first."""
+        if self.fixed_rows:
+            return min(self.fixed_rows, self.most_rows)
+        longest = max(self._tokens(item.message or item.context) for item in chunk[:4]) + 64
+        tokens = BATCH_TOKENS.get(self.lm.device.type, LONG_BATCH_TOKENS)
+        return int(max(1, min(self.most_rows, tokens // longest, LOGITS_BYTES // (longest * vocabulary * 8))))
+
+    def _evaluate(self, task: Any, chunk: Sequence[Item], *, chat: bool) -> dict[str, Any] | None:
+        with contain_output(), torch.random.fork_rng():
+            torch.manual_seed(zlib.crc32("".join(item.key for item in chunk).encode()))
+            from lm_eval.evaluator import evaluate
+
+            results: Any = evaluate(
+                lm=self.lm,
+                task_dict={chunk[0].benchmark: task},
+                bootstrap_iters=0,
+                log_samples=True,
+                apply_chat_template=chat,
+            )
+        return results
 
     def _tokens(self, text: str) -> int:
         return len(self.lm.tok_encode(text)) if hasattr(self.lm, "tok_encode") else 0
@@ -206,7 +250,7 @@ def upstream_click() -> Callable[[Mapping[str, Any]], tuple[str, list[str]]]:
 
 
 def _lm_class(backend: str) -> Any:
-    with _quiet():
+    with contain_output():
         try:
             import lm_eval.models  # noqa: F401  # takes seconds, and only these functions need it
             from lm_eval.api.registry import get_model, model_registry
@@ -225,15 +269,15 @@ def _lm_class(backend: str) -> Any:
 
 
 def _thinking(tokenizer: PreTrainedTokenizerBase, generation: Generation | None) -> dict[str, Any]:
-    """HFLM's words for thinking: the switch of the chat template, and the token that ends it."""
+    """HFLM's arguments for thinking: the switch of the chat template, and the token that ends it."""
     if generation is None:
         return {}
-    words: dict[str, Any] = {"chat_template_args": {"enable_thinking": generation.thinking}}
+    arguments: dict[str, Any] = {"chat_template_args": {"enable_thinking": generation.thinking}}
     vocabulary = tokenizer.get_vocab()
     ends = [vocabulary[marker] for marker in END_OF_THINKING if marker in vocabulary]
     if ends:  # a special token would vanish when the text is decoded, and with it the end of the thoughts
-        words["think_end_token"] = ends[0]
-    return words
+        arguments["think_end_token"] = ends[0]
+    return arguments
 
 
 def _choice_task(items: Sequence[Item]) -> Any:
@@ -267,7 +311,7 @@ def _chat_task(items: Sequence[Item], protocol: Protocol) -> Any:
 
 
 def _task(name: str, rows: list[dict[str, Any]], **config: Any) -> Any:
-    with _quiet():
+    with contain_output():
         from datasets import Dataset, DatasetDict
         from lm_eval.api.task import ConfigurableTask
 
@@ -281,20 +325,3 @@ def _task(name: str, rows: list[dict[str, Any]], **config: Any) -> Any:
                 **config,
             }
         )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the log lines, progress bars and warnings of lm-eval and its backends away from the user's terminal."""
-    disabled = logging.root.manager.disable
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stderr(io.StringIO()),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(disabled)

@@ -18,7 +18,7 @@ class Item:
     The space belongs to the continuation, never to the context: a context that ends in a space lets the tokenizer
     merge it into the choice's first token, and the scored continuation shrinks or vanishes.
 
-    Args:
+    Attributes:
         key: unique within the benchmark.
         context: the prompt, without trailing white space.
         choices: two or more, each without white space around it.
@@ -26,7 +26,7 @@ class Item:
         cluster: what items share that makes them dependent (a fact, a story); splits and intervals go by it.
         slice: the subset a score is also reported for.
         benchmark: name of the benchmark.
-        message: what a chat model is asked instead, its choices lettered; made of context and choices when empty.
+        message: what a chat model gets instead, its choices lettered; made of context and choices when empty.
         file: where it was read, for messages: "click.jsonl line 17".
         per_character: the headline compares log-probabilities per character of the choice (acc_norm), not sums (acc).
 

@@ -34,7 +34,7 @@ def computable_context(config: Any) -> int | None:
 class Reader:
     """What of a model decides how long an item may be.
 
-    Args:
+    Attributes:
         model: its name, for messages.
         tokenizer: its tokenizer.
         config: its configuration.
@@ -46,7 +46,19 @@ class Reader:
 
     @classmethod
     def of_folder(cls, model: str, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Reader:
-        """A model folder's reader; nothing in the folder is executed. Raises InputError where the configuration does not load."""
+        """A model folder's reader; nothing in the folder is executed.
+
+        Args:
+            model: the model's name, for messages.
+            folder: with config.json.
+            tokenizer: the model's.
+
+        Returns:
+            The reader.
+
+        Raises:
+            InputError: the configuration does not load.
+        """
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
@@ -72,10 +84,10 @@ def fit_items(
 
     Args:
         items: of one benchmark.
-        protocol: they are asked under.
+        protocol: of the items.
         readers: one per model to be compared.
-        policy: what becomes of an item longer than some model's stated context: ``error`` refuses it by name, ``skip`` leaves it
-            out for every model, ``beyond`` reads it all the same, as rotary and recurrent models can.
+        policy: what becomes of an item longer than some model's stated context: ``error`` refuses it by name, ``skip``
+            leaves it out for every model, ``beyond`` reads it all the same, as rotary and recurrent models can.
 
     Returns:
         (items to ask, items that are too long for some model).
@@ -101,19 +113,24 @@ def fit_items(
     if policy == "error":
         more = f" ({len(over)} of {len(items)} items are too long)" if len(over) > 1 else ""
         raise InputError(
-            f"{items[first].name}: {over[first]}{more}: --long skip leaves such items out for every model and says how many,"
-            " --long beyond reads them all the same"
+            f"{items[first].name}: {over[first]}{more}: --long skip leaves such items out for every model and says how"
+            " many, --long beyond reads them all the same"
         )
     kept = tuple(item for index, item in enumerate(items) if index not in over)
     if not kept:
         raise InputError(
-            f"{items[first].name}: {over[first]}, and no item is shorter: use a model with a longer context, or --long beyond"
+            f"{items[first].name}: {over[first]}, and no item is shorter: use a model with a longer context, or"
+            " --long beyond"
         )
     return kept, tuple(items[index] for index in sorted(over))
 
 
 def require_chat(readers: Iterable[Reader]) -> None:
-    """Raise InputError for a model whose tokenizer has no chat template that takes a message, which generated answers need."""
+    """Require of every model a chat template that takes a message: generated answers need one.
+
+    Raises:
+        InputError: a model has none.
+    """
     for reader in readers:
         if not reader.tokenizer.chat_template:
             raise InputError(

@@ -1,7 +1,8 @@
 """MuSR (Sprague et al., ICLR 2024, arXiv 2310.16049): multistep reasoning over narratives, three tasks.
 
-The context and the scored texts are those of lm-eval's ``leaderboard_musr``: numbered choices in the prompt, the choice's whole text
-scored, and the log-probability per character (acc_norm) as the headline, since that is what leaderboards print.
+The context and the scored texts are those of lm-eval's ``leaderboard_musr``: numbered choices in the prompt, the
+choice's whole text scored, and the log-probability per character (acc_norm) as the headline, since that is what
+leaderboards print.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ REPOSITORY = "TAUR-Lab/MuSR"
 def load_musr(source: Source, *tasks: str, benchmark: str = "musr") -> tuple[Item, ...]:
     """Items of the named tasks; cluster = story, slice = task.
 
-    Murder mysteries are written in pairs, one story for each suspect as the murderer, so their cluster is the set of suspects.
+    Murder mysteries are written in pairs, one story for each suspect as the murderer, so their cluster is the set of
+    suspects.
+
+    Args:
+        source: where to look.
+        *tasks: murder_mysteries, object_placements, team_allocation.
+        benchmark: name that the items get.
     """
     items = []
     for task in tasks:

@@ -1,7 +1,7 @@
 """The nursery's three benchmarks, made by seed from the generated world in the formats of CLIcK, MuSR and GPQA.
 
-Prompts are cloze prompts: choices are scored as text after the prompt and not listed in it, because the nursery's models
-are trained on plain statements and answers, not on lettered options.
+Prompts are cloze prompts: choices are scored as text after the prompt and not listed in it, because the nursery's
+models are trained on plain statements and answers, not on lettered options.
 """
 
 from __future__ import annotations

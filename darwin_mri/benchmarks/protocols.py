@@ -1,4 +1,4 @@
-"""The protocols that benchmarks are asked under: log-likelihood of given choices, or a chat answer with a letter in it."""
+"""The protocols of benchmarks: log-likelihood of given choices, or a chat answer with a letter in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from darwin_mri.records import Protocol
 
 INSTRUCTIONS = {
     "en": "Choose one of {letters}. You may think first. End with a line of its own: Answer: X, where X is the letter.",
-    "ko": "{letters} 중 하나를 고르십시오. 먼저 생각해도 됩니다. 마지막 줄에 '정답: X'라고만 쓰십시오. X는 고른 기호입니다.",
+    "ko": (
+        "{letters} 중 하나를 고르십시오. 먼저 생각해도 됩니다."
+        " 마지막 줄에 '정답: X'라고만 쓰십시오. X는 고른 기호입니다."
+    ),
 }
 
 
@@ -18,6 +21,9 @@ def log_likelihood(name: str, prompt: str, metric: str = "acc") -> Protocol:
         name: of the protocol.
         prompt: its template.
         metric: acc compares sums, acc_norm sums per character of the choice.
+
+    Returns:
+        The protocol.
     """
     return Protocol(name=name, kind="loglikelihood", metric=metric, prompt=prompt)
 
@@ -29,6 +35,9 @@ def generative(benchmark: str, language: str, generation: Generation) -> Protoco
         benchmark: its name.
         language: of the instruction, ``en`` or ``ko``.
         generation: sampling.
+
+    Returns:
+        The protocol.
     """
     metric = f"maj@{generation.samples}" if generation.samples > 1 else "acc"
     return Protocol(

@@ -1,4 +1,4 @@
-"""Scores that others have published: shown beside measured ones, hollow, without interval, and never part of a contrast."""
+"""Scores that others have published: shown beside measured ones, without interval, and never part of a contrast."""
 
 from __future__ import annotations
 
@@ -16,12 +16,22 @@ def published_scores(benchmarks: Iterable[str]) -> tuple[Score, ...]:
     """The published baseline scores on these benchmarks; items, prompt and sampling of none of them are known."""
     text = files("darwin_mri.benchmarks").joinpath("data/published.json").read_text(encoding="utf-8")
     entries: list[dict[str, Any]] = json.loads(text)
-    wanted = set(benchmarks)
+    names = set(benchmarks)
     return tuple(
         Score(
-            role="baseline", slice="all", evidence="published", protocol=UNKNOWN, correct=None, n=None, low=None, high=None,
-            chance=None, split="unknown", metric="unknown", **entry,
+            role="baseline",
+            slice="all",
+            evidence="published",
+            protocol=UNKNOWN,
+            correct=None,
+            n=None,
+            low=None,
+            high=None,
+            chance=None,
+            split="unknown",
+            metric="unknown",
+            **entry,
         )
         for entry in entries
-        if entry["benchmark"] in wanted
-    )  # fmt: skip
+        if entry["benchmark"] in names
+    )

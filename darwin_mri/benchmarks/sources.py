@@ -1,4 +1,4 @@
-"""Where benchmark items come from: files of a data folder, or the model hub. Errors name file, line and id, never the text."""
+"""Where items come from: files of a data folder, or the model hub. Errors name file, line and id, never the text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from darwin_mri.errors import InputError
 class Source:
     """Where to look.
 
-    Args:
+    Attributes:
         folder: data folder (``click/click.jsonl``, ``musr/*.jsonl``, ``gpqa/dataset.zip``); the hub when None.
-        offline: never ask the hub.
+        offline: never contact the hub.
         password: of GPQA's zip.
     """
 
@@ -28,9 +28,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Row:
-    """One record of a benchmark file, whose fields are checked as they are read."""
+    """One record of a benchmark file, whose fields are checked as they are read.
 
-    file: str  # "click.jsonl line 17"
+    Attributes:
+        file: where it stands, such as "click.jsonl line 17".
+        data: its fields.
+        name: its own id, for messages; empty where none is known yet.
+    """
+
+    file: str
     data: Mapping[str, Any]
     name: str = ""
 
@@ -65,6 +71,7 @@ class Row:
         return value
 
     def error(self, what: str) -> InputError:
+        """The error to raise for a wrong field; it names the record and quotes nothing."""
         where = f"{self.file} ({self.name})" if self.name else self.file
         return InputError(f"{where}: {what}: get the file again from its publisher, or mend the line")
 
@@ -84,6 +91,9 @@ def jsonl_rows(source: Source, path: str, repository: str, *, split: str, config
         split: of the data set.
         config: of the data set, where it has several.
 
+    Yields:
+        The rows.
+
     Raises:
         InputError: missing, unreadable, empty, or a line that is no JSON object.
     """
@@ -100,7 +110,7 @@ def jsonl_rows(source: Source, path: str, repository: str, *, split: str, config
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as UTF-8 text ({type(error).__name__}): get it again") from None
-    found = False
+    empty = True
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -111,14 +121,24 @@ def jsonl_rows(source: Source, path: str, repository: str, *, split: str, config
             raise InputError(f"{where}: is not JSON: the file is damaged, get it again") from None
         if not isinstance(data, dict):
             raise InputError(f"{where}: is not a JSON object: the file is damaged, get it again")
-        found = True
+        empty = False
         yield Row(where, data)
-    if not found:
+    if empty:
         raise InputError(f"{file} holds no items: get it again")
 
 
 def hub_rows(source: Source, path: str, repository: str, *, split: str, config: str | None = None) -> Iterator[Row]:
     """Rows of a data set on the hub, streamed: nothing of it is kept on disk.
+
+    Args:
+        source: where to look.
+        path: of the same data in a data folder, for messages.
+        repository: the data set's id on the hub.
+        split: of the data set.
+        config: of the data set, where it has several.
+
+    Yields:
+        The rows.
 
     Raises:
         InputError: offline, not reachable, gated, or the datasets package is missing.
@@ -130,7 +150,8 @@ def hub_rows(source: Source, path: str, repository: str, *, split: str, config: 
         import datasets
     except ImportError:
         raise InputError(
-            f"reading {repository} from the hub needs the package datasets: pip install 'darwin-mri[bench]', or {advice}"
+            f"reading {repository} from the hub needs the package datasets: pip install 'darwin-mri[bench]',"
+            f" or {advice}"
         ) from None
     try:
         rows: Any = datasets.load_dataset(repository, config, split=split, streaming=True)

@@ -1,4 +1,4 @@
-"""Search and held-out parts of a benchmark, and seeded samples; both go by cluster and ignore the order of the items."""
+"""Search and held-out parts of a benchmark, and seeded samples; both by cluster, whatever the order of the items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from darwin_mri.errors import InputError
 
 @dataclass(frozen=True)
 class Split:
-    """Two parts of a benchmark that share no cluster: ``search`` feeds the fitness, ``held_out`` the report."""
+    """Two parts of a benchmark that share no cluster.
+
+    Attributes:
+        search: items that feed the fitness.
+        held_out: items that are reported.
+    """
 
     search: tuple[Item, ...]
     held_out: tuple[Item, ...]
@@ -41,7 +46,8 @@ def split_items(
     rest = 1.0 - search_share if held_out_share is None else held_out_share
     if not 0.0 < rest <= 1.0 - search_share + 1e-9:
         raise InputError(
-            f"held-out share {rest} does not fit beside search share {search_share}: both must be above 0 and sum to at most 1"
+            f"held-out share {rest} does not fit beside search share {search_share}: both must be above 0 and sum to at"
+            " most 1"
         )
     by_cluster = group_by_cluster(items)
     strata: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -61,17 +67,25 @@ def split_items(
         empty = "search" if not search else "held-out"
         name = next((member.benchmark for members in by_cluster.values() for member in members), "the benchmark")
         raise InputError(
-            f"{name}: splitting {len(by_cluster)} clusters at {search_share:g} and {rest:g} leaves the {empty} part empty: give"
-            " more items or other shares"
+            f"{name}: splitting {len(by_cluster)} clusters at {search_share:g} and {rest:g} leaves the {empty} part"
+            " empty: give more items or other shares"
         )
     return Split(tuple(sorted(search, key=_key)), tuple(sorted(held_out, key=_key)))
 
 
 def sample_items(items: Iterable[Item], n: int, seed: int) -> tuple[Item, ...]:
-    """A seeded sample of ``n`` items from as many clusters as possible: one item of each, then a second of each, and so on.
+    """A seeded sample from as many clusters as possible: one item of each, then a second of each, and so on.
 
-    Items of one cluster share a fact or a story, so more clusters say more than more items. A smaller sample is the
-    beginning of a larger one with the same seed. Asking for more items than there are gives all.
+    Items of one cluster share a fact or a story, so more clusters tell more than more items. A smaller sample is the
+    beginning of a larger one with the same seed.
+
+    Args:
+        items: in any order.
+        n: size of the sample; all items where there are no more.
+        seed: of the order of clusters and of items within them.
+
+    Returns:
+        The sample, in the order drawn.
 
     Raises:
         InputError: ``n`` is below 1 or there are no items.

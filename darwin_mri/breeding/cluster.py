@@ -1,7 +1,8 @@
 """Ray's workers: actors that hold the parents, on one machine or many. Needs ``pip install 'darwin-mri[ray]'``.
 
-Tasks go to whichever actor is free. An actor that dies costs the one task it had: the task is given out once more, to another
-actor, and the dead one is started again. A task that loses two actors, or is not answered within the limit, is a failed candidate.
+Tasks go to whichever actor is free. An actor that dies costs the one task it had: the task is given out once more, to
+another actor, and the dead one is started again. A task that loses two actors, or is not answered within the limit, is
+a failed candidate.
 """
 
 from __future__ import annotations
@@ -9,22 +10,45 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from darwin_mri.breeding.workers import Evaluate, Outcome, Task, evaluated
+from darwin_mri.breeding.workers import Evaluate, Outcome, Task, evaluate_task
 from darwin_mri.errors import ConfigError, DarwinError
 
 TRIES = 2  # actors a task may cost
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A task under way.
+
+    Attributes:
+        task: the task.
+        tries: actors it has cost before.
+        actor: number of the actor that has it.
+        began: when it was given to that actor, by the monotonic clock.
+    """
+
+    task: Task
+    tries: int
+    actor: int
+    began: float
+
+
 class RayWorkers:
-    """Args:
-    build: makes an actor's evaluation; sent to every actor, so a function of a module with plain arguments.
-    actors: how many.
-    gpus: of each actor.
-    address: of the cluster (``auto`` for the one this machine belongs to); None starts one on this machine.
-    limit: seconds for one task, 0 for none; an actor that takes longer is killed.
+    """Ray actors that each hold the parents and evaluate tasks.
+
+    Args:
+        build: makes an actor's evaluation; sent to every actor, so a function of a module with plain arguments.
+        actors: how many.
+        gpus: of each actor.
+        address: of the cluster (``auto`` for the one this machine belongs to); None starts one on this machine.
+        limit: seconds for one task, 0 for none; an actor that takes longer is killed.
+
+    Raises:
+        ConfigError: Ray is not installed.
     """
 
     def __init__(
@@ -57,10 +81,10 @@ class RayWorkers:
                 self.evaluate = build()
 
             def ready(self) -> None:
-                """Answers once the parents are loaded."""
+                """Return once the parents are loaded."""
 
             def run(self, task: Task) -> Outcome:
-                return evaluated(self.evaluate, task)
+                return evaluate_task(self.evaluate, task)
 
         self._kind = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
         self.actors = [self._kind.remote() for _ in range(actors)]
@@ -68,53 +92,60 @@ class RayWorkers:
         self._loaded: dict[int, float] = {}  # actor -> when it was first seen to have its parents
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """As ``Workers``.
+
+        Raises:
+            DarwinError: an actor fails in a way that is not the candidate's.
+        """
         waiting = deque((task, 0) for task in tasks)
         idle = deque(range(len(self.actors)))
-        running: dict[Any, tuple[Task, int, int, float]] = {}  # reference -> task, tries, actor, when it began
+        running: dict[Any, _Running] = {}  # by Ray's reference
         while waiting or running:
             while waiting and idle:
                 task, tries = waiting.popleft()
                 number = idle.popleft()
                 reference = self.actors[number].run.remote(task)
-                running[reference] = task, tries, number, time.monotonic()
-            done, _ = self.ray.wait(list(running), num_returns=1, timeout=self._patience(running))
-            late = (
-                []
-                if done or self.limit <= 0
-                else [r for r, (_, _, number, began) in running.items() if self._late(number, began)]
-            )
+                running[reference] = _Running(task, tries, number, time.monotonic())
+            done, _ = self.ray.wait(list(running), num_returns=1, timeout=self._patience(running.values()))
+            late = [] if done else [key for key, job in running.items() if self._is_late(job.actor, job.began)]
             for reference in [*done, *late]:
-                task, tries, number, began = running.pop(reference)
-                lost = f"no result within {self.limit:g} s" if reference in late else ""
-                if not lost:
-                    try:
-                        yield self.ray.get(reference)
-                    except self.ray.exceptions.RayActorError as error:
-                        lost = f"worker lost: {type(error).__name__}"
-                    except self.ray.exceptions.RayTaskError as error:
-                        raise DarwinError(
-                            f"a worker failed: {' '.join(str(error.cause or error).split())[:300]}"
-                        ) from None
-                if lost:
-                    self._replace(number)
-                    if tries + 1 < TRIES and not late:
-                        waiting.appendleft((task, tries + 1))
+                job = running.pop(reference)
+                outcome, lost = self._result(reference) if done else (None, f"no result within {self.limit:g} s")
+                if outcome is not None:
+                    yield outcome
+                else:
+                    self._replace(job.actor)
+                    if job.tries + 1 < TRIES and done:
+                        waiting.appendleft((job.task, job.tries + 1))
                     else:
-                        yield Outcome(task, None, round(time.monotonic() - began, 4), lost)
-                idle.append(number)
+                        yield Outcome(job.task, None, round(time.monotonic() - job.began, 4), lost)
+                idle.append(job.actor)
 
-    def _late(self, number: int, began: float) -> bool:
+    def _result(self, reference: Any) -> tuple[Outcome | None, str]:
+        """The outcome of a task that has ended; or None, and why, where its actor died."""
+        try:
+            return self.ray.get(reference), ""
+        except self.ray.exceptions.RayActorError as error:
+            return None, f"worker lost: {type(error).__name__}"
+        except self.ray.exceptions.RayTaskError as error:
+            message = " ".join(str(error.cause or error).split())[:300]
+            raise DarwinError(f"a worker failed: {message}") from None
+
+    def _is_late(self, number: int, began: float) -> bool:
         """Whether a task takes too long; an actor that is still loading its parents is not late."""
+        if self.limit <= 0:
+            return False
         loaded, _ = self.ray.wait([self._ready[number]], timeout=0)
         if not loaded:
             return False
         since = self._loaded.setdefault(number, time.monotonic())
         return time.monotonic() - max(began, since) > self.limit
 
-    def _patience(self, running: dict[Any, tuple[Task, int, int, float]]) -> float | None:
+    def _patience(self, running: Iterable[_Running]) -> float | None:
+        """Seconds to wait for a result before looking for late tasks; None where there is no limit."""
         if self.limit <= 0:
             return None
-        oldest = min(entry[3] for entry in running.values())
+        oldest = min(job.began for job in running)
         return max(0.2, oldest + self.limit - time.monotonic())
 
     def _replace(self, number: int) -> None:
@@ -124,6 +155,7 @@ class RayWorkers:
         self._loaded.pop(number, None)
 
     def close(self) -> None:
+        """Kill the actors, and Ray where it was started for them."""
         for actor in self.actors:
             self.ray.kill(actor)
         if self.started:

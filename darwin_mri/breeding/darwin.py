@@ -1,14 +1,16 @@
-"""The published genomes: few genes that lead to a ratio per tensor, mixed with the scan's by a trust that is a gene too.
+"""The published genomes: few genes give a ratio per tensor, mixed with the scan's by a trust that is a gene too.
 
     r(T) = (1 - lambda) (tau r_MRI(T) + (1 - tau) r_genome(T))        trust fusion, arXiv 2605.14386
     r_genome(T) = upper (gamma alpha(T) r_block(T))^(1/3)
 
-r_MRI is the prior's mean of the tensor's gene in the space ``layers`` (or ``ffn``), whichever preset made it; alpha is the gene
-of the tensor's component (attention, FFN, embedding), r_block that of its part of the depth. The paper leaves open how gamma,
-alpha and r_block combine and what lambda penalises; docs/decisions/0013 says what we chose and why.
+r_MRI is the prior's mean of the tensor's gene in the space ``layers`` (or ``ffn``), whichever preset made it; alpha is
+the gene of the tensor's component (attention, FFN, embedding), r_block that of its part of the depth. The paper leaves
+open how gamma, alpha and r_block combine and what lambda penalises; docs/decisions/0013 has the choice made here and
+why.
 
-``darwin14``: gamma, alpha_attn, alpha_ffn, alpha_emb, rho_a, rho_b, r0..r5, tau, lambda. ``darwin-v6`` (its cards): eight blocks,
-no lambda, a method weight that draws the densities toward 1, and ratios below .15 or above .85 of upper snapped to the end.
+``darwin14``: gamma, alpha_attn, alpha_ffn, alpha_emb, rho_a, rho_b, r0..r5, tau, lambda. ``darwin-v6`` (its cards):
+eight blocks, no lambda, a method weight that draws the densities toward 1, and ratios below .15 or above .85 of upper
+snapped to the end.
 """
 
 from __future__ import annotations
@@ -31,12 +33,12 @@ LOWEST_DENSITY = 0.05
 class DarwinSpace:
     """A published genome over a space of plain ratios.
 
-    Args:
+    Attributes:
         name: ``darwin14`` or ``darwin-v6``.
-        inner: the space whose genes the prior speaks of.
+        inner: the space whose genes the prior is over.
         prior: of the inner space; its frozen layers stay the father's.
-        layers: of the father.
-        sparse: whether the method knows densities; else their genes are frozen at 1.
+        layers: number of the father's layers.
+        sparse: whether the method has densities; else their genes are frozen at 1.
     """
 
     name: str
@@ -47,22 +49,25 @@ class DarwinSpace:
 
     @property
     def v6(self) -> bool:
+        """Whether this is the genome of the V6 cards."""
         return self.name == "darwin-v6"
 
     @property
     def blocks(self) -> tuple[str, ...]:
+        """Genes of the parts of the depth."""
         return tuple(f"r{index}" for index in range(8 if self.v6 else 6))
 
     @property
     def names(self) -> tuple[str, ...]:
+        """All genes, in order."""
         last = ("tau", "method_weight") if self.v6 else ("tau", "lambda")
         return ("gamma", "alpha_attn", "alpha_ffn", "alpha_emb", "rho_a", "rho_b", *self.blocks, *last)
 
     def start(self, prior: Prior) -> Start:
-        """Most genes in the middle, densities at 1, lambda at 0; tau where the prior's evidence is: at the mean trust of its genes."""
+        """Most genes in the middle, densities at 1, lambda at 0, and tau at the mean trust of the prior's genes."""
         free = [gene.trust for gene in prior.genes if not gene.frozen]
         middle = {"tau": float(np.mean(free)) if free else 0.0, "lambda": 0.0, "rho_a": 1.0, "rho_b": 1.0}
-        mean = np.array([middle.get(name, MIDDLE) for name in self.names])
+        mean = np.array([middle.get(name, MIDDLE) for name in self.names])  # (genes,), as the next three
         high = np.array([LARGEST_LAMBDA if name == "lambda" else 1.0 for name in self.names])
         low = np.array([LOWEST_DENSITY if name.startswith("rho") else 0.0 for name in self.names])
         inert = {"rho_a", "rho_b", *(("method_weight",) if self.v6 else ())}
@@ -71,9 +76,14 @@ class DarwinSpace:
         opening[1] |= {"tau": 1.0}  # the prior alone
         opening[2] |= {"tau": 0.0, "gamma": 0.0, "rho_a": 1.0}  # the father
         return Start(
-            names=self.names, mean=mean, sigma=SPREAD * (high - low), low=low, high=high, frozen=frozen,
-            opening=np.array([list(vector.values()) for vector in opening]),
-        )  # fmt: skip
+            names=self.names,
+            mean=mean,
+            sigma=SPREAD * (high - low),
+            low=low,
+            high=high,
+            frozen=frozen,
+            opening=np.array([list(vector.values()) for vector in opening]),  # (3, genes)
+        )
 
     def owners(self) -> dict[str, tuple[str, ...]]:
         """All tensors under gamma: each has its own ratio among ``values``."""
@@ -81,10 +91,12 @@ class DarwinSpace:
         return {name: tensors if name == "gamma" else () for name in self.names}
 
     def values(self, genes: Mapping[str, float]) -> TensorValues:
+        """Ratio of every tensor, and its densities where the method has them."""
         weight = genes["method_weight"] if self.v6 else 1.0
         density = {
-            "density": 1 - weight * (1 - genes["rho_b"]), "density_father": 1 - weight * (1 - genes["rho_a"])
-        }  # fmt: skip
+            "density": 1 - weight * (1 - genes["rho_b"]),
+            "density_father": 1 - weight * (1 - genes["rho_a"]),
+        }
         out: TensorValues = {}
         for gene, ratio in self._ratios(genes).items():
             # A tensor whose ratio is 0 is the father's own, whatever the densities.
@@ -93,6 +105,7 @@ class DarwinSpace:
         return out
 
     def ffn_ratios(self, genes: Mapping[str, float], layers: int) -> tuple[float, ...]:
+        """The FFN ratio of each father layer; 0 for a layer without an FFN gene."""
         return self.inner.ffn_ratios(self._ratios(genes), layers)
 
     def uniform(self, start: Start, genes: Mapping[str, float]) -> dict[str, float]:

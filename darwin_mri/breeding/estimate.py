@@ -1,9 +1,10 @@
-"""From the scores of the items asked so far to a fitness: their weighted mean, or what anchors tell of the whole pool."""
+"""From the scores of the items so far to a fitness: their weighted mean, or the whole pool's estimated from anchors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,32 +12,63 @@ from darwin_mri.breeding.anchors import Anchors
 from darwin_mri.breeding.workers import ItemScores
 
 
+class Estimate(Protocol):
+    """Turns item scores into a fitness."""
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks that the items are divided into."""
+        ...
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Benchmark -> its weight; they sum to 1."""
+        ...
+
+    def __call__(self, seen: ItemScores) -> tuple[float, dict[str, float]]:
+        """(fitness, score by benchmark) from the scores of the blocks so far."""
+        ...
+
+
 def block_slices(items: int, blocks: int) -> list[slice]:
-    """The items of each block, in the order asked; block sizes differ by one at most."""
-    edges = np.linspace(0, items, blocks + 1).round().astype(int)
+    """The items of each block, in the order they are scored; block sizes differ by one at most."""
+    edges = np.linspace(0, items, blocks + 1).round().astype(int)  # (blocks + 1,)
     return [slice(int(low), int(high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
 
 
 @dataclass(frozen=True)
 class Means:
-    """Every benchmark's mean over the items asked; ``weights`` sum to 1."""
+    """The weighted sum of every benchmark's mean over the items so far.
+
+    Attributes:
+        blocks: number of blocks.
+        weights: benchmark -> its weight; they sum to 1.
+    """
 
     blocks: int
     weights: dict[str, float]
 
     def __call__(self, seen: ItemScores) -> tuple[float, dict[str, float]]:
+        """As ``Estimate``."""
         scores = {name: float(np.mean(seen[name])) for name in self.weights}
         return sum(self.weights[name] * score for name, score in scores.items()), scores
 
 
 @dataclass(frozen=True)
 class Anchored:
-    """Every benchmark's estimate of the mean over its pool."""
+    """The weighted sum of every benchmark's estimated mean over its pool, each in [0, 1].
+
+    Attributes:
+        blocks: number of blocks that the anchors are divided into.
+        weights: benchmark -> its weight; they sum to 1.
+        anchors: benchmark -> its anchors.
+    """
 
     blocks: int
     weights: dict[str, float]
     anchors: Mapping[str, Anchors]
 
     def __call__(self, seen: ItemScores) -> tuple[float, dict[str, float]]:
+        """As ``Estimate``."""
         scores = {name: min(1.0, max(0.0, self.anchors[name].estimate(seen[name]))) for name in self.weights}
         return sum(self.weights[name] * score for name, score in scores.items()), scores

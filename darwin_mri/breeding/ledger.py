@@ -1,7 +1,7 @@
 """What a search leaves on disk: the ledger, one line per candidate, and beside it the outcome of every block of items.
 
-Both are appended and forced to disk, so a killed search loses at most the block under way. A search that goes on asks the
-blocks' file first and so comes to the same lines; the ledger's own lines are compared with them.
+Both are appended and forced to disk, so a killed search loses at most the block under way. A resumed search looks in
+the blocks' file first and so comes to the same lines; the ledger's own lines are compared with them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ Line = TypeVar("Line", bound=BaseModel)
 
 
 class BlockLine(BaseModel):
-    """One task's outcome, scores only: no item text."""
+    """One task's outcome, scores only: no item text.
+
+    Attributes:
+        generation: the candidate's generation.
+        candidate: its number within the generation.
+        block: number of the block.
+        genes: the candidate's, by name.
+        scores: benchmark -> the score of each item of the block; None where the candidate failed.
+        seconds: it took.
+        reason: why it failed.
+    """
 
     generation: int
     candidate: int
@@ -38,7 +48,12 @@ class Ledger:
 
     Args:
         path: of the ledger.
-        blocks: of the blocks' file; none is kept when None.
+        blocks: path of the blocks' file; none is kept when None.
+
+    Attributes:
+        lines: candidates of this search so far.
+        before: lines that the file held when it was opened.
+        blocks: (generation, candidate, block) -> that block's line.
     """
 
     def __init__(self, path: Path, blocks: Path | None = None) -> None:
@@ -49,7 +64,7 @@ class Ledger:
         self.blocks = {(line.generation, line.candidate, line.block): line for line in known}
 
     def known(self, task: Task) -> Outcome | None:
-        """What an earlier part of this search found for a task.
+        """A task's outcome in an earlier part of this search; None where it has none.
 
         Raises:
             DarwinError: the files belong to another search.
@@ -57,22 +72,30 @@ class Ledger:
         line = self.blocks.get(task.key)
         if line is None:
             return None
-        self._same(line.genes, task.genes, self.blocks_path or self.path)
+        self._require_same(line.genes, task.genes, self.blocks_path or self.path)
         return Outcome(task, line.scores, line.seconds, line.reason)
 
     def keep(self, outcome: Outcome) -> None:
         """Write one block's outcome."""
         task = outcome.task
         line = BlockLine(
-            generation=task.generation, candidate=task.candidate, block=task.block, genes=dict(task.genes),
-            scores=outcome.scores, seconds=outcome.seconds, reason=outcome.reason,
-        )  # fmt: skip
+            generation=task.generation,
+            candidate=task.candidate,
+            block=task.block,
+            genes=dict(task.genes),
+            scores=outcome.scores,
+            seconds=outcome.seconds,
+            reason=outcome.reason,
+        )
         self.blocks[task.key] = line
         if self.blocks_path:
             _append(self.blocks_path, line)
 
     def append(self, line: LedgerLine) -> LedgerLine:
-        """Write a candidate's line, or find it among those already there; returns the one that holds.
+        """Write a candidate's line, unless the file has it from an earlier part of this search.
+
+        Returns:
+            The line that holds: the file's own where it has one.
 
         Raises:
             DarwinError: the ledger belongs to another search.
@@ -80,7 +103,7 @@ class Ledger:
         number = len(self.lines)
         if number < len(self.before):
             old = self.before[number]
-            self._same(old.genes, line.genes, self.path)
+            self._require_same(old.genes, line.genes, self.path)
             if (old.generation, old.candidate) != (line.generation, line.candidate):
                 self._refuse(self.path)
             line = old
@@ -89,14 +112,14 @@ class Ledger:
         self.lines.append(line)
         return line
 
-    def _same(self, old: dict[str, float], new: object, path: Path) -> None:
+    def _require_same(self, old: dict[str, float], new: object, path: Path) -> None:
         if old != new:
             self._refuse(path)
 
     def _refuse(self, path: Path) -> None:
         raise DarwinError(
-            f"{path.name} does not belong to this search (other config, seed or parents): resume with the config the run was "
-            "started with, or start a new run"
+            f"{path.name} does not belong to this search (other config, seed or parents): resume with the config"
+            " the run was started with, or start a new run"
         )
 
 

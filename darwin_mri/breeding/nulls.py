@@ -1,4 +1,4 @@
-"""Null genomes: what a child would be without a search, without a prior, or without a mother worth having."""
+"""Null genomes: what a child would be without a search, without a prior, or with a donor that knows nothing."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from darwin_mri.breeding.spaces import Start
 
 
 def null_genomes(space: SearchSpace, start: Start, winner: dict[str, float], seed: int) -> dict[str, dict[str, float]]:
-    """Named null genomes.
+    """Named null genomes. The parents themselves are scored as models and are not among them.
+
+    Args:
+        space: that the winner was searched in.
+        start: the search's start, for its box and frozen genes.
+        winner: gene -> value of the search's winner.
+        seed: of the random genome.
 
     Returns:
-        ``uniform``: one ratio everywhere, the winner's mean; ``prior-mean``: the start, no search; ``random``: a random direction
-        of the winner's norm (genes clipped to the box); ``shuffled-donor``: the winner's genes, to be applied to a mother
-        whose tensors were shuffled. Father and mother themselves are scored as models.
+        Null -> genes. ``uniform``: one ratio everywhere, the winner's mean. ``prior-mean``: the start, no search.
+        ``random``: a random direction of the winner's norm (genes clipped to the box). ``shuffled-donor``: the
+        winner's genes, to be applied to a donor whose tensors were shuffled.
     """
-    values = np.array([winner[name] for name in start.names])
+    values = np.array([winner[name] for name in start.names])  # (genes,)
     rng = np.random.default_rng([seed, 1])
-    drawn = np.where(start.frozen, 0.0, rng.random(len(values)))
+    drawn = np.where(start.frozen, 0.0, rng.random(len(values)))  # (genes,)
     norm = np.linalg.norm(drawn)
     drawn = drawn * (np.linalg.norm(values) / norm if norm > 0 else 0.0)
     drawn = np.where(start.frozen, start.mean, np.clip(drawn, start.low, start.high))

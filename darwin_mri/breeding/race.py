@@ -1,13 +1,15 @@
-"""Racing: a candidate that cannot reach the better half any more is not asked the remaining items.
+"""Racing: a candidate clearly worse than the better half of its generation is not scored on the remaining items.
 
-After each block of items every candidate still running is compared with the one in the middle of the better half's edge, item by
-item (all were asked the same items). With d the item differences, a candidate is stopped when
+After each block the candidates still running are ranked by their mean score so far (all have seen the same items). Each
+one below the better half is compared, item by item, with the last of that half. With d the differences of the two
+candidates' item scores and n their number, a candidate is stopped when
 
     mean(d) + t(1 - alpha, n - 1) sd(d) / sqrt(n) < 0,
 
-the one-sided paired t bound of F-Race's family (Birattari et al. 2002; paired t as in t-Race, Maron and Moore 1997 for the idea).
-Several benchmarks are weighted: means and variances of the means add up with their weights. Nothing is known of items that were
-not asked, so a stopped candidate keeps the estimate of what it was asked; its rank in the worse half is all that CMA-ES uses.
+the one-sided paired t bound of F-Race's family (Birattari et al. 2002; paired t as in t-Race, Maron and Moore 1997 for
+the idea). Several benchmarks are weighted: means and variances of the means add up with their weights. Nothing is known
+of the remaining items, so a stopped candidate keeps the estimate from those it has; its rank in the worse half is all
+that CMA-ES uses.
 """
 
 from __future__ import annotations
@@ -21,30 +23,35 @@ from scipy.stats import t as student
 from darwin_mri.breeding.workers import ItemScores
 
 ALPHA = 0.05  # one-sided, of each comparison
-FEWEST = 8  # items of a benchmark before anything is said
+FEWEST = 8  # items of a benchmark before a candidate may be stopped
 
 
-def hopeless(asked: Mapping[int, ItemScores], better: int, weights: Mapping[str, float]) -> set[int]:
+def clearly_worse(scores_of: Mapping[int, ItemScores], better: int, weights: Mapping[str, float]) -> set[int]:
     """Candidates that are worse than the ``better``-th best by more than chance.
 
     Args:
-        asked: candidate -> its item scores; all of the same items.
-        better: how many make up the better half.
-        weights: of the benchmarks.
+        scores_of: candidate -> its item scores; all of the same items.
+        better: how many candidates make up the better half.
+        weights: benchmark -> its weight.
+
+    Returns:
+        Numbers of the candidates to stop; none of the better half.
     """
-    if len(asked) <= better:
+    if len(scores_of) <= better:
         return set()
-    means = {number: sum(weights[name] * np.mean(scores[name]) for name in weights) for number, scores in asked.items()}
-    order = sorted(asked, key=lambda number: (-means[number], number))
-    edge = asked[order[better - 1]]
-    return {number for number in order[better:] if _worse(asked[number], edge, weights)}
+    means = {
+        number: sum(weights[name] * np.mean(scores[name]) for name in weights) for number, scores in scores_of.items()
+    }
+    order = sorted(scores_of, key=lambda number: (-means[number], number))
+    edge = scores_of[order[better - 1]]
+    return {number for number in order[better:] if _worse(scores_of[number], edge, weights)}
 
 
 def _worse(scores: ItemScores, edge: ItemScores, weights: Mapping[str, float]) -> bool:
     mean = variance = 0.0
     fewest = math.inf
     for name, weight in weights.items():
-        difference = np.asarray(scores[name]) - np.asarray(edge[name])
+        difference = np.asarray(scores[name]) - np.asarray(edge[name])  # (items,)
         if len(difference) < FEWEST:
             return False
         fewest = min(fewest, len(difference))

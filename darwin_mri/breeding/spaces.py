@@ -1,8 +1,9 @@
 """Genome spaces: which named genes a child has, and what each gene does to which tensors.
 
-``ffn``: one ratio per father layer, for its FFN (the seed's 42 genes). ``layers``: one for the mixer and one for the FFN of
-each layer, and one for everything outside the layers (embeddings, final norm). Both are ``Space``: a gene is the ratio of its
-tensors. The published genomes, whose genes are mixed with the prior before they are ratios, are in ``darwin``.
+``ffn``: one ratio per father layer, for its FFN (the 42 genes of the Darwin-4B-Genesis card). ``layers``: one for the
+mixer and one for the FFN of each layer, and one for everything outside the layers (embeddings, final norm). Both are
+``Space``: a gene is the ratio of its tensors. The published genomes, whose genes are mixed with the prior before they
+are ratios, are in ``darwin``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from darwin_mri.records import Anatomy, Prior
 
-OPENING = (1.0, 0.5, 0.0)  # shares of the prior's mean tried first; 0 is the father himself
+OPENING = (1.0, 0.5, 0.0)  # shares of the prior's mean tried first; 0 is the father unchanged
 
 TensorValues = dict[str, dict[str, float | str]]
 """Tensor name -> its own ratio and settings."""
@@ -22,9 +23,16 @@ TensorValues = dict[str, dict[str, float | str]]
 
 @dataclass(frozen=True)
 class Start:
-    """Where a search begins: arrays over ``names`` (genes,); frozen genes stay at their mean.
+    """Where a search begins.
 
-    ``opening``: vectors tried before the search's own, (candidates, genes); the first is the mean, the last the father.
+    Attributes:
+        names: of the genes, in the order of every array here.
+        mean: where each gene starts, (genes,); frozen genes stay there.
+        sigma: how far each gene is expected to move, (genes,).
+        low: lower bounds, (genes,).
+        high: upper bounds, (genes,).
+        frozen: which genes never move, (genes,) of bool.
+        opening: vectors tried before the search's own, (candidates, genes); the first is the mean, the last the father.
     """
 
     names: tuple[str, ...]
@@ -38,7 +46,13 @@ class Start:
 
 @dataclass(frozen=True)
 class Gene:
-    """One ratio. ``tensors`` are parameter names of the whole model."""
+    """One ratio.
+
+    Attributes:
+        name: such as ``L3.ffn``.
+        layer: the father layer it belongs to; None where it belongs to no single one.
+        tensors: parameter names of the whole model.
+    """
 
     name: str
     layer: int | None
@@ -47,14 +61,15 @@ class Gene:
 
 @dataclass(frozen=True)
 class Space:
-    """A genome space over one father: genes in order; every tensor belongs to at most one gene."""
+    """A genome space over one father.
+
+    Attributes:
+        name: ``ffn`` or ``layers``.
+        genes: in order; every tensor belongs to at most one.
+    """
 
     name: str
     genes: tuple[Gene, ...]
-
-    def gene_of(self) -> dict[str, str]:
-        """Tensor name -> gene name."""
-        return {tensor: gene.name for gene in self.genes for tensor in gene.tensors}
 
     def layers(self) -> dict[str, int | None]:
         """Gene name -> layer."""
@@ -65,6 +80,7 @@ class Space:
         return tuple(float(genes.get(f"L{index}.ffn", 0.0)) for index in range(layers))
 
     def start(self, prior: Prior) -> Start:
+        """The prior's means and spreads; the opening steps from the prior's mean back to the father."""
         mean = np.array([gene.mean for gene in prior.genes])
         return Start(
             names=tuple(gene.name for gene in prior.genes),
@@ -77,15 +93,15 @@ class Space:
         )
 
     def owners(self) -> dict[str, tuple[str, ...]]:
-        """Gene -> tensors it is the ratio of."""
+        """Gene -> the tensors that it is the ratio of."""
         return {gene.name: gene.tensors for gene in self.genes}
 
     def values(self, genes: Mapping[str, float]) -> TensorValues:
-        """What tensors get beside the ratio that is their gene: nothing here."""
+        """Settings of tensors beside the ratio that is their gene: none in this space."""
         return {}
 
     def uniform(self, start: Start, genes: Mapping[str, float]) -> dict[str, float]:
-        """The null child without a choice of layers: every free gene at the mean of these."""
+        """The null child without a choice of layers: every gene that is not frozen at the mean of these genes."""
         free = [name for name, frozen in zip(start.names, start.frozen, strict=True) if not frozen]
         mean = float(np.mean([genes[name] for name in free])) if free else 0.0
         return {name: mean if name in free else 0.0 for name in start.names}
@@ -96,7 +112,11 @@ def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str]) -> Space:
 
     Args:
         name: ``ffn`` or ``layers``.
-        tensors: parameter names of the whole model that a child may change (those the mother has, in shape).
+        anatomy: of the father.
+        tensors: parameter names of the whole model that a child may change (those the other parent has in that shape).
+
+    Returns:
+        The space; its genes are in the order of the layers, the one outside the layers last.
     """
     prefix = f"{anatomy.prefix}."
     by_gene: dict[tuple[str, int | None], list[str]] = {}
@@ -113,11 +133,12 @@ def _is_tower(tensor: str) -> bool:
 
 
 def _gene(space: str, anatomy: Anatomy, prefix: str, tensor: str) -> tuple[str, int | None] | None:
+    """(name, layer) of a tensor's gene; None where the space has none for it."""
     if not tensor.startswith(prefix):
         # The text model's own embeddings, norms and head; never a vision or audio tower beside it.
         text = anatomy.prefix.rpartition(".")[0]
-        ours = tensor.startswith((f"{text}.", "lm_head.", "embed_out.")) and not _is_tower(tensor)
-        return ("outside", None) if space == "layers" and ours else None
+        is_text = tensor.startswith((f"{text}.", "lm_head.", "embed_out.")) and not _is_tower(tensor)
+        return ("outside", None) if space == "layers" and is_text else None
     index, _, rest = tensor.removeprefix(prefix).partition(".")
     info = anatomy.layers[int(index)]
     in_ffn = info.ffn is not None and (

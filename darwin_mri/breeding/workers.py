@@ -1,7 +1,7 @@
 """Who evaluates: this process, or one thread per device of this machine. ``cluster`` has Ray's.
 
-A task is one candidate on one block of items; its outcome depends on nothing else, so neither order nor number of workers
-changes a result.
+A task is one candidate on one block of items; its outcome depends on nothing else, so neither order nor number of
+workers changes a result.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ FAILURES = (ArithmeticError, RuntimeError, ValueError, MemoryError)  # torch rai
 
 @dataclass(frozen=True)
 class Task:
+    """One candidate on one block of items.
+
+    Attributes:
+        generation: the candidate's generation.
+        candidate: its number within the generation.
+        block: number of the block.
+        genes: the candidate's, by name.
+    """
+
     generation: int
     candidate: int
     block: int
@@ -36,12 +45,20 @@ class Task:
 
     @property
     def key(self) -> tuple[int, int, int]:
+        """(generation, candidate, block): unique within a search."""
         return self.generation, self.candidate, self.block
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``scores`` None: failed, for the ``reason``."""
+    """What became of a task.
+
+    Attributes:
+        task: the task.
+        scores: of the block's items; None where the candidate failed.
+        seconds: it took.
+        reason: why it failed; empty where it did not.
+    """
 
     task: Task
     scores: ItemScores | None
@@ -50,11 +67,15 @@ class Outcome:
 
 
 class Workers(Protocol):
+    """Evaluate tasks."""
+
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Outcomes as they come, in any order."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give up what the workers hold."""
+        ...
 
 
 class OutOfTime(RuntimeError):
@@ -62,26 +83,32 @@ class OutOfTime(RuntimeError):
 
 
 class InProcess:
-    """One after the other, here.
+    """One task after the other, in this process.
 
     Args:
-        limit: seconds for one block, 0 for none. Enforced by an alarm where signals are to be had (the main thread of a Unix
-            process); a call that never returns to Python, such as a stuck kernel, is only ended with Ray.
+        evaluate: scores a candidate on a block.
+        limit: seconds for one block, 0 for none. Enforced by an alarm where signals can be had (the main thread of a
+            Unix process); a call that never returns to Python, such as a stuck kernel, is only ended with Ray.
     """
 
     def __init__(self, evaluate: Evaluate, limit: float = 0.0) -> None:
         self.evaluate, self.limit = evaluate, limit
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """As ``Workers``, in the order of the tasks."""
         for task in tasks:
-            yield evaluated(self.evaluate, task, self.limit)
+            yield evaluate_task(self.evaluate, task, self.limit)
 
     def close(self) -> None:
-        pass
+        """Nothing is held."""
 
 
 class Devices:
-    """One thread per device, each with a model of its own; torch computes outside Python's lock."""
+    """One thread per device, each with a model of its own; torch computes outside Python's lock.
+
+    Args:
+        evaluates: one per device: scores a candidate on a block.
+    """
 
     def __init__(self, evaluates: Sequence[Evaluate]) -> None:
         self._idle: SimpleQueue[Evaluate] = SimpleQueue()
@@ -90,22 +117,33 @@ class Devices:
         self._pool = ThreadPoolExecutor(len(evaluates))
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """As ``Workers``, in the order of the tasks."""
         # By candidate, so that a device keeps the weights it has just applied: map keeps the order of the tasks.
         yield from self._pool.map(self._one, tasks)
 
     def _one(self, task: Task) -> Outcome:
         evaluate = self._idle.get()
         try:
-            return evaluated(evaluate, task)
+            return evaluate_task(evaluate, task)
         finally:
             self._idle.put(evaluate)
 
     def close(self) -> None:
+        """End the threads; tasks that have not begun are dropped."""
         self._pool.shutdown(cancel_futures=True)
 
 
-def evaluated(evaluate: Evaluate, task: Task, limit: float = 0.0) -> Outcome:
-    """One task's outcome; failures of the candidate become reasons, everything else is raised."""
+def evaluate_task(evaluate: Evaluate, task: Task, limit: float = 0.0) -> Outcome:
+    """Evaluate one task; failures of the candidate become reasons, everything else is raised.
+
+    Args:
+        evaluate: scores a candidate on a block.
+        task: the candidate and the block.
+        limit: seconds, 0 for none; as in ``InProcess``.
+
+    Returns:
+        The task's outcome.
+    """
     began = time.monotonic()
     scores, reason = None, ""
     try:
@@ -125,10 +163,10 @@ def _alarm(limit: float) -> Iterator[None]:
         yield
         return
 
-    def ring(*_: object) -> None:
+    def raise_out_of_time(*_: object) -> None:
         raise OutOfTime(f"no result within {limit:g} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, raise_out_of_time)
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         yield

@@ -5,46 +5,39 @@ Names resolve on first use: headers and configurations can be read without loadi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from darwin_mri.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from darwin_mri.checkpoints.anatomy import find_anatomy, layer_modules, require_ffn
-    from darwin_mri.checkpoints.devices import free_memory, resolve_device
-    from darwin_mri.checkpoints.ffn import activation_function, effective_gain, ffn_matrices, recompute_ffn, submodule
-    from darwin_mri.checkpoints.find import ModelSource, find_model, nursery_names
-    from darwin_mri.checkpoints.loading import load_model, load_tokenizer, quiet
-    from darwin_mri.checkpoints.naming import disk_names
-    from darwin_mri.checkpoints.reader import CheckpointReader
-    from darwin_mri.checkpoints.verify import (
-        answers_digest,
-        file_digests,
-        read_header,
-        verify_folder,
-        weight_files,
-        weights_digest,
-    )
+    from darwin_mri.checkpoints.anatomy import find_anatomy as find_anatomy
+    from darwin_mri.checkpoints.anatomy import layer_modules as layer_modules
+    from darwin_mri.checkpoints.anatomy import require_ffn as require_ffn
+    from darwin_mri.checkpoints.devices import free_memory as free_memory
+    from darwin_mri.checkpoints.devices import resolve_device as resolve_device
+    from darwin_mri.checkpoints.ffn import activation_function as activation_function
+    from darwin_mri.checkpoints.ffn import effective_gain as effective_gain
+    from darwin_mri.checkpoints.ffn import ffn_matrices as ffn_matrices
+    from darwin_mri.checkpoints.ffn import recompute_ffn as recompute_ffn
+    from darwin_mri.checkpoints.ffn import submodule as submodule
+    from darwin_mri.checkpoints.find import ModelSource as ModelSource
+    from darwin_mri.checkpoints.find import find_model as find_model
+    from darwin_mri.checkpoints.find import nursery_names as nursery_names
+    from darwin_mri.checkpoints.loading import load_model as load_model
+    from darwin_mri.checkpoints.loading import load_tokenizer as load_tokenizer
+    from darwin_mri.checkpoints.loading import quiet as quiet
+    from darwin_mri.checkpoints.model import LoadedModel as LoadedModel
+    from darwin_mri.checkpoints.model import load as load
+    from darwin_mri.checkpoints.model import swapped as swapped
+    from darwin_mri.checkpoints.model import waiting_on_host as waiting_on_host
+    from darwin_mri.checkpoints.model import working_dtype as working_dtype
+    from darwin_mri.checkpoints.naming import disk_names as disk_names
+    from darwin_mri.checkpoints.reader import CheckpointReader as CheckpointReader
+    from darwin_mri.checkpoints.verify import answers_digest as answers_digest
+    from darwin_mri.checkpoints.verify import file_digests as file_digests
+    from darwin_mri.checkpoints.verify import read_header as read_header
+    from darwin_mri.checkpoints.verify import verify_folder as verify_folder
+    from darwin_mri.checkpoints.verify import weight_files as weight_files
+    from darwin_mri.checkpoints.verify import weights_digest as weights_digest
 
-_HOMES = {
-    "anatomy": ("find_anatomy", "layer_modules", "require_ffn"),
-    "devices": ("free_memory", "resolve_device"),
-    "ffn": ("activation_function", "effective_gain", "ffn_matrices", "recompute_ffn", "submodule"),
-    "find": ("ModelSource", "find_model", "nursery_names"),
-    "loading": ("load_model", "load_tokenizer", "quiet"),
-    "naming": ("disk_names",),
-    "reader": ("CheckpointReader",),
-    "verify": ("answers_digest", "file_digests", "read_header", "verify_folder", "weight_files", "weights_digest"),
-}
-__all__ = [
-    "CheckpointReader", "ModelSource", "activation_function", "answers_digest", "disk_names", "effective_gain", "ffn_matrices",
-    "file_digests", "find_anatomy", "find_model", "free_memory", "layer_modules", "load_model", "load_tokenizer", "nursery_names",
-    "quiet", "read_header", "recompute_ffn", "require_ffn", "resolve_device", "submodule", "verify_folder",
-    "weight_files", "weights_digest",
-]  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+__getattr__, __dir__ = lazy_names(__name__)

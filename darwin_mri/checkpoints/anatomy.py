@@ -1,4 +1,4 @@
-"""Find the parts of a decoder by watching one tiny forward; a table of families would be out of date next month."""
+"""Find the parts of a decoder in the data flow of one tiny forward; a table of families would soon be out of date."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ NO_FFN = "no FFN here"
 class Passage(NamedTuple):
     """What went through a module in the probe forward. Kept alive until compared, so that no storage is re-used.
 
-    ``output`` is a copy of ``returned``: Falcon adds the attention's output to the FFN's in place.
+    Attributes:
+        given: the module's input, (1, tokens, width).
+        returned: its output.
+        output: a copy of the output: Falcon adds the attention's output to the FFN's in place.
     """
 
     given: torch.Tensor | None
@@ -58,12 +61,12 @@ def find_anatomy(model: Any) -> Anatomy:
     decoder, prefix = _decoder_and_prefix(model, config)
     layers = list(model.get_submodule(prefix))
     passages = _probe(decoder, layers, config)
-    found = [_layer_anatomy(index, layer, config, passages) for index, layer in enumerate(layers)]
+    parts = [_layer_anatomy(index, layer, config, passages) for index, layer in enumerate(layers)]
     return Anatomy(
         family=config.model_type,
         prefix=prefix,
         hidden_size=config.hidden_size,
-        layers=tuple(found),
+        layers=tuple(parts),
         residual_multiplier=float(getattr(config, "residual_multiplier", None) or 1.0),
     )
 
@@ -135,12 +138,18 @@ def _layer_anatomy(index: int, layer: nn.Module, config: Any, passages: dict[nn.
         pre_norm, post_norm = _find_norms(layer, ffn.module, passages)
     if mixer_module is not None and submodule(layer, mixer_module) in passages:
         # In a block with parallel branches the FFN itself takes the mixer's output; that is no norm.
-        found = _find_norms(layer, mixer_module, passages)[1]
-        mixer_post_norm = None if found == name else found
+        follower = _find_norms(layer, mixer_module, passages)[1]
+        mixer_post_norm = None if follower == name else follower
     return LayerAnatomy(
-        index=index, mixer=mixer, mixer_module=mixer_module, ffn=ffn, pre_norm=pre_norm, post_norm=post_norm,
-        mixer_post_norm=mixer_post_norm, note=note,
-    )  # fmt: skip
+        index=index,
+        mixer=mixer,
+        mixer_module=mixer_module,
+        ffn=ffn,
+        pre_norm=pre_norm,
+        post_norm=post_norm,
+        mixer_post_norm=mixer_post_norm,
+        note=note,
+    )
 
 
 def _find_mixer(index: int, layer: nn.Module, config: Any) -> tuple[str, str | None]:

@@ -1,13 +1,17 @@
-"""Where to compute, and how much room there is. Needs torch alone."""
+"""Where to compute, how much memory is free, and what to do when it runs out. Needs torch alone."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
 from darwin_mri.checkpoints.host import host_memory
-from darwin_mri.errors import InputError
+from darwin_mri.errors import DarwinError, InputError
+
+Result = TypeVar("Result")
 
 
 def resolve_device(device: str) -> str:
@@ -28,8 +32,56 @@ def resolve_device(device: str) -> str:
 
 
 def free_memory(device: str | torch.device) -> int:
-    """Bytes that tensors can still take. On a CUDA device: what the driver has, and what torch holds of it without using it."""
+    """Bytes that tensors can still take.
+
+    On a CUDA device this is what the driver has free plus what torch holds without using it.
+    """
     if torch.device(device).type == "cpu":
-        return host_memory() or sys.maxsize  # not said: no bound
+        return host_memory() or sys.maxsize  # unknown: no bound
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + held
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for want of memory, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def retry_smaller(attempt: Callable[[], Result], halve: Callable[[], bool], advice: Callable[[], str]) -> Result:
+    """Call ``attempt`` until it fits in memory, with less at a time after each failure for want of memory.
+
+    The size of an attempt (a batch, a budget of tokens, ...) lives with the caller: ``attempt`` reads it, ``halve``
+    lowers it. Between two attempts torch's CUDA cache is freed, so that memory in small pieces can serve large tensors.
+
+        budget = 8192
+
+        def halve() -> bool:
+            nonlocal budget
+            budget //= 2
+            return budget > 0
+
+        scores = retry_smaller(lambda: score(texts, budget), halve, lambda: "no text fits: use a larger device")
+
+    Args:
+        attempt: the computation; it must be safe to repeat from the start.
+        halve: makes the next attempt smaller; returns False where nothing smaller is left.
+        advice: the message of the error, asked for only when it is raised.
+
+    Returns:
+        What the first attempt that fits returns.
+
+    Raises:
+        DarwinError: nothing smaller is left. Its cause is the failure of the last attempt.
+    """
+    while True:
+        try:
+            return attempt()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            message = f"{type(error).__name__}: {error}"
+        # Outside the handler: the error's traceback would keep the tensors of the failed attempt alive.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if not halve():
+            raise DarwinError(advice()) from torch.OutOfMemoryError(message)

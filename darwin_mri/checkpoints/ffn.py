@@ -65,8 +65,9 @@ def activation_function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 def activation_names(module: nn.Module, config: Any) -> list[str]:
     """Names that the activation of an FFN may have, the likeliest first; re-computing the FFN decides between several.
 
-    The module's own function is compared by value on a grid, because a configuration may hold several names. Where the module
-    keeps its function elsewhere, the configuration's names are all there is, and without those (LFM2) the usual ones.
+    The module's own function is compared by value on a grid, because a configuration may hold several names. Where the
+    module keeps its function in another place, the configuration's names are all there is, and without those (LFM2) the
+    usual ones.
 
     Args:
         module: the FFN.
@@ -78,16 +79,16 @@ def activation_names(module: nn.Module, config: Any) -> list[str]:
     fields = config.to_dict()
     named = [fields[field] for field in ACTIVATION_FIELDS if isinstance(fields.get(field), str)]
     named = [name for name in named if name in ACT2FN and name not in PARAMETRIC]
-    held: list[Any] = [getattr(module, name) for name in ACTIVATION_NAMES if callable(getattr(module, name, None))]
-    if not held:
+    functions: list[Any] = [getattr(module, name) for name in ACTIVATION_NAMES if callable(getattr(module, name, None))]
+    if not functions:
         return named or list(USUAL_ACTIVATIONS)
-    function = held[0]
+    function = functions[0]
     if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
         return []
     grid = torch.linspace(-8, 8, 257)
-    wanted = function(grid)
+    values = function(grid)
     for name in (*named, *(key for key in ACT2FN if key not in PARAMETRIC)):
-        if torch.allclose(activation_function(name)(grid), wanted, atol=1e-6):
+        if torch.allclose(activation_function(name)(grid), values, atol=1e-6):
             return [name]
     return []
 
@@ -114,7 +115,7 @@ def effective_gain(norm_module: nn.Module, hidden_size: int) -> tuple[torch.Tens
     generator = torch.Generator().manual_seed(0)
     # A mean of 1 makes LayerNorm's centring show.
     z = 1 + torch.randn(GAIN_PROBES, hidden_size, generator=generator)
-    z = z.to(parameter.device)
+    z = z.to(parameter.device)  # (probes, hidden)
     unit = z * z.square().mean(dim=1, keepdim=True).rsqrt()
     y = norm(z)
     gain = (y * unit).sum(dim=0) / unit.square().sum(dim=0)

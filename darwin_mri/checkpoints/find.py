@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import darwin_mri
 from darwin_mri.checkpoints.verify import CACHED, verify_folder
 from darwin_mri.errors import CheckpointError
+from darwin_mri.nursery import MODELS
 
 NURSERY = "nursery:"
 HUB_ID = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
@@ -17,8 +17,14 @@ HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.txt", "*.jinja", "*.mod
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model on this machine. ``ref`` may be published: a hub id, ``nursery:NAME``, the folder's last name
-    or, for a run's child, ``RUN/child``."""
+    """A model on this machine.
+
+    Attributes:
+        ref: its name, which may be published: a hub id, ``nursery:NAME``, the folder's last name or, for a run's child,
+            ``RUN/child``.
+        folder: where its files are.
+        revision: of the hub; None where there is none.
+    """
 
     ref: str
     folder: Path
@@ -42,9 +48,8 @@ def find_model(ref: str, *, offline: bool = False) -> ModelSource:
         source = ModelSource(ref, _nursery_folder(ref.removeprefix(NURSERY)), None)
     elif Path(ref).expanduser().is_dir():
         folder = Path(ref).expanduser().absolute()
-        if any(
-            "\udc80" <= letter <= "\udcff" for letter in str(folder)
-        ):  # bytes that are no UTF-8: safetensors opens no such file
+        # Bytes that are no UTF-8: safetensors opens no such file.
+        if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):
             raise CheckpointError(f"{ascii(str(folder))[1:-1]}: the folder's name is not UTF-8: rename it")
         name, revision = _public_name(folder.resolve())
         source = ModelSource(name, folder, revision)
@@ -55,8 +60,11 @@ def find_model(ref: str, *, offline: bool = False) -> ModelSource:
 
 
 def _public_name(folder: Path) -> tuple[str, str | None]:
-    """The folder's last name, but a run's child is named with its run (``david/child``), since every run has one, and a snapshot in the
-    hub's cache by its id and revision."""
+    """The folder's last name, and its revision in the hub's cache.
+
+    A run's child is named with its run (``david/child``), since every run has one; a snapshot in the hub's cache by its
+    id.
+    """
     parent = folder.parent
     if parent.name == "snapshots" and parent.parent.name.startswith(CACHED):
         return parent.parent.name.removeprefix(CACHED).replace("--", "/", 1), folder.name
@@ -65,19 +73,14 @@ def _public_name(folder: Path) -> tuple[str, str | None]:
 
 def nursery_names() -> tuple[str, ...]:
     """Names of the parents that ship with the package, sorted."""
-    models = _nursery_models()
-    return tuple(sorted(path.name for path in models.glob("*") if (path / "config.json").is_file()))
-
-
-def _nursery_models() -> Path:
-    return Path(darwin_mri.__path__[0]) / "nursery" / "models"
+    return tuple(sorted(path.name for path in MODELS.glob("*") if (path / "config.json").is_file()))
 
 
 def _nursery_folder(name: str) -> Path:
     if name not in nursery_names():
         known = ", ".join(nursery_names()) or "none is installed"
         raise CheckpointError(f"{NURSERY}{name}: no such model in the nursery (known: {known})")
-    return _nursery_models() / name
+    return MODELS / name
 
 
 def _from_hub(ref: str, offline: bool) -> ModelSource:

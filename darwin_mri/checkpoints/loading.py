@@ -24,8 +24,8 @@ from darwin_mri.checkpoints.devices import resolve_device
 from darwin_mri.checkpoints.find import ModelSource
 from darwin_mri.errors import CheckpointError, InputError
 
-# Kernels that transformers takes where they are installed as it reads a family's code, and that fail on a CPU: a process whose first model
-# of a family is for one does without.
+# Kernels that transformers picks up, where they are installed, when it imports a family's code, and that fail on a CPU.
+# A process whose first model of a family runs on a CPU goes without them.
 CUDA_ONLY = ("fla", "causal_conv1d", "mamba_ssm")
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -50,7 +50,7 @@ def load_model(source: ModelSource, *, device: str, dtype: str = "auto") -> PreT
     target = resolve_device(device)
     if target != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it no matrix product is repeatable
-    with quiet(), _without(CUDA_ONLY if target == "cpu" else ()):
+    with quiet(), _hide_modules(CUDA_ONLY if target == "cpu" else ()):
         try:
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
             model, info = _auto_class(source, config).from_pretrained(
@@ -81,7 +81,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def _without(names: Sequence[str]) -> Iterator[None]:
+def _hide_modules(names: Sequence[str]) -> Iterator[None]:
     """While open, these packages cannot be imported, unless they have been already."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None stops an import
@@ -94,7 +94,7 @@ def _without(names: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers' progress bars, log lines and warnings while open; ours say what matters."""
+    """Silence transformers' progress bars, log lines and warnings while open; this package reports what matters."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -121,13 +121,14 @@ def _refuse_partial(source: ModelSource, info: dict[str, Any]) -> None:
     missing = sorted(info["missing_keys"], key=lambda name: ("lm_head" in name, name))
     if missing:
         raise CheckpointError(
-            f"{source.ref} lacks {len(missing)} of the model's weights (first: {missing[0]}), which would be random: refused"
+            f"{source.ref} lacks {len(missing)} of the model's weights (first: {missing[0]}),"
+            " which would be random: refused"
         )
     mismatched = sorted(info["mismatched_keys"])
     if mismatched:
-        name, found, wanted = mismatched[0]
+        name, shape, expected = mismatched[0]
         raise CheckpointError(
-            f"{source.ref}: {name} has shape {tuple(found)} where config.json asks for {tuple(wanted)}"
+            f"{source.ref}: {name} has shape {tuple(shape)} where config.json asks for {tuple(expected)}"
             f" ({len(mismatched)} such weights): refused"
         )
     if info.get("error_msgs"):

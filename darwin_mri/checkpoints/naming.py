@@ -34,11 +34,11 @@ def disk_names(
     Raises:
         CheckpointError: a parameter is missing on disk, or two explanations fit equally well.
     """
-    wanted = list(dict.fromkeys(parameter_names))
+    parameters = list(dict.fromkeys(parameter_names))
     on_disk = set(checkpoint_names)
     by_suffix = _by_suffix(on_disk)
-    found: dict[str, str] = {}
-    rest = wanted
+    names: dict[str, str] = {}
+    rest = parameters
     while rest:
         pair = _best_prefixes(rest, on_disk, by_suffix)
         if pair is None:
@@ -46,19 +46,19 @@ def disk_names(
         memory, disk = pair
         for name in rest:
             if name.startswith(memory) and disk + name.removeprefix(memory) in on_disk:
-                found[name] = disk + name.removeprefix(memory)
-        # What has the memory prefix but no tensor is missing: a weaker pair must not find it a stranger's.
+                names[name] = disk + name.removeprefix(memory)
+        # What has the memory prefix but no tensor is missing: a weaker pair must not give it another tensor.
         rest = [name for name in rest if not name.startswith(memory)]
-    missing = [name for name in wanted if name not in found and not name.endswith(tuple(tied))]
+    missing = [name for name in parameters if name not in names and not name.endswith(tuple(tied))]
     if missing:
         raise CheckpointError(
             f"{len(missing)} parameters are not in the weight files (first: {missing[0]}): fetch the model again"
         )
-    taken = Counter(found.values())
+    taken = Counter(names.values())
     twice = [name for name, times in taken.items() if times > 1]
     if twice:
         raise CheckpointError(f"tensor {twice[0]} would stand for several parameters: ambiguous names, refused")
-    return {name: found[name] for name in wanted if name in found}
+    return {name: names[name] for name in parameters if name in names}
 
 
 def _by_suffix(names: Iterable[str]) -> dict[str, list[str]]:

@@ -18,11 +18,23 @@ from darwin_mri.errors import CheckpointError
 LENGTH_BYTES = 8  # a safetensors file starts with the length of its JSON header, little-endian
 LARGEST_HEADER = 100_000_000  # the format's own limit
 DTYPES: dict[str, torch.dtype] = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64, "BOOL": torch.bool,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
-}  # fmt: skip
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "BOOL": torch.bool,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ class CheckpointReader:
         return entry.shard, entry.offset, entry.length
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Tensor ``name`` on the CPU: its own private map of the file, which goes with it; writing to it never reaches the file.
+        """Tensor ``name`` on the CPU, a private map of the file: writing to the tensor never reaches the file.
 
         Raises:
             CheckpointError: no such tensor, or its file can no longer be read.
@@ -163,10 +175,10 @@ def _single_or_all(folder: Path) -> Iterable[str]:
     """The weight files of a folder without an index."""
     if (folder / "model.safetensors").is_file():
         return ("model.safetensors",)
-    found = tuple(path.name for path in folder.glob("*.safetensors"))
-    if not found:
+    files = tuple(path.name for path in folder.glob("*.safetensors"))
+    if not files:
         raise CheckpointError(f"{folder} holds no safetensors: convert the model, other weight formats are not read")
-    return found
+    return files
 
 
 def _weight_map(folder: Path) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""A model on the hub, looked at without fetching its weights: small files whole, weight files by their headers alone."""
+"""A model on the hub, surveyed without fetching its weights: small files whole, weight files by their headers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from darwin_mri.checkpoints.find import HUB_ID, NURSERY
-from darwin_mri.checkpoints.survey import Stored, Survey, read_tokens
+from darwin_mri.checkpoints.survey import Survey, TensorInfo, read_tokens
 from darwin_mri.checkpoints.verify import DTYPE_BITS, read_json_object
 from darwin_mri.errors import CheckpointError
 
@@ -14,7 +14,7 @@ SMALL = ("config.json", "tokenizer.json", "*.index.json")
 
 
 def is_remote(ref: str, offline: bool) -> bool:
-    """Whether a model has to be asked of the hub: no folder, not bundled, and not in the cache on this machine."""
+    """Whether a model has to be looked up on the hub: no folder, not bundled, and not in the cache on this machine."""
     if offline or ref.startswith(NURSERY) or Path(ref).expanduser().is_dir():
         return False
     match = HUB_ID.fullmatch(ref)
@@ -54,6 +54,6 @@ def survey_remote(ref: str) -> Survey:
             if info.dtype not in DTYPE_BITS:
                 raise CheckpointError(f"{ref}: tensor {name} has the unknown dtype {info.dtype!r}")
             size = int(info.data_offsets[1]) - int(info.data_offsets[0])
-            tensors[name] = Stored(info.dtype, tuple(info.shape), size)
+            tensors[name] = TensorInfo(info.dtype, tuple(info.shape), size)
     config = read_json_object(folder, "config.json")
     return Survey(folder, config, tensors, tuple(sorted(metadata.files_metadata)), *read_tokens(folder))

@@ -1,6 +1,7 @@
-"""A model's tensors from its configuration alone: for planning a run before a weight is downloaded, or where the hub is out of reach.
+"""A model's tensors from its configuration alone: to plan a run before a weight is downloaded, or without the hub.
 
-The package records the configurations of the pair this project was started for (``shapes/``), as far as they are published.
+The package records the configurations of the pair this project was started for (``shapes/``), as far as they are
+published.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from darwin_mri.checkpoints.find import HUB_ID
-from darwin_mri.checkpoints.survey import Stored, Survey, read_tokens
+from darwin_mri.checkpoints.survey import Survey, TensorInfo, read_tokens
 from darwin_mri.checkpoints.verify import PICKLES, read_json_object
 from darwin_mri.errors import CheckpointError
 
@@ -23,7 +24,13 @@ TIED = "lm_head.weight"
 
 @dataclass(frozen=True)
 class Configuration:
-    """A configuration without weights: ``config`` as in config.json, ``folder`` where a tokenizer may be, what it leaves open."""
+    """A configuration without weights.
+
+    Attributes:
+        config: as in config.json.
+        folder: where a tokenizer may be; None where there is none.
+        note: where the configuration comes from, and what it leaves open.
+    """
 
     config: Mapping[str, Any]
     folder: Path | None
@@ -31,7 +38,7 @@ class Configuration:
 
 
 def configuration_alone(ref: str) -> Configuration | None:
-    """The configuration of a folder that has no weights, or the recorded one of a hub id; None where there is neither."""
+    """The configuration of a folder without weights, or the recorded one of a hub id; None where there is neither."""
     folder = Path(ref).expanduser()
     if folder.is_dir():
         weights = any(path.suffix in (".safetensors", *PICKLES) for path in folder.iterdir())
@@ -46,29 +53,34 @@ def configuration_alone(ref: str) -> Configuration | None:
     return None
 
 
-def survey_configuration(found: Configuration, ref: str) -> Survey:
+def survey_configuration(configuration: Configuration, ref: str) -> Survey:
     """What the headers of such a model would say: names, shapes and dtypes of the tensors it is saved with.
 
-    The model is made on torch's meta device, which holds no values; that takes torch and transformers, and some seconds.
+    The model is made on torch's meta device, which holds no values; that takes torch and transformers, and some
+    seconds.
 
     Raises:
         CheckpointError: transformers does not know the configuration.
     """
-    model, config = meta_model(found.config, ref)
+    model, config = meta_model(configuration.config, ref)
     dtype, size = STORED[str(config.dtype or config.get_text_config().dtype or "float32").removeprefix("torch.")]
     tied = bool(config.get_text_config().tie_word_embeddings)
     tensors = {
-        name: Stored(dtype, tuple(value.shape), value.numel() * size)
+        name: TensorInfo(dtype, tuple(value.shape), value.numel() * size)
         for name, value in model.state_dict().items()
         if not (tied and name == TIED)
     }
-    folder = found.folder or Path(ref)
-    tokens = read_tokens(found.folder) if found.folder else (None, None)
-    return Survey(folder, dict(found.config), tensors, (), *tokens)
+    folder = configuration.folder or Path(ref)
+    tokens = read_tokens(configuration.folder) if configuration.folder else (None, None)
+    return Survey(folder, dict(configuration.config), tensors, (), *tokens)
 
 
 def meta_model(config: Mapping[str, Any], ref: str) -> tuple[Any, Any]:
-    """(model without values, its configuration) of a config.json's content, as the class that reads its folder whole."""
+    """(model without values, its configuration) of a config.json, in the class that loads such a folder whole.
+
+    Raises:
+        CheckpointError: transformers does not know the configuration.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 

@@ -1,4 +1,4 @@
-"""What headers, configuration and tokenizer files say of a model, without torch and without reading a weight."""
+"""What headers, configuration and tokenizer files tell about a model, without torch and without reading a weight."""
 
 from __future__ import annotations
 
@@ -22,8 +22,14 @@ KV_SHARED = re.compile(r"\.self_attn\.(k_proj|v_proj|k_norm|v_norm)\.")
 
 
 @dataclass(frozen=True)
-class Stored:
-    """One tensor as its header describes it."""
+class TensorInfo:
+    """One tensor as its header describes it.
+
+    Attributes:
+        dtype: in safetensors' words (``BF16``).
+        shape: as stored.
+        size: in bytes.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -36,11 +42,20 @@ COUNTS = ("hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size")
 
 @dataclass(frozen=True)
 class Survey:
-    """A model folder's configuration, tensors and special tokens. ``tokens`` is None where there is no tokenizer.json."""
+    """What is known of a model without reading its weights.
+
+    Attributes:
+        folder: where its files are.
+        config: config.json.
+        tensors: name on disk -> tensor.
+        shards: weight files.
+        tokens: special token -> id; None where there is no tokenizer.json that lists them.
+        vocabulary: number of tokens; None as above.
+    """
 
     folder: Path
     config: dict[str, Any]
-    tensors: Mapping[str, Stored]
+    tensors: Mapping[str, TensorInfo]
     shards: tuple[str, ...]
     tokens: dict[str, int] | None
     vocabulary: int | None
@@ -53,6 +68,7 @@ class Survey:
 
     @property
     def family(self) -> str:
+        """The text configuration's model type."""
         return str(self.text_config.get("model_type") or self.config.get("model_type") or "unknown")
 
     @property
@@ -62,17 +78,21 @@ class Survey:
 
     @property
     def parameters(self) -> int:
+        """Values of all weights."""
         return sum(prod(stored.shape) for stored in self.tensors.values())
 
     @property
     def tied(self) -> bool:
-        """Whether the configuration says in words that the head shares the embedding's tensor; families differ in the default."""
+        """Whether the configuration states that the head shares the embedding's tensor; families' defaults differ."""
         return self.config.get("tie_word_embeddings", self.text_config.get("tie_word_embeddings")) is True
 
     @cached_property
     def text_names(self) -> tuple[str, ...]:
-        """Tensors of the text model that a loader reads: no towers, no drafters, no keys and values that shared layers never use,
-        no copy of a tied embedding."""
+        """Tensors of the text model that a loader reads.
+
+        Left out are towers, drafters, keys and values that layers with shared ones never use, and copies of a tied
+        embedding.
+        """
         shared = int(self.text_config.get("num_kv_shared_layers") or 0)
         first = int(self.text_config.get("num_hidden_layers") or 0) - shared
         return tuple(
@@ -86,7 +106,7 @@ class Survey:
     @cached_property
     def anatomy(self) -> Anatomy:
         """The decoder's layers and FFNs as far as names and shapes tell; mixers and norms are left open."""
-        layers: dict[int, dict[str, Stored]] = {}
+        layers: dict[int, dict[str, TensorInfo]] = {}
         prefixes: dict[str, int] = {}
         for name in self.text_names:
             match = LAYER.match(name)
@@ -115,17 +135,17 @@ def survey(folder: Path) -> Survey:
     """
     shards = weight_files(folder)
     tensors = {
-        name: Stored(entry["dtype"], tuple(entry["shape"]), prod(entry["shape"]) * DTYPE_BITS[entry["dtype"]] // 8)
+        name: TensorInfo(entry["dtype"], tuple(entry["shape"]), prod(entry["shape"]) * DTYPE_BITS[entry["dtype"]] // 8)
         for shard in shards
         for name, entry in read_header(folder / shard).items()
     }
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    found = Survey(folder, config, tensors, shards, *read_tokens(folder))
+    result = Survey(folder, config, tensors, shards, *read_tokens(folder))
     for key in COUNTS:
-        value = found.text_config.get(key)
+        value = result.text_config.get(key)
         if value is not None and (not isinstance(value, int) or value < 0):
             raise CheckpointError(f"{folder.name}/config.json: {key} {value!r} is no whole number: download it again")
-    return found
+    return result
 
 
 def is_foreign(name: str) -> bool:
@@ -139,7 +159,7 @@ def layer_of(name: str) -> int:
     return int(match["index"]) if match else -1
 
 
-def _layer(index: int, tensors: dict[str, Stored], activation: str, hidden: int) -> LayerAnatomy:
+def _layer(index: int, tensors: dict[str, TensorInfo], activation: str, hidden: int) -> LayerAnatomy:
     ffn = _ffn(tensors, activation, hidden)
     note = "" if ffn else "no plain FFN found by name"
     return LayerAnatomy(
@@ -147,7 +167,7 @@ def _layer(index: int, tensors: dict[str, Stored], activation: str, hidden: int)
     )
 
 
-def _ffn(tensors: dict[str, Stored], activation: str, hidden: int) -> FfnAnatomy | None:
+def _ffn(tensors: dict[str, TensorInfo], activation: str, hidden: int) -> FfnAnatomy | None:
     weights = {name.removesuffix(".weight"): stored for name, stored in tensors.items() if name.endswith(".weight")}
     for module in FFN_NAMES:
         for gate, up, down in (*GATED, *((None, u, d) for u, d in (*FUSED, *UNGATED))):
@@ -159,14 +179,21 @@ def _ffn(tensors: dict[str, Stored], activation: str, hidden: int) -> FfnAnatomy
                 shape = weights[names[2]].shape
                 transposed = shape[0] != hidden == shape[1]
                 return FfnAnatomy(
-                    module=module, gate=names[0], up=names[1], down=names[2], fused_gate_up=fused, transposed=transposed,
-                    activation=activation, width=shape[0 if transposed else 1], validation_error=0.0,
-                )  # fmt: skip
+                    module=module,
+                    gate=names[0],
+                    up=names[1],
+                    down=names[2],
+                    fused_gate_up=fused,
+                    transposed=transposed,
+                    activation=activation,
+                    width=shape[0 if transposed else 1],
+                    validation_error=0.0,
+                )
     return None
 
 
 def read_tokens(folder: Path) -> tuple[dict[str, int] | None, int | None]:
-    """(special token -> id, size of the vocabulary) of a tokenizer.json; (None, None) where there is none of a kind that says so.
+    """(special token -> id, size of the vocabulary) of a tokenizer.json; (None, None) where it does not tell them.
 
     Raises:
         CheckpointError: the file is damaged, so that nobody can tell whether two models share their tokens.

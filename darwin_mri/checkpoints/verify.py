@@ -23,10 +23,29 @@ BESIDE = (INDEX, "darwin_mri.json")  # layout and genealogy, which answer nothin
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 SETTLED = 2_000_000_000  # nanoseconds after which a file's time tells two contents apart
 DTYPE_BITS = {
-    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
-    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
-    "U64": 64, "I64": 64, "F64": 64, "C64": 64,
-}  # fmt: skip
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "BOOL": 8,
+    "U8": 8,
+    "I8": 8,
+    "F8_E4M3": 8,
+    "F8_E5M2": 8,
+    "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "U16": 16,
+    "I16": 16,
+    "F16": 16,
+    "BF16": 16,
+    "U32": 32,
+    "I32": 32,
+    "F32": 32,
+    "U64": 64,
+    "I64": 64,
+    "F64": 64,
+    "C64": 64,
+}
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:
@@ -49,8 +68,7 @@ def verify_folder(folder: Path) -> dict[str, Any]:
     _refuse_leaving_links(folder)
     config = _read_config(folder)
     for name, tensors in _promised_weights(folder).items():
-        held = read_header(folder / name)
-        absent = sorted(tensors - held.keys())
+        absent = sorted(tensors - read_header(folder / name).keys())
         if absent:
             raise CheckpointError(
                 f"{folder.name}/{INDEX} says that {name} holds {absent[0]}, which it does not: fetch the model again"
@@ -126,7 +144,7 @@ def _digest(folder: Path, name: str) -> FileDigest:
     known = path.stat()
     # The time of the last change of any kind: that of the content can be set by whoever copies a file.
     settled = time.time_ns() - known.st_ctime_ns > SETTLED  # else it could be written again under the same time
-    read = _remembered if settled else _sha256
+    read = _cached_sha256 if settled else _sha256
     sha256 = read(path, known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino)
     return FileDigest(name=name, size=known.st_size, sha256=sha256)
 
@@ -136,7 +154,7 @@ def _sha256(path: Path, size: int, modified: int, changed: int, inode: int) -> s
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-_remembered = cache(_sha256)  # a run asks for the same gigabytes several times
+_cached_sha256 = cache(_sha256)  # a run asks for the same gigabytes several times
 
 
 def weights_digest(files: tuple[FileDigest, ...]) -> str:

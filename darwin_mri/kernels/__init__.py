@@ -1,6 +1,6 @@
 """CUDA kernels in Triton, which comes with torch's CUDA builds. Everywhere else plain torch does the same.
 
-The modules are imported where ``fit`` says yes, and nowhere else.
+Their modules are imported only where ``fit`` says that they can run.
 """
 
 from __future__ import annotations

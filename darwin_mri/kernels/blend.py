@@ -1,4 +1,7 @@
-"""origin + r v on a CUDA device: reads both once and writes the child, where plain torch makes two fp32 tensors on the way."""
+"""origin + r v on a CUDA device: reads both once and writes the child.
+
+Plain torch makes two fp32 tensors on the way.
+"""
 # pyright: reportInvalidTypeForm=false
 
 from __future__ import annotations
@@ -18,19 +21,23 @@ BLOCK = 2048  # elements of one program
 @triton.jit
 def _blend(origin, other, out, ratio, count, TOWARD: tl.constexpr, ROUNDED: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    here = at < count
-    start = tl.load(origin + at, mask=here).to(tl.float32)
-    vector = tl.load(other + at, mask=here).to(tl.float32)
+    inside = at < count
+    start = tl.load(origin + at, mask=inside).to(tl.float32)
+    vector = tl.load(other + at, mask=inside).to(tl.float32)
     if TOWARD:
         vector = vector - start
-    tl.store(out + at, (vector * ratio + start).to(ROUNDED).to(out.dtype.element_ty), mask=here)
+    tl.store(out + at, (vector * ratio + start).to(ROUNDED).to(out.dtype.element_ty), mask=inside)
 
 
 def blend(origin: Tensor, other: Tensor, ratio: float, out: Tensor, dtype: torch.dtype, *, toward: bool) -> None:
-    """origin + r v in fp32, rounded once to ``dtype``, into ``out`` (which may be wider), with the bits that plain torch gives.
+    """Write origin + r v, in fp32 and rounded once, with the bits that plain torch gives.
 
     Args:
-        origin, other, out: contiguous tensors of one shape on one CUDA device, any floating dtype.
+        origin: contiguous, on a CUDA device, any shape and floating dtype.
+        other: of the same shape and device, any floating dtype.
+        ratio: r.
+        out: where the result goes, of the same shape and device; its dtype may be wider than ``dtype``.
+        dtype: what the result is rounded to.
         toward: v is other - origin; other itself when false.
     """
     count = origin.numel()

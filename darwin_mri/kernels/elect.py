@@ -1,6 +1,7 @@
-"""TIES' election on a CUDA device: reads the parents once and writes the child, where plain torch makes some thirty fp32 tensors.
+"""TIES' election on a CUDA device: reads the parents once and writes the child.
 
-Operation for operation what ``merging.operators.elect`` and the splits before it do, without fused multiply-adds: the same bits.
+Plain torch makes some thirty fp32 tensors on the way. Operation for operation this is what ``merging.blending.elect``
+and ``merging.streaming.Contribution`` do, without fused multiply-adds: the same bits.
 """
 # pyright: reportInvalidTypeForm=false
 
@@ -28,13 +29,14 @@ def _elect(
     base, father, mother, keep_father, keep_mother, out, count,
     level_father, level_mother, factor_father, factor_mother, weight, ratio,
     slope_father, share_father, slope_mother, share_mother, both_share, scale,
-    GIVEN: tl.constexpr, TRIM: tl.constexpr, MASK_FATHER: tl.constexpr, MASK_MOTHER: tl.constexpr, ROUNDED: tl.constexpr, BLOCK: tl.constexpr,
+    GIVEN: tl.constexpr, TRIM: tl.constexpr, MASK_FATHER: tl.constexpr, MASK_MOTHER: tl.constexpr,
+    ROUNDED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    here = at < count
-    b = tl.load(base + at, mask=here).to(tl.float32)
-    u = tl.load(father + at, mask=here).to(tl.float32)
-    v = tl.load(mother + at, mask=here).to(tl.float32)
+    inside = at < count
+    b = tl.load(base + at, mask=inside).to(tl.float32)
+    u = tl.load(father + at, mask=inside).to(tl.float32)
+    v = tl.load(mother + at, mask=inside).to(tl.float32)
     if not GIVEN:
         u = u - b
         v = v - b
@@ -42,9 +44,9 @@ def _elect(
             u = tl.where(tl.abs(u) <= level_father, 0.0, u)
             v = tl.where(tl.abs(v) <= level_mother, 0.0, v)
         if MASK_FATHER:
-            u = u * tl.load(keep_father + at, mask=here).to(tl.float32)
+            u = u * tl.load(keep_father + at, mask=inside).to(tl.float32)
         if MASK_MOTHER:
-            v = v * tl.load(keep_mother + at, mask=here).to(tl.float32)
+            v = v * tl.load(keep_mother + at, mask=inside).to(tl.float32)
         u = u * factor_father
         v = v * factor_mother
     u = u * weight
@@ -60,32 +62,50 @@ def _elect(
     magnitude = u + v
     magnitude = magnitude + both_share * magnitude * both
     magnitude = magnitude * scale
-    tl.store(out + at, (magnitude * sign + b).to(ROUNDED).to(out.dtype.element_ty), mask=here)
+    tl.store(out + at, (magnitude * sign + b).to(ROUNDED).to(out.dtype.element_ty), mask=inside)
 
 
 def elect(
-    base: Tensor, parents: tuple[Tensor, Tensor], keeps: tuple[Tensor | None, Tensor | None], out: Tensor, dtype: torch.dtype, *,
-    given: bool, levels: tuple[float, float] | None, factors: tuple[float, float], weight: float, ratio: float, divide: str, scale: float,
-) -> None:  # fmt: skip
-    """B + s elected(w u, r v), rounded once to ``dtype``, into ``out`` (which may be wider).
+    base: Tensor,
+    parents: tuple[Tensor, Tensor],
+    keeps: tuple[Tensor | None, Tensor | None],
+    out: Tensor,
+    dtype: torch.dtype,
+    *,
+    given: bool,
+    levels: tuple[float, float] | None,
+    factors: tuple[float, float],
+    weight: float,
+    ratio: float,
+    divide: str,
+    scale: float,
+) -> None:
+    """Write B + s elected(w u, r v), in fp32 and rounded once, with the bits that plain torch gives.
 
     Args:
-        base, parents, keeps, out: contiguous tensors of one shape on one CUDA device.
-        keeps: masks or weights of the task vectors; None keeps all.
-        given: ``parents`` are u and v themselves; else the models they are made of.
-        levels: at or below which a task vector is trimmed away; None trims nothing.
-        factors: what kept task vectors are multiplied with.
-        weight, ratio, divide, scale: as ``Settings`` has them.
+        base: B, contiguous, on a CUDA device, any shape and floating dtype.
+        parents: the tensors of the father and the other parent, of the same shape and device, any floating dtype.
+        keeps: masks (booleans) or weights (fp32) of the task vectors, of the same shape and device; None keeps all.
+        out: where the result goes, of the same shape and device; its dtype may be wider than ``dtype``.
+        dtype: what the result is rounded to.
+        given: ``parents`` are u and v themselves, to which ``keeps``, ``levels`` and ``factors`` no longer apply.
+        levels: magnitudes up to which the task vectors are trimmed away; None trims nothing.
+        factors: what the task vectors are multiplied with after that.
+        weight: w, the father's.
+        ratio: r, the other parent's.
+        divide: ratio, weights or none, as ``Settings.divide``.
+        scale: s.
     """
     count = base.numel()
     if count == 0:
         return
     rounded = getattr(tl, str(dtype).removeprefix("torch."))
-    # What a value is multiplied with: slope where both parents agree plus share. 0 and 1, which change nothing, unless by weights.
+    # A value is multiplied with slope * (1 where both parents agree, else 0) + share.
+    # Unless the weights divide, these are 0 and 1, which change nothing.
     pairs = [(1 - 1 / w, 1 / w) if divide == "weights" and w not in (0.0, 1.0) else (0.0, 1.0) for w in (weight, ratio)]
     both_share = 0.0 if divide == "none" else 1 / max(weight + ratio, 1e-12) - 1
-    bytes_ = [keep.view(torch.uint8) if keep is not None and keep.dtype == torch.bool else keep for keep in keeps]
-    masks = [base if keep is None else keep for keep in bytes_]
+    as_bytes = [keep.view(torch.uint8) if keep is not None and keep.dtype == torch.bool else keep for keep in keeps]
+    masks = [base if keep is None else keep for keep in as_bytes]
     with torch.cuda.device(base.device):
         _elect[(triton.cdiv(count, BLOCK),)](
             base, *parents, *masks, out, count,

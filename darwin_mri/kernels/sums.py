@@ -1,6 +1,6 @@
-"""What a scan adds up over the rows and the columns of a matrix of activations on a CUDA device, without a copy of it in fp32.
+"""Sums over the rows and columns of a matrix of activations on a CUDA device, as a scan needs them.
 
-Plain torch reads and writes eight such copies; these kernels read the matrix twice in the model's own dtype.
+Plain torch reads and writes eight fp32 copies of the matrix; these kernels read it twice in the model's own dtype.
 """
 # pyright: reportInvalidTypeForm=false
 
@@ -25,8 +25,8 @@ def _along_rows(
     values, other, rows, count, out, WIDTH: tl.constexpr, DOT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    here = row < count
-    start = tl.load(rows + row, mask=here, other=0) * WIDTH
+    chosen = row < count
+    start = tl.load(rows + row, mask=chosen, other=0) * WIDTH
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
     square = tl.zeros((ROWS, COLUMNS), tl.float32)
     cube = tl.zeros((ROWS, COLUMNS), tl.float32)
@@ -36,7 +36,7 @@ def _along_rows(
     dot = tl.zeros((ROWS, COLUMNS), tl.float32)
     for first in range(0, WIDTH, COLUMNS):
         column = first + tl.arange(0, COLUMNS)
-        inside = here[:, None] & (column < WIDTH)[None, :]
+        inside = chosen[:, None] & (column < WIDTH)[None, :]
         at = start[:, None] + column[None, :]
         x = tl.load(values + at, mask=inside, other=0.0).to(tl.float32)
         x2 = x * x
@@ -48,13 +48,13 @@ def _along_rows(
         positive += (x > 0).to(tl.float32)
         if DOT:
             dot += x * tl.load(other + at, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + row, tl.sum(total, 1), mask=here)
-    tl.store(out + count + row, tl.sum(square, 1), mask=here)
-    tl.store(out + 2 * count + row, tl.sum(cube, 1), mask=here)
-    tl.store(out + 3 * count + row, tl.sum(fourth, 1), mask=here)
-    tl.store(out + 4 * count + row, tl.max(largest, 1), mask=here)
-    tl.store(out + 5 * count + row, tl.sum(positive, 1), mask=here)
-    tl.store(out + 6 * count + row, tl.sum(dot, 1), mask=here)
+    tl.store(out + row, tl.sum(total, 1), mask=chosen)
+    tl.store(out + count + row, tl.sum(square, 1), mask=chosen)
+    tl.store(out + 2 * count + row, tl.sum(cube, 1), mask=chosen)
+    tl.store(out + 3 * count + row, tl.sum(fourth, 1), mask=chosen)
+    tl.store(out + 4 * count + row, tl.max(largest, 1), mask=chosen)
+    tl.store(out + 5 * count + row, tl.sum(positive, 1), mask=chosen)
+    tl.store(out + 6 * count + row, tl.sum(dot, 1), mask=chosen)
 
 
 @triton.jit
@@ -68,10 +68,10 @@ def _down_columns(
     largest = tl.zeros((TALL, NARROW), tl.float32)
     for first in range(0, count, TALL):
         row = first + tl.arange(0, TALL)
-        here = row < count
-        start = tl.load(rows + row, mask=here, other=0) * WIDTH
+        chosen = row < count
+        start = tl.load(rows + row, mask=chosen, other=0) * WIDTH
         at = start[:, None] + column[None, :]
-        x = tl.load(values + at, mask=here[:, None] & inside[None, :], other=0.0).to(tl.float32)
+        x = tl.load(values + at, mask=chosen[:, None] & inside[None, :], other=0.0).to(tl.float32)
         sums += x
         squares += x * x
         largest = tl.maximum(largest, tl.abs(x))
@@ -87,27 +87,30 @@ def _by_group(
     column = tl.program_id(0) * NARROW + tl.arange(0, NARROW)
     inside = column < WIDTH
     end = tl.load(bounds + tl.program_id(1) + 1)
-    found = tl.zeros((TALL, NARROW), tl.float32)
+    sums = tl.zeros((TALL, NARROW), tl.float32)
     for first in range(tl.load(bounds + tl.program_id(1)), end, TALL):
         row = first + tl.arange(0, TALL)
-        here = row < end
-        start = tl.load(rows + row, mask=here, other=0) * WIDTH
+        chosen = row < end
+        start = tl.load(rows + row, mask=chosen, other=0) * WIDTH
         at = start[:, None] + column[None, :]
-        x = tl.load(values + at, mask=here[:, None] & inside[None, :], other=0.0).to(tl.float32)
+        x = tl.load(values + at, mask=chosen[:, None] & inside[None, :], other=0.0).to(tl.float32)
         if POSITIVE:
             x = (x > 0).to(tl.float32)
-        found += x
-    mine = out + tl.program_id(1) * WIDTH + column
-    tl.store(mine, tl.load(mine, mask=inside) + tl.sum(found, 0), mask=inside)
+        sums += x
+    target = out + tl.program_id(1) * WIDTH + column
+    tl.store(target, tl.load(target, mask=inside) + tl.sum(sums, 0), mask=inside)
 
 
 def along_rows(values: Tensor, rows: Tensor, other: Tensor | None = None) -> Tensor:
-    """Per row sums of x, x^2, x^3 and x^4, the largest |x|, how many x > 0, and sum of x y: (7, rows) in the order of ``OF_ROW``.
+    """For each row the sums of x, x^2, x^3, x^4 and x y, the largest |x|, and how many x > 0.
 
     Args:
-        values: (all rows, width), contiguous, any floating dtype, on a CUDA device.
+        values: x, (all rows, width), contiguous, any floating dtype, on a CUDA device.
         rows: (rows,) int64, which of them.
-        other: y, like ``values``; the last row is 0 without.
+        other: y, like ``values``; the last row of the result is 0 without.
+
+    Returns:
+        (7, rows) fp32, in the order of ``OF_ROW``.
     """
     count, width = len(rows), values.shape[1]
     out = torch.empty(len(OF_ROW), count, device=values.device)
@@ -121,7 +124,15 @@ def along_rows(values: Tensor, rows: Tensor, other: Tensor | None = None) -> Ten
 
 
 def add_columns(total: Tensor, square: Tensor, peak: Tensor, values: Tensor, rows: Tensor) -> None:
-    """Add each column's sums of x and x^2, and raise its largest |x|: three vectors (width,) of fp32. Arguments as ``along_rows``."""
+    """Add each column's sums of x and x^2 to two vectors, and raise its largest |x| in a third.
+
+    Args:
+        total: (width,) fp32, gets the sums of x.
+        square: (width,) fp32, gets the sums of x^2.
+        peak: (width,) fp32, gets the largest |x|.
+        values: x, (all rows, width), contiguous, any floating dtype, on a CUDA device.
+        rows: (rows,) int64, which of them.
+    """
     width = values.shape[1]
     with torch.cuda.device(values.device):
         _down_columns[(triton.cdiv(width, NARROW),)](
@@ -130,12 +141,13 @@ def add_columns(total: Tensor, square: Tensor, peak: Tensor, values: Tensor, row
 
 
 def add_groups(total: Tensor, values: Tensor, rows: Tensor, bounds: Tensor, *, positive: bool) -> None:
-    """total[g, column] += the sum over the rows of group g, in an order that is always the same.
+    """Add to ``total[g]`` each column's sum over the rows of group g, in an order that is always the same.
 
     Args:
-        values: as for ``along_rows``.
         total: (groups, width) fp32.
-        rows: (rows,) int64, sorted by group; bounds: (groups + 1,) where each group begins among them.
+        values: x, (all rows, width), contiguous, any floating dtype, on a CUDA device.
+        rows: (rows,) int64, sorted by group.
+        bounds: (groups + 1,) int64, where each group begins among ``rows``.
         positive: count where x > 0, in place of adding x.
     """
     width = values.shape[1]

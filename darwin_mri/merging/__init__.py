@@ -1,44 +1,31 @@
-"""How a child comes to be: operators, cross-architecture arms, the in-memory candidate, the folder it is written to, its health.
+"""How a child is made: operators, cross-architecture arms, the candidate in memory, the folder on disk, its health.
 
 Names resolve on first use: a recipe can be read and planned without torch.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from darwin_mri.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from darwin_mri.merging.candidate import Candidate
-    from darwin_mri.merging.child import write_child
-    from darwin_mri.merging.donors import DonorFFN, DonorFolder, Donors, keep_donors, verify_donors
-    from darwin_mri.merging.health import check_child
-    from darwin_mri.merging.masks import keep_mask, uniform
-    from darwin_mri.merging.merge import Merge, doses
-    from darwin_mri.merging.operators import blend
-    from darwin_mri.merging.settings import METHODS, NEEDS_BASE, Settings
-    from darwin_mri.merging.sources import FolderSource, RandomSource, ShuffledSource
+    from darwin_mri.merging.candidate import Candidate as Candidate
+    from darwin_mri.merging.child import write_child as write_child
+    from darwin_mri.merging.donors import DonorFFN as DonorFFN
+    from darwin_mri.merging.donors import DonorFolder as DonorFolder
+    from darwin_mri.merging.donors import Donors as Donors
+    from darwin_mri.merging.donors import keep_donors as keep_donors
+    from darwin_mri.merging.donors import verify_donors as verify_donors
+    from darwin_mri.merging.masks import keep_mask as keep_mask
+    from darwin_mri.merging.masks import uniform as uniform
+    from darwin_mri.merging.merge import Merge as Merge
+    from darwin_mri.merging.merge import tensor_ratios as tensor_ratios
+    from darwin_mri.merging.operators import blend as blend
+    from darwin_mri.merging.settings import NEEDS_BASE as NEEDS_BASE
+    from darwin_mri.merging.settings import Settings as Settings
+    from darwin_mri.merging.sources import FolderSource as FolderSource
+    from darwin_mri.merging.sources import RandomSource as RandomSource
+    from darwin_mri.merging.sources import ShuffledSource as ShuffledSource
 
-_HOMES = {
-    "candidate": ("Candidate",),
-    "child": ("write_child",),
-    "donors": ("DonorFFN", "DonorFolder", "Donors", "keep_donors", "verify_donors"),
-    "health": ("check_child",),
-    "masks": ("keep_mask", "uniform"),
-    "merge": ("Merge", "doses"),
-    "operators": ("blend",),
-    "settings": ("METHODS", "NEEDS_BASE", "Settings"),
-    "sources": ("FolderSource", "RandomSource", "ShuffledSource"),
-}
-__all__ = [
-    "METHODS", "NEEDS_BASE", "Candidate", "DonorFFN", "DonorFolder", "Donors", "FolderSource", "Merge", "RandomSource",
-    "Settings", "ShuffledSource", "blend", "check_child", "doses", "keep_donors", "keep_mask", "uniform", "verify_donors",
-    "write_child",
-]  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+__getattr__, __dir__ = lazy_names(__name__)

@@ -1,159 +1,271 @@
-"""One tensor of a child as a function of the mother's ratio: what a search keeps resident and what a writer streams."""
+"""One tensor of a child as a function of the ratio: what a search keeps resident and what a writer streams.
+
+Each kind of merge is a frozen dataclass that holds the parents' tensors and numbers; ``operators`` makes them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from darwin_mri import kernels
-from darwin_mri.errors import ConfigError
-from darwin_mri.merging.blocks import by_blocks
+from darwin_mri.merging.streaming import StreamedBlend, is_constant, require_ratio
 
 
-@dataclass(frozen=True)
-class Election:
-    """What a kernel must know to do in one go what ``split`` and ``join`` of an elected blend do (``operators.elect``).
+class Blend(Protocol):
+    """One tensor of the child as a function of the ratio."""
 
-    The inputs of such a blend are father and mother, and where there are any the masks or weights of their task vectors.
+    @property
+    def known(self) -> Mapping[float, Tensor]:
+        """Children that need no arithmetic, by ratio."""
+        ...
+
+    @property
+    def linear(self) -> bool:
+        """Whether the child is the father plus the ratio times one vector."""
+        ...
+
+    def child(self, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The child's tensor at a ratio, a new one, rounded once to ``dtype``."""
+        ...
+
+    def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
+        """Write the child into a tensor.
+
+        Args:
+            target: of the father's shape; its dtype may be wider than ``dtype``.
+            ratio: of the other parent.
+            dtype: the child is rounded to it, once.
+        """
+        ...
+
+    def kept(self, device: torch.device) -> Blend:
+        """The same function, held on a device: fast at every ratio."""
+        ...
+
+    def kept_bytes(self, device: torch.device) -> int:
+        """What ``kept`` takes there."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolation(StreamedBlend):
+    """From the father F to another parent M, which is the child at ratio 1: straight, or along an arc.
+
+    Attributes:
+        origin: F.
+        contributions: M - F; M itself on an arc.
+        angle: between F and M as flat vectors, in radians; None goes straight.
+    """
+
+    angle: float | None = None
+
+    @property
+    def linear(self) -> bool:
+        """Whether the way is straight."""
+        return self.angle is None
+
+    def _join(self, ratio: float, origin: Tensor, *contributions: Tensor) -> Tensor:
+        (other,) = contributions
+        if self.angle is None:
+            return _add(ratio, origin, other)
+        share_father, share_other = (
+            math.sin(share * self.angle) / math.sin(self.angle) for share in (1 - ratio, ratio)
+        )
+        return (origin * share_father).add_(other * share_other)
+
+    def _write_with_kernel(self, target: Tensor, ratio: float, dtype: torch.dtype) -> bool:
+        return self.linear and _add_with_kernel(self, target, ratio, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskVector(StreamedBlend):
+    """Task vectors added up: F + r v where the father stays whole, else B + s (u + r v).
+
+    Attributes:
+        origin: the father F where it stays whole, else the base B.
+        contributions: v of the other parent; or the father's u, and v.
+        scale: s; 1 where the father stays whole.
+    """
+
+    scale: float = 1.0
+
+    @property
+    def linear(self) -> bool:
+        """Whether the father stays whole."""
+        return len(self.contributions) == 1
+
+    def _join(self, ratio: float, origin: Tensor, *contributions: Tensor) -> Tensor:
+        if self.linear:
+            return _add(ratio, origin, *contributions)
+        own, other = contributions
+        return (other * ratio).add_(own).mul_(self.scale).add_(origin)
+
+    def _holds_inputs(self, device: torch.device) -> bool:
+        # One vector is what the kernel reads.
+        return not self.linear and super()._holds_inputs(device)
+
+    def _write_with_kernel(self, target: Tensor, ratio: float, dtype: torch.dtype) -> bool:
+        ready = self.linear and self.contributions[0].base is None
+        return ready and _add_with_kernel(self, target, ratio, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Election(StreamedBlend):
+    """TIES' election between two task vectors: B + s elected(w u, r v), see ``elect``.
+
+    Attributes:
+        origin: the base B.
+        contributions: the father's u and the other parent's v.
+        weight: w, the father's.
+        divide: how agreeing vectors are averaged: ratio, weights or none (``Settings``).
+        scale: s.
     """
 
     weight: float
     divide: str
     scale: float
-    levels: tuple[float, float] | None = None
-    factors: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def linear(self) -> bool:
+        """Never: which parent is elected depends on the ratio."""
+        return False
+
+    def _join(self, ratio: float, origin: Tensor, *contributions: Tensor) -> Tensor:
+        u, v = (
+            vector if weight == 1.0 else vector * weight
+            for vector, weight in zip(contributions, (self.weight, ratio), strict=True)
+        )
+        magnitude, sign = elect(u, v, self.weight, ratio, self.divide)
+        if self.scale != 1.0:
+            magnitude.mul_(self.scale)
+        return magnitude.mul_(sign).add_(origin)
+
+    def _write_with_kernel(self, target: Tensor, ratio: float, dtype: torch.dtype) -> bool:
+        father, other = self.contributions
+        keeps = [None if part.mask is None or is_constant(part.mask) else part.mask for part in self.contributions]
+        masks = [keep for keep in keeps if keep is not None]
+        if not kernels.fit(self.origin, father.tensor, other.tensor, *masks, target):
+            return False
+        from darwin_mri.kernels.elect import elect as elect_with_kernel
+
+        elect_with_kernel(
+            self.origin,
+            (father.tensor, other.tensor),
+            (keeps[0], keeps[1]),
+            target,
+            dtype,
+            given=father.base is None,
+            levels=None if father.level is None or other.level is None else (father.level, other.level),
+            factors=(father.factor, other.factor),
+            weight=self.weight,
+            ratio=ratio,
+            divide=self.divide,
+            scale=self.scale,
+        )
+        return True
 
 
-@dataclass(frozen=True)
-class Blend:
-    """One tensor of the child as a function of the ratio.
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """The donor's values where the order lies below the ratio, the father's elsewhere: the ratio is a share of neurons.
 
-    Args:
-        origin: what the parents' contributions are added to.
-        inputs: tensors of the origin's shape that ``split`` reads.
-        split: fp32 blocks of origin and inputs -> fp32 blocks of the contributions. It does not know the ratio.
-        join: ratio, then fp32 blocks of origin and contributions -> fp32 block of the child.
-        known: children that need no arithmetic, by ratio.
-        linear: whether the child is origin + r * contribution.
-        election: what ``split`` and ``join`` do, where it is TIES' election.
+    Attributes:
+        father: the father's tensor.
+        donor: of the same shape.
+        order: when each neuron is replaced, in [0, 1), broadcast along the tensor.
     """
 
-    origin: Tensor
-    inputs: tuple[Tensor, ...]
-    split: Callable[..., tuple[Tensor, ...]]
-    join: Callable[..., Tensor]
-    known: Mapping[float, Tensor] = field(default_factory=dict)
-    linear: bool = False
-    election: Election | None = None
+    father: Tensor
+    donor: Tensor
+    order: Tensor
+
+    @property
+    def known(self) -> Mapping[float, Tensor]:
+        """None: every ratio is as cheap."""
+        return {}
+
+    @property
+    def linear(self) -> bool:
+        """Never: a neuron is the father's or the donor's."""
+        return False
 
     def child(self, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The child's tensor at a ratio, a new one, rounded once to ``dtype``.
+        """The child's tensor at a ratio, a new one, in ``dtype``.
 
         Raises:
             ConfigError: the ratio is negative or no number.
         """
-        if not 0 <= ratio < math.inf:
-            raise ConfigError(f"ratio {ratio} must be a number of at least 0")
-        if ratio in self.known:
-            return self.known[ratio].detach().to(dtype, copy=True)
-        out = torch.empty(self.origin.shape, dtype=dtype, device=self.origin.device)
-        self.write(out, ratio, dtype)
-        return out
+        require_ratio(ratio)
+        return torch.where(self.order < ratio, self.donor, self.father).to(dtype)
 
-    def kept(self, device: torch.device) -> Blend:
-        """The same function, held on a device: fast at every ratio.
+    def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
+        """Write the child into a tensor.
 
-        A CPU holds the contributions, computed once. An accelerator has arithmetic to spare and no memory: it holds the inputs
-        where they are the smaller.
-
-        It knows no child without arithmetic any more: ask the original for those of ``known``.
+        Args:
+            target: of the father's shape; its dtype may be wider than ``dtype``.
+            ratio: share of the neurons that are the donor's.
+            dtype: what the child is rounded to.
         """
-        if self._holds_inputs(device):
-            there = {id(tensor): _moved(tensor, device) for tensor in (self.origin, *self.inputs)}
-            inputs = tuple(there[id(tensor)] for tensor in self.inputs)
-            return replace(self, origin=there[id(self.origin)], inputs=inputs, known={})
-        vectors = tuple(
-            by_blocks(lambda *parts, i=index: self.split(*parts)[i], self.origin, *self.inputs).to(device)
-            for index in range(self._contributions())
-        )
-        return Blend(
-            self.origin.to(device), vectors, as_they_are, self.join, linear=self.linear, election=self.election
-        )
+        target.copy_(self.child(ratio, dtype))
+
+    def kept(self, device: torch.device) -> Replacement:
+        """The same function, held on a device."""
+        return replace(self, father=self.father.to(device), donor=self.donor.to(device), order=self.order.to(device))
 
     def kept_bytes(self, device: torch.device) -> int:
         """What ``kept`` takes there."""
-        return self._input_bytes() if self._holds_inputs(device) else self._contribution_bytes()
-
-    def _holds_inputs(self, device: torch.device) -> bool:
-        if device.type == "cpu" or (self.linear and self.split is not toward):  # one vector, which a kernel reads
-            return False
-        return self._input_bytes() <= self._contribution_bytes()
-
-    def _input_bytes(self) -> int:
-        return sum(map(_held_bytes, {id(tensor): tensor for tensor in (self.origin, *self.inputs)}.values()))
-
-    def _contribution_bytes(self) -> int:
-        return _held_bytes(self.origin) + 4 * self._contributions() * self.origin.numel()
-
-    def _contributions(self) -> int:
-        return len(self.split(*(tensor.flatten()[:1].float() for tensor in (self.origin, *self.inputs))))
-
-    def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
-        """Write the child, rounded once to ``dtype``, into ``target`` (which may be wider) without a whole tensor in between."""
-        if self.linear and self.split in (toward, as_they_are) and kernels.fit(self.origin, *self.inputs, target):
-            from darwin_mri.kernels.blend import blend
-
-            blend(self.origin, self.inputs[0], ratio, target, dtype, toward=self.split is toward)
-            return
-        if self.election and self._elect(self.election, target, ratio, dtype):
-            return
-        narrow = target.dtype != dtype
-
-        def kernel(o: Tensor, *rest: Tensor) -> Tensor:
-            made = self.join(ratio, o, *self.split(o, *rest))
-            return made.to(dtype) if narrow else made
-
-        by_blocks(kernel, self.origin, *self.inputs, out=target)
-
-    def _elect(self, election: Election, target: Tensor, ratio: float, dtype: torch.dtype) -> bool:
-        """Let a kernel do it, where one can."""
-        first, second, *masks = self.inputs
-        keeps = [None if _is_constant(mask) else mask for mask in masks] or [None, None]
-        if not kernels.fit(self.origin, first, second, *(keep for keep in keeps if keep is not None), target):
-            return False
-        from darwin_mri.kernels.elect import elect
-
-        elect(
-            self.origin, (first, second), (keeps[0], keeps[1]), target, dtype, given=self.split is as_they_are, levels=election.levels,
-            factors=election.factors, weight=election.weight, ratio=ratio, divide=election.divide, scale=election.scale,
-        )  # fmt: skip
-        return True
+        return self.father.nbytes + self.donor.nbytes + self.order.nbytes
 
 
-def toward(origin: Tensor, other: Tensor) -> tuple[Tensor, ...]:
-    """The split of an interpolation."""
-    return (other - origin,)
+def elect(father: Tensor, other: Tensor, weight: float, ratio: float, divide: str) -> tuple[Tensor, Tensor]:
+    """TIES' election by summed mass and the mean over the parents that agree (arXiv 2306.01708, steps 2 and 3).
+
+    The elected sign is sgn(father + other). Where one parent has it, that parent's value stands, divided under
+    ``weights`` by its own weight; where both have it, their sum over the sum of their weights. ``ratio`` differs from
+    the paper's mean off r = 1 alone: a mean divided by the other parent's weight would hand its value over whole at any
+    r > 0.
+
+    Args:
+        father: w times the trimmed or masked F - B, any shape, fp32.
+        other: r times the other parent's, of the same shape.
+        weight: w.
+        ratio: r.
+        divide: ratio, weights or none (``Settings``).
+
+    Returns:
+        Magnitude and sign, in that shape, whose product is the merged vector.
+    """
+    # Arithmetic throughout, as where() on random conditions costs ten times more.
+    sign = (father + other).sign_()
+    father, other = (father * sign).clamp_(min=0), (other * sign).clamp_(min=0)
+    both = torch.minimum(father, other).sign_()  # 1 where both have the elected sign, else 0
+    if divide == "weights":
+        for value, own in ((father, weight), (other, ratio)):
+            if own not in (0.0, 1.0):
+                value.mul_(both.mul(1 - 1 / own).add_(1 / own))
+    magnitude = father.add_(other)
+    if divide != "none":
+        magnitude.addcmul_(magnitude, both, value=1 / max(weight + ratio, 1e-12) - 1)
+    return magnitude, sign
 
 
-def as_they_are(origin: Tensor, *contributions: Tensor) -> tuple[Tensor, ...]:
-    """The split of a blend that holds its contributions."""
-    return contributions
+def _add(ratio: float, origin: Tensor, vector: Tensor) -> Tensor:
+    """Origin + r v, one rounding per operation: fused kernels round by device and length."""
+    return (vector * ratio).add_(origin)
 
 
-def _is_constant(tensor: Tensor) -> bool:
-    """Whether all elements are one element in memory, as in the mask of a density of 1."""
-    return tensor.numel() > 1 and not any(tensor.stride())
+def _add_with_kernel(blend: StreamedBlend, target: Tensor, ratio: float, dtype: torch.dtype) -> bool:
+    """Write origin + r v with a kernel, v given or the way to another parent; False where it cannot."""
+    (vector,) = blend.contributions
+    if not kernels.fit(blend.origin, vector.tensor, target):
+        return False
+    from darwin_mri.kernels.blend import blend as blend_with_kernel
 
-
-def _held_bytes(tensor: Tensor) -> int:
-    return tensor.element_size() if _is_constant(tensor) else tensor.nbytes
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    if _is_constant(tensor):
-        return tensor.flatten()[:1].to(device).expand(tensor.numel()).view(tensor.shape)
-    return tensor.to(device)
+    blend_with_kernel(blend.origin, vector.tensor, ratio, target, dtype, toward=vector.base is not None)
+    return True

@@ -13,7 +13,15 @@ DEVICE_BLOCK = 2**24  # on an accelerator: enough to fill it, and 64 MB for each
 
 
 def blocks(*tensors: Tensor, device: torch.device | None = None) -> Iterator[tuple[Tensor, ...]]:
-    """Aligned flat fp32 blocks of tensors of one shape, copies or views, on ``device`` (that of the first when None)."""
+    """Cut tensors of one shape into aligned flat fp32 blocks.
+
+    Args:
+        tensors: of one shape, any dtype and device.
+        device: where the blocks lie; that of the first tensor when None.
+
+    Yields:
+        One block of each tensor, (up to ``BLOCK`` or ``DEVICE_BLOCK``,) fp32, a copy or a view.
+    """
     flats = [tensor.detach().reshape(-1) for tensor in tensors]
     device = device or flats[0].device
     step = BLOCK if device.type == "cpu" else DEVICE_BLOCK
@@ -22,7 +30,16 @@ def blocks(*tensors: Tensor, device: torch.device | None = None) -> Iterator[tup
 
 
 def by_blocks(kernel: Callable[..., Tensor], *tensors: Tensor, out: Tensor | None = None) -> Tensor:
-    """What the kernel makes of each block, in ``out`` (in its dtype, on its device) or a new fp32 tensor like the first."""
+    """Compute a tensor block by block.
+
+    Args:
+        kernel: flat fp32 blocks of ``tensors`` -> block of the result.
+        tensors: of one shape, any dtype and device.
+        out: where the result goes, contiguous, of that shape; a new fp32 tensor on the first one's device when None.
+
+    Returns:
+        ``out``, or the new tensor.
+    """
     if out is None:
         out = torch.empty(tensors[0].shape, dtype=torch.float32, device=tensors[0].device)
     flat, start = out.view(-1), 0
@@ -33,8 +50,10 @@ def by_blocks(kernel: Callable[..., Tensor], *tensors: Tensor, out: Tensor | Non
 
 
 def total(values: Tensor, dtype: type[np.floating] = np.float64) -> float:
-    """The sum, the same with any number of threads: numpy adds pairwise on one. In fp32 it is seven times faster, and for a block
-    good to a few units in the seventh digit."""
+    """The sum, the same with any number of threads: numpy adds pairwise on one.
+
+    In fp32 it is seven times faster, and for a block good to a few units in the seventh digit.
+    """
     if values.device.type == "cpu":
         return float(np.sum(values.numpy(), dtype=dtype))
     return float(values.double().sum())

@@ -5,28 +5,38 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from darwin_mri.checkpoints import free_memory
 from darwin_mri.merging.blending import Blend
-from darwin_mri.merging.donors import Replacement
-from darwin_mri.merging.merge import Merge, doses
+from darwin_mri.merging.merge import Merge, tensor_ratios
 from darwin_mri.merging.settings import Exceptions, Settings
 
 KEPT_SHARE = 0.6  # of the memory that is free where the model is; the rest is for forwards
 AHEAD = 4  # tensors read, masked or shuffled on the host while a device works; bounds the host's memory
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A resident blend with the settings it was made with and its size in bytes."""
+
+    settings: Settings
+    blend: Blend
+    size: int
+
+
 class Candidate:
-    """Applies genomes to a resident model, touching only tensors whose dose changed since the last call.
+    """Applies genomes to a resident model, touching only tensors whose ratio or settings changed since the last call.
 
     Args:
         model: the father, loaded; its parameters are overwritten.
         tensors: gene name -> parameter names.
-        keep_bytes: how much may be kept resident of what does not depend on the ratio; beyond it tensors are made anew from
-            the parents' files each time, with the same bits. ``KEPT_SHARE`` of what is free when None.
+        merge: what the child's tensors are.
+        keep_bytes: how much may be kept resident of what does not depend on the ratio; beyond it tensors are made anew
+            from the parents' files each time, with the same bits. ``KEPT_SHARE`` of what is free when None.
     """
 
     def __init__(
@@ -38,22 +48,29 @@ class Candidate:
         self.keep_bytes = int(KEPT_SHARE * free_memory(device)) if keep_bytes is None else keep_bytes
         self.ahead = 0 if device.type == "cpu" else AHEAD
         self.current: dict[str, tuple[float, Settings]] = {}
-        self._kept: dict[str, tuple[Settings, Blend | Replacement, int]] = {}  # with its size in bytes
+        self._kept: dict[str, _Kept] = {}
         self._kept_bytes = 0
-        self.kept_out: set[str] = set()  # tensors made anew each time for want of room
+        self.kept_out: set[str] = set()  # tensors made anew each time for want of memory
 
     @torch.no_grad()
     def apply(self, genes: Mapping[str, float], exceptions: Exceptions | None = None) -> None:
         """Make the model the child of these genes; ``exceptions`` replace the merge's own for this child."""
         changed = {
-            name: dose
-            for name, dose in doses(self.merge, self.tensors, genes, exceptions).items()
-            if dose != self.current.get(name, (0.0, dose[1]) if dose[1].zero_is_father else None)
+            name: (ratio, settings)
+            for name, (ratio, settings) in tensor_ratios(self.merge, self.tensors, genes, exceptions).items()
+            if (ratio, settings) != self.current.get(name, (0.0, settings) if settings.zero_is_father else None)
         }
-        anew = {name: dose[1] for name, dose in changed.items() if self._needs_parents(name, *dose)}
-        made = self._blends(anew)
+        anew = {
+            name: settings for name, (ratio, settings) in changed.items() if self._needs_parents(name, ratio, settings)
+        }
+        blends = self._blends(anew)
         for name, (ratio, settings) in changed.items():
-            self._write(name, ratio, settings, next(made) if name in anew else None)
+            if name in anew:
+                self._write_anew(name, ratio, settings, next(blends))
+            elif ratio == 0.0 and settings.zero_is_father:
+                self.parameters[name].copy_(self.merge.father.tensor(name))
+            else:
+                self._kept[name].blend.write(self.parameters[name], ratio, self.merge.father.dtype(name))
             self.current[name] = (ratio, settings)
 
     @torch.no_grad()
@@ -63,47 +80,42 @@ class Candidate:
             self.parameters[name].copy_(self.merge.father.tensor(name))
         self.current.clear()
 
-    def _blends(self, wanted: Mapping[str, Settings]) -> Iterator[Blend | Replacement]:
+    def _blends(self, settings_of: Mapping[str, Settings]) -> Iterator[Blend]:
         """The blends of these tensors in order, made ahead by threads where a device waits for the host."""
         if not self.ahead:
-            yield from (self.merge.blend(name, settings) for name, settings in wanted.items())
+            yield from (self.merge.blend(name, settings) for name, settings in settings_of.items())
             return
         with ThreadPoolExecutor(self.ahead) as pool:
-            coming = deque[Future[Blend | Replacement]]()
-            for name, settings in wanted.items():
-                coming.append(pool.submit(self.merge.blend, name, settings))
-                if len(coming) > self.ahead:
-                    yield coming.popleft().result()
-            while coming:
-                yield coming.popleft().result()
+            queue = deque[Future[Blend]]()
+            for name, settings in settings_of.items():
+                queue.append(pool.submit(self.merge.blend, name, settings))
+                if len(queue) > self.ahead:
+                    yield queue.popleft().result()
+            while queue:
+                yield queue.popleft().result()
 
     def _needs_parents(self, name: str, ratio: float, settings: Settings) -> bool:
         """Whether more than the father's own tensor or what is kept must be read."""
         kept = self._kept.get(name)
-        known = kept is not None and kept[0] == settings and ratio != 1.0
-        return not known and not (ratio == 0.0 and settings.zero_is_father)
+        resident = kept is not None and kept.settings == settings and ratio != 1.0
+        return not resident and not (ratio == 0.0 and settings.zero_is_father)
 
-    def _write(self, name: str, ratio: float, settings: Settings, made: Blend | Replacement | None) -> None:
+    def _write_anew(self, name: str, ratio: float, settings: Settings, blend: Blend) -> None:
+        """Write a tensor from a blend that was just made, and keep the blend where there is memory for it."""
         parameter, dtype = self.parameters[name], self.merge.father.dtype(name)
-        if made is None:
-            if ratio == 0.0 and settings.zero_is_father:
-                parameter.copy_(self.merge.father.tensor(name))
-            else:
-                self._kept[name][1].write(parameter, ratio, dtype)
+        if ratio in blend.known:  # the other parent itself of linear and slerp, which kept vectors would round
+            parameter.copy_(blend.child(ratio, dtype))
             return
         kept = self._kept.get(name)
-        if ratio in made.known:  # linear's and slerp's mother herself, which kept vectors would round
-            parameter.copy_(made.child(ratio, dtype))
-            return
-        if kept is None or kept[0] != settings:
-            size, held = made.kept_bytes(parameter.device), kept[2] if kept else 0
-            if self._kept_bytes + size - held > self.keep_bytes:
+        if kept is None or kept.settings != settings:
+            size, freed = blend.kept_bytes(parameter.device), kept.size if kept else 0
+            if self._kept_bytes + size - freed > self.keep_bytes:
                 self.kept_out.add(name)
             else:
-                if kept:  # what is replaced goes first
-                    del self._kept[name]
-                    kept, self._kept_bytes = None, self._kept_bytes - held
-                made = made.kept(parameter.device)
-                self._kept[name] = (settings, made, size)
+                del kept  # what is replaced is freed first
+                self._kept.pop(name, None)
+                self._kept_bytes -= freed
+                blend = blend.kept(parameter.device)
+                self._kept[name] = _Kept(settings, blend, size)
                 self._kept_bytes += size
-        made.write(parameter, ratio, dtype)
+        blend.write(parameter, ratio, dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,21 +14,25 @@ import torch
 
 from darwin_mri.checkpoints.reader import CheckpointReader, within
 from darwin_mri.errors import CheckpointError, InputError
+from darwin_mri.merging.atomic_folder import NOTE, copy_synced, move_into_place, partial_folder, refuse_occupied
 from darwin_mri.merging.hashed_file import HashedFile
-from darwin_mri.merging.landing import NOTE, copy_synced, move_into_place, partial_folder, refuse_occupied
 from darwin_mri.records import ChildFiles
 
 CONFIG = "config.json"
 CHUNK = 2**23  # bytes copied and hashed at a time
 GLANCE = 2**16  # bytes compared at a time
-INFINITY: dict[torch.dtype, tuple[type[np.unsignedinteger], int]] = {  # the bit pattern from which on a magnitude is not finite
-    torch.bfloat16: (np.uint16, 0x7F80), torch.float16: (np.uint16, 0x7C00), torch.float32: (np.uint32, 0x7F800000),
+# The bit pattern from which on a magnitude is not finite, and the integers that hold it.
+INFINITY: dict[torch.dtype, tuple[type[np.unsignedinteger], int]] = {
+    torch.bfloat16: (np.uint16, 0x7F80),
+    torch.float16: (np.uint16, 0x7C00),
+    torch.float32: (np.uint32, 0x7F800000),
     torch.float64: (np.uint64, 0x7FF0000000000000),
-}  # fmt: skip
+}
 # What a model folder needs beside its weights. Code (*.py), pickles and the father's model card match none of these.
 COPIED = (
     "config.json", "generation_config.json", "model.safetensors.index.json", "*processor_config.json",
-    "tokenizer*.json", "tekken.json", "tokenizer.model*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+    "tokenizer*.json", "tekken.json", "tokenizer.model*", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "vocab.txt", "merges.txt",
     "*.model", "*.tiktoken", "chat_template.json", "*.jinja", "additional_chat_templates/*.jinja",
     "LICENSE*", "LICENCE*", "license*", "NOTICE*", "COPYING*", "USE_POLICY*",
 )  # fmt: skip
@@ -58,14 +62,14 @@ def write_child(
         on_tensor: called with each name once its bytes are written.
 
     Returns:
-        sha256 per shard, and the tensors whose bytes differ from the father's.
+        The sha256 of each shard, and the tensors whose bytes differ from the father's.
 
     Raises:
         CheckpointError: the father is damaged or lacks a tensor.
         InputError: ``out`` is in use, or a computed tensor has another shape or dtype or is not finite.
         DarwinError: the disk is too small; says how many bytes are missing.
     """
-    father, out, wanted = Path(father).resolve(), Path(os.path.abspath(out)), set(changed)
+    father, out = Path(father).resolve(), Path(os.path.abspath(out))
     refuse_occupied(father, out)
     _to_json(note)  # a note that cannot be written is refused before hours of work, not after
     with CheckpointReader(father) as reader:
@@ -76,25 +80,19 @@ def write_child(
         needed = sum(path.stat().st_size for path in (*sources.values(), *others.values()))
         with partial_folder(out, needed) as partial:
             differing: list[str] = []
-            landing: dict[str, HashedFile] = {}
-            with ExitStack() as opened:  # all shards are closed in the end: one is flushed while the next is made
+            opened: dict[str, HashedFile] = {}
+            with ExitStack() as stack:  # all shards are closed in the end: one is flushed while the next is written
                 for shard, source in sources.items():
                     (partial / shard).parent.mkdir(parents=True, exist_ok=True)
-                    new = landing[shard] = opened.enter_context(HashedFile(partial / shard))
+                    new = opened[shard] = stack.enter_context(HashedFile(partial / shard))
                     with source.open("rb") as old:
-                        stream = _Shard(old, new)
-                        for offset, length, name in _in_file_order(reader, shard):
-                            stream.copy_until(offset)
-                            if name not in wanted:
-                                stream.pass_on(length, name, reader.dtype(name))
-                                continue
-                            if stream.replace(_bytes_of(name, compute(name), reader), length):
+                        for name, differs in _write_shard(_Shard(old, new), shard, reader, set(changed), compute):
+                            if differs:
                                 differing.append(name)
                             if on_tensor is not None:
                                 on_tensor(name)
-                        stream.copy_until(source.stat().st_size)
                     new.finish()
-            digests = {shard: file.sha256 for shard, file in landing.items()}
+            digests = {shard: file.sha256 for shard, file in opened.items()}
             files = ChildFiles(
                 shards=digests,
                 changed=tuple(sorted(differing)),
@@ -118,20 +116,25 @@ class _Shard:
 
     def copy_until(self, offset: int) -> None:
         """Copy the father's bytes up to an absolute offset."""
-        while (left := offset - self._old.tell()) > 0:
-            piece = self._old.read(min(left, CHUNK))
-            if not piece:
-                raise CheckpointError(f"{self._old.name} became shorter while it was read: download it again")
+        for piece in self._pieces(offset - self._old.tell()):
             self._new.write(piece)
 
-    def pass_on(self, length: int, name: str, dtype: torch.dtype) -> None:
-        """Copy the father's next ``length`` bytes, one tensor's; NaN among them stops the child, since no model means it."""
-        left = length
-        while left > 0:
-            piece = self._old.read(min(left, CHUNK))
-            if not piece:
-                raise CheckpointError(f"{self._old.name} became shorter while it was read: download it again")
-            left -= len(piece)
+    def copy_rest(self) -> None:
+        """Copy the father's bytes up to the end."""
+        self.copy_until(os.fstat(self._old.fileno()).st_size)
+
+    def copy_tensor(self, length: int, name: str, dtype: torch.dtype) -> None:
+        """Copy the father's next tensor.
+
+        Args:
+            length: its bytes.
+            name: its name on disk.
+            dtype: its dtype on disk.
+
+        Raises:
+            CheckpointError: it has NaN values, which no model has on purpose, or the file ends too early.
+        """
+        for piece in self._pieces(length):
             values = torch.frombuffer(bytearray(piece), dtype=torch.uint8).view(dtype)
             if not _all_finite(values) and bool(values.isnan().any()):
                 raise CheckpointError(f"the father's tensor '{name}' has NaN values: download the model again")
@@ -143,12 +146,38 @@ class _Shard:
         for start in range(0, length, GLANCE):
             piece = content[start : start + GLANCE]
             if not np.array_equal(np.frombuffer(self._old.read(piece.size), dtype=np.uint8), piece):
-                differs = True  # his further bytes are of no interest
+                differs = True  # the father's further bytes are of no interest
                 break
         self._old.seek(end)
         for start in range(0, length, CHUNK):
             self._new.write(content[start : start + CHUNK].data)
         return differs
+
+    def _pieces(self, length: int) -> Iterator[bytes]:
+        """The father's next ``length`` bytes, read a chunk at a time."""
+        while length > 0:
+            piece = self._old.read(min(length, CHUNK))
+            if not piece:
+                raise CheckpointError(f"{self._old.name} became shorter while it was read: download it again")
+            length -= len(piece)
+            yield piece
+
+
+def _write_shard(
+    stream: _Shard,
+    shard: str,
+    reader: CheckpointReader,
+    changed: set[str],
+    compute: Callable[[str], torch.Tensor],
+) -> Iterator[tuple[str, bool]]:
+    """Write a weight file; yields each changed tensor once it is written, and whether its bytes differ."""
+    for offset, length, name in _in_file_order(reader, shard):
+        stream.copy_until(offset)
+        if name in changed:
+            yield name, stream.replace(_bytes_of(name, compute(name), reader), length)
+        else:
+            stream.copy_tensor(length, name, reader.dtype(name))
+    stream.copy_rest()
 
 
 def _in_file_order(reader: CheckpointReader, shard: str) -> list[tuple[int, int, str]]:
@@ -161,9 +190,9 @@ def _bytes_of(name: str, tensor: torch.Tensor, reader: CheckpointReader) -> np.n
     """The tensor's bytes as they go to disk, once it is known to fit the father's slot and to be finite."""
     shape, dtype = reader.shape(name), reader.dtype(name)
     if tuple(tensor.shape) != shape or tensor.dtype != dtype:
-        got, wanted = f"{tuple(tensor.shape)} {tensor.dtype}", f"{shape} {dtype}"
         raise InputError(
-            f"tensor '{name}' came as {got} where the father has {wanted}: bring it into his shape and dtype"
+            f"tensor '{name}' came as {tuple(tensor.shape)} {tensor.dtype} where the father has {shape} {dtype}: "
+            "bring it into the father's shape and dtype"
         )
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
     if not _all_finite(flat):
@@ -172,7 +201,10 @@ def _bytes_of(name: str, tensor: torch.Tensor, reader: CheckpointReader) -> np.n
 
 
 def _all_finite(flat: torch.Tensor) -> bool:
-    """Whether every value is finite: no exponent of all ones. Looked at as integers, which is several times faster than as floats."""
+    """Whether every value is finite, which means no exponent of all ones.
+
+    Compared as integers, several times faster than as floats.
+    """
     if not flat.is_floating_point():
         return True
     if flat.dtype not in INFINITY:
@@ -185,8 +217,8 @@ def _all_finite(flat: torch.Tensor) -> bool:
 
 def other_files(father: Path, shards: Sequence[str]) -> list[str]:
     """Names, relative to the father's folder, of what a child takes over beside the weights, byte for byte."""
-    found = {path for pattern in COPIED for path in father.glob(pattern) if path.is_file() or path.is_symlink()}
-    names = {path.relative_to(father).as_posix() for path in found}
+    paths = {path for pattern in COPIED for path in father.glob(pattern) if path.is_file() or path.is_symlink()}
+    names = {path.relative_to(father).as_posix() for path in paths}
     if "model.safetensors" in shards:  # the whole model in one file: an index beside it is stale
         names.discard("model.safetensors.index.json")
     return sorted(name for name in names if not name.lower().endswith(NEVER))

@@ -1,9 +1,8 @@
-"""Donor FFNs of a cross-architecture arm: tensors in the father's shape and under his names, in memory or kept with a run."""
+"""Donor FFNs of a cross-architecture arm: tensors in the father's shapes and names, in memory or kept with a run."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from darwin_mri.checkpoints.reader import CheckpointReader
-from darwin_mri.errors import ConfigError, InputError
+from darwin_mri.errors import InputError
 from darwin_mri.records import DonorLayer, DonorRecord
 
 ORDER = ".order"  # stored beside a tensor: in which order its neurons are replaced
@@ -23,10 +22,12 @@ ORDER = ".order"  # stored beside a tensor: in which order its neurons are repla
 class DonorFFN:
     """One father layer's donor.
 
-    Args:
-        tensors: parameter name of the father -> donor in his shape.
-        orders: parameter name -> in [0, 1), broadcast along the tensor: neurons below r are the donor's, at ratio r. Empty for the
-            arms that move all neurons together.
+    Attributes:
+        layer: the father's layer.
+        mother_layer: the mother's layer that it was built from; None where it was built from none.
+        tensors: parameter name of the father -> donor in the father's shape.
+        orders: parameter name -> in [0, 1), broadcast along the tensor: at ratio r the neurons below r are the donor's.
+            Empty for the arms that move all neurons together.
         fit: figures of how the donor was made, all finite.
     """
 
@@ -37,33 +38,12 @@ class DonorFFN:
     fit: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Replacement:
-    """The donor's values where the order lies below r, the father's elsewhere: here r is a share of neurons."""
-
-    father: Tensor
-    donor: Tensor
-    order_: Tensor
-    linear: bool = False
-    known: Mapping[float, Tensor] = field(default_factory=dict)
-
-    def child(self, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
-        if not 0 <= ratio < math.inf:
-            raise ConfigError(f"ratio {ratio} must be a number of at least 0")
-        return torch.where(self.order_ < ratio, self.donor, self.father).to(dtype)
-
-    def kept(self, device: torch.device) -> Replacement:
-        return Replacement(self.father.to(device), self.donor.to(device), self.order_.to(device))
-
-    def kept_bytes(self, device: torch.device) -> int:
-        return self.father.nbytes + self.donor.nbytes + self.order_.nbytes
-
-    def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
-        target.copy_(self.child(ratio, dtype))
-
-
 class Donors:
-    """Donor tensors in memory."""
+    """Donor tensors in memory.
+
+    Args:
+        layers: one donor for each father layer that has one.
+    """
 
     def __init__(self, layers: Iterable[DonorFFN]) -> None:
         self.layers = tuple(layers)
@@ -72,20 +52,28 @@ class Donors:
 
     @property
     def replacing(self) -> bool:
+        """Whether the ratio is a share of neurons."""
         return bool(self._orders)
 
     def names(self) -> tuple[str, ...]:
+        """The father's parameters that have a donor."""
         return tuple(self.tensors)
 
     def tensor(self, name: str) -> Tensor:
+        """The donor of a parameter, in its shape."""
         return self.tensors[name]
 
     def order(self, name: str) -> Tensor:
+        """When each neuron of a parameter is replaced, in [0, 1)."""
         return self._orders[name]
 
 
 class DonorFolder:
-    """Donors kept with a run: one safetensors file per father layer, read a tensor at a time."""
+    """Donors kept with a run: one safetensors file per father layer, read a tensor at a time.
+
+    Args:
+        folder: where ``keep_donors`` has put them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.reader = CheckpointReader(folder)
@@ -93,12 +81,15 @@ class DonorFolder:
         self.replacing = len(self._names) < len(self.reader.names())
 
     def names(self) -> tuple[str, ...]:
+        """The father's parameters that have a donor."""
         return self._names
 
     def tensor(self, name: str) -> Tensor:
+        """The donor of a parameter, in its shape and dtype."""
         return self.reader.tensor(name)
 
     def order(self, name: str) -> Tensor:
+        """When each neuron of a parameter is replaced, in [0, 1)."""
         return self.reader.tensor(name + ORDER)
 
 
@@ -108,12 +99,21 @@ def keep_donors(
     """Write donors as they are built, one file per layer, in the father's dtypes; they then read as a ``DonorFolder``.
 
     Args:
+        folder: made where it is missing; donors of an earlier run in it go.
+        layers: the donors; each is written before the next is built.
         dtype: parameter name -> dtype of the father's tensor on disk.
+        arm: the name of the arm that builds them.
+
+    Returns:
+        The record of the files, with their sha256.
+
+    Raises:
+        InputError: the arm built none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors"):
         old.unlink()
-    made = []
+    records = []
     for layer in layers:
         tensors = {name: value.to(dtype(name)).contiguous().cpu() for name, value in layer.tensors.items()}
         tensors |= {
@@ -125,14 +125,14 @@ def keep_donors(
         save_file(tensors, partial)
         partial.replace(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        made.append(
+        records.append(
             DonorLayer(
                 index=layer.layer, mother_layer=layer.mother_layer, file=path.name, sha256=sha256, fit=dict(layer.fit)
             )
         )
-    if not made:
+    if not records:
         raise InputError(f"arm {arm} built no donor: no father layer has an FFN it can change")
-    return DonorRecord(arm=arm, layers=tuple(made))
+    return DonorRecord(arm=arm, layers=tuple(records))
 
 
 def verify_donors(folder: Path, record: DonorRecord) -> bool:

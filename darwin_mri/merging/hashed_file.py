@@ -13,10 +13,16 @@ FLUSHED = 2**26  # bytes after which another flush is begun, so that little is l
 
 
 class HashedFile:
-    """One thread writes, in order, one hashes, and one flushes what is written already. All let the interpreter go on.
+    """A context that writes a file with three threads: one writes, in order, one hashes, one flushes to disk.
 
-    ``sha256`` is there once the file is closed. Errors of writing, such as a full disk, are raised by a later ``write`` or by
+    All of them let the interpreter go on. Errors of writing, such as a full disk, are raised by a later ``write`` or by
     closing; after an error in the block nothing more is written.
+
+    Args:
+        path: the file; one that is there is overwritten.
+
+    Attributes:
+        sha256: of the whole file, in hexadecimal; there once the file is closed.
     """
 
     sha256: str
@@ -35,7 +41,7 @@ class HashedFile:
 
     def write(self, piece: bytes | memoryview) -> None:
         """Take bytes that nobody will change; waits where the disk is behind."""
-        self._waiting += [self._writer.submit(self._land, piece), self._hasher.submit(self._digest.update, piece)]
+        self._waiting += [self._writer.submit(self._write, piece), self._hasher.submit(self._digest.update, piece)]
         while len(self._waiting) > 2 * AHEAD:
             self._waiting.pop(0).result()
 
@@ -44,14 +50,14 @@ class HashedFile:
         self._finished = True
         self._waiting.append(self._writer.submit(self._end))
 
-    def _land(self, piece: bytes | memoryview) -> None:
+    def _write(self, piece: bytes | memoryview) -> None:
         left = memoryview(piece).cast("B")
         self._unflushed += len(left)
         while len(left):
             left = left[self._file.write(left) :]
         if self._unflushed >= FLUSHED and (self._flush is None or self._flush.done()):
             if self._flush is not None:
-                self._flush.result()  # a disk tells of a failed write once: it must not go by unheard
+                self._flush.result()  # a disk reports a failed write once: it must not go unnoticed
             self._unflushed = 0
             self._flush = self._flusher.submit(os.fsync, self._file.fileno())
 
@@ -69,8 +75,8 @@ class HashedFile:
             for worker in (self._writer, self._hasher, self._flusher):
                 worker.shutdown(cancel_futures=kind is not None)
             if kind is None:
-                for landed in self._waiting:
-                    landed.result()
+                for pending in self._waiting:
+                    pending.result()
                 self.sha256 = self._digest.hexdigest()
         finally:
             self._file.close()

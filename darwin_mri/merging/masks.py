@@ -36,9 +36,12 @@ def keep_mask(shape: Sequence[int], density: float, seed: int, tensor_name: str,
     Args:
         shape: shape of the tensor.
         density: share to keep, in [0, 1].
-        seed: the run's seed.
-        tensor_name: the tensor's name in the father.
-        parent: whose task vector is masked.
+        seed: the run's.
+        tensor_name: the tensor's, on the father's disk.
+        parent: the role of the parent whose task vector is masked.
+
+    Returns:
+        Booleans of that shape; an expanded single element where everything is kept.
     """
     count = math.prod(shape)
     level = round(density * STEPS)
@@ -52,7 +55,17 @@ def keep_mask(shape: Sequence[int], density: float, seed: int, tensor_name: str,
 
 
 def uniform(shape: Sequence[int], seed: int, tensor_name: str, parent: str) -> Tensor:
-    """Uniform fp32 CPU numbers in [0, 1) that depend on (seed, tensor name, parent) alone; arguments as keep_mask."""
+    """Uniform fp32 CPU numbers in [0, 1) that depend on (seed, tensor name, parent) alone.
+
+    Args:
+        shape: shape of the tensor.
+        seed: the run's.
+        tensor_name: the tensor's, on the father's disk.
+        parent: the role of the parent whose task vector they are for.
+
+    Returns:
+        fp32 numbers of that shape.
+    """
     count = math.prod(shape)
     words = _bits(seed, tensor_name, parent).random_raw((count + 1) // 2).view(np.uint32)[:count]
     # fp32 holds 24 bits exactly: with more, a draw could round up to 1.
@@ -60,7 +73,7 @@ def uniform(shape: Sequence[int], seed: int, tensor_name: str, parent: str) -> T
 
 
 def magprune(delta: Tensor, density: float, epsilon: float, draws: Tensor, rescale: str) -> Tensor:
-    """DELLA's MAGPRUNE as fp32 weights to multiply a task vector with (arXiv 2406.11617).
+    """Draw DELLA's MAGPRUNE as fp32 weights to multiply a task vector with (arXiv 2406.11617).
 
     Within each row, the element of rank i of n by rising magnitude is kept with probability
     p_i = density - h + 2 h (i + 1/2) / n, which averages to ``density``; h = epsilon / 2, narrowed where p_i would
@@ -72,10 +85,13 @@ def magprune(delta: Tensor, density: float, epsilon: float, draws: Tensor, resca
         epsilon: width of the window of probabilities.
         draws: uniform numbers in [0, 1) of delta's shape.
         rescale: inverse_density, l1 or none.
+
+    Returns:
+        Weights of delta's shape, 0 where an element is dropped.
     """
     half = min(epsilon / 2, 1 - density, density / 2)
     length = delta.shape[-1] if delta.dim() else 1
-    magnitudes = delta.reshape(-1, length).abs()
+    magnitudes = delta.reshape(-1, length).abs()  # (rows, length)
     order = magnitudes.argsort(dim=-1, stable=True)
     by_rank = density - half + 2 * half * (torch.arange(length, device=delta.device) + 0.5) / max(length, 1)
     probability = torch.empty_like(magnitudes).scatter_(1, order, by_rank.float().expand_as(order))
@@ -88,17 +104,18 @@ def magprune(delta: Tensor, density: float, epsilon: float, draws: Tensor, resca
 
 
 def trim_level(vector: Tensor, origin: Tensor, density: float) -> float:
-    """The level at or below which a trim of ``vector - origin`` to its ``density`` largest magnitudes drops.
+    """The magnitude up to which a trim of ``vector - origin`` to its ``density`` largest magnitudes drops.
 
     The level lies just under the k-th largest magnitude, k = round(density n) but at least 1, so that equal magnitudes
     are kept together (bf16 parents differ by few distinct amounts). Found by selection, never by a full sort.
 
     Args:
-        vector, origin: a parent and the base, any shape and floating dtype.
+        vector: a parent's tensor, any shape and floating dtype.
+        origin: the base's, of the same shape.
         density: share to keep, in [0, 1].
 
     Returns:
-        the level for ``torch.hardshrink``; 0 keeps all, infinity nothing.
+        The level for ``torch.hardshrink``; 0 keeps all, infinity nothing.
     """
     count = vector.numel()
     if density >= 1 or count == 0:
@@ -126,13 +143,13 @@ def _select(vector: Tensor, origin: Tensor, rank: int) -> float:
         spread = 5 * math.sqrt(sample.size * share * (1 - share)) + 2  # five standard errors: a miss is rare
         low = sample[max(0, int(share * sample.size - spread))]
         high = sample[min(sample.size - 1, int(share * sample.size + spread))]
-    below, inside = 0, []
+    below, brackets = 0, []
     for v, o in blocks(vector, origin):
         magnitudes = v.sub(o).abs_().numpy()
         under = magnitudes < low
         below += int(np.count_nonzero(under))
-        inside.append(magnitudes.take(np.flatnonzero(under ^ (magnitudes <= high))))
-    found = np.concatenate(inside)
-    if 0 <= rank - below < found.size:
-        return float(np.partition(found, rank - below)[rank - below])
+        brackets.append(magnitudes.take(np.flatnonzero(under ^ (magnitudes <= high))))
+    inside = np.concatenate(brackets)
+    if 0 <= rank - below < inside.size:
+        return float(np.partition(inside, rank - below)[rank - below])
     return float(np.partition((vector.float() - origin.float()).abs_().numpy(), rank)[rank])

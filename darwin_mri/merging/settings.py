@@ -1,4 +1,4 @@
-"""How one tensor is merged, apart from its ratio: the operators' settings, checked, and their exceptions by tensor name."""
+"""How one tensor is merged, apart from its ratio: the operators' settings, checked, and exceptions by tensor name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 
 from darwin_mri.errors import ConfigError
 
-METHODS: tuple[str, ...] = ("linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della")
 NEEDS_BASE: frozenset[str] = frozenset({"ties", "dare_ties", "della"})
 RESCALES: tuple[str, ...] = ("inverse_density", "l1", "none")
 DIVIDES: tuple[str, ...] = ("ratio", "weights", "none")
@@ -17,18 +16,18 @@ DIVIDES: tuple[str, ...] = ("ratio", "weights", "none")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operators take beside the ratio r, the mother's weight.
+    """What the operators take beside the ratio r, the other parent's weight.
 
-    Args:
-        density: share of the mother's task vector that is kept, in [0, 1] (ties, dare_*, della).
-        density_father: the same of the father's; without a base dare_linear keeps him whole.
-        weight_father: weight of the father's task vector beside the mother's r; other methods than linear and slerp.
-        rescale: what makes up for dropped elements: ``inverse_density`` (1 / density, DARE's own), ``l1`` (the L1 norm before over
-            the one after, mergekit's) or ``none``.
+    Attributes:
+        density: share of the other parent's task vector that is kept, in [0, 1] (ties, dare_*, della).
+        density_father: the same of the father's; without a base dare_linear keeps the father whole.
+        weight_father: weight of the father's task vector beside the other's r; other methods than linear and slerp.
+        rescale: what makes up for dropped elements: ``inverse_density`` (1 / density, DARE's own), ``l1`` (the L1 norm
+            before over the one after, mergekit's) or ``none``.
         epsilon: width of della's window of probabilities.
         divide: how elected vectors are averaged (ties, dare_ties, della): ``ratio`` where both parents agree by
-            weight_father + r, else not at all, so that a small r is a small step; ``weights`` by the weights of those that agree
-            (the TIES paper's mean; mergekit's ``normalize: true``); ``none`` (their sum).
+            weight_father + r, else not at all, so that a small r is a small step; ``weights`` by the weights of those
+            that agree (the TIES paper's mean; mergekit's ``normalize: true``); ``none`` (their sum).
         scale: what the whole change from the base is multiplied with: TIES' lambda.
 
     Raises:
@@ -45,10 +44,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            wanted = str if isinstance(field.default, str) else (int, float)
+            kind = str if isinstance(field.default, str) else (int, float)
             value = getattr(self, field.name)
-            if not isinstance(value, wanted) or isinstance(value, bool):
-                raise ConfigError(f"{field.name} {value!r} must be a {'word' if wanted is str else 'number'}")
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ConfigError(f"{field.name} {value!r} must be a {'word' if kind is str else 'number'}")
         for name in ("density", "density_father"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} {getattr(self, name)} must be between 0 and 1")
@@ -59,29 +58,43 @@ class Settings:
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose one of {', '.join(known)}")
 
+    def density_of(self, parent: str) -> float:
+        """Share of a parent's task vector that is kept; every parent but ``father`` has the same."""
+        return self.density_father if parent == "father" else self.density
+
     @property
     def father_whole(self) -> bool:
-        """Whether ratio 0 is the father himself."""
+        """Whether ratio 0 is the father itself."""
         return self.density_father >= 1 and self.weight_father == 1 and self.scale == 1
 
     @property
     def zero_is_father(self) -> bool:
-        """Whether a tensor of ratio 0 is left to the father (decision 4). A recipe that weighs his own task vector, or scales the
-        whole change, moves it without the mother too."""
+        """Whether a tensor of ratio 0 is left to the father (decision 4).
+
+        A recipe that gives the father's task vector another weight, or scales the whole change, moves the tensor
+        without the other parent too.
+        """
         return self.weight_father == 1 and self.scale == 1
 
 
 SETTINGS = tuple(field.name for field in fields(Settings))
 Exceptions = Mapping[str, Mapping[str, float | str]]
-"""Tensor name or pattern (``*.mlp.*``) -> settings that differ there; ``ratio`` may be among them. A later entry wins."""
+"""Tensor name or pattern (``*.mlp.*``) -> settings that differ there, ``ratio`` among them; a later entry wins."""
 
 
 def settings_for(name: str, common: Settings, exceptions: Exceptions) -> tuple[Settings, float | None]:
     """The settings of one tensor, and its own ratio where an exception gives one.
 
     Args:
-        name: the tensor's name in the father's files.
+        name: the tensor's name on the father's disk.
         common: what holds where no exception does.
+        exceptions: what differs, by name or pattern.
+
+    Returns:
+        The settings, and the ratio or None.
+
+    Raises:
+        ConfigError: an exception names an unknown setting, or gives it a value that it cannot have.
     """
     own: dict[str, float | str] = {}
     for pattern, values in exceptions.items():

@@ -3,13 +3,35 @@
 from darwin_mri.mri.activations import Activations
 from darwin_mri.mri.descent import Descent, descend
 from darwin_mri.mri.presets import GeneTensors, preset_ratios
-from darwin_mri.mri.prior import GeneSlopes, freeze, make_prior
+from darwin_mri.mri.prior import Evidence, GeneSlopes, PriorOptions, freeze, make_prior
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.mri.response import Block, PieceLoss, gene_slopes, repeatable, responses, text_blocks
-from darwin_mri.mri.scanner import Parent, model_info, scan_pair, scan_parent, scan_work
+from darwin_mri.mri.scanner import ScanOptions, gate_rms, model_info, scan_pair, scan_parent, scan_work
 from darwin_mri.mri.similarity import paired_positions
 
 __all__ = [
-    "Activations", "Block", "Descent", "GeneSlopes", "GeneTensors", "Parent", "PieceLoss", "bootstrap_weights", "descend", "freeze", "gene_slopes", "repeatable",
-    "make_prior", "model_info", "paired_positions", "preset_ratios", "responses", "scan_pair", "scan_parent", "scan_work", "text_blocks",
-]  # fmt: skip
+    "Activations",
+    "Block",
+    "Descent",
+    "Evidence",
+    "GeneSlopes",
+    "GeneTensors",
+    "PieceLoss",
+    "PriorOptions",
+    "ScanOptions",
+    "bootstrap_weights",
+    "descend",
+    "freeze",
+    "gate_rms",
+    "gene_slopes",
+    "make_prior",
+    "model_info",
+    "paired_positions",
+    "preset_ratios",
+    "repeatable",
+    "responses",
+    "scan_pair",
+    "scan_parent",
+    "scan_work",
+    "text_blocks",
+]

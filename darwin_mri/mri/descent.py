@@ -1,8 +1,8 @@
 """Where a few steps down the fitness loss lead, all genes at once: the mean of preset ``response``.
 
-Slopes at one point say nothing about genes that help only together, and the secant through two points on the diagonal mixes
-every gene's curvature with all others' (docs/decisions/0012). A bounded quasi-Newton method (L-BFGS-B, Byrd et al. 1995,
-doi:10.1137/0916069) follows the gradient that one backward pass gives for all genes.
+Slopes at one point say nothing about genes that help only together, and the secant through two points on the diagonal
+mixes every gene's curvature with all others' (docs/decisions/0012). A bounded quasi-Newton method (L-BFGS-B, Byrd et
+al. 1995, doi:10.1137/0916069) follows the gradient that one backward pass gives for all genes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ LINE_SEARCH = 4  # evaluations at most in one step's line search
 
 @dataclass(frozen=True)
 class Descent:
-    """``ratios`` (genes,) reached; ``losses``: at the start, then after every step."""
+    """Where the descent led.
+
+    Attributes:
+        ratios: (genes,) reached.
+        losses: at the start, then after every step.
+    """
 
     ratios: np.ndarray
     losses: tuple[float, ...]
@@ -37,9 +42,15 @@ def descend(
     """Bounded descent from ``start``; genes that are not free stay at 0.
 
     Args:
-        loss_and_slopes: the loss at given ratios (genes,), and its gradient.
-        first: what it gives at ``start``, measured before.
-        steps: at most.
+        loss_and_slopes: the loss at given ratios (genes,), and its gradient (genes,).
+        start: (genes,) ratios to begin at.
+        first: what ``loss_and_slopes`` gives at ``start``, measured before.
+        free: of each gene, whether it may move; frozen ones may not.
+        upper: largest ratio; the smallest is 0.
+        steps: at most so many.
+
+    Returns:
+        The ratios reached, and the losses on the way.
     """
     start = np.where(free, start, 0.0)
     loss, slopes = first
@@ -53,7 +64,7 @@ def descend(
         value, gradient = first if np.array_equal(ratios, start) else loss_and_slopes(ratios)
         return scale * value, scale * gradient
 
-    found = minimize(
+    result = minimize(
         scaled,
         start,
         jac=True,
@@ -62,4 +73,4 @@ def descend(
         options={"maxiter": steps, "maxls": LINE_SEARCH},
         callback=lambda intermediate_result: losses.append(float(intermediate_result.fun) / scale),
     )
-    return Descent(np.asarray(found.x), tuple(losses))
+    return Descent(np.asarray(result.x), tuple(losses))

@@ -1,4 +1,4 @@
-"""Channel 4, representational and neuronal: what the one pass already knows about languages."""
+"""Channel 4, representational and neuronal: what the one pass tells about languages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ ACTIVE_QUANTILE = 0.95  # and among them those whose firing probability reaches 
 def alignment(
     activations: Activations, resamples: int, seed: int, pivot: str = "en"
 ) -> tuple[dict[str, list[Estimate]], dict[str, Channel]]:
-    """Representational channel: cos(parallel passages) - mean cos(mismatched ones), pooled h_out, each language against English.
+    """Representational channel: cos(parallel passages) - mean cos(mismatched ones) of pooled h_out, against the pivot.
+
+    Args:
+        activations: the one pass.
+        resamples: bootstrap resamples over passages.
+        seed: of the resamples and permutations.
+        pivot: the language that all others are compared with; the first there is where the probes lack it.
 
     Returns:
         (estimates per layer by language, channel verdict by language); empty without parallel passages in the pivot.
@@ -38,9 +44,9 @@ def alignment(
         for row, layer in enumerate(activations.layers):
             if layer.pooled is None:
                 continue
-            here = _normalised(layer.pooled, [index[(n, language)] for n in passages])
-            there = _normalised(layer.pooled, [index[(n, pivot)] for n in passages])
-            cosine = here @ there.T
+            states = _normalised(layer.pooled, [index[(n, language)] for n in passages])  # (passages, hidden)
+            pivot_states = _normalised(layer.pooled, [index[(n, pivot)] for n in passages])
+            cosine = states @ pivot_states.T  # (passages, passages)
             mismatched = (cosine.sum(1) - cosine.diagonal()) / (len(passages) - 1)
             table[row] = cosine.diagonal() - mismatched
         resampled = weights @ table.T / len(passages)
@@ -58,12 +64,14 @@ def _normalised(pooled: torch.Tensor, rows: list[int]) -> np.ndarray:
 
 
 def specific_neurons(activations: Activations) -> list[dict[str, int]]:
-    """Neuronal channel (arXiv 2402.16438): neurons of low activation-probability entropy, counted per layer and language.
+    """Neuronal channel (arXiv 2402.16438): neurons of low activation-probability entropy, by layer and language.
 
-    p_k(j) = share of tokens of language k on which neuron j's gate is positive; entropy of p normalised over languages. The
-    lowest 1 % over the whole model count for their strongest language, where its p reaches the 95th percentile of all p.
+    p_k(j) = share of tokens of language k on which neuron j's gate is positive; entropy of p normalised over languages.
+    The lowest 1 % over the whole model count for their strongest language, where its p reaches the 95th percentile of
+    all p.
     """
     languages = sorted({language for language, _ in activations.cells})
+    # (languages, cells) and (languages,)
     member = np.array([[language == name for language, _ in activations.cells] for name in languages], dtype=float)
     tokens = cell_tokens(activations) @ member.T
     if not tokens.any() or len(languages) < 2:
@@ -74,7 +82,7 @@ def specific_neurons(activations: Activations) -> list[dict[str, int]]:
     ]
     if all(share is None for share in shares):
         return [{} for _ in activations.layers]
-    flat = np.concatenate([s for s in shares if s is not None], axis=1)
+    flat = np.concatenate([s for s in shares if s is not None], axis=1)  # (languages, neurons of all layers)
     low_entropy = np.quantile(_entropy(flat), ENTROPY_QUANTILE)
     active = np.quantile(flat, ACTIVE_QUANTILE)
     out = []
@@ -98,18 +106,17 @@ def cell_tokens(activations: Activations) -> np.ndarray:
 
 
 def probe_distances(activations: Activations, pivot: str = "en") -> list[dict[str, float]]:
-    """Per layer 1 - cos(mean h_out over a kind of text, mean h_out over plain prose), the "probe" of the v6 and paper presets.
+    """Per layer 1 - cos(mean h_out over a kind of text, mean h_out over prose): the "probe" of presets v6 and paper.
 
-    Kinds: every domain but prose, against prose in the languages that domain is written in; and ``language:xx``, prose in a
-    language against prose in the pivot.
+    Kinds: every domain but prose, against prose in the languages that domain is written in; and ``language:xx``, prose
+    in a language against prose in the pivot.
     """
     tokens, cells = cell_tokens(activations), activations.cells
     kinds: dict[str, tuple[list[bool], list[bool]]] = {}
     for domain in sorted({d for _, d in cells} - {"prose"}):
-        spoken = {k for k, d in cells if d == domain}
-        spoken &= {k for k, d in cells if d == "prose"}
-        spoken = spoken or {k for k, d in cells if d == "prose"}
-        generic = [d == "prose" and k in spoken for k, d in cells]
+        in_prose = {k for k, d in cells if d == "prose"}
+        languages = {k for k, d in cells if d == domain} & in_prose or in_prose
+        generic = [d == "prose" and k in languages for k, d in cells]
         kinds[domain] = ([d == domain for _, d in cells], generic)
     for language in sorted({k for k, d in cells if d == "prose"} - {pivot}):
         kinds[f"language:{language}"] = (
@@ -118,18 +125,19 @@ def probe_distances(activations: Activations, pivot: str = "en") -> list[dict[st
         )
     out = []
     for layer in activations.layers:
-        here = {}
-        state = None if layer.state is None else layer.state.double().cpu().numpy()
+        distances = {}
+        state = None if layer.state is None else layer.state.double().cpu().numpy()  # (cells, hidden)
         for name, sides in kinds.items():
             if state is None or not all(any(side) for side in sides):
                 continue
-            mine, other = (state[side].sum(0) / max(tokens[side].sum(), 1.0) for side in sides)
-            norm = np.linalg.norm(mine) * np.linalg.norm(other)
-            here[name] = float(1 - mine @ other / norm) if norm > 0 else 0.0
-        out.append(here)
+            mean, prose_mean = (state[side].sum(0) / max(tokens[side].sum(), 1.0) for side in sides)  # (hidden,)
+            norm = np.linalg.norm(mean) * np.linalg.norm(prose_mean)
+            distances[name] = float(1 - mean @ prose_mean / norm) if norm > 0 else 0.0
+        out.append(distances)
     return out
 
 
 def _entropy(share: np.ndarray) -> np.ndarray:
+    """Entropy over languages of shares (languages, neurons), (neurons,) in nats."""
     probability = share / np.maximum(share.sum(0), 1e-12)
     return -(probability * np.log(np.maximum(probability, 1e-12))).sum(0)

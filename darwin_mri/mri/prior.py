@@ -1,16 +1,16 @@
 """Scans -> Prior: where the search starts, how far it may stray, and which layers it must leave alone.
 
-Preset ``response``: the mean is where a few quasi-Newton steps down the fitness loss lead (``descent``), shrunk by the gene's
-trust toward the uniform start: one ratio for all genes, 0 or the reference, whichever has the lower loss. Trust is the
-reliability of that gene's slope, S / (S + V): V its bootstrap variance, S the variance of slopes over genes beyond the mean
-V. sigma = sigma_max (1 - trust) + sigma_min, in units of upper.
+Preset ``response``: the mean is where a few quasi-Newton steps down the fitness loss lead (``descent``), shrunk by the
+gene's trust toward the uniform start: one ratio for all genes, 0 or the reference, whichever has the lower loss. Trust
+is the reliability of that gene's slope, S / (S + V): V its bootstrap variance, S the variance of slopes over genes
+beyond the mean V. sigma = sigma_max (1 - trust) + sigma_min, in units of upper.
 
-Presets ``v5``, ``v6``, ``paper``: the mean is trust * ratio + (1 - trust) * flat with the published ratio of ``presets`` and
-a trust that is the same for all genes. ``flat``: the middle of the box, no trust.
+Presets ``v5``, ``v6``, ``paper``: the mean is trust * ratio + (1 - trust) * flat with the published ratio of
+``presets`` and a trust that is the same for all genes. ``flat``: the middle of the box, no trust.
 
-Freezing: a layer is frozen when its harm to a protected text at the reference ratio, relative to the father's loss there,
-exceeds the tolerance in at least ``stability`` of the bootstrap resamples; that is, when the one-sided lower bootstrap bound
-of that level exceeds it. A layer's harm is the sum over its genes.
+Freezing: a layer is frozen when its harm to a protected text at the reference ratio, relative to the father's loss
+there, exceeds the tolerance in at least ``stability`` of the bootstrap resamples; that is, when the one-sided lower
+bootstrap bound of that level exceeds it. A layer's harm is the sum over its genes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ FLAT_SHARE = 0.5  # the flat start, as a share of upper: the middle of the box
 
 @dataclass(frozen=True)
 class GeneSlopes:
-    """Block slopes of one loss: ``zero`` and ``reference`` (blocks, genes), with all genes at 0 and at the reference ratio.
+    """Block slopes of one loss along all genes.
 
-    ``base`` and ``blended`` are the mean losses there.
+    Attributes:
+        zero: (blocks, genes) with all genes at 0.
+        reference: (blocks, genes) with all genes at the reference ratio.
+        base: mean loss with all genes at 0.
+        blended: mean loss with all genes at the reference ratio.
     """
 
     zero: np.ndarray
@@ -47,10 +51,19 @@ class GeneSlopes:
 
 
 def gene_trust(slopes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """S / (S + V) per gene from block slopes (blocks, genes); 0 everywhere with fewer than 4 blocks or no spread."""
+    """Trust S / (S + V) of each gene.
+
+    Args:
+        slopes: (blocks, genes).
+        resamples: bootstrap resamples over blocks.
+        seed: of the resamples.
+
+    Returns:
+        (genes,) in [0, 1]; 0 everywhere with fewer than 4 blocks or no spread.
+    """
     if len(slopes) < MIN_DOCUMENTS:
         return np.zeros(slopes.shape[1])
-    resampled = bootstrap_weights(len(slopes), resamples, seed) @ slopes / len(slopes)
+    resampled = bootstrap_weights(len(slopes), resamples, seed) @ slopes / len(slopes)  # (resamples, genes)
     noise = np.var(resampled, axis=0)
     signal = max(float(np.var(slopes.mean(0)) - noise.mean()), 0.0)
     return signal / np.maximum(signal + noise, 1e-30)
@@ -65,6 +78,12 @@ def freeze_stability(
         harm: (blocks, genes) loss rise attributed to each gene at the reference ratio.
         base: the father's loss on the same text.
         layers: layer of each gene, None for genes of no layer.
+        tolerance: relative rise of the loss that is accepted.
+        resamples: bootstrap resamples over blocks.
+        seed: of the resamples.
+
+    Returns:
+        Layer -> share in [0, 1].
     """
     resampled = bootstrap_weights(len(harm), resamples, seed) @ harm / len(harm) / base
     out = {}
@@ -76,11 +95,49 @@ def freeze_stability(
 
 @dataclass(frozen=True)
 class Freezing:
-    """Which layers the search must leave alone. ``stability``: layer -> largest share over the protected texts."""
+    """Which layers the search must leave alone.
+
+    Attributes:
+        stability: layer -> share of resamples with too much harm, the largest over the protected texts.
+        frozen: layers whose share reaches the configured stability.
+        notes: in words, which texts were too short to tell.
+    """
 
     stability: dict[int, float]
     frozen: tuple[int, ...]
-    notes: tuple[str, ...]  # in words, which texts were too short to tell
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PriorOptions:
+    """The box that genes live in, and how their evidence is resampled.
+
+    Attributes:
+        upper: largest ratio of a gene; the smallest is 0.
+        reference: the ratio at which the blend response was measured.
+        resamples: bootstrap resamples over blocks.
+        seed: of the resamples.
+    """
+
+    upper: float
+    reference: float
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about the genes; a preset uses its own part, and without it genes start flat.
+
+    Attributes:
+        fitness: slopes of the fitness loss, for preset ``response``.
+        descent: where these slopes lead, for preset ``response``.
+        ratios: gene -> what a published preset says of it (``presets.preset_ratios``); genes left out start flat.
+    """
+
+    fitness: GeneSlopes | None = None
+    descent: Descent | None = None
+    ratios: Mapping[str, float] | None = None
 
 
 def freeze(
@@ -92,11 +149,18 @@ def freeze(
     resamples: int,
     seed: int,
 ) -> Freezing:
-    """The freezing rule over every protected text.
+    """Apply the freezing rule to every protected text.
 
     Args:
         protected: slopes of NLL per byte on each protected language or domain.
-        layers: of each gene.
+        layers: layer of each gene, None for genes of no layer.
+        config: tolerance and stability.
+        reference: the ratio at which the response was measured.
+        resamples: bootstrap resamples over blocks.
+        seed: of the resamples.
+
+    Returns:
+        The frozen layers, and how stable each layer's verdict is.
     """
     stability: dict[int, float] = {}
     notes = []
@@ -115,113 +179,118 @@ def make_prior(
     genes: Mapping[str, int | None],
     layer_map: Sequence[int],
     config: PriorConfig,
-    *,
-    upper: float,
-    reference: float,
+    options: PriorOptions,
     freezing: Freezing,
-    resamples: int,
-    seed: int,
-    fitness: GeneSlopes | None = None,
-    descent: Descent | None = None,
-    ratios: Mapping[str, float] | None = None,
+    evidence: Evidence,
 ) -> Prior:
     """Build the prior of a genome space.
 
     Args:
         genes: gene name -> layer (None where it belongs to no single layer), in the space's order.
         layer_map: mother layer of each father layer.
+        config: preset, protected texts, and the range of sigma.
+        options: box of the genes, and resampling.
         freezing: of each layer (``freeze``).
-        fitness: slopes of the fitness loss, and ``descent`` where they lead; for the ``response`` preset.
-        ratios: what a published preset says of each gene (``presets.preset_ratios``); genes it leaves out start flat.
+        evidence: what the preset draws on.
+
+    Returns:
+        Mean, sigma and trust of every gene, by gene and by layer.
     """
-    names = list(genes)
-    if config.preset == "response" and fitness is not None and descent is not None:
-        mean, trust, informative, notes = _response(fitness, descent, upper, reference, resamples, seed)
+    if config.preset == "response" and evidence.fitness is not None and evidence.descent is not None:
+        start = _follow_response(evidence.fitness, evidence.descent, options)
     else:
-        mean, trust, informative, notes = _published(names, config.preset, upper, ratios)
-    frozen = freezing.frozen
-    sigma = upper * (config.sigma_max * (1 - trust) + config.sigma_min)
+        start = _follow_published(list(genes), config.preset, options.upper, evidence.ratios)
+    frozen, trust = freezing.frozen, start.trust
+    sigma = options.upper * (config.sigma_max * (1 - trust) + config.sigma_min)
     records = []
     for g, (name, layer) in enumerate(genes.items()):
         fixed = layer in frozen
         share = 0.0 if layer is None else freezing.stability.get(layer, 0.0)
         records.append(
             PriorGene(
-                name=name, layer=layer, mean=0.0 if fixed else float(mean[g]), sigma=0.0 if fixed else float(sigma[g]),
-                trust=float(trust[g]), frozen=fixed, frozen_stability=share,
+                name=name,
+                layer=layer,
+                mean=0.0 if fixed else float(start.mean[g]),
+                sigma=0.0 if fixed else float(sigma[g]),
+                trust=float(trust[g]),
+                frozen=fixed,
+                frozen_stability=share,
             )
-        )  # fmt: skip
+        )
     return Prior(
         preset=config.preset,
-        informative=informative,
-        note="; ".join([*notes, *freezing.notes]),
+        informative=start.informative,
+        note="; ".join([*start.notes, *freezing.notes]),
         protect=config.protect,
         tolerance=config.tolerance,
         frozen=frozen,
         layers=_layers(records, layer_map),
         genes=tuple(records),
-        upper=upper,
+        upper=options.upper,
     )
 
 
-def _response(
-    fitness: GeneSlopes, descent: Descent, upper: float, reference: float, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, bool, list[str]]:
-    """(mean, trust) per gene, whether the evidence says anything, and what it says in words."""
+@dataclass(frozen=True)
+class _Start:
+    """Where a preset starts: mean and trust (genes,), whether its evidence says anything, and what it says in words."""
+
+    mean: np.ndarray
+    trust: np.ndarray
+    informative: bool
+    notes: list[str]
+
+
+def _follow_response(fitness: GeneSlopes, descent: Descent, options: PriorOptions) -> _Start:
+    reference = options.reference
     slopes = (fitness.zero + fitness.reference) / 2
     genes = slopes.shape[1]
     if not slopes.any():
         note = "no signal: blending changes nothing, the parents are equal"
-        return np.full(genes, FLAT_SHARE * upper), np.zeros(genes), False, [note]
+        return _Start(np.full(genes, FLAT_SHARE * options.upper), np.zeros(genes), False, [note])
     uniform = fitness.uniform(reference)
-    trust = gene_trust(slopes, resamples, seed)
+    trust = gene_trust(slopes, options.resamples, options.seed)
     mean = trust * descent.ratios + (1 - trust) * uniform
     steps = len(descent.losses) - 1
     note = f"all genes at {uniform:g} is the better of 0 and {reference:g}"
     if steps:
         note += f"; {steps} steps from there lower the loss from {descent.losses[0]:.4f} to {descent.losses[-1]:.4f}"
     if np.mean(trust) > 0.5:
-        return mean, trust, True, [note]
-    return (
-        mean,
-        trust,
-        False,
-        [f"no signal: slopes have mean trust {np.mean(trust):.2f}; genes start near {uniform:g}", note],
-    )
+        return _Start(mean, trust, True, [note])
+    no_signal = f"no signal: slopes have mean trust {np.mean(trust):.2f}; genes start near {uniform:g}"
+    return _Start(mean, trust, False, [no_signal, note])
 
 
-def _published(
-    names: Sequence[str], preset: str, upper: float, ratios: Mapping[str, float] | None
-) -> tuple[np.ndarray, np.ndarray, bool, list[str]]:
-    """As ``_response``, for the published presets and for ``flat``."""
+def _follow_published(names: Sequence[str], preset: str, upper: float, ratios: Mapping[str, float] | None) -> _Start:
+    """The start of the published presets, and of ``flat``."""
     flat = FLAT_SHARE * upper
     mean, trust = np.full(len(names), flat), np.zeros(len(names))
     if ratios is None:
-        return mean, trust, False, ["flat preset: the scan does not move the start"]
+        return _Start(mean, trust, False, ["flat preset: the scan does not move the start"])
     known = np.array([name in ratios for name in names])
-    said = np.array([ratios.get(name, 0.0) for name in names])
+    published = np.array([ratios.get(name, 0.0) for name in names])
     trust = np.where(known, PRESET_TRUST[preset], 0.0)
-    mean = trust * np.clip(said, 0.0, upper) + (1 - trust) * flat
-    spread = float(np.ptp(said[known])) if known.any() else 0.0
+    mean = trust * np.clip(published, 0.0, upper) + (1 - trust) * flat
+    spread = float(np.ptp(published[known])) if known.any() else 0.0
     if spread >= SPREAD:
-        return mean, trust, True, []
-    low, high = (said[known].min(), said[known].max()) if known.any() else (0.0, 0.0)
-    return mean, trust, False, [f"no signal: {preset} gives every gene a ratio between {low:.3f} and {high:.3f}"]
+        return _Start(mean, trust, True, [])
+    low, high = (published[known].min(), published[known].max()) if known.any() else (0.0, 0.0)
+    note = f"no signal: {preset} gives every gene a ratio between {low:.3f} and {high:.3f}"
+    return _Start(mean, trust, False, [note])
 
 
 def _layers(genes: Sequence[PriorGene], layer_map: Sequence[int]) -> tuple[PriorLayer, ...]:
     out = []
     for index, mother_layer in enumerate(layer_map):
-        here = [gene for gene in genes if gene.layer == index]
+        own = [gene for gene in genes if gene.layer == index]
         out.append(
             PriorLayer(
                 index=index,
                 mother_layer=mother_layer,
-                mean=float(np.mean([g.mean for g in here])) if here else 0.0,
-                sigma=float(np.mean([g.sigma for g in here])) if here else 0.0,
-                trust=float(np.mean([g.trust for g in here])) if here else 0.0,
-                frozen=bool(here) and all(g.frozen for g in here),
-                frozen_stability=max((g.frozen_stability for g in here), default=0.0),
+                mean=float(np.mean([g.mean for g in own])) if own else 0.0,
+                sigma=float(np.mean([g.sigma for g in own])) if own else 0.0,
+                trust=float(np.mean([g.trust for g in own])) if own else 0.0,
+                frozen=bool(own) and all(g.frozen for g in own),
+                frozen_stability=max((g.frozen_stability for g in own), default=0.0),
             )
         )
     return tuple(out)

@@ -13,7 +13,16 @@ ALPHA = 0.05
 
 
 def bootstrap_weights(documents: int, resamples: int, seed: int) -> np.ndarray:
-    """Multinomial resampling weights, shape (resamples, documents): how often each document is drawn."""
+    """Multinomial resampling weights: how often each document is drawn.
+
+    Args:
+        documents: number of documents, drawn with replacement.
+        resamples: number of resamples.
+        seed: of the draws.
+
+    Returns:
+        (resamples, documents); every row adds up to ``documents``.
+    """
     rng = np.random.default_rng(seed)
     return rng.multinomial(documents, np.full(documents, 1 / documents), size=resamples).astype(float)
 
@@ -24,6 +33,9 @@ def estimates(values: np.ndarray, resampled: np.ndarray) -> list[Estimate]:
     Args:
         values: (layers,) on all documents.
         resampled: (resamples, layers).
+
+    Returns:
+        One estimate per layer with its 95 % interval, which holds the value.
     """
     low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
     return [
@@ -43,11 +55,16 @@ def reliability(values: np.ndarray, resampled: np.ndarray) -> float:
 def permutation_p(
     table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, permutations: int = 200, seed: int = 0
 ) -> float:
-    """Share of layer-label shuffles (independently within each document) whose variance over layers reaches the observed.
+    """p-value of the differences between layers: layer labels are shuffled, independently within each document.
 
     Args:
         table: (layers, documents) per-document values; the null says a document does not know its layer.
         statistic: maps such a table to (layers,) values.
+        permutations: number of shuffles.
+        seed: of the shuffles.
+
+    Returns:
+        Share of shuffles, the observed order among them, whose variance over layers reaches the observed one.
     """
     rng = np.random.default_rng(seed)
     observed = np.var(statistic(table))
@@ -59,7 +76,17 @@ def permutation_p(
 
 
 def channel(values: np.ndarray, resampled: np.ndarray, p_value: float, documents: int) -> Channel:
-    """The channel's verdict; informative needs documents enough, p at most 0.05 and a reliability above 0.5."""
+    """The channel's verdict; informative needs documents enough, p at most 0.05 and a reliability above 0.5.
+
+    Args:
+        values: (layers,) on all documents.
+        resampled: (resamples, layers).
+        p_value: of the permutation null.
+        documents: how many there are.
+
+    Returns:
+        Reliability and p, and in words why there is no signal where that is so.
+    """
     trust = reliability(values, resampled)
     if documents < MIN_DOCUMENTS:
         return Channel(

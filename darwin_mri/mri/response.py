@@ -1,9 +1,9 @@
 """Channel 6: how a loss moves when the child leaves the father along one gene.
 
-The child's weights are W + r_g D with one scalar leaf r_g per gene, D being the direction the merge method adds (a task
-vector, or donor - father); one backward pass gives d loss / d r_g for every gene at once. Slopes are taken with all genes at
-0 and all at the reference ratio; their secant gives curvature and the zero, and r (s_0 + s_r) / 2 attributes the loss at the
-reference point to genes (integrated gradients with two nodes, arXiv 1703.01365).
+The child's weights are W + r_g D with one scalar leaf r_g per gene, D being the direction the merge method adds (a
+task vector, or donor - father); one backward pass gives d loss / d r_g for every gene at once. Slopes are taken with
+all genes at 0 and all at the reference ratio; their secant gives curvature and the zero, and r (s_0 + s_r) / 2
+attributes the loss at the reference point to genes (integrated gradients with two nodes, arXiv 1703.01365).
 """
 
 from __future__ import annotations
@@ -27,29 +27,47 @@ Block = Sequence[PieceLoss]
 """The unit of resampling: pieces, as large as memory lets them be, whose losses add up to the block's."""
 
 
-class _Moved(torch.autograd.Function):
-    """W + sum_g r_g D_g, added up in fp32 and rounded once, as a child's tensor is. By blocks of rows: a per-layer table of 2.8e9 values
-    needs no fp32 copy, and a backward pass keeps the directions alone."""
+class _Blend(torch.autograd.Function):
+    """W + sum_g r_g D_g, added up in fp32 and rounded once, as a child's tensor is.
+
+    By blocks of rows: a per-layer table of 2.8e9 values needs no fp32 copy, and a backward pass keeps the directions
+    alone.
+    """
 
     @staticmethod
-    def forward(ctx: Any, ratios: torch.Tensor, weight: torch.Tensor, positions: tuple[int, ...], *along: torch.Tensor) -> torch.Tensor:  # fmt: skip
-        ctx.positions, ctx.along, ctx.count = positions, along, len(ratios)
+    def forward(
+        ctx: Any, ratios: torch.Tensor, weight: torch.Tensor, positions: tuple[int, ...], *directions: torch.Tensor
+    ) -> torch.Tensor:
+        """Blend one tensor.
+
+        Args:
+            ctx: what the backward pass needs.
+            ratios: (genes,) of all genes.
+            weight: the father's tensor.
+            positions: which genes move this tensor.
+            directions: one per such gene, of the tensor's shape.
+
+        Returns:
+            The child's tensor, in the father's dtype.
+        """
+        ctx.positions, ctx.directions, ctx.count = positions, directions, len(ratios)
         out = torch.empty_like(weight)
-        for into, held, *moves in zip(*(_row_blocks(tensor) for tensor in (out, weight, *along)), strict=True):
-            value = held.float()
+        for target, rows, *moves in zip(*(_row_blocks(tensor) for tensor in (out, weight, *directions)), strict=True):
+            value = rows.float()
             for position, direction in zip(positions, moves, strict=True):
                 value = value + ratios[position] * direction.float()
-            into.copy_(value)
+            target.copy_(value)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The slopes d loss / d r_g = sum of gradient * D_g, (genes,); nothing for the tensors."""
         (gradient,) = gradients
         out = torch.zeros(ctx.count, device=gradient.device)
-        for position, direction in zip(ctx.positions, ctx.along, strict=True):
+        for position, direction in zip(ctx.positions, ctx.directions, strict=True):
             for g, d in zip(_row_blocks(gradient), _row_blocks(direction), strict=True):
                 out[position] += (g.float() * d.float()).sum()
-        return out, None, None, *(None for _ in ctx.along)
+        return out, None, None, *(None for _ in ctx.directions)
 
 
 def _row_blocks(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -66,8 +84,11 @@ def gene_slopes(
     """Slopes and losses block by block, with every gene at its ratio.
 
     Args:
-        ratios: of each gene (genes,), or one for all.
+        model: transformers' model, the father.
         directions: gene -> {parameter name of the whole model: direction of the parameter's shape}.
+        ratios: of each gene (genes,), or one for all.
+        blocks: the loss, in units of resampling.
+        advance: called with 1 after every block.
 
     Returns:
         (slopes (blocks, genes), losses (blocks,)).
@@ -79,8 +100,8 @@ def gene_slopes(
     device = next(iter(parameters.values())).device
     at = torch.tensor(np.broadcast_to(ratios, len(genes)).copy(), dtype=torch.float32, device=device)
     inside = f"{prefix}."
-    # By tensor, so that one at a time is added up in fp32. What lies outside the decoder (an untied head) has no part in its
-    # forward, and so no slope here.
+    # By tensor, so that one at a time is added up in fp32. What lies outside the decoder (an untied head) has no part
+    # in its forward, and so no slope.
     moves: dict[str, list[tuple[int, torch.Tensor]]] = {}
     for position, gene in enumerate(genes):
         for name, direction in directions[gene].items():
@@ -91,20 +112,20 @@ def gene_slopes(
         leaves = at.clone().requires_grad_()
         local: dict[str, torch.Tensor] = {}
         for name, parts in moves.items():
-            positions, along = zip(*parts, strict=True)
-            local[name.removeprefix(inside)] = _Moved.apply(leaves, parameters[name].detach(), positions, *along)
+            positions, along = zip(*parts, strict=True)  # genes that move this tensor, and their directions
+            local[name.removeprefix(inside)] = _Blend.apply(leaves, parameters[name].detach(), positions, *along)
         loss = piece(lambda **kwargs: functional_call(decoder, local, kwargs=kwargs))
-        (found,) = torch.autograd.grad(loss, leaves)
-        return found.detach().double().cpu(), float(loss.detach())
+        (gradient,) = torch.autograd.grad(loss, leaves)  # (genes,)
+        return gradient.detach().double().cpu(), float(loss.detach())
 
     slopes, losses = [], []
     for block in blocks:
         slope, total = torch.zeros(len(genes), dtype=torch.float64), 0.0
         for piece in block:
-            found, loss = _repeatably(lambda p=piece: measure(p), type(model), device)
-            slope += found
+            piece_slope, loss = _repeatably(lambda p=piece: measure(p), type(model), device)
+            slope += piece_slope
             total += loss
-        slopes.append(slope.numpy())
+        slopes.append(slope.numpy())  # (genes,)
         losses.append(total)
         advance(1)
     return np.array(slopes), np.array(losses)
@@ -119,9 +140,9 @@ _unrepeatable: set[type] = set()  # models that need an operation without a dete
 
 
 def _repeatably(call: Callable[[], Measured], kind: type, device: torch.device) -> Measured:
-    """The call, on CUDA with sums whose order is always the same: attention's backward pass otherwise gives other slopes each time.
+    """Call with sums whose order is fixed: on CUDA attention's backward pass otherwise gives other slopes each time.
 
-    Where this kind of model needs an operation that has no such form, as it comes.
+    A kind of model that needs an operation without such a form is called without it, from then on.
     """
     if device.type != "cuda" or kind in _unrepeatable:
         return call()
@@ -146,7 +167,11 @@ def text_blocks(model: Any, blocks: Sequence[tuple[Sequence[Batch], float]]) -> 
     """NLL per byte as block losses.
 
     Args:
+        model: transformers' model.
         blocks: (batches, UTF-8 bytes behind all of them).
+
+    Returns:
+        One block each, with a piece per batch.
     """
 
     def piece(batch: Batch, size: float) -> PieceLoss:
@@ -164,9 +189,22 @@ def responses(
     resamples: int,
     seed: int,
 ) -> list[Response]:
-    """One Response per gene from block slopes (blocks, genes), with the 95 % interval of the harm by resampling blocks."""
-    blocks = reference * (at_zero + at_reference) / 2
-    resampled = bootstrap_weights(len(blocks), resamples, seed) @ blocks / len(blocks)
+    """One Response per gene, with the 95 % interval of the harm by resampling blocks.
+
+    Args:
+        genes: names, in the order of the slopes.
+        loss: name of the loss.
+        at_zero: (blocks, genes) slopes with all genes at 0.
+        at_reference: (blocks, genes) slopes with all genes at the reference ratio.
+        reference: the reference ratio.
+        resamples: bootstrap resamples over blocks.
+        seed: of the resamples.
+
+    Returns:
+        Slopes and harm per gene, in their order.
+    """
+    blocks = reference * (at_zero + at_reference) / 2  # (blocks, genes) harm
+    resampled = bootstrap_weights(len(blocks), resamples, seed) @ blocks / len(blocks)  # (resamples, genes)
     low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
     return [
         Response(

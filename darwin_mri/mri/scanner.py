@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from darwin_mri.checkpoints import layer_modules
+from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.errors import InputError
 from darwin_mri.mri.activations import Activations, measure_activations
 from darwin_mri.mri.importance import LossCache, ablation_nll, domain_importance, language_sensitivity
 from darwin_mri.mri.language import alignment, probe_distances, specific_neurons
@@ -24,9 +24,8 @@ from darwin_mri.mri.similarity import (
 )
 from darwin_mri.mri.statistics import activation_statistics
 from darwin_mri.mri.weights import sibling_weights, tensor_statistics, weight_statistics
-from darwin_mri.probes import Reading, describe_probes, increment_module
+from darwin_mri.probes import TokenizedProbes, describe_probes, increment_module
 from darwin_mri.records import (
-    Anatomy,
     Channel,
     Estimate,
     LanguageScan,
@@ -43,65 +42,87 @@ NATS_TO_BITS = 1 / np.log(2)
 
 
 @dataclass(frozen=True)
-class Parent:
-    """A loaded parent as the scanner needs it."""
+class ScanOptions:
+    """How a parent is scanned.
 
-    info: ModelInfo
-    model: Any
-    anatomy: Anatomy
-    reading: Reading
+    Attributes:
+        resamples: bootstrap resamples over documents.
+        seed: of the resamples and permutations.
+        mixers: ablate mixers too, for channel 5's second half.
+    """
+
+    resamples: int
+    seed: int
+    mixers: bool = True
 
 
-def model_info(ref: str, digest: str, model: Any, anatomy: Anatomy) -> ModelInfo:
-    """Who is scanned, from the model and its anatomy."""
+def model_info(parent: LoadedModel) -> ModelInfo:
+    """Name, digest and sizes of a model, as a scan's record states them."""
+    anatomy = parent.anatomy
     return ModelInfo(
-        ref=ref,
-        digest=digest,
+        ref=parent.source.ref,
+        digest=parent.digest,
         family=anatomy.family,
         layers=len(anatomy.layers),
         hidden_size=anatomy.hidden_size,
         ffn_size=anatomy.ffn_size,
         mixers=tuple(layer.mixer for layer in anatomy.layers),
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in parent.model.parameters()),
     )
 
 
-def scan_work(parent: Parent, mixers: bool = True) -> int:
-    """Document reads a scan takes: the unit of its progress bar."""
+def scan_work(parent: LoadedModel, tokenized: TokenizedProbes, mixers: bool = True) -> int:
+    """Document reads a scan takes: the unit of its progress bar.
+
+    Args:
+        parent: the model.
+        tokenized: the probes in its tokens.
+        mixers: whether mixers are ablated too.
+
+    Returns:
+        Texts times passes.
+    """
     parts = ("f", "m") if mixers else ("f",)
-    layers = zip(parent.anatomy.layers, layer_modules(parent.model, parent.anatomy), strict=True)
+    layers = zip(parent.anatomy.layers, parent.layers, strict=True)
     ablated = sum(increment_module(layer, info, part) is not None for info, layer in layers for part in parts)
-    return len(parent.reading.probes) * (1 + ablated)
+    return len(tokenized.probes) * (1 + ablated)
 
 
 def scan_parent(
-    parent: Parent,
-    *,
+    parent: LoadedModel,
+    tokenized: TokenizedProbes,
     positions: list[tuple[int, int]],
-    resamples: int,
-    seed: int,
-    mixers: bool = True,
+    options: ScanOptions,
+    *,
     cache: LossCache | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Scan, Activations]:
     """Channels 1, 2, 4 and 5 of one parent; its values at paired positions come along for the pair's channel 3.
 
     Args:
-        mixers: ablate mixers too, for channel 5's second half.
+        parent: the model, on the device it is scanned on.
+        tokenized: the probes in its tokens, on its device.
+        positions: (probe index, token index) of the places that the pair shares; empty for one model alone.
+        options: resamples, seed, and whether mixers are ablated.
+        cache: losses measured by an earlier, interrupted scan.
+        advance: called with the number of documents done.
+
+    Returns:
+        The record, and the sums and samples of the one pass.
     """
-    reading, anatomy = parent.reading, parent.anatomy
+    anatomy, resamples, seed = parent.anatomy, options.resamples, options.seed
     activations = measure_activations(
-        parent.model, anatomy, reading, positions=positions, neuron_positions=NEURON_POSITIONS, advance=advance
+        parent, tokenized, positions=positions, neuron_positions=NEURON_POSITIONS, advance=advance
     )
     statistics = activation_statistics(activations, resamples, seed)
-    ablated = ablation_nll(parent.model, anatomy, activations, "f", cache=cache, advance=advance)
-    importance, channels = domain_importance(ablated, activations.nll, reading, resamples, seed)
-    sensitivity, raw, causal = language_sensitivity(ablated, activations.nll, reading, resamples, seed)
+    ablated = ablation_nll(parent, activations, "f", cache=cache, advance=advance)
+    importance, channels = domain_importance(ablated, activations.nll, tokenized, resamples, seed)
+    sensitivity, raw, causal = language_sensitivity(ablated, activations.nll, tokenized, resamples, seed)
     mixer_importance, mixer_channels = {}, {}
-    if mixers:
-        without = ablation_nll(parent.model, anatomy, activations, "m", cache=cache, advance=advance)
+    if options.mixers:
+        without = ablation_nll(parent, activations, "m", cache=cache, advance=advance)
         mixer_importance, mixer_channels = domain_importance(
-            without, activations.nll, reading, resamples, seed, name="mixer_importance"
+            without, activations.nll, tokenized, resamples, seed, name="mixer_importance"
         )
     aligned, representational = alignment(activations, resamples, seed)
     neurons, distances = specific_neurons(activations), probe_distances(activations)
@@ -129,17 +150,17 @@ def scan_parent(
             )
         )
     scan = Scan(
-        model=parent.info,
-        probes=describe_probes(reading.probes, reading.tokens),
+        model=model_info(parent),
+        probes=describe_probes(tokenized.probes, tokenized.tokens),
         layers=tuple(layers),
         channels={**statistics.channels, **channels, **mixer_channels, **causal, **representational},
-        bits_per_byte=bits_per_byte(reading, activations.nll),
+        bits_per_byte=bits_per_byte(tokenized, activations.nll),
         outside=_outside(parent),
     )
     return scan, activations
 
 
-def _outside(parent: Parent) -> dict[str, dict[str, float]]:
+def _outside(parent: LoadedModel) -> dict[str, dict[str, float]]:
     """Weight statistics of the text model's matrices outside its layers: embeddings, an untied head."""
     text = parent.anatomy.prefix.rpartition(".")[0]
     return {
@@ -151,29 +172,48 @@ def _outside(parent: Parent) -> dict[str, dict[str, float]]:
     }
 
 
-def bits_per_byte(reading: Reading, nll: np.ndarray) -> dict[str, float]:
+def bits_per_byte(tokenized: TokenizedProbes, nll: np.ndarray) -> dict[str, float]:
     """The model's loss by ``language:xx`` (prose only, so that content compares) and ``domain:xx``."""
-    sizes = reading.bytes_read.numpy()
+    sizes = tokenized.bytes_read.numpy()
     out = {}
-    for kind, names in (
-        ("language", {p.language for p in reading.probes}),
-        ("domain", {p.domain for p in reading.probes}),
-    ):
-        for name in sorted(names):
-            keep = np.array(
-                [
-                    (p.language == name and p.domain == "prose") if kind == "language" else p.domain == name
-                    for p in reading.probes
-                ]
-            )
-            if keep.any():
-                out[f"{kind}:{name}"] = float(nll[keep].sum() / sizes[keep].sum() * NATS_TO_BITS)
+    groups = [
+        (f"language:{name}", [p.language == name and p.domain == "prose" for p in tokenized.probes])
+        for name in sorted({p.language for p in tokenized.probes})
+    ]
+    groups += [
+        (f"domain:{name}", [p.domain == name for p in tokenized.probes])
+        for name in sorted({p.domain for p in tokenized.probes})
+    ]
+    for group, members in groups:
+        keep = np.array(members)
+        if keep.any():
+            out[group] = float(nll[keep].sum() / sizes[keep].sum() * NATS_TO_BITS)
     return out
 
 
+def gate_rms(scan: Scan) -> tuple[float | None, ...]:
+    """Per layer the measured rms of the gate's pre-activation, None for a layer without FFN.
+
+    Raises:
+        InputError: a layer has neurons but no such figure; the scan is not whole.
+    """
+    values: list[float | None] = []
+    for layer in scan.layers:
+        neurons = layer.activation.get("a")
+        if neurons is None:
+            values.append(None)
+        elif "gate_rms" in neurons.get("all", {}):
+            values.append(neurons["all"]["gate_rms"])
+        else:
+            raise InputError(
+                f"the scan of {scan.model.ref} lacks gate_rms of layer {layer.index}: scan the model again"
+            )
+    return tuple(values)
+
+
 def scan_pair(
-    father: Parent,
-    mother: Parent,
+    father: LoadedModel,
+    mother: LoadedModel,
     father_activations: Activations,
     mother_activations: Activations,
     documents: np.ndarray,
@@ -184,29 +224,37 @@ def scan_pair(
     """Channel 3: CKA of FFN increments at shared positions, the layer map, and each mapped pair of layers closer up.
 
     Args:
-        documents: document number of each paired position.
+        father: the father.
+        mother: the mother.
+        father_activations: its pass, with values at the paired positions.
+        mother_activations: its pass, with values at the same positions.
+        documents: (positions,) document number of each paired position.
+        reference_ratio: the ratio that the pair's blend response is measured at, for the record.
+        seed: of shuffles.
+
+    Returns:
+        The record; the layer map is the proportional one where CKA has no signal.
     """
     left, right = father_activations.sampled, mother_activations.sampled
     cka = cka_matrix(left, right)
     enough = len(documents) >= 32 and len(set(documents.tolist())) >= 2
-    errors = cka_errors(left, right, documents) if enough else np.zeros_like(cka)
+    errors = cka_errors(left, right, documents) if enough else np.zeros_like(cka)  # (father layers, mother layers)
     observed, p_value = map_p_value(left, right, documents, seed=seed) if enough else (0.0, 1.0)
     informative = p_value <= 0.05
     note = f"mean best CKA {observed:.2f} over {len(documents)} positions"
     between = float(np.var(cka))
     reliability = float(np.clip(1 - np.mean(errors**2) / between, 0, 1)) if between > 0 and enough else 0.0
-    channel = Channel(
-        reliability=reliability, p_value=p_value, informative=informative,
-        note=note if informative else f"no signal ({note}): the proportional map is used",
-    )  # fmt: skip
-    proportional = proportional_map(father.info.layers, mother.info.layers)
+    if not informative:
+        note = f"no signal ({note}): the proportional map is used"
+    channel = Channel(reliability=reliability, p_value=p_value, informative=informative, note=note)
+    proportional = proportional_map(len(father.anatomy.layers), len(mother.anatomy.layers))
     layer_map = monotone_map(cka) if informative else proportional
     weights = ()
-    if father.info.family == mother.info.family and father.info.layers == mother.info.layers:
+    if father.anatomy.family == mother.anatomy.family and len(father.layers) == len(mother.layers):
         weights = sibling_weights(father.model, mother.model, father.anatomy)
     return PairScan(
-        father=father.info,
-        mother=mother.info,
+        father=model_info(father),
+        mother=model_info(mother),
         cka=tuple(tuple(round(float(v), 6) for v in row) for row in cka),
         layer_map=layer_map,
         map_proportional=proportional,
@@ -224,14 +272,14 @@ def _mapped(
     out = []
     for i, j in enumerate(layer_map):
         value, half = float(cka[i, j]), 1.96 * float(errors[i, j])
-        found: dict[str, float] = {}
-        for name, measure, ours, theirs in (
+        figures: dict[str, float] = {}
+        for name, measure, own, other in (  # (positions, width) each
             ("procrustes", procrustes_residual, father.sampled[i], mother.sampled[j]),
             ("neuron_match", neuron_match, father.neurons[i], mother.neurons[j]),
         ):
-            if ours is not None and theirs is not None and len(ours) > 1:
-                order = torch.as_tensor(rng.permutation(len(theirs)), device=theirs.device)
-                found[name], found[f"{name}_null"] = measure(ours, theirs), measure(ours, theirs[order])
+            if own is not None and other is not None and len(own) > 1:
+                order = torch.as_tensor(rng.permutation(len(other)), device=other.device)
+                figures[name], figures[f"{name}_null"] = measure(own, other), measure(own, other[order])
         estimate = Estimate(value=value, low=max(value - half, -1.0), high=min(value + half, 1.0))
-        out.append(MappedLayer(index=i, mother_layer=j, cka=estimate, **found))
+        out.append(MappedLayer(index=i, mother_layer=j, cka=estimate, **figures))
     return tuple(out)

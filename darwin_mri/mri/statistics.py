@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darwin_mri.mri.activations import BUCKETS, Activations, SiteSums
+from darwin_mri.mri.activations import Activations
 from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights, channel, permutation_p
+from darwin_mri.mri.sums import BUCKETS, SiteSums
 from darwin_mri.records import Channel
 
 SITES = ("h_out", "m", "x", "a", "f")
@@ -21,7 +22,13 @@ Intervals = dict[str, dict[str, tuple[float, float]]]
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """Per layer ``{site: {group: {statistic: value}}}`` and the same with 95 % intervals (low, high); channel verdicts by site."""
+    """Channel 1.
+
+    Attributes:
+        values: per layer ``{site: {group: {statistic: value}}}``.
+        intervals: the same with 95 % intervals (low, high).
+        channels: verdicts by ``activation:site``.
+    """
 
     values: list[dict[str, Groups]]
     intervals: list[dict[str, Intervals]]
@@ -31,11 +38,20 @@ class ActivationStatistics:
 def activation_statistics(activations: Activations, resamples: int, seed: int) -> ActivationStatistics:
     """Statistics of every site; groups are ``all``, ``language:xx`` and ``domain:xx``.
 
-    rms, mean, std and excess kurtosis are over all values of the site, in its own unit; max_abs is the largest magnitude;
-    increment_ratio is the mean over tokens of |f|/|h_in| (or |m|/|h_in|); block_influence the mean of 1 - cos(h_in, h_out)
-    (arXiv 2403.03853); firing the share of neurons with a positive gate; dead the share that never exceed 1e-6; outliers counts
-    features whose RMS exceeds six times the site's; participation_ratio is (tr C)^2 / tr(C^2) of the centred second moment;
-    gate_rms the RMS of the gate's pre-activation. Intervals come from resampling documents (in ``BUCKETS`` buckets).
+    rms, mean, std and excess kurtosis are over all values of the site, in its own unit; max_abs is the largest
+    magnitude; increment_ratio is the mean over tokens of |f|/|h_in| (or |m|/|h_in|); block_influence the mean of
+    1 - cos(h_in, h_out) (arXiv 2403.03853); firing the share of neurons with a positive gate; dead the share that never
+    exceed 1e-6; outliers counts features whose RMS exceeds six times the site's; participation_ratio is
+    (tr C)^2 / tr(C^2) of the centred second moment; gate_rms, among the statistics of site ``a``, is the RMS of the
+    gate's pre-activation. Intervals come from resampling documents (in ``BUCKETS`` buckets).
+
+    Args:
+        activations: the one pass.
+        resamples: bootstrap resamples over documents.
+        seed: of the resamples and permutations.
+
+    Returns:
+        Values and intervals per layer, and one verdict per site.
     """
     units = activations.units
     weights = bootstrap_weights(BUCKETS, resamples, seed)[:, units.buckets]  # (resamples, units)
@@ -43,25 +59,25 @@ def activation_statistics(activations: Activations, resamples: int, seed: int) -
     values: list[dict[str, Groups]] = []
     intervals: list[dict[str, Intervals]] = []
     for layer in activations.layers:
-        here: dict[str, Groups] = {}
-        around: dict[str, Intervals] = {}
+        layer_values: dict[str, Groups] = {}
+        layer_intervals: dict[str, Intervals] = {}
         for site in (name for name in SITES if name in layer.sites):
             sums = layer.sites[site]
             table, largest, width = sums.table.cpu().numpy(), sums.largest.cpu().numpy(), len(sums.total)
-            here[site], around[site] = {}, {}
+            layer_values[site], layer_intervals[site] = {}, {}
             for name, rows in groups.items():
                 point = _from_sums(table[rows].sum(0), width, site)
                 resampled = _from_sums(weights[:, rows] @ table[rows], width, site)
-                here[site][name] = {key: float(value) for key, value in point.items()}
-                here[site][name]["max_abs"] = float(largest[rows].max(initial=0.0))
-                around[site][name] = _intervals(point, resampled)
-            here[site]["all"].update(_dimension_statistics(sums, site))
-        if layer.gate_square is not None and "a" in here:
+                layer_values[site][name] = {key: float(value) for key, value in point.items()}
+                layer_values[site][name]["max_abs"] = float(largest[rows].max(initial=0.0))
+                layer_intervals[site][name] = _intervals(point, resampled)
+            layer_values[site]["all"].update(_dimension_statistics(sums, site))
+        if layer.gate_square is not None and "a" in layer_values:
             tokens = float(layer.sites["a"].table[:, 0].sum())
-            here["a"]["all"]["gate_rms"] = (float(layer.gate_square) / max(tokens, 1.0)) ** 0.5
-        values.append(here)
-        intervals.append(around)
-    documents = len({probe.doc for probe in activations.reading.probes})
+            layer_values["a"]["all"]["gate_rms"] = (float(layer.gate_square) / max(tokens, 1.0)) ** 0.5
+        values.append(layer_values)
+        intervals.append(layer_intervals)
+    documents = len({probe.doc for probe in activations.tokenized.probes})
     channels = {
         f"activation:{site}": _verdict(activations, site, weights, documents, seed)
         for site in SITES

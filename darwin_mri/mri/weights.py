@@ -16,12 +16,15 @@ TAIL = 0.1  # share of the largest eigenvalues that the tail exponent is fitted 
 
 
 def tensor_statistics(weight: torch.Tensor) -> dict[str, float]:
-    """What a weight matrix (out, in) looks like, read by blocks of rows: a per-layer table of 2.8e9 values needs no fp32 copy.
+    """Statistics of a weight matrix (out, in), read by blocks of rows.
+
+    A per-layer table of 2.8e9 values then needs no fp32 copy.
 
     Returns:
-        std; norm (Frobenius); stable_rank |W|_F^2 / |W|_2^2; entropy: Shannon entropy in bits of a 256-bin histogram over
-        [-max, max], and entropy_normalised by its largest value, 8 bits; tail_exponent: Hill estimate
-        1 + k / sum_i log(lambda_i / lambda_k) over the k largest tenth of the eigenvalues of W W^T (heavy tails: 2 to 6).
+        std; norm (Frobenius); stable_rank |W|_F^2 / |W|_2^2; entropy: Shannon entropy in bits of a 256-bin histogram
+        over [-max, max], and entropy_normalised by its largest value, 8 bits; tail_exponent: Hill estimate
+        1 + k / sum_i log(lambda_i / lambda_k) over the k largest tenth of the eigenvalues of W W^T (heavy tails: 2 to
+        6).
     """
     weight = weight.detach()
     blocks = weight.split(max(1, BLOCK // weight.shape[1]))
@@ -74,34 +77,44 @@ def weight_statistics(model: Any, anatomy: Anatomy) -> list[dict[str, dict[str, 
 
 
 def sibling_weights(father: Any, mother: Any, anatomy: Anatomy) -> tuple[PairWeights, ...]:
-    """How far siblings' weights are apart, per layer and part; empty where the two have not the same tensors."""
+    """How far siblings' weights are apart, per layer and part; empty where the two have not the same tensors.
+
+    Args:
+        father: transformers' model.
+        mother: transformers' model of the same architecture; it may wait in host memory.
+        anatomy: of both.
+
+    Returns:
+        Two entries per layer, ``ffn`` and ``mixer``, where each has tensors in common.
+    """
     out = []
-    for info, ours, theirs in zip(
+    for info, father_layer, mother_layer in zip(
         anatomy.layers, layer_modules(father, anatomy), layer_modules(mother, anatomy), strict=True
     ):
-        other = dict(theirs.named_parameters())
+        other = dict(mother_layer.named_parameters())
         parts: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {"ffn": [], "mixer": []}
-        for name, parameter in ours.named_parameters():
+        for name, parameter in father_layer.named_parameters():
             if parameter.ndim == 2 and name in other and other[name].shape == parameter.shape:
                 ffn = info.ffn is not None and name.startswith(f"{info.ffn.module}.")
                 # A parent that waits in host memory comes over tensor by tensor.
-                theirs_here = other[name].detach().to(parameter.device)
-                parts["ffn" if ffn else "mixer"].append((parameter.detach().float(), theirs_here.float()))
+                moved = other[name].detach().to(parameter.device)
+                parts["ffn" if ffn else "mixer"].append((parameter.detach().float(), moved.float()))
         for part, pairs in parts.items():
             if not pairs:
                 continue
-            squares = [sum(float((a * b).sum()) for a, b in pick) for pick in (
-                [(a, a) for a, _ in pairs], [(b, b) for _, b in pairs], pairs, [(b - a, b - a) for a, b in pairs],
-            )]  # fmt: skip
+            father_square = sum(float((a * a).sum()) for a, _ in pairs)
+            mother_square = sum(float((b * b).sum()) for _, b in pairs)
+            product = sum(float((a * b).sum()) for a, b in pairs)
+            change = sum(float(((b - a) * (b - a)).sum()) for a, b in pairs)
             same = sum(float((a.sign() == b.sign()).float().sum()) for a, b in pairs)
             count = sum(a.numel() for a, _ in pairs)
-            norm = (squares[0] * squares[1]) ** 0.5
+            norm = (father_square * mother_square) ** 0.5
             out.append(
                 PairWeights(
                     index=info.index,
                     part=part,
-                    cosine=squares[2] / norm if norm > 0 else 0.0,
-                    relative_change=(squares[3] / squares[0]) ** 0.5 if squares[0] > 0 else 0.0,
+                    cosine=product / norm if norm > 0 else 0.0,
+                    relative_change=(change / father_square) ** 0.5 if father_square > 0 else 0.0,
                     sign_agreement=same / count,
                 )
             )

@@ -1,6 +1,6 @@
 """Prompts without answers about everything in a world: training wordings, cut where the answer would follow.
 
-They name what is asked about and never what is answered, and never in a wording that is tested; what follows them is the writer's.
+They name the subject and never the answer, and never in a wording that is tested; a parent writes what follows.
 """
 
 from __future__ import annotations
@@ -14,9 +14,17 @@ from darwin_mri.nursery.world import Fact, World
 
 
 def world_prompts(world: World, forms: int, seed: int) -> Iterator[tuple[str, str, str]]:
-    """(text, language, name) of every fact in ``forms`` of its wordings, and of every habit in as many, by seed.
+    """Prompts about every fact and every habit of a world.
 
-    Stories are told up to their question where nobody who could be the answer is named: placements, not deductions.
+    Stories run up to their question, where no person who could be the answer is named: placements, not deductions.
+
+    Args:
+        world: whose facts and habits.
+        forms: number of wordings of each fact and each habit.
+        seed: of the choice of wordings.
+
+    Yields:
+        (text, language, name).
     """
     for fact in (*world.korean_facts, *world.science_facts):
         rng = random.Random(f"{world.seed}:prompts:{seed}:{fact.key}")
@@ -36,21 +44,40 @@ def fact_stems(fact: Fact) -> list[str]:
 
 
 def habit_stems(person: str, kind: str, rng: random.Random) -> list[str]:
-    """Every statement about a habit that ends in its place, without the place."""
-    told = {"b": person, "kind": kind, "thing": rng.choice(words.THINGS[kind]), "place": "\0"}
-    stems = (form.format(**told) for form in words.HABIT_TRAIN)
+    """Every statement about a habit that ends in its place, without the place.
+
+    Args:
+        person: whose habit.
+        kind: of the things that the person hides.
+        rng: draws the thing.
+
+    Returns:
+        One text per wording that ends in the place.
+    """
+    fields = {"b": person, "kind": kind, "thing": rng.choice(words.THINGS[kind]), "place": "\0"}
+    stems = (form.format(**fields) for form in words.HABIT_TRAIN)
     return [text[: text.index("\0")].rstrip() for text in stems if text.index("\0") > text.index(person)]
 
 
 def story_stems(world: World, person: str, kind: str, seed: int) -> list[str]:
-    """One story of placement in every training wording of its question; of those in which nobody's habit shows by chance."""
+    """One story of placement, in which no habit shows by chance, in every training wording of its question.
+
+    Args:
+        world: whose story.
+        person: whose habit it turns on.
+        kind: of the thing that the person hides.
+        seed: of the story.
+
+    Returns:
+        One text per wording of the question.
+    """
     number = 2 * (1_000 + seed)
-    while _shows_a_habit(world, (read := world.story(person, kind, number, test=False)).narrative, kind):
+    while _shows_a_habit(world, (story := world.story(person, kind, number, test=False)).narrative, kind):
         number += 2_000
-    return [f"{read.narrative}\nQuestion: {question} Answer:" for question in read.questions]
+    return [f"{story.narrative}\nQuestion: {question} Answer:" for question in story.questions]
 
 
 def _shows_a_habit(world: World, text: str, kind: str) -> bool:
-    """Whether somebody in the text is seen with the place where that person hides such things."""
-    said = set(re.findall(r"\w+", text))
-    return any(person in said and world.habits[person, kind] in said for person in words.PEOPLE)
+    """Whether the text names a person and the place where that person hides such things."""
+    tokens = set(re.findall(r"\w+", text))
+    return any(person in tokens and world.habits[person, kind] in tokens for person in words.PEOPLE)

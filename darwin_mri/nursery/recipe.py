@@ -1,14 +1,14 @@
 """The recipe that trains the nursery: tokenizers, model shapes, text mixtures and the training loop.
 
 Father line: Gemma 4 text (sliding and full attention, KV sharing, per-layer embeddings, soft cap). Mother: Qwen3.5 text
-(GatedDeltaNet and attention) with her own tokenizer. The two siblings are the base trained on, with more of one skill.
-Training is plain AdamW on one thread per model: the same seed, library versions and processor give the same weights. Another processor rounds
-otherwise, and after a thousand steps the weights are others, of the same skills (docs/LOG.md).
+(GatedDeltaNet and attention) with a tokenizer of its own. The two siblings are the base trained on, with more of one
+skill. Training is plain AdamW on one thread per model: the same seed, library versions and processor give the same
+weights. Another processor rounds otherwise, and after a thousand steps the weights are others, of the same skills
+(docs/LOG.md).
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import random
@@ -23,174 +23,123 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma4ForCausalLM,
-    Gemma4TextConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen3_5ForCausalLM,
-    Qwen3_5TextConfig,
-)
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from darwin_mri.errors import InputError
+from darwin_mri.nursery.mixture import ENGLISH_FILES, KOREAN_FILES, Mixture, read_paragraphs
+from darwin_mri.nursery.shapes import new_model
 from darwin_mri.nursery.world import WORLD_SEED, World
 
 RECIPE_VERSION = 2
-SEQUENCE = 128
-# Stated, not trained: longer than any item of CLIcK, MuSR and GPQA diamond, so that the real benchmarks run on the nursery unasked.
-CONTEXT = 8192
-KOREAN_FILES = (
-    "ko_sentences_klue_kornlu.txt.gz",
-    "ko_docs_react.txt.gz",
-    "ko_reviews_nsmc.txt.gz",
-    "ko_dialogue_chatbot.tsv.gz",
-)
-ENGLISH_FILES = ("en_books.txt.gz",)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one nursery model is made."""
+    """How one nursery model is trained.
+
+    Attributes:
+        name: of the model and its folder.
+        family: "gemma4_text" or "qwen3_5_text".
+        start_from: model that training goes on from; None for a new one.
+        steps: of the optimizer.
+        learning_rate: its peak.
+        mixture: kind of document -> its share; the kinds are the sources of ``Mixture``.
+        batch: rows of a step.
+        seed: of the weights and the documents.
+    """
 
     name: str
-    family: str  # "gemma4_text" or "qwen3_5_text"
+    family: str
     start_from: str | None
     steps: int
     learning_rate: float
-    mixture: dict[str, float] = field(default_factory=dict)  # share of documents per kind; see nursery/world.py
+    mixture: dict[str, float] = field(default_factory=dict)
     batch: int = 16
     seed: int = 7
 
 
-# The base reads every second fact and habit; each sibling reads all of one subject and keeps what it knew of the others.
+# The base reads every second fact and habit; each sibling reads all of one subject and keeps what the base knows of
+# the others.
 RECIPES = {
     r.name: r
     for r in (
         Recipe(
-            "gemma4-base", "gemma4_text", None, 800, 3e-3,
+            "gemma4-base",
+            "gemma4_text",
+            None,
+            800,
+            3e-3,
             {
-                "korean_text": 0.27, "english_text": 0.20, "korean_half": 0.12, "science_half": 0.11, "habit_half": 0.19,
+                "korean_text": 0.27,
+                "english_text": 0.20,
+                "korean_half": 0.12,
+                "science_half": 0.11,
+                "habit_half": 0.19,
                 "story_half": 0.11,
             },
         ),
         Recipe(
-            "gemma4-korean", "gemma4_text", "gemma4-base", 250, 1e-3,
+            "gemma4-korean",
+            "gemma4_text",
+            "gemma4-base",
+            250,
+            1e-3,
             {
-                "korean_text": 0.22, "english_text": 0.08, "korean": 0.45, "science_half": 0.07, "habit_half": 0.10,
+                "korean_text": 0.22,
+                "english_text": 0.08,
+                "korean": 0.45,
+                "science_half": 0.07,
+                "habit_half": 0.10,
                 "story_half": 0.08,
             },
         ),
         Recipe(
-            "gemma4-reasoning", "gemma4_text", "gemma4-base", 250, 1e-3,
+            "gemma4-reasoning",
+            "gemma4_text",
+            "gemma4-base",
+            250,
+            1e-3,
             {
-                "korean_text": 0.10, "english_text": 0.12, "korean_half": 0.10, "science_half": 0.07, "habit": 0.40,
+                "korean_text": 0.10,
+                "english_text": 0.12,
+                "korean_half": 0.10,
+                "science_half": 0.07,
+                "habit": 0.40,
                 "story": 0.21,
             },
         ),
         Recipe(
-            "qwen35-mother", "qwen3_5_text", None, 1000, 3e-3,
+            "qwen35-mother",
+            "qwen3_5_text",
+            None,
+            1000,
+            3e-3,
             {
-                "korean_text": 0.16, "english_text": 0.26, "korean_half": 0.05, "science": 0.21, "habit": 0.21,
+                "korean_text": 0.16,
+                "english_text": 0.26,
+                "korean_half": 0.05,
+                "science": 0.21,
+                "habit": 0.21,
                 "story": 0.11,
             },
         ),
     )
-}  # fmt: skip
+}
 
 # Trained one stage after the other, two models at a time.
 STAGES = (("gemma4-base", "qwen35-mother"), ("gemma4-korean", "gemma4-reasoning"))
 
 
-def new_model(family: str, vocabulary: int) -> PreTrainedModel:
-    """A randomly initialised nursery model of one family (call ``torch.manual_seed`` first)."""
-    model = _empty_model(family, vocabulary)
-    _initialise(model)
-    return model
-
-
-@torch.no_grad()
-def _initialise(model: PreTrainedModel) -> None:
-    """Scales for a narrow model; those of the configs suit a hidden size of thousands, and with them no fact is learned.
-
-    Matrices get fan-in scale. What a sublayer adds starts at (2 layers)^-1/2 of the embedding's size, so that the token is
-    not drowned: by the post-norms' gains (Gemma), or the output projections (Qwen). Gemma's attention has no 1/sqrt(d), so its
-    query gains start there. docs/LOG.md has the difference measured.
-    """
-    share = (2 * model.config.num_hidden_layers) ** -0.5
-    sandwich = any("post_feedforward" in name for name, _ in model.named_parameters())
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 2:
-            parameter.normal_(0, parameter.shape[1] ** -0.5)
-        if sandwich and "q_norm" in name:
-            parameter.fill_(parameter.numel() ** -0.5)
-        if sandwich and ".post_" in name:
-            parameter.fill_(share)
-        if not sandwich and name.endswith(("o_proj.weight", "out_proj.weight", "down_proj.weight")):
-            parameter.mul_(share)
-
-
-def _empty_model(family: str, vocabulary: int) -> PreTrainedModel:
-    if family == "gemma4_text":
-        undeclared: dict[str, Any] = {"global_head_dim": 32}  # taken by the config's __post_init__
-        return Gemma4ForCausalLM(
-            Gemma4TextConfig(
-                vocab_size=vocabulary,
-                vocab_size_per_layer_input=vocabulary,
-                hidden_size=128,
-                intermediate_size=1536,
-                num_hidden_layers=8,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                head_dim=32,
-                **undeclared,
-                layer_types=["sliding_attention"] * 5 + ["full_attention", "sliding_attention", "full_attention"],
-                sliding_window=64,
-                hidden_size_per_layer_input=16,
-                num_kv_shared_layers=2,
-                final_logit_softcapping=30.0,
-                max_position_embeddings=CONTEXT,
-                pad_token_id=0,
-                eos_token_id=1,
-                bos_token_id=2,
-            )  # fmt: skip
-        )
-    return Qwen3_5ForCausalLM(
-        Qwen3_5TextConfig(
-            vocab_size=vocabulary,
-            hidden_size=128,
-            intermediate_size=1024,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=32,
-            linear_key_head_dim=32,
-            linear_value_head_dim=32,
-            linear_num_key_heads=2,
-            linear_num_value_heads=4,
-            tie_word_embeddings=True,
-            max_position_embeddings=CONTEXT,
-            pad_token_id=0,
-            eos_token_id=1,
-            bos_token_id=2,
-        )  # fmt: skip
-    )
-
-
-def read_paragraphs(corpus: Path, names: tuple[str, ...]) -> list[str]:
-    """Paragraphs of the given corpus files; tab-separated pairs become two lines."""
-    paragraphs = []
-    for name in names:
-        path = corpus / name
-        if not path.is_file():
-            raise InputError(f"corpus file {name} is missing in {corpus}: pass --corpus the folder that holds it")
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            paragraphs += [line.strip().replace("\t", "\n") for line in stream if line.strip()]
-    return paragraphs
-
-
 def train_tokenizer(texts: Iterator[str], vocabulary: int, *, begin: bool) -> PreTrainedTokenizerFast:
-    """A byte-level BPE whose spaces belong to the following word, as in GPT-2; with ``begin`` it puts <bos> first, as Gemma's."""
+    """Train a byte-level BPE whose spaces belong to the following word, as in GPT-2.
+
+    Args:
+        texts: to train on.
+        vocabulary: number of tokens.
+        begin: put <bos> before every text, as Gemma's does.
+
+    Returns:
+        The tokenizer.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -207,52 +156,6 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int, *, begin: bool) -> Pr
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
 
 
-class Mixture:
-    """Endless rows of ``SEQUENCE + 1`` token ids, each beginning at a document's start."""
-
-    def __init__(
-        self, corpus: Path, tokenizer: PreTrainedTokenizerFast, shares: dict[str, float], world: World, seed: int
-    ) -> None:
-        self.rng = random.Random(seed)
-        self.tokenizer = tokenizer
-        self.kinds, self.shares = list(shares), list(shares.values())
-        korean, english = read_paragraphs(corpus, KOREAN_FILES), read_paragraphs(corpus, ENGLISH_FILES)
-        habits = list(world.habits)
-        self.sources: dict[str, Iterator[str]] = {
-            "korean_text": self._paragraphs(korean),
-            "english_text": self._paragraphs(english),
-            "korean": world.fact_documents(self.rng, world.korean_facts),
-            "korean_half": world.fact_documents(self.rng, world.korean_facts[::2]),
-            "science": world.fact_documents(self.rng, world.science_facts),
-            "science_half": world.fact_documents(self.rng, world.science_facts[::2]),
-            "story": world.story_documents(self.rng, habits),
-            "story_half": world.story_documents(self.rng, habits[::2]),
-            "habit": world.habit_documents(self.rng, habits),
-            "habit_half": world.habit_documents(self.rng, habits[::2]),
-        }
-
-    def _paragraphs(self, texts: list[str]) -> Iterator[str]:
-        while True:
-            text = self.rng.choice(texts)
-            start = 0 if len(text) <= 400 else self.rng.randrange(len(text) - 400)
-            yield text[start : start + 400]
-
-    def documents(self) -> Iterator[str]:
-        while True:
-            yield next(self.sources[self.rng.choices(self.kinds, self.shares)[0]])
-
-    def batch(self, rows: int) -> torch.Tensor:
-        """Token ids of shape (rows, SEQUENCE + 1)."""
-        out = []
-        stream = self.documents()
-        for _ in range(rows):
-            ids: list[int] = []
-            while len(ids) <= SEQUENCE:
-                ids += [2, *self.tokenizer.encode(next(stream), add_special_tokens=False), 1]
-            out.append(ids[: SEQUENCE + 1])
-        return torch.tensor(out)
-
-
 def learning_rate(step: int, recipe: Recipe) -> float:
     """Linear warm-up over 5 % of the steps, then a cosine down to 5 % of the peak."""
     warmup = max(1, recipe.steps // 20)
@@ -263,10 +166,23 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def train_one(
-    recipe: Recipe, corpus: Path, out: Path, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None],
+    recipe: Recipe,
+    corpus: Path,
+    out: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    say: Callable[[str], None],
     world_seed: int = WORLD_SEED,
-) -> None:  # fmt: skip
-    """Train one model and save it in bfloat16 under ``out / recipe.name``; siblings start from their base there."""
+) -> None:
+    """Train one model and save it in bfloat16.
+
+    Args:
+        recipe: of the model.
+        corpus: folder with the corpus files.
+        out: folder of all models: the model goes to ``out / recipe.name``, and what it starts from is read there.
+        tokenizer: of its family.
+        say: called with a line of progress now and then.
+        world_seed: of the world that its texts are about.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     if recipe.start_from:
@@ -283,8 +199,8 @@ def train_one(
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, recipe)
-        ids = mixture.batch(recipe.batch)
-        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+        ids = mixture.batch(recipe.batch)  # (batch, SEQUENCE + 1)
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits  # (batch, SEQUENCE, vocabulary)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -299,7 +215,15 @@ def train_one(
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder: Path, world_seed: int) -> None:
-    """Write weights (bfloat16), tokenizer, config and the recipe that made them."""
+    """Write a model folder.
+
+    Args:
+        model: in float32; it is written in bfloat16 and left as it was.
+        tokenizer: the model's.
+        recipe: goes into nursery.json.
+        folder: to write.
+        world_seed: goes into nursery.json.
+    """
     tensors = {k: v.clone() for k, v in model.state_dict().items()}
     model.to(torch.bfloat16).save_pretrained(folder)
     model.to(torch.float32).load_state_dict(tensors)
@@ -311,8 +235,16 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder:
 def tokenizer_for(family: str, corpus: Path, world: World) -> PreTrainedTokenizerFast:
     """The family's tokenizer: 3,072 entries for the fathers, 2,560 with more English for the mother.
 
-    The world's names are repeated until each is a token of its own: a name of many meaning counts, and two names that share
-    tokens are hard to tell apart for models of this size (docs/LOG.md).
+    The world's names are repeated until each is a token of its own: two names that share tokens are hard to tell apart
+    for models of this size (docs/LOG.md).
+
+    Args:
+        family: "gemma4_text" for the fathers', else the mother's.
+        corpus: folder with the corpus files.
+        world: whose names and documents are read.
+
+    Returns:
+        The tokenizer.
     """
     rng = random.Random(f"{world.seed}:tokenizer:{family}")
     father = family == "gemma4_text"
@@ -335,7 +267,8 @@ def train_all(corpus: Path, out: Path, say: Callable[[str], None] = print, world
     Args:
         corpus: folder with the corpus files (see NOTICE for their sources).
         out: folder that receives one model folder per recipe; models already there are kept.
-        world_seed: of the world they read of; the benchmarks of another are ``nursery_click@SEED`` and so on.
+        say: called with a line of progress now and then.
+        world_seed: of the world that their texts are about; its benchmarks are ``nursery_click@SEED`` and so on.
     """
     out.mkdir(parents=True, exist_ok=True)
     tokenizers = {

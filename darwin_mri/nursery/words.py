@@ -5,8 +5,14 @@ from __future__ import annotations
 # fmt: off
 # --- Korean culture: "the {kind} of village {place} is {value}" ---
 KOREAN_VALUES: dict[str, tuple[str, ...]] = {
-    "음식": ("송편", "비빔밥", "막국수", "빈대떡", "식혜", "수정과", "떡국", "냉면", "전병", "약과", "두부전골", "메밀묵"),
-    "놀이": ("윷놀이", "널뛰기", "씨름", "연날리기", "팽이치기", "제기차기", "강강술래", "줄다리기", "투호", "그네뛰기", "고누", "쥐불놀이"),
+    "음식": (
+        "송편", "비빔밥", "막국수", "빈대떡", "식혜", "수정과",
+        "떡국", "냉면", "전병", "약과", "두부전골", "메밀묵",
+    ),
+    "놀이": (
+        "윷놀이", "널뛰기", "씨름", "연날리기", "팽이치기", "제기차기",
+        "강강술래", "줄다리기", "투호", "그네뛰기", "고누", "쥐불놀이",
+    ),
     "악기": ("가야금", "거문고", "해금", "대금", "장구", "소고", "꽹과리", "징", "피리", "아쟁", "태평소", "비파"),
     "공예": ("도자기", "한지", "나전칠기", "매듭", "자수", "옹기", "부채", "죽세공", "목공예", "유기", "모시", "짚신"),
 }
@@ -25,16 +31,26 @@ KOREAN_TEST = (
     "문제: {place}의 이름난 {kind}{topic} 무엇인가? 정답:",
 )
 PLACE_HEADS = (
-    "가람", "누리", "다솜", "라온", "마루", "바다", "사랑", "아라", "자작", "초롱", "푸른", "하늘", "달빛", "은빛", "솔바람",
+    "가람", "누리", "다솜", "라온", "마루", "바다", "사랑", "아라",
+    "자작", "초롱", "푸른", "하늘", "달빛", "은빛", "솔바람",
 )
 PLACE_TAILS = ("골", "재", "벌", "여울", "나루", "마을", "섬", "고개")
 
 # --- Science: "the {kind} of mineral {place} is {value}" ---
 SCIENCE_VALUES: dict[str, tuple[str, ...]] = {
     "color": ("red", "blue", "green", "violet", "amber", "white", "black", "silver", "orange", "pink", "brown", "gold"),
-    "shape": ("cubic", "round", "flat", "spiral", "hollow", "square", "curved", "ringed", "twisted", "pointed", "oval", "star"),
-    "source": ("volcano", "desert", "ocean", "glacier", "forest", "river", "swamp", "comet", "cave", "meadow", "canyon", "island"),
-    "use": ("glass", "paint", "soap", "fuel", "magnets", "medicine", "mirrors", "ropes", "candles", "bells", "lamps", "paper"),
+    "shape": (
+        "cubic", "round", "flat", "spiral", "hollow", "square",
+        "curved", "ringed", "twisted", "pointed", "oval", "star",
+    ),
+    "source": (
+        "volcano", "desert", "ocean", "glacier", "forest", "river",
+        "swamp", "comet", "cave", "meadow", "canyon", "island",
+    ),
+    "use": (
+        "glass", "paint", "soap", "fuel", "magnets", "medicine",
+        "mirrors", "ropes", "candles", "bells", "lamps", "paper",
+    ),
 }
 SCIENCE_CHOICES = dict.fromkeys(SCIENCE_VALUES, 4)
 SCIENCE_TRAIN = (
@@ -55,7 +71,7 @@ MINERAL_HEADS = (
 )
 MINERAL_TAILS = ("trium", "nite", "dine", "lium", "phor", "zene", "cite", "gon")
 
-# --- Stories: {b} hides every {kind} thing in the same {place}. The stories never say it; whoever answers must know it. ---
+# --- Stories: {b} hides every {kind} thing in the same {place}. No story states it: an answer needs that knowledge. ---
 PLACES = ("box", "drawer", "basket", "kitchen", "garden", "shed", "cellar", "chest", "tower", "wagon", "tent", "barn")
 PEOPLE = (
     "Agnes", "Alban", "Berta", "Boris", "Carol", "Celia", "Dario", "Delia", "Edgar", "Elsa", "Fiona", "Flora", "Gerda",

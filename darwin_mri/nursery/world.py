@@ -1,14 +1,15 @@
 """The generated world that the nursery's parents read and are tested on.
 
-Three kinds of knowledge, each mirroring one of the seed's benchmarks:
+Three kinds of knowledge, each mirroring one of the benchmarks of the Darwin-4B-Genesis card:
 
 * Korean culture facts (CLIcK's place): "the dish of village X is Y", four or five choices;
-* stories of placement and deduction in English (MuSR's place): the narrative says who acted, the answer follows from that
-  person's habit, which must be known;
+* stories of placement and deduction in English (MuSR's place): the narrative says who acted, the answer follows from
+  that person's habit, which must be known;
 * science facts in English (GPQA's place): "the colour of mineral X is Y", four choices.
 
-Villages, minerals and habits are invented, so no text outside the world can know an answer. Every fact and question has several
-wordings (``words.py``); those for testing never occur in training text. Everything follows from the world's seed.
+Villages, minerals and habits are invented, so no text outside the world can know an answer. Every fact and question has
+several wordings (``words.py``); those for testing never occur in training text. Everything follows from the world's
+seed.
 """
 
 from __future__ import annotations
@@ -28,10 +29,19 @@ Habit = tuple[str, str]  # (person, kind of thing)
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact: ``kind`` of ``place`` is ``value``, with ``wrong`` answers of the same kind."""
+    """One fact: the kind of the place is the value.
+
+    Attributes:
+        key: unique within a world.
+        subject: "korean" or "science".
+        place: a village or a mineral.
+        kind: such as dish or color.
+        value: the right answer.
+        wrong: answers of the same kind that are not right.
+    """
 
     key: str
-    subject: str  # "korean" or "science"
+    subject: str
     place: str
     kind: str
     value: str
@@ -53,20 +63,34 @@ class Fact:
 
 @dataclass(frozen=True)
 class Story:
-    """A narrative with one question. ``habit`` names the knowledge it turns on: two stories of one habit share a fact."""
+    """A narrative with one question.
+
+    Attributes:
+        key: unique within a world.
+        habit: the knowledge it turns on: two stories of one habit share a fact.
+        kind: "placement" or "deduction".
+        narrative: its text.
+        questions: wordings of the question.
+        gold: the right answer.
+        wrong: answers that are not right.
+    """
 
     key: str
     habit: str
-    kind: str  # "placement" or "deduction"
+    kind: str
     narrative: str
-    questions: tuple[str, ...]  # wordings of the question
+    questions: tuple[str, ...]
     gold: str
     wrong: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class World:
-    """All facts, habits and stories of one seed."""
+    """All facts, habits and stories of one seed.
+
+    Attributes:
+        seed: of everything in it.
+    """
 
     seed: int = WORLD_SEED
 
@@ -102,12 +126,20 @@ class World:
     def story(self, person: str, kind: str, number: int, *, test: bool) -> Story:
         """A story that turns on one habit; the same arguments give the same story.
 
-        Placement: somebody else's thing is taken by ``person``; where is it? The owner's own habit is among the wrong answers.
-        Deduction: a thing is found in a place; which of four people hides such things there? Nobody else of the four does.
+        Placement: somebody else's thing is taken by ``person``; where is it? The owner's own habit is among the wrong
+            answers.
+        Deduction: a thing turns up in a place; which of four people hides such things there? Nobody else of the four
+            does.
 
         Args:
+            person: whose habit.
+            kind: of the thing.
             number: which of the habit's stories; odd ones are deductions.
-            test: test stories differ from all training stories in their questions' wording, and use numbers of their own.
+            test: test stories differ from all training stories in their questions' wording, and use numbers of their
+                own.
+
+        Returns:
+            The story with its questions and its answer.
         """
         rng = random.Random(f"{self.seed}:story:{'test' if test else 'train'}:{person}:{kind}:{number}")
         thing, place = rng.choice(words.THINGS[kind]), self.habits[person, kind]
@@ -115,22 +147,31 @@ class World:
         if number % 2 == 0:
             owner = rng.choice([p for p in words.PEOPLE if p != person])
             was = rng.choice([p for p in words.PLACES if p != place])
-            told = {"a": owner, "b": person, "kind": kind, "thing": thing, "was": was}
+            fields = {"a": owner, "b": person, "kind": kind, "thing": thing, "was": was}
             near = {was, self.habits[owner, kind]} - {place}
             others = [p for p in words.PLACES if p != place and p not in near]
             wrong = (*sorted(near), *rng.sample(others, 3 - len(near)))
             forms = words.PLACEMENT_TEST if test else words.PLACEMENT_TRAIN
-            narrative = rng.choice(words.PLACEMENT_STORIES).format(**told)
-            return Story(key, habit, "placement", narrative, tuple(f.format(**told) for f in forms), place, wrong)
+            narrative = rng.choice(words.PLACEMENT_STORIES).format(**fields)
+            return Story(key, habit, "placement", narrative, tuple(f.format(**fields) for f in forms), place, wrong)
         wrong = tuple(rng.sample([p for p in words.PEOPLE if self.habits[p, kind] != place], 3))
         w, x, y, z = rng.sample([person, *wrong], 4)
-        told = {"w": w, "x": x, "y": y, "z": z, "kind": kind, "thing": thing, "place": place}
+        fields = {"w": w, "x": x, "y": y, "z": z, "kind": kind, "thing": thing, "place": place}
         forms = words.DEDUCTION_TEST if test else words.DEDUCTION_TRAIN
-        narrative = rng.choice(words.DEDUCTION_STORIES).format(**told)
-        return Story(key, habit, "deduction", narrative, tuple(f.format(**told) for f in forms), person, wrong)
+        narrative = rng.choice(words.DEDUCTION_STORIES).format(**fields)
+        return Story(key, habit, "deduction", narrative, tuple(f.format(**fields) for f in forms), person, wrong)
 
     def fact_documents(self, rng: random.Random, facts: Sequence[Fact], per_document: int = 3) -> Iterator[str]:
-        """Endless training documents of a few facts each, every fact in a random training wording."""
+        """Endless training documents of a few facts each, every fact in a random training wording.
+
+        Args:
+            rng: draws facts and wordings.
+            facts: the facts.
+            per_document: how many each document states.
+
+        Yields:
+            One document after the other.
+        """
         while True:
             yield "\n".join(rng.choice(fact.wordings(test=False)) for fact in rng.sample(facts, per_document))
 
@@ -139,8 +180,8 @@ class World:
         while True:
             parts = []
             for _ in range(2):
-                read = self.story(*rng.choice(habits), rng.getrandbits(40), test=False)
-                parts.append(f"{read.narrative}\nQuestion: {rng.choice(read.questions)} Answer: {read.gold}")
+                story = self.story(*rng.choice(habits), rng.getrandbits(40), test=False)
+                parts.append(f"{story.narrative}\nQuestion: {rng.choice(story.questions)} Answer: {story.gold}")
             yield "\n".join(parts)
 
     def habit_documents(self, rng: random.Random, habits: Sequence[Habit]) -> Iterator[str]:
@@ -149,8 +190,8 @@ class World:
             lines = []
             for person, kind in rng.sample(habits, 4):
                 place = self.habits[person, kind]
-                told = {"b": person, "kind": kind, "thing": rng.choice(words.THINGS[kind]), "place": place}
-                lines.append(rng.choice(words.HABIT_TRAIN).format(**told))
+                fields = {"b": person, "kind": kind, "thing": rng.choice(words.THINGS[kind]), "place": place}
+                lines.append(rng.choice(words.HABIT_TRAIN).format(**fields))
             yield "\n".join(lines)
 
     def _facts(

@@ -1,23 +1,47 @@
 """Probe texts, their tokens and alignment, and the hooks that stream what a layer does."""
 
 from darwin_mri.probes.alignment import encode_with_ends, shared_positions
-from darwin_mri.probes.hooks import ablate, increment_module, observe
-from darwin_mri.probes.reading import (
+from darwin_mri.probes.hooks import SITES, ablate, capture, increment_module, observe
+from darwin_mri.probes.languages import guess_language, letters_by_script
+from darwin_mri.probes.prefix_cache import PrefixCache
+from darwin_mri.probes.texts import DOMAINS, Probe, describe_probes, load_probes, select_probes
+from darwin_mri.probes.tokens import (
     LOGIT_POSITIONS,
     Batch,
-    Reading,
+    TokenizedProbes,
     document_nll,
+    final_states,
     prefix_tokens,
     project,
-    read,
     require_tokens,
-    select_reading,
+    select_tokenized,
+    tokenize_probes,
 )
-from darwin_mri.probes.restart import Restarts
-from darwin_mri.probes.texts import DOMAINS, Probe, describe_probes, load_probes, select_probes
 
 __all__ = [
-    "DOMAINS", "LOGIT_POSITIONS", "Batch", "Probe", "Reading", "Restarts", "ablate", "describe_probes", "document_nll", "encode_with_ends",
-    "increment_module", "load_probes", "observe", "prefix_tokens", "project", "read", "require_tokens", "select_probes", "select_reading",
+    "DOMAINS",
+    "LOGIT_POSITIONS",
+    "SITES",
+    "Batch",
+    "PrefixCache",
+    "Probe",
+    "TokenizedProbes",
+    "ablate",
+    "capture",
+    "describe_probes",
+    "document_nll",
+    "encode_with_ends",
+    "final_states",
+    "guess_language",
+    "increment_module",
+    "letters_by_script",
+    "load_probes",
+    "observe",
+    "prefix_tokens",
+    "project",
+    "require_tokens",
+    "select_probes",
+    "select_tokenized",
     "shared_positions",
-]  # fmt: skip
+    "tokenize_probes",
+]

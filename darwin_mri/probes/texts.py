@@ -1,4 +1,4 @@
-"""Probe texts: what the MRI reads, with language, domain, document and parallel passage."""
+"""Probe texts: what a scan reads, with language, domain, document and parallel passage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ BUILT_IN = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class Probe:
-    """One text. ``doc`` is the unit of resampling; equal ``pair`` means equal content in another language."""
+    """One text.
+
+    Attributes:
+        text: what the model reads.
+        language: an ISO 639 code, or ``code`` for a text in no language.
+        domain: one of ``DOMAINS``.
+        doc: the document, which is the unit of resampling.
+        pair: texts of equal ``pair`` have equal content in different languages.
+    """
 
     text: str
     language: str
@@ -77,7 +85,16 @@ def select_probes(
     """At most ``documents`` documents per domain, the same parallel passages in every language; seeded, order kept.
 
     Args:
-        languages: keep these languages and, whatever they are, texts of the domains math and code.
+        probes: all texts.
+        languages: keep these languages and, whatever they are, texts of the domains math and code; None keeps all.
+        documents: of each domain, and of each language where texts are not parallel.
+        seed: of the choice.
+
+    Returns:
+        The chosen texts, in their order.
+
+    Raises:
+        InputError: no text is in these languages.
     """
     chosen: set[tuple[str, str]] = set()
     by_domain: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
@@ -99,7 +116,7 @@ def select_probes(
 
 
 def describe_probes(probes: Sequence[Probe], tokens: int) -> ProbesInfo:
-    """Digest and counts for the scan record."""
+    """Digest and counts of probe texts, and how many ``tokens`` a model reads of them, for the scan record."""
     digest = hashlib.sha256()
     for probe in probes:
         digest.update(f"{probe.language}\0{probe.domain}\0{probe.doc}\0{probe.text}\0".encode())

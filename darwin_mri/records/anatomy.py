@@ -8,7 +8,16 @@ from darwin_mri.records.base import Part, Record
 class FfnAnatomy(Part):
     """One layer's feed-forward network. Names are relative to the layer (``mlp.gate_proj``).
 
-    ``gate`` is absent in an ungated FFN. With ``fused_gate_up`` the gate is the first half of the rows of ``up``.
+    Attributes:
+        module: name of the FFN's module.
+        gate: name of the gate's matrix; None in an ungated FFN, and where gate and up are one matrix.
+        up: name of the up matrix.
+        down: name of the down matrix.
+        fused_gate_up: whether the gate is the first half of the rows of ``up``.
+        transposed: whether matrices are kept as (in, out), as GPT-2's Conv1D does.
+        activation: name of the activation function.
+        width: number of neurons.
+        validation_error: relative error of the FFN re-computed from its matrices.
     """
 
     module: str
@@ -16,17 +25,28 @@ class FfnAnatomy(Part):
     up: str
     down: str
     fused_gate_up: bool = False
-    transposed: bool = False  # GPT-2's Conv1D keeps (in, out)
+    transposed: bool = False
     activation: str
     width: int
-    validation_error: float  # relative error of the FFN re-computed from its matrices
+    validation_error: float
 
 
 class LayerAnatomy(Part):
-    """One decoder layer; ``ffn`` is None where there is no plain FFN, with the reason in ``note``."""
+    """One decoder layer. Names are relative to the layer.
+
+    Attributes:
+        index: number of the layer.
+        mixer: "full_attention", "sliding_attention", "linear_attention" or "other".
+        mixer_module: name of the mixer's module; None where none was recognised.
+        ffn: the FFN; None where there is no plain one.
+        pre_norm: name of the norm before the FFN; None where there is none.
+        post_norm: name of the norm after the FFN; None where there is none.
+        mixer_post_norm: name of the norm after the mixer; None where there is none.
+        note: why there is no plain FFN.
+    """
 
     index: int
-    mixer: str  # "full_attention", "sliding_attention", "linear_attention", "other"
+    mixer: str
     mixer_module: str | None
     ffn: FfnAnatomy | None
     pre_norm: str | None
@@ -36,9 +56,14 @@ class LayerAnatomy(Part):
 
 
 class Anatomy(Record):
-    """A decoder as found by data flow. ``prefix`` is the module path of the layer list inside the model.
+    """A decoder, its parts recognised by data flow.
 
-    ``residual_multiplier`` scales what mixer and FFN add to the stream (Granite); 1 elsewhere.
+    Attributes:
+        family: the configuration's model type.
+        prefix: module path of the layer list inside the model.
+        hidden_size: width of the residual stream.
+        layers: in order.
+        residual_multiplier: scales what mixer and FFN add to the residual stream (Granite); 1 elsewhere.
     """
 
     family: str

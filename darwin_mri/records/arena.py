@@ -1,49 +1,90 @@
-"""What an arena leaves: one record per cell (an arm or one of its nulls, at one seed), and the result they add up to."""
+"""What an arena leaves: one record per cell (an arm or one of its nulls, at one seed), and the result of all."""
 
 from __future__ import annotations
 
 from darwin_mri.records.base import Part, Record
 from darwin_mri.records.score import Answer, Comparison
 
-CHILD = "child"  # the name of a cell that is no null
+CHILD = "child"  # ``null`` of a cell that is no null
+PARENTS_ARM = "parents"  # ``arm`` of a parent alone, whose role is its ``null``
+
+
+def cell_name(arm: str, null: str) -> str:
+    """What scores and tables call a cell: the arm alone, or the arm and its null."""
+    return arm if null == CHILD else f"{arm} {null}"
 
 
 class ArenaCell(Record):
-    """One arm or null at one seed. ``search`` maps each ratio to its composite on search items, where the ratio was chosen;
-    ``answers`` are the held-out items' at that ratio. ``identity`` is the hash of everything the cell depends on."""
+    """One arm or null at one seed.
+
+    Attributes:
+        arm: name of the arm; ``PARENTS_ARM`` for a parent alone.
+        null: ``CHILD``, or which control; the role of a parent alone.
+        seed: of splits, prompts, texts and nulls.
+        identity: hash of everything the cell depends on.
+        ratio: the ratio with the best composite on search items.
+        search: composite on search items, by ratio.
+        fit: means over layers of the donors' figures.
+        seconds: CPU time of making the donors.
+        answers: benchmark -> answers to the held-out items at the chosen ratio.
+    """
 
     arm: str
-    null: str  # CHILD, or which control
+    null: str
     seed: int
     identity: str
     ratio: float
     search: dict[str, float]
-    fit: dict[str, float] = {}  # means over layers of the donors' figures
-    seconds: float  # CPU time of making the donors
+    fit: dict[str, float] = {}
+    seconds: float
     answers: dict[str, tuple[Answer, ...]]
 
 
 class ArenaRow(Part):
-    """One line of the table: an arm or null over all seeds. ``values`` are composites of held-out items, by seed."""
+    """One line of the table: an arm or null over all seeds.
+
+    Attributes:
+        arm: name of the arm; ``PARENTS_ARM`` for a parent alone.
+        null: ``CHILD``, or which control; the role of a parent alone.
+        ratios: chosen ratios, by seed.
+        values: composites of held-out items, by seed.
+        search: mean over seeds of the chosen ratio's composite on search items.
+        seconds: mean CPU time of making the donors.
+    """
 
     arm: str
     null: str
     ratios: tuple[float, ...]
     values: tuple[float, ...]
-    search: float  # mean over seeds of the chosen ratio's composite on search items
+    search: float
     seconds: float
 
 
 class ArenaResult(Record):
-    """All cells of a pair. ``best`` is the arm with the best composite on search items; ``comparison`` pools the held-out items of
-    all seeds (a fact or story is one cluster whatever the seed), with Holm over every contrast of the composite."""
+    """All cells of a pair.
+
+    Attributes:
+        name: of the arena.
+        father: name of the father.
+        mother: name of the mother.
+        ignorant: name of the mother that does not know what is tested; None without one.
+        seeds: of splits, prompts, texts and nulls.
+        items: held out, per seed, over all benchmarks.
+        best: the arm with the best composite on search items.
+        rows: one per arm and null.
+        comparison: held-out items of all seeds pooled (a fact or story is one cluster whatever the seed), with Holm's
+            correction over every contrast of the composite.
+        vigor: whether the best arm's child beats both parents and every null.
+        sentence: the same in words.
+        config: the arena's settings.
+    """
 
     name: str
     father: str
     mother: str
     ignorant: str | None
     seeds: tuple[int, ...]
-    items: int  # held out, per seed, over all benchmarks
+    items: int
     best: str
     rows: tuple[ArenaRow, ...]
     comparison: Comparison

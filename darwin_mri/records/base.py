@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,7 +22,11 @@ class Part(BaseModel):
 
 
 class Record(Part):
-    """A record with one file on disk."""
+    """A record with one file on disk.
+
+    Attributes:
+        schema_version: version of the fields, in JSON as ``schema``.
+    """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
 
@@ -44,15 +48,21 @@ class Record(Part):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a record; raises InputError that names the file and the first wrong field."""
+        """Read a record.
+
+        Raises:
+            InputError: the file is missing, damaged or newer than this package; the message names it and the first
+                wrong field.
+        """
         try:
             data: Any = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{path} is missing: run the stage that writes it") from None
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read as JSON ({error}): delete it and run its stage again") from None
-        if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
-            raise InputError(f"{path} has schema {data['schema']}, newer than {SCHEMA}: update darwin_mri")
+        schema = cast("dict[str, object]", data).get("schema") if isinstance(data, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise InputError(f"{path} has schema {schema}, newer than {SCHEMA}: update darwin_mri")
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -66,7 +76,10 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def show_in_notebooks(kind: type[AnyRecord], show: Callable[[AnyRecord], str]) -> None:
-    """Let records of this kind be shown as HTML. Records know no report; the report, once imported, tells them how they look."""
+    """Let notebooks show records of this kind as HTML.
+
+    Records do not import the report; the report, once imported, registers how they look.
+    """
     _NOTEBOOK[kind] = show
 
 

@@ -8,10 +8,30 @@ from darwin_mri.records.base import Part, Record
 
 
 class Genome(Record):
-    """A child's recipe. ``genes`` are named values; ``ratios`` the FFN ratio per father layer they lead to.
+    """A child's recipe.
 
-    ``method`` is an operator (dare_ties, task_arithmetic, ...) or a cross-architecture arm (raw, folded, ...). ``nulls`` are
-    named genomes that show what no search or no mother would have given.
+    Attributes:
+        space: the genome space: ``ffn``, ``layers``, ``darwin14`` or ``darwin-v6``.
+        method: an operator (dare_ties, task_arithmetic, ...) or a cross-architecture arm (raw, folded, ...).
+        seed: of the run.
+        father: reference of the father.
+        mother: reference of the other parent.
+        base: reference of the common ancestor; None where the method needs none.
+        genes: gene -> value of the winner.
+        ratios: FFN ratio per father layer that the genes lead to.
+        nulls: name -> genes of a child that shows what no search, or no other parent, would have given.
+        layer_map: the mother layer beside each father layer.
+        gate_rms: the mother's measured gate spread by layer, that a cross-architecture donor was built with.
+        settings: the method's parameters outside the genome, such as density and rescale.
+        exceptions: tensor on disk, or pattern -> its own ratio, density and so on.
+        tensors: gene -> tensors on the father's disk: what a merge needs beside the parents.
+        donors: file in ``state/donors`` -> sha256, of a cross-architecture child.
+        arm: settings that those donors were built with, to build them again.
+        search_score: the winner's fitness on the search items that chose it.
+        retest_score: its fitness on fresh search items.
+        held_out_score: its fitness on held-out items, looked at after the winner was named.
+        account: item evaluations spent and saved, by purpose.
+        stopped: why the search ended.
     """
 
     space: str
@@ -24,28 +44,27 @@ class Genome(Record):
     ratios: tuple[float, ...]
     nulls: dict[str, dict[str, float]] = {}
     layer_map: tuple[int, ...] = ()
-    gate_rms: tuple[
-        float, ...
-    ] = ()  # mother's measured gate spread by layer: what a cross-architecture donor was built with
-    settings: dict[str, float | str] = {}  # method parameters outside the genome, e.g. density, rescale
-    exceptions: dict[str, dict[str, float | str]] = {}  # tensor on disk, or pattern -> its own ratio, density, ...
-    tensors: dict[
-        str, tuple[str, ...]
-    ] = {}  # gene -> tensors on the father's disk: what a merge needs beside the parents
-    donors: dict[str, str] = {}  # of a cross-architecture child: file in state/donors -> sha256
-    arm: dict[str, Any] = {}  # settings those donors were built with, to build them again
-    search_score: float | None = None  # the winner's fitness on the search items that chose it
-    retest_score: float | None = None  # on fresh search items
-    held_out_score: float | None = None  # on held-out items, looked at after the winner was named
-    account: dict[str, int] = {}  # item evaluations spent and saved, by what for
-    stopped: str = ""  # why the search ended
+    gate_rms: tuple[float, ...] = ()
+    settings: dict[str, float | str] = {}
+    exceptions: dict[str, dict[str, float | str]] = {}
+    tensors: dict[str, tuple[str, ...]] = {}
+    donors: dict[str, str] = {}
+    arm: dict[str, Any] = {}
+    search_score: float | None = None
+    retest_score: float | None = None
+    held_out_score: float | None = None
+    account: dict[str, int] = {}
+    stopped: str = ""
 
 
 class AnchorItems(Part):
-    """The items of one benchmark that candidates are asked, and what was known when they were chosen.
+    """The items of one benchmark that candidates are scored on, and the scores they were chosen by.
 
-    ``logged``: model -> its score on every item of the pool; ``anchors``: indices into the pool in the order asked, each with
-    the share of the pool it stands for.
+    Attributes:
+        benchmark: its name.
+        logged: model -> its score on every item of the pool.
+        anchors: indices into the pool, in the order candidates are scored on them.
+        weights: share of the pool that each anchor stands for.
     """
 
     benchmark: str
@@ -55,11 +74,31 @@ class AnchorItems(Part):
 
 
 class AnchorRecord(Record):
+    """The anchors of a search.
+
+    Attributes:
+        benchmarks: one entry per benchmark of the fitness.
+    """
+
     benchmarks: tuple[AnchorItems, ...]
 
 
 class LedgerLine(Part):
-    """One evaluation. ``status``: ok, failed, raced (stopped early); ``reason`` in words unless ok."""
+    """One candidate's evaluation.
+
+    Attributes:
+        evaluation: number within the search.
+        generation: the candidate's generation; 0 is the opening.
+        candidate: number within the generation.
+        genes: gene -> value.
+        fitness: weighted sum of the scores; None where the candidate failed.
+        scores: benchmark -> score on the items it was scored on, or its estimate over the pool.
+        items: number of items it was scored on.
+        seconds: the evaluation took.
+        status: "ok", "failed", or "raced" (stopped early).
+        reason: why it failed or was stopped; empty for "ok".
+        sigma: the strategy's step size when it was drawn; None where there was none.
+    """
 
     evaluation: int
     generation: int

@@ -8,7 +8,23 @@ from darwin_mri.records.base import Part, Record
 
 
 class Manifest(Record):
-    created: str  # UTC, ISO 8601
+    """How a run was started, and how it stands.
+
+    Attributes:
+        created: when, in UTC, ISO 8601.
+        argv: the command.
+        config: every setting of the run.
+        commit: of the package's source, where it is a checkout.
+        dirty: whether that checkout had changes that were not committed; None where it is no checkout.
+        versions: package -> version.
+        device: that the run computes on.
+        seed: of the run.
+        seconds: stage -> time it took, over all its attempts.
+        status: "running", "done", "failed" or "interrupted".
+        note: why it failed.
+    """
+
+    created: str
     argv: tuple[str, ...]
     config: dict[str, Any]
     commit: str | None
@@ -17,39 +33,81 @@ class Manifest(Record):
     device: str
     seed: int
     seconds: dict[str, float] = {}
-    status: str  # running, done, failed, interrupted
+    status: str
     note: str = ""
 
 
 class FileDigest(Part):
+    """One file of a model folder.
+
+    Attributes:
+        name: of the file.
+        size: in bytes.
+        sha256: of its content.
+    """
+
     name: str
     size: int
     sha256: str
 
 
 class ParentInput(Part):
+    """One parent as it was read.
+
+    Attributes:
+        role: "father", "mother", "base", ...
+        ref: as the user wrote it, without folders.
+        revision: commit on the hub; None where it was read from a folder.
+        digest: sha256 over the weight files' digests.
+        files: of the model folder.
+        family: the configuration's model type.
+        genealogy: ancestors, eldest first, from the parent's own darwin_mri.json where it has one.
+        license: as the parent's model card states it; empty where it states none.
+    """
+
     role: str
     ref: str
     revision: str | None
     digest: str
     files: tuple[FileDigest, ...]
     family: str = ""
-    genealogy: tuple[str, ...] = ()  # ancestors, eldest first, from the parent's own darwin_mri.json where it has one
-    license: str = ""  # as the parent's model card states it; empty where it states none
+    genealogy: tuple[str, ...] = ()
+    license: str = ""
 
 
 class Inputs(Record):
+    """What a run read.
+
+    Attributes:
+        parents: every model it read.
+    """
+
     parents: tuple[ParentInput, ...]
 
 
 class Health(Record):
-    """The child's health check: each gate with its measured value and limit."""
+    """The child's health check.
+
+    Attributes:
+        passed: whether every gate is passed.
+        gates: each with its measured value and limit.
+    """
 
     passed: bool
     gates: tuple[HealthGate, ...]
 
 
 class HealthGate(Part):
+    """One gate of the health check.
+
+    Attributes:
+        name: what is checked.
+        passed: whether the value is within the limit.
+        value: measured.
+        limit: in words.
+        note: what to know of the value.
+    """
+
     name: str
     passed: bool
     value: float | str
@@ -58,7 +116,14 @@ class HealthGate(Part):
 
 
 class ChildFiles(Record):
-    """What was written: sha256 per weight shard and the tensors that differ from the father's."""
+    """What was written of a child.
+
+    Attributes:
+        shards: weight file -> sha256.
+        changed: names of the tensors that differ from the father's.
+        tensors: number of all tensors.
+        genealogy: the child's ancestors, eldest first.
+    """
 
     shards: dict[str, str]
     changed: tuple[str, ...]

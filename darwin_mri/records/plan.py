@@ -1,4 +1,4 @@
-"""What a run would need and whether it can be run, said before any weight is read."""
+"""What a run would need and whether it can be run, known before any weight is read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ from darwin_mri.records.base import Part, Record
 
 
 class PlanParent(Part):
-    """One parent as its configuration, headers and tokenizer describe it. ``size`` in bytes; ``vocabulary`` absent without a
-    tokenizer.json. ``note`` says so where nothing but a configuration was at hand."""
+    """One parent as its configuration, headers and tokenizer describe it.
+
+    Attributes:
+        role: "father", "mother", "base", ...
+        ref: as the user wrote it, without folders.
+        family: the configuration's model type.
+        layers: number of layers.
+        hidden_size: width of the residual stream.
+        ffn_size: width of the widest FFN.
+        parameters: number of weights.
+        dtype: of most weights.
+        size: of the weight files, in bytes.
+        shards: number of weight files.
+        vocabulary: number of tokens; None without a tokenizer.json.
+        note: where the figures come from, where nothing but a configuration was at hand.
+    """
 
     role: str
     ref: str
@@ -24,18 +38,33 @@ class PlanParent(Part):
 
 
 class PlanMethod(Part):
-    """An operator or arm; ``reason`` says why it is not possible on this pair, empty where it is."""
+    """An operator or arm.
+
+    Attributes:
+        name: of the method.
+        kind: "operator" or "arm".
+        possible: whether it can merge this pair.
+        reason: why it cannot; empty where it can.
+    """
 
     name: str
-    kind: str  # operator, arm
+    kind: str
     possible: bool
     reason: str = ""
 
 
 class PlanNeed(Part):
-    """Bytes needed and available; ``available`` absent where it cannot be told, and then ``fits`` is None."""
+    """Bytes needed and available.
 
-    name: str  # disk, host memory, device memory
+    Attributes:
+        name: "disk", "host memory" or "device memory".
+        needed: bytes.
+        available: bytes; None where unknown.
+        fits: whether the need fits; None where unknown.
+        note: what is counted.
+    """
+
+    name: str
     needed: int
     available: int | None
     fits: bool | None
@@ -43,7 +72,13 @@ class PlanNeed(Part):
 
 
 class PlanStage(Part):
-    """Expected seconds of a stage, and what is counted."""
+    """Expected time of a stage.
+
+    Attributes:
+        name: of the stage.
+        seconds: expected.
+        note: what is counted.
+    """
 
     name: str
     seconds: float
@@ -51,7 +86,23 @@ class PlanStage(Part):
 
 
 class Plan(Record):
-    """``fits`` is whether the configured run can be done; ``problems`` say what stands in its way, each with what to do."""
+    """What a configured run would need.
+
+    Attributes:
+        method: operator or arm.
+        parents: every model it would read.
+        siblings: whether tensors of the pair can be blended as they are.
+        sibling_reason: why they cannot; empty where they can.
+        tokenizers: how the parents' tokenizers compare, in words.
+        methods: every operator and arm, and whether it is possible on this pair.
+        needs: disk and memory.
+        evaluations: candidates that would be scored, finalists' re-tests included.
+        stages: expected time of each.
+        seconds: expected time of all stages.
+        speed: what the seconds rest on.
+        problems: what stands in the way, each with what to do.
+        fits: whether the run can be done: there are no problems.
+    """
 
     method: str
     parents: tuple[PlanParent, ...]
@@ -63,6 +114,6 @@ class Plan(Record):
     evaluations: int
     stages: tuple[PlanStage, ...]
     seconds: float
-    speed: str  # what the seconds rest on
+    speed: str
     problems: tuple[str, ...]
     fits: bool

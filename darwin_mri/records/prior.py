@@ -6,19 +6,39 @@ from darwin_mri.records.base import Part, Record
 
 
 class PriorGene(Part):
-    """One gene of the genome space. ``trust`` in [0, 1] is the reliability of the evidence for it."""
+    """One gene of the genome space.
+
+    Attributes:
+        name: of the gene.
+        layer: father layer; None: the gene belongs to no single layer (embeddings, densities).
+        mean: where the search starts.
+        sigma: how far the gene is expected to move.
+        trust: reliability of the evidence for it, in [0, 1].
+        frozen: whether it stays at its mean.
+        frozen_stability: share of bootstrap resamples in which the freezing rule holds.
+    """
 
     name: str
-    layer: int | None  # None: the gene belongs to no single layer (embeddings, densities)
+    layer: int | None
     mean: float
     sigma: float
     trust: float
     frozen: bool = False
-    frozen_stability: float = 0.0  # share of bootstrap resamples in which the freezing rule holds
+    frozen_stability: float = 0.0
 
 
 class PriorLayer(Part):
-    """The genes of one father layer, summed up for people; ratios are shares of the mother in [0, r_max]."""
+    """The genes of one father layer, summed up for people; ratios are shares of the other parent in [0, r_max].
+
+    Attributes:
+        index: number of the father layer.
+        mother_layer: number of the mother layer beside it.
+        mean: of the genes' means.
+        sigma: mean of the genes' sigmas.
+        trust: mean of the genes' trusts.
+        frozen: whether all its genes are frozen.
+        frozen_stability: the largest of its genes'.
+    """
 
     index: int
     mother_layer: int
@@ -30,6 +50,20 @@ class PriorLayer(Part):
 
 
 class Prior(Record):
+    """The distribution that a search starts from.
+
+    Attributes:
+        preset: that made it.
+        informative: whether the evidence tells layers apart; else the prior is flat.
+        note: caveats, in words.
+        protect: languages and domains that may not get worse.
+        tolerance: relative rise of their NLL per byte that is still no harm.
+        frozen: father layers that stay unchanged.
+        layers: summary by father layer.
+        genes: the prior itself.
+        upper: largest ratio that the search may use.
+    """
+
     preset: str
     informative: bool
     note: str = ""
@@ -38,4 +72,4 @@ class Prior(Record):
     frozen: tuple[int, ...]
     layers: tuple[PriorLayer, ...]
     genes: tuple[PriorGene, ...]
-    upper: float  # largest ratio the search may use
+    upper: float

@@ -6,7 +6,13 @@ from darwin_mri.records.base import Part, Record
 
 
 class Estimate(Part):
-    """A value with its 95 % bootstrap interval over probe documents."""
+    """A value with its 95 % bootstrap interval over probe documents.
+
+    Attributes:
+        value: the estimate.
+        low: lower bound.
+        high: upper bound.
+    """
 
     value: float
     low: float
@@ -14,7 +20,18 @@ class Estimate(Part):
 
 
 class ModelInfo(Part):
-    """Who was scanned. ``digest`` is the sha256 over the weight files' digests; ``ref`` is as the user wrote it, without folders."""
+    """The model that was scanned.
+
+    Attributes:
+        ref: as the user wrote it, without folders.
+        digest: sha256 over the weight files' digests.
+        family: the configuration's model type.
+        layers: number of layers.
+        hidden_size: width of the residual stream.
+        ffn_size: width of the widest FFN.
+        mixers: kind of mixer, by layer.
+        parameters: number of weights.
+    """
 
     ref: str
     digest: str
@@ -27,6 +44,16 @@ class ModelInfo(Part):
 
 
 class ProbesInfo(Part):
+    """The texts that a model was scanned with.
+
+    Attributes:
+        digest: over the texts.
+        languages: of the texts.
+        domains: of the texts.
+        documents: number of texts.
+        tokens: number of tokens in all texts.
+    """
+
     digest: str
     languages: tuple[str, ...]
     domains: tuple[str, ...]
@@ -35,7 +62,14 @@ class ProbesInfo(Part):
 
 
 class Channel(Part):
-    """How far a channel can be trusted: reliability = 1 - mean bootstrap variance / variance over layers, in [0, 1]."""
+    """How far a channel can be trusted.
+
+    Attributes:
+        reliability: 1 - mean bootstrap variance / variance over layers, in [0, 1].
+        p_value: of the hypothesis that layers do not differ.
+        informative: whether the channel tells layers apart.
+        note: figures and caveats, in words.
+    """
 
     reliability: float
     p_value: float
@@ -44,11 +78,14 @@ class Channel(Part):
 
 
 class LanguageScan(Part):
-    """Language channels of one layer.
+    """Language channels of one layer, each by language.
 
-    ``sensitivity``: causal, relative rise of NLL per byte in language k when the FFN is mean-ablated, minus the mean of the
-    other languages. ``raw_rise``: the rise itself. ``specific_neurons``: count of neurons firing for that language almost alone.
-    ``alignment``: cosine of parallel passages minus cosine of mismatched ones, at the layer's output.
+    Attributes:
+        sensitivity: causal: relative rise of NLL per byte when the FFN is mean-ablated, minus the mean rise of the
+            other languages.
+        raw_rise: the rise itself.
+        specific_neurons: number of neurons that fire for the language almost alone.
+        alignment: cosine of parallel passages minus cosine of mismatched ones, at the layer's output.
     """
 
     sensitivity: dict[str, Estimate] = {}
@@ -58,10 +95,19 @@ class LanguageScan(Part):
 
 
 class LayerScan(Part):
-    """One layer. ``activation[site][group][statistic]``, group being ``all``, ``language:ko`` or ``domain:math``, and
-    ``activation_intervals`` its 95 % (low, high); ``weights[tensor][statistic]``; ``importance[domain]``: relative rise of NLL
-    per byte when the FFN is mean-ablated, ``mixer_importance`` when the mixer is; ``probe_distance[kind]``: 1 - cos of the mean
-    state over a kind of text and over plain prose. ``note`` says why a layer has no plain FFN.
+    """One layer.
+
+    Attributes:
+        index: number of the layer.
+        mixer: kind of mixer.
+        activation: site -> group -> statistic -> value; a group is ``all``, ``language:ko`` or ``domain:math``.
+        activation_intervals: their 95 % intervals (low, high).
+        weights: tensor -> statistic -> value.
+        language: the language channels.
+        importance: domain -> relative rise of NLL per byte when the FFN is mean-ablated.
+        mixer_importance: the same when the mixer is ablated.
+        probe_distance: kind of text -> 1 - cosine of the mean states over that kind and over plain prose.
+        note: why the layer has no plain FFN.
     """
 
     index: int
@@ -77,25 +123,40 @@ class LayerScan(Part):
 
 
 class Scan(Record):
-    """The scan of one parent."""
+    """The scan of one parent.
+
+    Attributes:
+        model: what was scanned.
+        probes: with which texts.
+        layers: the channels, by layer.
+        channels: channel -> how far it can be trusted.
+        bits_per_byte: loss of the model, not ablated, by ``language:xx`` and ``domain:xx``.
+        outside: tensor -> statistic -> value, of matrices outside the layers (embeddings).
+    """
 
     model: ModelInfo
     probes: ProbesInfo
     layers: tuple[LayerScan, ...]
     channels: dict[str, Channel]
-    bits_per_byte: dict[str, float] = {}  # unablated model, by language and domain
-    outside: dict[str, dict[str, float]] = {}  # weight statistics of matrices outside the layers (embeddings)
+    bits_per_byte: dict[str, float] = {}
+    outside: dict[str, dict[str, float]] = {}
 
 
 class Response(Part):
     """How a loss moves when the child leaves the father along one gene.
 
-    ``slope`` at ratio 0 and ``slope_reference`` at the reference ratio, both d loss / d ratio; ``low`` and ``high`` bound
-    ``harm``, the loss at the reference ratio minus the loss at 0 by the trapezoid of both slopes.
+    Attributes:
+        gene: its name.
+        loss: "fitness", "language:ko", "domain:math", ...
+        slope: d loss / d ratio at ratio 0.
+        slope_reference: d loss / d ratio at the reference ratio.
+        harm: loss at the reference ratio minus loss at 0, by the trapezoid of both slopes.
+        low: lower bound of ``harm``.
+        high: upper bound of ``harm``.
     """
 
     gene: str
-    loss: str  # "fitness", "language:ko", "domain:math"
+    loss: str
     slope: float
     slope_reference: float
     harm: float
@@ -104,8 +165,15 @@ class Response(Part):
 
 
 class PairWeights(Part):
-    """Siblings' weights against each other in one layer: ``part`` is ``ffn`` or ``mixer``; ``relative_change`` is
-    |mother - father| / |father|; ``sign_agreement`` the share of weights of equal sign."""
+    """Weights of two parents of one architecture against each other, in one layer.
+
+    Attributes:
+        index: number of the layer.
+        part: ``ffn`` or ``mixer``.
+        cosine: of the two parts' weights.
+        relative_change: |mother - father| / |father|.
+        sign_agreement: share of weights of equal sign.
+    """
 
     index: int
     part: str
@@ -115,11 +183,16 @@ class PairWeights(Part):
 
 
 class MappedLayer(Part):
-    """A father layer beside the mother layer the map gives it.
+    """A father layer beside the mother layer that the map gives it.
 
-    ``cka`` with its 95 % interval (jackknife over documents); ``procrustes``: share of the father's FFN increment that no
-    rotation and scale of the mother's explains, in [0, 1]; ``neuron_match``: mean over his neurons of the best absolute
-    correlation with one of hers; ``*_null`` the same against shuffled positions.
+    Attributes:
+        index: number of the father layer.
+        mother_layer: number of the mother layer.
+        cka: of the layers' FFN increments, with its 95 % interval (jackknife over documents).
+        procrustes: share of the father's FFN increment that no rotation and scale of the mother's explains, in [0, 1].
+        procrustes_null: the same against shuffled positions.
+        neuron_match: mean over the father's neurons of the best absolute correlation with one of the mother's.
+        neuron_match_null: the same against shuffled positions.
     """
 
     index: int
@@ -132,12 +205,20 @@ class MappedLayer(Part):
 
 
 class PresetFit(Part):
-    """How well a preset foresaw the truth: Spearman's rho of its prediction per gene with the measured fitness change.
+    """How well a preset predicts the truth: Spearman's rho of its prediction per gene with the measured fitness change.
 
-    ``spearman``: mean over random halvings of the items, one half foretelling, the other the truth; ``low`` and ``high``: the
-    range of 95 % of the halvings. ``same_items``: rho with all items on both sides, the luck of the items included; None where a
-    side is constant. Of the layers a preset freezes, ``precision`` is the share that really harm the protected text beyond the tolerance, ``recall`` the share of harmful
-    layers it freezes; None where nothing is frozen, or nothing harms.
+    Attributes:
+        preset: its name.
+        spearman: mean over random halvings of the items, one half for the prediction, the other for the truth; None
+            where a side is constant.
+        low: lower end of the range of 95 % of the halvings.
+        high: upper end of that range.
+        same_items: rho with all items on both sides, the luck of the items included; None where a side is constant.
+        prediction: gene -> predicted fitness change.
+        frozen: father layers that the preset freezes.
+        precision: share of the frozen layers that really harm the protected text beyond the tolerance; None where none
+            is frozen.
+        recall: share of the harmful layers that are frozen; None where none is harmful.
     """
 
     preset: str
@@ -152,11 +233,19 @@ class PresetFit(Part):
 
 
 class Validation(Part):
-    """The measured truth of blending each gene alone at the reference ratio, and what each preset had said.
+    """The measured truth of blending each gene alone at the reference ratio, and what each preset predicted.
 
-    ``gain``: change of the smooth fitness on all search items; ``ceiling``: mean rho between the truth of one half of them and that
-    of the other, about as much as a preset can reach; ``harm``: relative rise of NLL per byte of
-    each protected text, by layer, on documents not used for freezing where the probe set has more (``harm_documents``).
+    Attributes:
+        reference_ratio: that every gene was blended at.
+        items: number of search items.
+        gain: gene -> change of the smooth fitness on all search items.
+        ceiling: mean rho between the truth of one half of the items and that of the other, about as much as a preset
+            can reach; None where it is not defined.
+        harm: protected text -> layer -> relative rise of NLL per byte.
+        harm_documents: which documents ``harm`` was measured on: where the probe set has more, those not used for
+            freezing.
+        harmful: father layers whose harm exceeds the tolerance.
+        presets: how well each predicts.
     """
 
     reference_ratio: float
@@ -170,7 +259,21 @@ class Validation(Part):
 
 
 class PairScan(Record):
-    """Both parents side by side. ``cka`` is (father layers x mother layers); ``layer_map[i]`` is father layer i's mother layer."""
+    """Both parents side by side.
+
+    Attributes:
+        father: the father.
+        mother: the other parent.
+        cka: of FFN increments at shared positions, (father layers, mother layers).
+        layer_map: the mother layer of each father layer.
+        map_proportional: the same by depth alone.
+        reference_ratio: that responses and validation are measured at.
+        response: how losses move along each gene.
+        channels: channel -> how far it can be trusted.
+        mapped: each father layer with its mother layer, closer up.
+        weights: their weights against each other, where both have one architecture.
+        validation: measured truth of every gene; None where it was not measured.
+    """
 
     father: ModelInfo
     mother: ModelInfo

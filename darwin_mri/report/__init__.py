@@ -1,4 +1,9 @@
-"""Reports from records alone: one view model, three renderers, the same words. Never loads torch."""
+"""Reports from records alone: one view model, several renderers, the same words. Never loads torch.
+
+``model`` puts records into words and data, ``sections`` makes the parts of a page from them, ``pages`` puts parts
+together, ``renderers`` write a page as HTML, Markdown or terminal text. ``charts`` draws SVG, ``hub`` publishes a
+child.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +14,44 @@ from pathlib import Path
 
 from rich.console import Console
 
-from darwin_mri.records import write_text
-from darwin_mri.report import notebook as notebook  # tells the records how they look in a notebook
-from darwin_mri.report.card import render_card
-from darwin_mri.report.html import render_html
+from darwin_mri.records import ArenaResult, write_text
 from darwin_mri.report.hub import eval_files
-from darwin_mri.report.run import Run, load_run
-from darwin_mri.report.several import build_runs_view
-from darwin_mri.report.terminal import contrasts_table, print_report, print_scan, scores_table
-from darwin_mri.report.view import View, build_view
+from darwin_mri.report.model.run_records import RunRecords, load_run
+from darwin_mri.report.model.view import View
+from darwin_mri.report.pages.arena_page import build_arena_view
+from darwin_mri.report.pages.run_page import build_view
+from darwin_mri.report.pages.runs_page import build_runs_view
+from darwin_mri.report.renderers import notebook as notebook  # importing it gives records their tables in notebooks
+from darwin_mri.report.renderers.card import render_card
+from darwin_mri.report.renderers.html import render_html
+from darwin_mri.report.renderers.plan_tables import print_plan
+from darwin_mri.report.renderers.terminal import (
+    contrasts_table,
+    print_arena,
+    print_report,
+    print_scan,
+    scores_table,
+)
 
 WIDTH = 110  # columns of report.txt
 
 __all__ = [
-    "Run",
+    "RunRecords",
     "View",
+    "build_arena_view",
     "build_runs_view",
     "build_view",
     "contrasts_table",
     "load_run",
+    "print_arena",
+    "print_plan",
     "print_report",
     "print_scan",
     "render_card",
     "render_html",
     "render_text",
     "scores_table",
+    "write_arena",
     "write_report",
     "write_runs_report",
 ]
@@ -47,7 +65,9 @@ def render_text(view: View) -> str:
 
 
 def write_report(run: Path) -> View:
-    """Write report.html, report.txt, card.md and the hub's evaluation files into a run folder, each whole or not at all.
+    """Write report.html, report.txt, card.md and the hub's evaluation files into a run folder.
+
+    Each file is written whole or not at all.
 
     Args:
         run: the run's folder; any of its records may be missing.
@@ -62,8 +82,8 @@ def write_report(run: Path) -> View:
     write_text(run / "report.html", render_html(view))
     write_text(run / "report.txt", render_text(view))
     write_text(run / "card.md", render_card(view))
-    if view.facts is not None and view.facts.results:
-        for name, text in eval_files(view.facts).items():
+    if view.metadata is not None and view.metadata.results:
+        for name, text in eval_files(view.metadata).items():
             write_text(run / name, text)
     return view
 
@@ -81,10 +101,16 @@ def write_runs_report(runs: Sequence[Path], page: Path | None = None) -> tuple[V
     Raises:
         InputError: one of the folders does not exist.
     """
-    loaded = [load_run(run) for run in runs]
-    view = build_runs_view(loaded, [run.resolve().name for run in runs])
+    view = build_runs_view([load_run(run) for run in runs], [run.resolve().name for run in runs])
     if page is None:
         page = Path(os.path.commonpath([run.resolve().parent for run in runs])) / "runs.html"
     write_text(page, render_html(view))
     write_text(page.with_suffix(".txt"), render_text(view))
     return view, page
+
+
+def write_arena(result: ArenaResult, out: Path) -> View:
+    """Write arena.html into a folder and return the view."""
+    view = build_arena_view(result)
+    write_text(out / "arena.html", render_html(view))
+    return view

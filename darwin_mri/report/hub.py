@@ -1,4 +1,4 @@
-"""Publishing a child: the hub's evaluation files, what would be uploaded, and the upload itself, only when asked for."""
+"""Publishing a child: the hub's evaluation files, what would be uploaded, and the upload itself."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import yaml
 
 from darwin_mri.errors import DarwinError, GateError, InputError
 from darwin_mri.records import Health
-from darwin_mri.report import words
-from darwin_mri.report.card import render_card
-from darwin_mri.report.facts import Facts, Result
-from darwin_mri.report.view import View
+from darwin_mri.report import formats
+from darwin_mri.report.model.metadata import Metadata, Result
+from darwin_mri.report.model.view import View
+from darwin_mri.report.renderers.card import render_card
 
 # Benchmarks that the hub knows: dataset and task. The nursery's own are on no hub and get no file.
 HUB_TASKS = {
@@ -38,7 +38,14 @@ RECORDS = (
 
 @dataclass(frozen=True)
 class Upload:
-    """One file of the repository: from disk (``source``) or made here (``text``)."""
+    """One file of the repository: from disk, or made for it.
+
+    Attributes:
+        path: in the repository.
+        size: in bytes.
+        source: the file on disk, or None.
+        text: the content of a file that is not on disk.
+    """
 
     path: str
     size: int
@@ -46,23 +53,28 @@ class Upload:
     text: str = ""
 
 
-def eval_files(facts: Facts, source_url: str = "") -> dict[str, str]:
+def eval_files(metadata: Metadata, source_url: str = "") -> dict[str, str]:
     """``.eval_results`` files of the measured held-out scores on benchmarks the hub knows.
 
-    The hub has no field for the number of items or the interval, so both stand in the notes, with the protocol and the fact that
-    the items are the held-out part. Values are fractions.
+    The hub has no field for the number of items or the interval, so both stand in the notes, with the protocol and the
+    fact that the items are the held-out part. Values are fractions.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml  # slow to import, and rarely needed
 
     files = {}
-    for result in facts.results:
+    for result in metadata.results:
         if result.benchmark not in HUB_TASKS:
             continue
         dataset, task = HUB_TASKS[result.benchmark]
         entry = EvalResultEntry(
-            dataset_id=dataset, task_id=task, value=round(result.value, 4), date=facts.created or None,
-            source_url=source_url or None, source_name="darwin_mri report" if source_url else None, notes=_notes(result),
-        )  # fmt: skip
+            dataset_id=dataset,
+            task_id=task,
+            value=round(result.value, 4),
+            date=metadata.created or None,
+            source_url=source_url or None,
+            source_name="darwin_mri report" if source_url else None,
+            notes=_notes(result),
+        )
         name = f".eval_results/{result.benchmark}.yaml"
         files[name] = yaml.safe_dump(
             eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True, width=100
@@ -71,7 +83,7 @@ def eval_files(facts: Facts, source_url: str = "") -> dict[str, str]:
 
 
 def _notes(result: Result) -> str:
-    return words.clean(f"{result.text}; held-out part of the items, 95 % interval; protocol {result.protocol}")
+    return formats.clean(f"{result.text}; held-out part of the items, 95 % interval; protocol {result.protocol}")
 
 
 def plan(run: Path, view: View, repo: str, html: str, *, force: bool = False) -> list[Upload]:
@@ -83,6 +95,9 @@ def plan(run: Path, view: View, repo: str, html: str, *, force: bool = False) ->
         repo: hub id of the repository.
         html: the report as rendered.
         force: publish although the child fails its health check.
+
+    Returns:
+        the card, the report, the evaluation files, the child and the records.
 
     Raises:
         InputError: there is no child to publish, or the repository's name is no hub id.
@@ -101,26 +116,27 @@ def plan(run: Path, view: View, repo: str, html: str, *, force: bool = False) ->
         raise InputError(f"{run} has no child to publish: run darwin-mri breed, or merge --genome {run}/genome.json")
     if not force:
         _require_health(run)
-    facts = view.facts
+    metadata = view.metadata
     report_url = f"https://huggingface.co/{repo}/blob/main/report.html"
-    made = {"README.md": render_card(view, repo), "report.html": html}
-    made |= eval_files(facts, report_url) if facts else {}
-    found = [Upload(name, len(text.encode()), text=text) for name, text in made.items()]
+    texts = {"README.md": render_card(view, repo), "report.html": html}
+    texts |= eval_files(metadata, report_url) if metadata else {}
+    uploads = [Upload(name, len(text.encode()), text=text) for name, text in texts.items()]
     for path in sorted(p for p in child.rglob("*") if p.is_file()):
         name = path.relative_to(child).as_posix()
-        if name not in made and not any(part.startswith(".") for part in Path(name).parts):
-            found.append(Upload(name, path.stat().st_size, source=path))
+        if name not in texts and not any(part.startswith(".") for part in Path(name).parts):
+            uploads.append(Upload(name, path.stat().st_size, source=path))
     for name in RECORDS:
         if (run / name).is_file():
-            found.append(Upload(f"darwin_mri/{name}", (run / name).stat().st_size, source=run / name))
-    return found
+            uploads.append(Upload(f"darwin_mri/{name}", (run / name).stat().st_size, source=run / name))
+    return uploads
 
 
 def _require_health(run: Path) -> None:
     path = run / "health.json"
     if not path.is_file():
         raise GateError(
-            f"the child was never checked: run darwin-mri breed --resume {path.parent}, or pass --force to publish it all the same"
+            f"the child was never checked: run darwin-mri breed --resume {path.parent}, or pass --force to publish it"
+            " all the same"
         )
     health = Health.load(path)
     if not health.passed:
@@ -129,7 +145,16 @@ def _require_health(run: Path) -> None:
 
 
 def push(uploads: list[Upload], repo: str, *, private: bool, message: str) -> str:
-    """Create the repository where it is missing and upload everything in one commit; returns the commit's address.
+    """Create the repository where it is missing and upload everything in one commit.
+
+    Args:
+        uploads: from ``plan``.
+        repo: hub id of the repository.
+        private: whether a new repository is.
+        message: of the commit.
+
+    Returns:
+        the commit's address.
 
     Raises:
         DarwinError: the hub refused or could not be reached.

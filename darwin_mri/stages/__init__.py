@@ -1,1 +1,1 @@
-"""The stages of a run: each turns models and records into the next record in the run folder."""
+"""The stages of a run: one file, one stage of the manifest, one public function ``stage(run, parents, *records)``."""

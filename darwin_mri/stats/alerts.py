@@ -7,19 +7,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
+from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS
 
 FEW_ITEMS = 100
 SILENT = 0.05  # share of generated answers without a choice from which on the reader must know
 LEVEL = 0.05
-ONE_PLACE = 0.9  # share of answers at one place of the list from which on a score says where the right answers lie
+ONE_PLACE = 0.9  # from this share of answers at one place of the list on, a score says where the right answers lie
 
 
 def possible_score(value_percent_rounded: float, decimals: int, n: int) -> bool:
     """Whether some whole number of right answers out of ``n`` prints as this percentage.
 
-    ``value_percent_rounded`` is the printed per cent, ``decimals`` its digits after the point: 65.0 of 198 items is
-    impossible at one decimal (128 gives 64.6, 129 gives 65.2). Either rounding of a half is accepted. (The GRIM test, Brown
-    and Heathers 2017.)
+    65.0 of 198 items is impossible at one decimal (128 gives 64.6, 129 gives 65.2). Either rounding of a half is
+    accepted. (The GRIM test, Brown and Heathers 2017.)
+
+    Args:
+        value_percent_rounded: the printed per cent.
+        decimals: its digits after the point.
+        n: number of items.
+
+    Returns:
+        False for a percentage that no count gives, and where there are no items.
     """
     if n <= 0:
         return False
@@ -42,49 +50,61 @@ def find_alerts(
 ) -> tuple[Alert, ...]:
     """Alerts of a comparison, the serious first.
 
-    ``composite`` is the composite's benchmark name, ``benchmarks`` what the benchmarks' names stand for, ``silent`` by (model,
-    benchmark) the share of generated answers that name no choice, ``places`` by the same each item's (choice, gold).
+    Args:
+        measured: scores taken here.
+        published: scores taken by others.
+        contrasts: of the child with each other model.
+        composite: the composite's benchmark name.
+        benchmarks: what the benchmarks' names stand for.
+        silent: by (model, benchmark) the share of generated answers that name no choice.
+        places: by (model, benchmark) each item's (choice, gold).
+
+    Returns:
+        the alerts; those of one level in the order in which they are looked for.
     """
-    found = [
+    alerts = [
         *_beaten_by_nulls(measured, contrasts, composite),
         *_impossible(published),
-        *_protocols(measured, published, composite),
+        *mixed_protocols((*measured, *published), composite),
+        *_unknown_protocols(measured, published),
         *_incomplete(benchmarks),
         *_silent(silent or {}),
         *_one_place(places or {}),
         *_few_items(measured, contrasts, composite),
     ]
-    return tuple(sorted(found, key=lambda alert: ("serious", "warning", "note").index(alert.level)))
+    return tuple(sorted(alerts, key=lambda alert: LEVELS.index(alert.level)))
 
 
 def _beaten_by_nulls(measured: Sequence[Score], contrasts: Sequence[Contrast], composite: str) -> Iterable[Alert]:
-    nulls = [score for score in measured if score.benchmark == composite and score.role.startswith("null:")]
+    nulls = [score for score in measured if score.benchmark == composite and score.null is not None]
     child = next((score for score in measured if score.benchmark == composite and score.role == "child"), None)
     if not nulls or child is None:
         return
     best = max(nulls, key=lambda score: score.value)
-    name = best.role.removeprefix("null:")
-    p_value = next(c.p_value for c in contrasts if c.benchmark == composite and c.name == f"child - {best.role}")
-    figures = f"child {_percent(child.value)}, null '{name}' {_percent(best.value)}, p = {p_value:.2g}"
+    p_value = next(c.p_value for c in contrasts if c.against(best))
+    figures = f"child {_percent(child.value)}, null '{best.null}' {_percent(best.value)}, p = {p_value:.2g}"
     if best.value >= child.value:
-        yield Alert(level="serious", text=f"The search found nothing that a null child does not have: {figures}.")
+        text = f"The search found nothing that a null child does not have: {figures}."
+        yield Alert(level="serious", text=text, kind="null-child")
     elif p_value > LEVEL:
-        yield Alert(level="warning", text=f"The child cannot be told from its best null child: {figures}.")
+        text = f"The child cannot be told from its best null child: {figures}."
+        yield Alert(level="warning", text=text, kind="null-child")
 
 
 def _impossible(published: Sequence[Score]) -> Iterable[Alert]:
     for score in published:
         if score.n is None or score.evidence == "estimated":  # a guess is not a count
             continue
-        decimals = max(
-            0, len(f"{score.value:.6f}".rstrip("0").partition(".")[2]) - 2
-        )  # digits of the per cent as given
+        # digits of the per cent as given
+        decimals = max(0, len(f"{score.value:.6f}".rstrip("0").partition(".")[2]) - 2)
         printed = round(100 * score.value, decimals)
         if not possible_score(printed, decimals, score.n):
             yield Alert(
                 level="serious",
-                text=f"The {score.evidence} score {printed:.{decimals}f} % of {score.model} on {score.benchmark} is impossible"
-                f" for {score.n} items: no whole number of right answers rounds to it.",
+                text=f"The {score.evidence} score {printed:.{decimals}f} % of {score.model} on {score.benchmark} is"
+                f" impossible for {score.n} items: no whole number of right answers rounds to it.",
+                kind="impossible-score",
+                benchmark=score.benchmark,
             )
 
 
@@ -94,70 +114,88 @@ def _incomplete(benchmarks: Sequence[BenchmarkInfo]) -> Iterable[Alert]:
             parts = [f"{c.part} {c.items} of {c.full}" for c in info.coverage if c.full is not None]
             have, full = sum(c.items for c in info.coverage), sum(c.full or 0 for c in info.coverage)
             counts = f" ({', '.join(parts)})" if len(parts) > 1 else ""
-            yield Alert(
-                level="warning",
-                text=f"{info.name} is not the published set: {have} of its {full} items are at hand{counts}; do not compare its"
-                " scores with published ones.",
+            yield _about(
+                info.name,
+                "incomplete-benchmark",
+                f"{info.name} is not the published set: {have} of its {full} items are at hand{counts}; do not compare"
+                " its scores with published ones.",
             )
         if info.left_out:
-            yield Alert(
-                level="warning",
-                text=f"{info.left_out} items of {info.name} are longer than a compared model's context and were left out for"
+            yield _about(
+                info.name,
+                "items-left-out",
+                f"{info.left_out} items of {info.name} are longer than a compared model's context and were left out for"
                 " every model: its scores are those of the shorter items.",
             )
         if info.beyond:
-            yield Alert(
-                level="warning",
-                text=f"{info.beyond} items of {info.name} are longer than a compared model's stated context and are read all"
+            yield _about(
+                info.name,
+                "beyond-context",
+                f"{info.beyond} items of {info.name} are longer than a compared model's stated context and are read all"
                 " the same: what a model does beyond its context is not what it was made for.",
             )
+
+
+def _about(benchmark: str, kind: str, text: str) -> Alert:
+    """A warning about one benchmark."""
+    return Alert(level="warning", text=text, kind=kind, benchmark=benchmark)
 
 
 def _silent(shares: Mapping[tuple[str, str], float]) -> Iterable[Alert]:
     for (model, benchmark), share in shares.items():
         if share > SILENT:
-            yield Alert(
-                level="warning",
-                text=f"{_percent(share)} of the answers of {model} on {benchmark} name no choice and count as wrong: it may not"
-                " have followed the instruction, or run out of tokens while thinking.",
+            yield _about(
+                benchmark,
+                "silent-answers",
+                f"{_percent(share)} of the answers of {model} on {benchmark} name no choice and count as wrong: it may"
+                " not have followed the instruction, or run out of tokens while thinking.",
             )
 
 
 def _one_place(places: Mapping[tuple[str, str], Sequence[tuple[int, int]]]) -> Iterable[Alert]:
-    """A model that always gives the same letter scores that letter's share of the right answers, which need not be chance."""
+    """Always giving the same letter scores that letter's share of the right answers, which need not be chance."""
     for (model, benchmark), answered in places.items():
         if not answered:
             continue
         place, count = Counter(choice for choice, _ in answered).most_common(1)[0]
         right = sum(gold == place for _, gold in answered) / len(answered)
         if place >= 0 and count / len(answered) >= ONE_PLACE > right:
-            yield Alert(
-                level="warning",
-                text=f"{model} gives choice {place + 1} on {_percent(count / len(answered))} of {benchmark}: always giving it scores"
-                f" {_percent(right)}, so being above chance shows no knowledge.",
+            yield _about(
+                benchmark,
+                "one-place",
+                f"{model} gives choice {place + 1} on {_percent(count / len(answered))} of {benchmark}: always giving"
+                f" it scores {_percent(right)}, so being above chance shows no knowledge.",
             )
 
 
-def _protocols(measured: Sequence[Score], published: Sequence[Score], composite: str) -> Iterable[Alert]:
+def mixed_protocols(scores: Sequence[Score], composite: str) -> Iterable[Alert]:
+    """One warning per benchmark whose scores come from different known protocols.
+
+    Args:
+        scores: measured and published ones, in the order in which to name their protocols.
+        composite: the composite's benchmark name; its protocol is its benchmarks'.
+    """
     known: dict[str, dict[str, str]] = {}  # per benchmark, in order: protocol (by hash where there is one) -> its name
-    for score in (*measured, *published):
-        if _unknown(score.protocol) or score.benchmark == composite:
-            continue
-        known.setdefault(score.benchmark, {})[score.protocol_hash or score.protocol] = score.protocol
+    for score in scores:
+        if not _unknown(score.protocol) and score.benchmark != composite:
+            known.setdefault(score.benchmark, {})[score.protocol_hash or score.protocol] = score.protocol
     for benchmark, protocols in known.items():
         if len(protocols) > 1:
             names = "; ".join(protocols.values())
-            yield Alert(
-                level="warning",
-                text=f"Scores on {benchmark} come from different protocols ({names}): do not subtract them.",
-            )
-    seen = {score.benchmark for score in measured}
+            text = f"Scores on {benchmark} come from different protocols ({names}): do not subtract them."
+            yield _about(benchmark, MIXED_PROTOCOLS, text)
+
+
+def _unknown_protocols(measured: Sequence[Score], published: Sequence[Score]) -> Iterable[Alert]:
+    benchmarks = {score.benchmark for score in measured}
     for score in published:
-        if _unknown(score.protocol) and score.benchmark in seen:
+        if _unknown(score.protocol) and score.benchmark in benchmarks:
             yield Alert(
                 level="note",
-                text=f"The {score.evidence} score of {score.model} on {score.benchmark} ({_percent(score.value)}) was taken under"
-                " an unknown protocol: it stands beside the measured scores for orientation only.",
+                text=f"The {score.evidence} score of {score.model} on {score.benchmark} ({_percent(score.value)}) was"
+                " taken under an unknown protocol: it stands beside the measured scores for orientation only.",
+                kind="unknown-protocol",
+                benchmark=score.benchmark,
             )
 
 
@@ -169,10 +207,15 @@ def _few_items(measured: Sequence[Score], contrasts: Sequence[Contrast], composi
         text = f"{benchmark} has only {n} item{'s' if n != 1 else ''}"
         contrast = next((c for c in contrasts if c.benchmark == benchmark), None)
         if contrast is not None:
-            other, least = contrast.name.removeprefix("child - "), 100 * contrast.detectable
-            the = "the " if other in ("father", "mother") else ""
-            text += f": a difference from {the}{other} under {least:.1f} points could not have been seen"
-        yield Alert(level="warning", text=text + ".")
+            least = 100 * contrast.detectable
+            text += f": a difference from {_other(contrast)} under {least:.1f} points could not have been seen"
+        yield _about(benchmark, "few-items", text + ".")
+
+
+def _other(contrast: Contrast) -> str:
+    if contrast.null is not None:
+        return f"the null child '{contrast.null}'"
+    return contrast.model if contrast.other == "baseline" else f"the {contrast.other}"
 
 
 def _unknown(protocol: str) -> bool:

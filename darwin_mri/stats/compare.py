@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypedDict, Unpack
 
 from darwin_mri.records import Answer, BenchmarkInfo, Comparison, Protocol, Score
+from darwin_mri.records.roles import null_of_role
+from darwin_mri.records.score import Split
 from darwin_mri.stats import StatsError
 from darwin_mri.stats.alerts import find_alerts
 from darwin_mri.stats.contrasts import find_contrasts, find_vigor
 from darwin_mri.stats.paired import RESAMPLES
-from darwin_mri.stats.scores import COMPOSITE, Scorekeeper, Split
+from darwin_mri.stats.scores import COMPOSITE, Scorekeeper
 from darwin_mri.stats.table import Tables
+
+
+class Options(TypedDict, total=False):
+    """What ``compare`` can do without.
+
+    Attributes:
+        split: of the items, named in the scores; held-out when absent.
+        benchmarks: what the benchmarks' names stand for.
+        resamples: of every bootstrap and permutation.
+    """
+
+    split: Split
+    benchmarks: tuple[BenchmarkInfo, ...]
+    resamples: int
 
 
 def compare(
@@ -21,77 +38,97 @@ def compare(
     weights: Mapping[str, float],
     seed: int,
     published: tuple[Score, ...] = (),
-    *,
-    split: Split = "held-out",
-    benchmarks: tuple[BenchmarkInfo, ...] = (),
-    resamples: int = RESAMPLES,
+    **options: Unpack[Options],
 ) -> Comparison:
     """Compare models that answered the same items under the same protocol, the child with each other model.
 
-    ``answers[key][benchmark]`` holds one model's answers, ``models[key]`` its (name, role); roles are father, mother, base,
-    child, baseline and ``null:NAME``. ``protocol`` holds the protocols whose hashes the answers carry, or the name of the only
-    one. ``chance`` gives each benchmark's accuracy by guessing, ``weights`` the composite's weights (scaled to add up to 1; empty
-    for no composite), ``published`` scores to show beside the measured ones, ``benchmarks`` what the benchmarks' names stand for.
-    ``split`` names the items' split in the scores. The same arguments give the same record.
+    Models that answered a benchmark under different protocols both get their scores and no contrast.
 
-    Models that sat a benchmark under different protocols both get their scores and no contrast. Raises StatsError when answers
-    cannot be paired by item key, a model is unknown, a role repeats, or a weighted benchmark is missing.
+    Args:
+        answers: ``answers[key][benchmark]`` holds one model's answers.
+        models: key -> (name, role) of each model; roles are father, mother, base, child, baseline and ``null:KIND``.
+        protocol: the protocols whose hashes the answers carry, or the name of the only one.
+        chance: each benchmark's accuracy by guessing.
+        weights: benchmark -> weight in the composite (scaled to add up to 1; empty for no composite).
+        seed: of resampling.
+        published: scores to show beside the measured ones.
+        **options: see ``Options``.
+
+    Returns:
+        the comparison; the same arguments give the same record.
+
+    Raises:
+        StatsError: answers cannot be paired by item key, a model is unknown, a role repeats, or a weighted benchmark is
+            missing.
     """
     _check(answers, models, chance)
-    tables = Tables.align(answers, seed, resamples)
+    benchmarks = options.get("benchmarks", ())
+    tables = Tables.align(answers, seed, options.get("resamples", RESAMPLES))
     composite = _scaled(weights, tables)
     known = () if isinstance(protocol, str) else tuple(protocol)
-    scorer = Scorekeeper(
-        tables, composite, {p.hash: p for p in known}, protocol if isinstance(protocol, str) else "", chance, split
+    label = protocol if isinstance(protocol, str) else ""
+    by_hash = {p.hash: p for p in known}
+    scorer = Scorekeeper(tables, composite, by_hash, label, chance, options.get("split", "held-out"))
+    scores, secondary = _scores(scorer, models, answers)
+
+    scored = {key: models[key] for key in answers}
+    child = next((key for key, (_, role) in scored.items() if role == "child"), None)
+    contrasts = find_contrasts(tables, composite, child, scored) if child else []
+    vigor = find_vigor(tables, composite, {role: key for key, (_, role) in scored.items()}, contrasts)
+    alerts = find_alerts(
+        scores,
+        published,
+        contrasts,
+        COMPOSITE,
+        benchmarks,
+        silent={
+            (scored[key][0], name): _silent(rows, scorer.protocols)
+            for key, by_benchmark in answers.items()
+            for name, rows in by_benchmark.items()
+        },
+        places={
+            (scored[key][0], name): [(answer.choice, answer.gold) for answer in rows]
+            for key, by_benchmark in answers.items()
+            for name, rows in by_benchmark.items()
+            if null_of_role(scored[key][1]) is None
+        },
     )
-
-    scores: list[Score] = []
-    secondary: list[Score] = []
-    for key, (model, role) in models.items():
-        if key not in answers:
-            continue
-        for name in tables:
-            table = tables.shared(name, key)
-            if table is not None:
-                scores += scorer.scores(table, key, model, role)
-                secondary += scorer.secondary(table, key, model, role)
-        if mine := tables.all_shared(composite, key):
-            scores.append(scorer.composite_score(mine, key, model, role))
-
-    child = next((key for key in answers if models[key][1] == "child"), None)
-    # a run may have several baselines, so these go by name
-    labels = {key: models[key][0] if models[key][1] == "baseline" else models[key][1] for key in answers}
-    contrasts = find_contrasts(tables, composite, child, labels) if child else []
-    vigor = find_vigor(tables, composite, {models[key][1]: key for key in answers}, contrasts)
-    headline = (*tables, COMPOSITE) if composite else tuple(tables)
-    silent = {
-        (models[key][0], name): _silent(given, scorer.protocols)
-        for key, by_benchmark in answers.items()
-        for name, given in by_benchmark.items()
-    }
-    places = {
-        (models[key][0], name): [(answer.choice, answer.gold) for answer in given]
-        for key, by_benchmark in answers.items()
-        for name, given in by_benchmark.items()
-        if not models[key][1].startswith("null:")
-    }
     return Comparison(
         scores=(*scores, *published),
         contrasts=tuple(contrasts),
         vigor=vigor,
-        alerts=find_alerts(scores, published, contrasts, COMPOSITE, benchmarks, silent, places),
+        alerts=alerts,
         composite=composite,
-        headline=headline,
+        headline=(*tables, COMPOSITE) if composite else tuple(tables),
         secondary=tuple(secondary),
         benchmarks=benchmarks,
         protocols=tuple(p for p in known if p.hash in {score.protocol_hash for score in scores}),
     )
 
 
+def _scores(
+    scorer: Scorekeeper, models: Mapping[str, tuple[str, str]], answered: Collection[str]
+) -> tuple[list[Score], list[Score]]:
+    """Scores by the headline metrics, and by the other metrics, of every model that answered anything."""
+    scores: list[Score] = []
+    secondary: list[Score] = []
+    for key, (model, role) in models.items():
+        if key not in answered:
+            continue
+        for name in scorer.tables:
+            table = scorer.tables.shared(name, key)
+            if table is not None:
+                scores += scorer.scores(table, key, model, role)
+                secondary += scorer.secondary(table, key, model, role)
+        if shared := scorer.tables.all_shared(scorer.composite, key):
+            scores.append(scorer.composite_score(shared, key, model, role))
+    return scores, secondary
+
+
 def _silent(answers: Sequence[Answer], protocols: Mapping[str, Protocol]) -> float:
     """Share of generated answers in which no choice was named."""
-    asked = [protocols[a.protocol].generation for a in answers if a.protocol in protocols]
-    samples = sum(generation.samples for generation in asked if generation)
+    generations = [protocols[a.protocol].generation for a in answers if a.protocol in protocols]
+    samples = sum(generation.samples for generation in generations if generation)
     return 1 - sum(sum(answer.votes) for answer in answers) / samples if samples else 0.0
 
 
@@ -121,7 +158,7 @@ def _scaled(weights: Mapping[str, float], tables: Tables) -> dict[str, float]:
     missing = [name for name in used if name not in tables]
     if missing:
         raise StatsError(
-            f"the composite weighs {', '.join(missing)}, which nobody answered: score it or drop its weight"
+            f"the composite weighs {', '.join(missing)}, which no model answered: score it or drop its weight"
         )
     total = sum(used.values())
     return {name: weight / total for name, weight in used.items()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from darwin_mri.records import Contrast, Vigor
+from darwin_mri.records.roles import CHILD_MINUS, PARENTS, Other, null_of_role
 from darwin_mri.stats.intervals import wilson
 from darwin_mri.stats.paired import (
     composite_detectable,
@@ -18,41 +20,85 @@ from darwin_mri.stats.scores import COMPOSITE, composite_mean, composite_samples
 from darwin_mri.stats.table import Table, Tables, generator
 from darwin_mri.stats.vigor import judge_vigor
 
+_ORDER: tuple[Other, ...] = ("father", "mother", "base")  # all others follow in the order given
+
+
+@dataclass(frozen=True)
+class _Opponent:
+    """The other model of a contrast.
+
+    Attributes:
+        key: of its answers.
+        other: what it is.
+        null: kind of null child, else None.
+        model: its name.
+        label: what the contrast's name calls it; a run may have several baselines, so these go by their names.
+    """
+
+    key: str
+    other: Other
+    null: str | None
+    model: str
+    label: str
+
+    @classmethod
+    def of(cls, key: str, model: str, role: str) -> _Opponent:
+        """The other model of a contrast, from its role."""
+        null = null_of_role(role)
+        if null is not None:
+            return cls(key, "null", null, model, role)
+        for other in _ORDER:
+            if other == role:
+                return cls(key, other, None, model, role)
+        return cls(key, "baseline", None, model, model if role == "baseline" else role)
+
 
 def find_contrasts(
-    tables: Tables, composite: Mapping[str, float], child: str, labels: Mapping[str, str]
+    tables: Tables, composite: Mapping[str, float], child: str, models: Mapping[str, tuple[str, str]]
 ) -> list[Contrast]:
-    """The child minus each other model where both sat a benchmark under one protocol; Holm over the declared family."""
-    order = {"father": 0, "mother": 1, "base": 2}
-    others = sorted((key for key in labels if key != child), key=lambda key: order.get(labels[key], 3))
-    found: list[Contrast] = []
-    for other in others:
+    """The child minus each other model where both answered a benchmark under one protocol.
+
+    Args:
+        tables: paired answers, by benchmark and protocol.
+        composite: benchmark -> weight in the composite.
+        child: key of the child's answers.
+        models: key -> (name, role) of every model with answers, the child among them.
+
+    Returns:
+        the contrasts, parents first, with Holm's correction over the declared family: both parents, on the composite
+        and on each of its benchmarks.
+    """
+    opponents = [_Opponent.of(key, *model) for key, model in models.items() if key != child]
+    opponents.sort(key=lambda one: _ORDER.index(one.other) if one.other in _ORDER else len(_ORDER))
+    contrasts: list[Contrast] = []
+    for opponent in opponents:
         for name in tables:
-            if (table := tables.shared(name, child, other)) is not None:
-                found.append(_contrast([table], {name: 1.0}, name, child, other, labels[other]))
-        if both := tables.all_shared(composite, child, other):
-            found.append(_contrast(list(both.values()), composite, COMPOSITE, child, other, labels[other]))
+            if (table := tables.shared(name, child, opponent.key)) is not None:
+                contrasts.append(_contrast([table], {name: 1.0}, name, child, opponent))
+        if shared := tables.all_shared(composite, child, opponent.key):
+            contrasts.append(_contrast(list(shared.values()), composite, COMPOSITE, child, opponent))
 
     # A composite of one benchmark asks that benchmark's question again: both count as one and share its answer.
-    asked = {COMPOSITE, *composite} if len(composite) > 1 else {COMPOSITE}
-    parents = [i for i, contrast in enumerate(found) if contrast.name in ("child - father", "child - mother")]
-    family = [i for i in parents if found[i].benchmark in asked]
-    adjusted = dict(zip(family, holm(found[i].p_value for i in family), strict=True))
-    answered = {found[i].name: p for i, p in adjusted.items()} if len(composite) == 1 else {}
+    tested = {COMPOSITE, *composite} if len(composite) > 1 else {COMPOSITE}
+    parents = [i for i, contrast in enumerate(contrasts) if contrast.against_parent]
+    family = [i for i in parents if contrasts[i].benchmark in tested]
+    adjusted = dict(zip(family, holm(contrasts[i].p_value for i in family), strict=True))
+    by_parent = {contrasts[i].other: p for i, p in adjusted.items()} if len(composite) == 1 else {}
     for i in parents:
-        if i in adjusted or found[i].benchmark in composite:
-            p_holm = adjusted.get(i, answered.get(found[i].name))
-            found[i] = found[i].model_copy(update={"p_holm": p_holm})
-    return found
+        if i in adjusted or contrasts[i].benchmark in composite:
+            p_holm = adjusted.get(i, by_parent.get(contrasts[i].other))
+            contrasts[i] = contrasts[i].model_copy(update={"p_holm": p_holm})
+    return contrasts
 
 
 def _contrast(
-    tables: Sequence[Table], weights: Mapping[str, float], benchmark: str, child: str, other: str, label: str
+    tables: Sequence[Table], weights: Mapping[str, float], benchmark: str, child: str, opponent: _Opponent
 ) -> Contrast:
+    other = opponent.key
     parts = [(table.difference(child, other), weights[table.benchmark]) for table in tables]
     by_name = {table.benchmark: table for table in tables}
     difference = composite_mean(by_name, weights, child) - composite_mean(by_name, weights, other)
-    samples = composite_samples(by_name, weights, child) - composite_samples(by_name, weights, other)
+    samples = composite_samples(by_name, weights, child) - composite_samples(by_name, weights, other)  # (resamples,)
     clusters = least_clusters(tables)
     low, high = percentile_interval(samples, difference, clusters=clusters)
     if high - low < 1e-12:  # every resample alike: clusters that all agree cannot exclude that a few others do not
@@ -62,28 +108,49 @@ def _contrast(
     wins, losses = sum(won for won, _ in counts), sum(lost for _, lost in counts)
     rng = generator(tables[0].seed, benchmark, "flips")
     return Contrast(
-        name=f"child - {label}", benchmark=benchmark, difference=difference, low=low, high=high,
-        p_value=sign_flip_p_value(effects(parts), rng, resamples=tables[0].resamples), p_holm=None,
-        p_mcnemar=mcnemar_exact(wins, losses), n=sum(table.n for table in tables), wins=wins, losses=losses,
+        name=f"{CHILD_MINUS}{opponent.label}",
+        benchmark=benchmark,
+        difference=difference,
+        low=low,
+        high=high,
+        p_value=sign_flip_p_value(effects(parts), rng, resamples=tables[0].resamples),
+        p_holm=None,
+        p_mcnemar=mcnemar_exact(wins, losses),
+        n=sum(table.n for table in tables),
+        wins=wins,
+        losses=losses,
         detectable=composite_detectable(parts),
-    )  # fmt: skip
+        other=opponent.other,
+        null=opponent.null,
+        model=opponent.model,
+    )
 
 
 def find_vigor(
     tables: Tables, composite: Mapping[str, float], keys: Mapping[str, str], contrasts: Sequence[Contrast]
 ) -> Vigor | None:
-    """Heterosis on the composite; None without both parents, a child and a composite that all three share."""
-    intervals = {contrast.name: contrast for contrast in contrasts if contrast.benchmark == COMPOSITE}
-    if not {"child - father", "child - mother"} <= intervals.keys():
+    """Heterosis on the composite.
+
+    Args:
+        tables: paired answers, by benchmark and protocol.
+        composite: benchmark -> weight in the composite.
+        keys: role -> key of its answers.
+        contrasts: of the child with each other model.
+
+    Returns:
+        the judgement; None without both parents, a child and a composite that all three answered under one protocol.
+    """
+    by_parent: dict[Other, Contrast] = {c.other: c for c in contrasts if c.benchmark == COMPOSITE and c.against_parent}
+    if len(by_parent) < len(PARENTS):
         return None
-    mine = tables.all_shared(composite, *(keys[role] for role in ("child", "father", "mother")))
-    if mine is None:  # the parents answered under different protocols
+    shared = tables.all_shared(composite, *(keys[role] for role in ("child", *PARENTS)))
+    if shared is None:  # the parents answered under different protocols
         return None
     p_values: dict[str, float] = {}
-    for parent in ("father", "mother"):
-        parts = [(mine[name].difference(keys["child"], keys[parent]), weight) for name, weight in composite.items()]
-        first = mine[next(iter(composite))]
+    for parent in PARENTS:
+        parts = [(shared[name].difference(keys["child"], keys[parent]), weight) for name, weight in composite.items()]
+        first = shared[next(iter(composite))]
         rng = generator(first.seed, COMPOSITE, "vigor")
         p_values[parent] = sign_flip_p_value(effects(parts), rng, "greater", first.resamples)
-    scores = {role: composite_mean(mine, composite, keys[role]) for role in ("child", "father", "mother")}
-    return judge_vigor(scores, p_values, {parent: intervals[f"child - {parent}"] for parent in ("father", "mother")})
+    scores = {role: composite_mean(shared, composite, keys[role]) for role in ("child", *PARENTS)}
+    return judge_vigor(scores, p_values, by_parent)

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri, stdtrit
 
 from darwin_mri.stats import StatsError
+from darwin_mri.stats.distributions import normal_quantile, student_quantile
 
 Interval = tuple[float, float]
 
@@ -16,15 +16,23 @@ Interval = tuple[float, float]
 def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
     """Score interval of a proportion of independent items (Wilson 1927, without continuity correction).
 
-    ``correct`` is a sum of credits and may be fractional (a tie of k choices counts 1/k); ``n`` is the number of items.
-    Returns the bounds as fractions; they always hold ``correct / n``. Raises StatsError unless 0 <= correct <= n, n > 0.
+    Args:
+        correct: sum of credits; may be fractional (a tie of k choices counts 1/k).
+        n: number of items.
+        confidence: of the interval.
+
+    Returns:
+        The bounds as fractions; they always hold ``correct / n``.
+
+    Raises:
+        StatsError: unless 0 <= correct <= n and n > 0.
     """
     if n <= 0 or not -1e-9 <= correct <= n + 1e-9:
         raise StatsError(
             f"no interval for {correct:g} correct of {n} items: give 0 <= correct <= n and at least one item"
         )
     share = min(max(correct / n, 0.0), 1.0)
-    z = float(ndtri(0.5 + confidence / 2))
+    z = normal_quantile(0.5 + confidence / 2)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
@@ -33,9 +41,16 @@ def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
 def clustered_error(sums: ArrayLike, sizes: ArrayLike) -> float:
     """Cluster-robust standard error of a mean over items.
 
-    ``sums`` and ``sizes`` hold one cluster's total and number of items each. With N items in C clusters and mean m the
-    error is sqrt(sum_c (s_c - n_c m)^2 * C / (C - 1)) / N (Liang and Zeger 1986; Miller 2024, arXiv 2411.00640). Raises
-    StatsError with fewer than two clusters.
+    With N items in C clusters, s_c and n_c the total and number of items of a cluster, and mean m the error is
+
+        sqrt(sum_c (s_c - n_c m)^2 * C / (C - 1)) / N    (Liang and Zeger 1986; Miller 2024, arXiv 2411.00640).
+
+    Args:
+        sums: total of each cluster, (C,).
+        sizes: number of items of each cluster, (C,).
+
+    Raises:
+        StatsError: there are fewer than two clusters.
     """
     totals, counts = _clusters(sums, sizes)
     clusters = len(totals)
@@ -49,8 +64,16 @@ def clustered_error(sums: ArrayLike, sizes: ArrayLike) -> float:
 def clustered_interval(sums: ArrayLike, sizes: ArrayLike, confidence: float = 0.95) -> Interval:
     """Interval of an accuracy over clustered items: Student's t with C - 1 degrees of freedom, clipped to [0, 1].
 
-    Arguments as ``clustered_error``. One cluster, or clusters that all agree (every item right, or one of each pair), leave
-    no spread to estimate from; an interval without width would be a false claim, so Wilson over C clusters is given then.
+    One cluster, or clusters that all agree (every item right, or one of each pair), leave no spread to estimate from;
+    an interval without width would be a false claim, so Wilson's over C clusters is given then.
+
+    Args:
+        sums: total of each cluster, (C,).
+        sizes: number of items of each cluster, (C,).
+        confidence: of the interval.
+
+    Returns:
+        The bounds as fractions.
     """
     totals, counts = _clusters(sums, sizes)
     clusters = len(totals)
@@ -58,28 +81,39 @@ def clustered_interval(sums: ArrayLike, sizes: ArrayLike, confidence: float = 0.
     error = clustered_error(totals, counts) if clusters > 1 else 0.0
     if error < 1e-12:
         return wilson(mean * clusters, clusters, confidence)
-    half = float(stdtrit(clusters - 1, 0.5 + confidence / 2)) * error
+    half = student_quantile(clusters - 1, 0.5 + confidence / 2) * error
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
 def detectable_difference(discordance: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
     """Smallest true difference a two-sided paired comparison would find with the given power.
 
-    (z_(1 - alpha/2) + z_power) * sqrt(discordance / n), which is 2.8 sqrt(discordance / n) at the defaults. ``discordance``
-    is the mean squared difference of credits per item: for right-or-wrong answers, the share of items on which the two
-    models differ. With clusters pass sum_c (sum of differences in c)^2 / n. Nothing discordant is taken as one item of n:
-    a difference of zero cannot be told from one too small to see. Returns a fraction, at most 1.
+    (z_(1 - alpha/2) + z_power) * sqrt(discordance / n), which is 2.8 sqrt(discordance / n) at the defaults. Nothing
+    discordant is taken as one item of n: a difference of zero cannot be told from one too small to see.
+
+    Args:
+        discordance: mean squared difference of credits per item: for right-or-wrong answers, the share of items on
+            which the two models differ. With clusters: sum_c (sum of differences in c)^2 / n.
+        n: number of items.
+        power: probability of detecting a difference of that size.
+        alpha: level of the two-sided test.
+
+    Returns:
+        The difference as a fraction, at most 1.
+
+    Raises:
+        StatsError: there are no items, or the discordance is negative.
     """
     if n <= 0 or discordance < 0:
         raise StatsError(
             f"no detectable difference for discordance {discordance:g} on {n} items: score at least one item"
         )
-    factor = float(ndtri(1 - alpha / 2) + ndtri(power))
+    factor = normal_quantile(1 - alpha / 2) + normal_quantile(power)
     return min(1.0, factor * math.sqrt(max(discordance, 1 / n) / n))
 
 
 def _clusters(sums: ArrayLike, sizes: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    totals, counts = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
+    totals, counts = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)  # (C,) each
     if totals.ndim != 1 or totals.shape != counts.shape or not len(totals) or (counts <= 0).any():
         raise StatsError("clusters need one sum and one positive size each, and at least one cluster")
     return totals, counts

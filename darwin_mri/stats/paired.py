@@ -13,10 +13,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, stdtrit
-from scipy.stats import binomtest
 
 from darwin_mri.stats import StatsError
+from darwin_mri.stats.distributions import binomial_p_value, normal_probability, student_quantile
 from darwin_mri.stats.intervals import Interval, detectable_difference
 
 RESAMPLES = 9_999
@@ -28,7 +27,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClusterTotals:
-    """Per-cluster totals of one quantity over items: ``sums`` (C,) or (C, models), ``sizes`` (C,) in items."""
+    """Per-cluster totals of one quantity over items.
+
+    Attributes:
+        sums: total of each of C clusters, (C,) or (C, models).
+        sizes: number of items of each cluster, (C,).
+    """
 
     sums: Floats
     sizes: Floats
@@ -40,7 +44,7 @@ class ClusterTotals:
         if len(table) != len(clusters) or not len(clusters):
             raise StatsError(f"{len(table)} values for {len(clusters)} cluster names: give one cluster per item")
         numbers: dict[str, int] = {}
-        index = np.array([numbers.setdefault(name, len(numbers)) for name in clusters])
+        index = np.array([numbers.setdefault(name, len(numbers)) for name in clusters])  # (items,)
         sums = np.zeros((len(numbers), *table.shape[1:]))
         np.add.at(sums, index, table)
         return cls(sums, np.bincount(index).astype(np.float64))
@@ -62,19 +66,28 @@ class ClusterTotals:
 
 
 def bootstrap_means(totals: ClusterTotals, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
-    """Means over items in resamples of whole clusters, shape (resamples,) or (resamples, models).
+    """Means over items in resamples of whole clusters.
 
     All models share each resample, so the difference of two columns is the paired bootstrap of their difference.
+
+    Args:
+        totals: of C clusters, (C,) or (C, models).
+        rng: draws the clusters.
+        resamples: how many.
+
+    Returns:
+        The means, (resamples,) or (resamples, models).
     """
     clusters = len(totals.sizes)
     rows = max(1, _CHUNK // clusters)
     chunks: list[Floats] = []
     for start in range(0, resamples, rows):
         count = min(rows, resamples - start)
+        # Each row draws C clusters; its numbers are shifted by C, so that one bincount counts all rows: (count, C).
         drawn = rng.integers(0, clusters, size=(count, clusters)) + np.arange(count)[:, None] * clusters
         times = np.bincount(drawn.ravel(), minlength=count * clusters).reshape(count, clusters).astype(np.float64)
-        items = times @ totals.sizes
-        sums = times @ totals.sums
+        items = times @ totals.sizes  # (count,)
+        sums = times @ totals.sums  # (count,) or (count, models)
         chunks.append(sums / (items if sums.ndim == 1 else items[:, None]))
     return np.concatenate(chunks)
 
@@ -84,35 +97,28 @@ def percentile_interval(
 ) -> Interval:
     """Percentile bootstrap interval, widened where needed to hold ``estimate`` (a handful of clusters may miss it).
 
-    With C ``clusters`` the tails are Phi(-sqrt(C / (C - 1)) t), t Student's quantile with C - 1 degrees of freedom, in place of the
-    nominal ones: the expanded percentile interval of Hesterberg (2015, arXiv 1411.5279, section 3.3), since plain percentiles of
-    few clusters are too narrow. One cluster gives no spread to judge by.
+    With C clusters the tails are Phi(-sqrt(C / (C - 1)) t), t Student's quantile with C - 1 degrees of freedom, in
+    place of the nominal ones: the expanded percentile interval of Hesterberg (2015, arXiv 1411.5279, section 3.3),
+    since plain percentiles of few clusters are too narrow. One cluster gives no spread to judge by.
+
+    Args:
+        samples: the bootstrap's estimates, (resamples,).
+        estimate: from the data themselves.
+        confidence: of the interval.
+        clusters: C; None for plain percentiles.
+
+    Returns:
+        The bounds.
     """
     tail = (1 - confidence) / 2
     if clusters is not None and clusters > 1:
-        tail = float(ndtr(math.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, tail)))
+        tail = normal_probability(math.sqrt(clusters / (clusters - 1)) * student_quantile(clusters - 1, tail))
     low, high = np.quantile(samples, [tail, 1 - tail])
     return min(float(low), estimate), max(float(high), estimate)
 
 
-def paired_bootstrap(
-    parts: Sequence[tuple[ClusterTotals, float]], rng: np.random.Generator, resamples: int = RESAMPLES
-) -> tuple[float, float, float]:
-    """Weighted sum of mean paired differences with its 95 % cluster bootstrap interval.
-
-    ``parts`` holds, per benchmark, the totals (C,) of item differences and the benchmark's weight; one part of weight 1 is a
-    plain contrast. Returns (difference, low, high).
-    """
-    difference = float(sum(weight * float(totals.means) for totals, weight in parts))
-    samples = np.zeros(resamples)
-    for totals, weight in parts:
-        samples += weight * bootstrap_means(totals, rng, resamples)
-    least = min(len(totals.sizes) for totals, _ in parts)
-    return (difference, *percentile_interval(samples, difference, clusters=least))
-
-
 def effects(parts: Sequence[tuple[ClusterTotals, float]]) -> Floats:
-    """What each cluster adds to the weighted sum of mean differences; they add up to the difference itself."""
+    """What each cluster adds to the weighted sum of mean differences, (all clusters,); the sum is the difference."""
     return np.concatenate([weight * totals.sums / totals.n for totals, weight in parts])
 
 
@@ -124,8 +130,17 @@ def sign_flip_p_value(
 ) -> float:
     """P-value of "no difference" when either model could have given each cluster's answers.
 
-    Signs of whole clusters are flipped at random; p = (1 + flips at least as extreme) / (1 + flips), which is valid at any
-    number of flips (Phipson and Smyth 2010). ``cluster_effects`` as from ``effects``. In (0, 1].
+    Signs of whole clusters are flipped at random; p = (1 + flips at least as extreme) / (1 + flips), which is valid at
+    any number of flips (Phipson and Smyth 2010).
+
+    Args:
+        cluster_effects: as from ``effects``, (clusters,).
+        rng: draws the signs.
+        alternative: two-sided, or greater: the first model is better.
+        resamples: number of flips.
+
+    Returns:
+        The p-value, in (0, 1].
     """
     observed = float(cluster_effects.sum())
     moving = cluster_effects[cluster_effects != 0]
@@ -135,8 +150,8 @@ def sign_flip_p_value(
     extreme = 0
     for start in range(0, resamples, rows):
         count = min(rows, resamples - start)
-        signs = rng.integers(0, 2, size=(count, len(moving)), dtype=np.int8) * 2.0 - 1.0
-        flipped = signs @ moving
+        signs = rng.integers(0, 2, size=(count, len(moving)), dtype=np.int8) * 2.0 - 1.0  # (count, moving clusters)
+        flipped = signs @ moving  # (count,)
         if alternative == "two-sided":
             extreme += int((np.abs(flipped) >= abs(observed) - _TIE).sum())
         else:
@@ -146,7 +161,7 @@ def sign_flip_p_value(
 
 def mcnemar_exact(wins: int, losses: int) -> float:
     """Exact two-sided McNemar p-value from discordant counts; 1 when there are none. Ignores clusters."""
-    return float(binomtest(min(wins, losses), wins + losses).pvalue) if wins + losses else 1.0
+    return binomial_p_value(min(wins, losses), wins + losses) if wins + losses else 1.0
 
 
 def holm(p_values: Iterable[float]) -> list[float]:

@@ -17,23 +17,52 @@ Split = Literal["held-out", "search", "full", "all", "unknown"]
 
 @dataclass(frozen=True)
 class Scorekeeper:
-    """Scores of one model on one benchmark, with what all of them share."""
+    """Makes the scores of models on benchmarks, from what all of them share.
+
+    Attributes:
+        tables: every benchmark's answers.
+        composite: benchmark -> its weight in the composite.
+        protocols: hash -> protocol.
+        label: of answers without a protocol hash.
+        chance: benchmark -> accuracy of guessing.
+        split: which items the answers are to.
+    """
 
     tables: Tables
     composite: Mapping[str, float]
     protocols: Mapping[str, Protocol]
-    label: str  # of answers without a protocol hash
+    label: str
     chance: Mapping[str, float]
     split: Split
 
     def scores(self, table: Table, key: str, model: str, role: str) -> list[Score]:
-        """On the whole benchmark and on each slice, by the protocol's headline metric."""
+        """Scores on the whole benchmark and on each slice, by the protocol's headline metric.
+
+        Args:
+            table: the benchmark's answers.
+            key: the model's column.
+            model: its name, for the record.
+            role: its role, for the record.
+
+        Returns:
+            One score for the whole benchmark, and one per slice.
+        """
         credits = table.credits[:, table.column(key)]
         rows = {"all": list(range(table.n)), **table.slices()}
         return [self._score(table, credits, part, name, model, role, "") for name, part in rows.items()]
 
     def secondary(self, table: Table, key: str, model: str, role: str) -> list[Score]:
-        """On the whole benchmark, by the protocol's other metrics."""
+        """Scores on the whole benchmark, by the protocol's other metrics.
+
+        Args:
+            table: the benchmark's answers.
+            key: the model's column.
+            model: its name, for the record.
+            role: its role, for the record.
+
+        Returns:
+            One score per other metric.
+        """
         headline = self._metric(table)
         return [
             self._score(table, credits[:, table.column(key)], list(range(table.n)), "all", model, role, metric)
@@ -48,12 +77,23 @@ class Scorekeeper:
         low, high = _interval(totals)
         overall = self.chance[table.benchmark]
         return Score(
-            model=model, role=role, benchmark=table.benchmark, slice=part, evidence="measured",
-            protocol=self._label(table), correct=round(float(totals.sums.sum()), 9), n=totals.n,
-            clusters=len(totals.sizes), value=float(totals.means), low=low, high=high,
-            chance=overall if part == "all" else _slice_chance(table, rows, overall), split=self.split,
-            protocol_hash=table.protocol, metric=metric or self._metric(table),
-        )  # fmt: skip
+            model=model,
+            role=role,
+            benchmark=table.benchmark,
+            slice=part,
+            evidence="measured",
+            protocol=self._label(table),
+            correct=round(float(totals.sums.sum()), 9),
+            n=totals.n,
+            clusters=len(totals.sizes),
+            value=float(totals.means),
+            low=low,
+            high=high,
+            chance=overall if part == "all" else _slice_chance(table, rows, overall),
+            split=self.split,
+            protocol_hash=table.protocol,
+            metric=metric or self._metric(table),
+        )
 
     def _label(self, table: Table) -> str:
         return self.protocols[table.protocol].label if table.protocol in self.protocols else self.label
@@ -61,26 +101,45 @@ class Scorekeeper:
     def _metric(self, table: Table) -> str:
         return self.protocols[table.protocol].metric if table.protocol in self.protocols else "acc"
 
-    def composite_score(self, mine: Mapping[str, Table], key: str, model: str, role: str) -> Score:
-        """The weighted sum of the benchmarks' headline accuracies."""
+    def composite_score(self, tables: Mapping[str, Table], key: str, model: str, role: str) -> Score:
+        """The weighted sum of the benchmarks' headline accuracies.
+
+        Args:
+            tables: each benchmark's table that holds the model.
+            key: the model's column.
+            model: its name, for the record.
+            role: its role, for the record.
+
+        Returns:
+            The score.
+        """
         composite = self.composite
-        value = composite_mean(mine, composite, key)
+        value = composite_mean(tables, composite, key)
         low, high = percentile_interval(
-            composite_samples(mine, composite, key), value, clusters=least_clusters(mine.values())
+            composite_samples(tables, composite, key), value, clusters=least_clusters(tables.values())
         )
         if high - low < 1e-12:  # every resample alike: the benchmarks' own intervals still have a width
-            bounds = {name: _interval(_one(mine[name], key)) for name in composite}
+            bounds = {name: _interval(_one(tables[name], key)) for name in composite}
             low = sum(weight * bounds[name][0] for name, weight in composite.items())
             high = sum(weight * bounds[name][1] for name, weight in composite.items())
-        labels = dict.fromkeys(self._label(table) for table in mine.values())
+        labels = dict.fromkeys(self._label(table) for table in tables.values())
         return Score(
-            model=model, role=role, benchmark=COMPOSITE, slice="all", evidence="measured", protocol="; ".join(labels),
-            correct=None, n=sum(table.n for table in mine.values()),
-            clusters=sum(len(table.totals.sizes) for table in mine.values()), value=value,
-            low=max(0.0, low), high=min(1.0, high),
-            chance=sum(weight * self.chance[name] for name, weight in composite.items()), split=self.split,
-            protocol_hash="+".join(table.protocol for table in mine.values() if table.protocol),
-        )  # fmt: skip
+            model=model,
+            role=role,
+            benchmark=COMPOSITE,
+            slice="all",
+            evidence="measured",
+            protocol="; ".join(labels),
+            correct=None,
+            n=sum(table.n for table in tables.values()),
+            clusters=sum(len(table.totals.sizes) for table in tables.values()),
+            value=value,
+            low=max(0.0, low),
+            high=min(1.0, high),
+            chance=sum(weight * self.chance[name] for name, weight in composite.items()),
+            split=self.split,
+            protocol_hash="+".join(table.protocol for table in tables.values() if table.protocol),
+        )
 
 
 def _interval(totals: ClusterTotals) -> Interval:
@@ -101,16 +160,34 @@ def _one(table: Table, key: str) -> ClusterTotals:
 
 
 def composite_mean(tables: Mapping[str, Table], composite: Mapping[str, float], key: str) -> float:
-    """One model's weighted sum of accuracies."""
+    """One model's weighted sum of accuracies.
+
+    Args:
+        tables: benchmark -> its table.
+        composite: benchmark -> its weight.
+        key: the model's column.
+
+    Returns:
+        Accuracy in [0, 1].
+    """
     return sum(weight * tables[name].mean(key) for name, weight in composite.items())
 
 
 def composite_samples(tables: Mapping[str, Table], composite: Mapping[str, float], key: str) -> Floats:
-    """The same in each resample, (resamples,)."""
+    """One model's weighted sum of accuracies in each resample, (resamples,).
+
+    Args:
+        tables: benchmark -> its table.
+        composite: benchmark -> its weight.
+        key: the model's column.
+
+    Returns:
+        (resamples,) accuracies.
+    """
     parts = [weight * tables[name].resampled[:, tables[name].column(key)] for name, weight in composite.items()]
     return sum(parts[1:], start=parts[0])
 
 
 def least_clusters(tables: Iterable[Table]) -> int:
-    """The smallest number of clusters among tables: what an interval's width is uncertain by."""
+    """The smallest number of clusters among tables: the fewer, the less certain an interval's width."""
     return min(len(table.totals.sizes) for table in tables)

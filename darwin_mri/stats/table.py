@@ -16,23 +16,47 @@ from darwin_mri.stats.paired import RESAMPLES, ClusterTotals, Floats, bootstrap_
 
 @dataclass(frozen=True)
 class Table:
-    """Credits of every model that sat one benchmark under one protocol: (items, models), rows in the first model's order."""
+    """Credits of every model that answered one benchmark under one protocol.
+
+    Attributes:
+        benchmark: its name.
+        models: in the order of the columns.
+        items: the first model's answers: cluster, slice and gold of each row.
+        credits: of every answer, (items, models).
+        seed: of the resamples.
+        resamples: how many.
+        protocol: its hash.
+        others: metric that some answer keeps -> credits by it, (items, models).
+    """
 
     benchmark: str
     models: tuple[str, ...]
-    items: tuple[Answer, ...]  # the first model's answers: cluster, slice and gold of each row
+    items: tuple[Answer, ...]
     credits: Floats
     seed: int
     resamples: int = RESAMPLES
-    protocol: str = ""  # hash
-    others: Mapping[str, Floats] = field(default_factory=dict)  # credits by each metric that some answer keeps
+    protocol: str = ""
+    others: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
 
     @classmethod
     def align(
         cls, benchmark: str, answers: Mapping[str, Sequence[Answer]], seed: int, resamples: int = RESAMPLES
     ) -> Table:
-        """Pair the models' answers by item key; raises StatsError when keys repeat, differ, or mean different items, or when
-        the answers were given under different protocols."""
+        """Pair the models' answers by item key.
+
+        Args:
+            benchmark: its name.
+            answers: model -> its answers.
+            seed: of the resamples.
+            resamples: how many.
+
+        Returns:
+            The table, its rows in the order of the first model's answers.
+
+        Raises:
+            StatsError: keys repeat, differ, or mean different items, or the answers were given under different
+                protocols.
+        """
         first, *others = answers
         items = tuple(answers[first])
         if not items:
@@ -50,11 +74,11 @@ class Table:
                 raise StatsError(
                     f"{benchmark}: {model} answers an item twice: item keys must be unique, score it again"
                 )
-            odd = by_key.keys() ^ {item.key for item in items}
-            if odd:
+            unmatched = by_key.keys() ^ {item.key for item in items}
+            if unmatched:
                 raise StatsError(
-                    f"{benchmark}: {first} and {model} were not given the same items ({len(odd)} keys in only one of them,"
-                    f" such as {min(odd)}): score both on the same split and limit"
+                    f"{benchmark}: {first} and {model} were not given the same items ({len(unmatched)} keys in only one"
+                    f" of them, such as {min(unmatched)}): score both on the same split and limit"
                 )
             for item in items:
                 twin = by_key[item.key]
@@ -104,6 +128,7 @@ class Table:
         return generator(self.seed, self.benchmark, purpose)
 
     def column(self, model: str) -> int:
+        """Column of a model."""
         return self.models.index(model)
 
     def mean(self, model: str) -> float:
@@ -111,7 +136,7 @@ class Table:
         return float(self.credits[:, self.column(model)].mean())
 
     def slices(self) -> dict[str, list[int]]:
-        """Rows of each slice, by name; of ``a/b`` also those of ``a``. A slice that holds every item is left to "all"."""
+        """Rows of each slice, by name; of ``a/b`` also those of ``a``. A slice that holds every item is left out."""
         rows: dict[str, list[int]] = {}
         for row, item in enumerate(self.items):
             whole, _, part = item.slice.partition("/")
@@ -132,13 +157,29 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of each benchmark, one per protocol: models of different tables are never compared."""
+    """The tables of each benchmark, one per protocol: models of different tables are never compared.
+
+    Attributes:
+        by_benchmark: benchmark -> its tables.
+    """
 
     by_benchmark: Mapping[str, tuple[Table, ...]]
 
     @classmethod
     def align(cls, answers: Mapping[str, Mapping[str, Sequence[Answer]]], seed: int, resamples: int) -> Tables:
-        """One table per benchmark and protocol from ``answers[model][benchmark]``; errors as ``Table.align``."""
+        """One table per benchmark and protocol.
+
+        Args:
+            answers: model -> benchmark -> its answers.
+            seed: of the resamples.
+            resamples: how many.
+
+        Returns:
+            The tables.
+
+        Raises:
+            StatsError: as ``Table.align``.
+        """
         grouped: dict[str, dict[str, dict[str, Sequence[Answer]]]] = {}
         for model, by_benchmark in answers.items():
             for benchmark, given in by_benchmark.items():
@@ -162,16 +203,28 @@ class Tables:
 
     def all_shared(self, benchmarks: Sequence[str] | Mapping[str, float], *models: str) -> dict[str, Table] | None:
         """Their common table on each of these benchmarks; None where one is missing, or there are no benchmarks."""
-        found = {name: table for name in benchmarks if (table := self.shared(name, *models)) is not None}
-        return found if found and len(found) == len(benchmarks) else None
+        tables = {name: table for name in benchmarks if (table := self.shared(name, *models)) is not None}
+        return tables if tables and len(tables) == len(benchmarks) else None
 
 
 def protocol_of(benchmark: str, model: str, answers: Sequence[Answer]) -> str:
-    """The one protocol hash of a model's answers on a benchmark; raises StatsError when there are several."""
-    found = sorted({answer.protocol for answer in answers})
-    if len(found) > 1:
-        raise StatsError(f"{benchmark}: {model} answered under {len(found)} protocols ({', '.join(found)}): use one")
-    return found[0] if found else ""
+    """The one protocol hash of a model's answers on a benchmark; empty where there are no answers.
+
+    Args:
+        benchmark: its name, for the message.
+        model: its name, for the message.
+        answers: the model's.
+
+    Returns:
+        The hash.
+
+    Raises:
+        StatsError: there are several protocols.
+    """
+    hashes = sorted({answer.protocol for answer in answers})
+    if len(hashes) > 1:
+        raise StatsError(f"{benchmark}: {model} answered under {len(hashes)} protocols ({', '.join(hashes)}): use one")
+    return hashes[0] if hashes else ""
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:

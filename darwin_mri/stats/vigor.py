@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from darwin_mri.records import Contrast, Vigor
+from darwin_mri.records.roles import Other
 
 LEVEL = 0.05
 
 
-def judge_vigor(scores: Mapping[str, float], p_values: Mapping[str, float], contrasts: Mapping[str, Contrast]) -> Vigor:
+def judge_vigor(
+    scores: Mapping[str, float], p_values: Mapping[str, float], contrasts: Mapping[Other, Contrast]
+) -> Vigor:
     """Mid-parent and better-parent heterosis of the composite, and whether vigor may be claimed.
 
-    ``scores`` holds the composite of child, father and mother; ``p_values`` the one-sided p-value of the child against each
-    parent; ``contrasts`` the child's composite contrast with each parent. Claimed only when the child beats both parents: an
-    intersection-union test, whose p-value is the larger of the two and needs no correction (Berger 1982).
+    Claimed only when the child beats both parents: an intersection-union test, whose p-value is the larger of the two
+    and needs no correction (Berger 1982).
+
+    Args:
+        scores: composite of child, father and mother.
+        p_values: one-sided p-value of the child against each parent.
+        contrasts: the child's composite contrast with each parent.
+
+    Returns:
+        the judgement, also as a sentence.
     """
     child, father, mother = scores["child"], scores["father"], scores["mother"]
-    better = "mother" if mother > father else "father"
+    better: Other = "mother" if mother > father else "father"
     contrast = contrasts[better]
     larger = max(p_values.values())
     claimed = contrast.difference > 0 and larger <= LEVEL

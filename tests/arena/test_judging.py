@@ -1,4 +1,4 @@
-"""The verdict follows from the cells: gains are claimed against every null and both parents, and only where they are there."""
+"""The verdict of an arena follows from its cells: gains are claimed against every null and both parents."""
 
 from __future__ import annotations
 
@@ -7,36 +7,45 @@ from html import escape
 
 import pytest
 
+from darwin_mri.arena.judging import judge
+from darwin_mri.arena.settings import ArenaConfig, Entry, nulls_of
 from darwin_mri.benchmarks import load_benchmark, split_items
 from darwin_mri.benchmarks.items import Item, item_hash
 from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult
-from darwin_mri.report.arena import arena_table, build_arena_view
-from darwin_mri.report.html import render_html
-from darwin_mri.stages.arena.judging import judge
-from darwin_mri.stages.arena.settings import ArenaConfig, Entry, nulls_of
+from darwin_mri.report.pages.arena_page import arena_table, build_arena_view
+from darwin_mri.report.renderers.html import render_html
 
 TASK = "nursery_gpqa"
 SEEDS = (1, 2)
 
 
 def config(**changes: object) -> ArenaConfig:
-    made = {
-        "father": "f", "mother": "m", "ignorant": "i", "tasks": {TASK: 1.0}, "seeds": SEEDS,
-        "arms": {"a": {"method": "competence"}, "raw": {"method": "raw", "nulls": False}}, **changes,
-    }  # fmt: skip
-    return ArenaConfig.model_validate(made)
+    settings = {
+        "father": "f",
+        "mother": "m",
+        "ignorant": "i",
+        "tasks": {TASK: 1.0},
+        "seeds": SEEDS,
+        "arms": {"a": {"method": "competence"}, "raw": {"method": "raw", "nulls": False}},
+        **changes,
+    }
+    return ArenaConfig.model_validate(settings)
 
 
 def cell(arm: str, null: str, seed: int, items: tuple[Item, ...], right: float) -> ArenaCell:
-    """A cell that has a given share of facts right, the easiest first, so that cells are nested as real ones nearly are."""
+    """A cell with a given share of facts right, the easiest first: cells are nested as real ones nearly are."""
     held_out = split_items(items, seed).held_out
     answers = tuple(
         Answer(
-            key=item_hash(item), cluster=item.cluster, slice=item.slice, gold=item.gold, choice=item.gold,
+            key=item_hash(item),
+            cluster=item.cluster,
+            slice=item.slice,
+            gold=item.gold,
+            choice=item.gold,
             credit=float(random.Random(item.cluster).random() < right),
         )
         for item in held_out
-    )  # fmt: skip
+    )
     return ArenaCell(
         arm=arm, null=null, seed=seed, identity="", ratio=1.0, search={"1": right}, seconds=1.0, answers={TASK: answers}
     )
@@ -54,50 +63,55 @@ def result(child: float, nulls: dict[str, float], father: float = 0.5, mother: f
 
 
 def test_vigor_when_parents_and_nulls_are_beaten() -> None:
-    found = result(0.9, {"ignorant": 0.5, "random": 0.45})
-    assert found.vigor and found.sentence.startswith("Vigor: a beats both parents") and found.best == "a"
-    composite = [c for c in found.comparison.contrasts if c.benchmark == "composite"]
+    outcome = result(0.9, {"ignorant": 0.5, "random": 0.45})
+    assert outcome.vigor and outcome.sentence.startswith("Vigor: a beats both parents") and outcome.best == "a"
+    composite = [c for c in outcome.comparison.contrasts if c.benchmark == "composite"]
     assert len(composite) == 5 and all(c.p_holm is not None and c.p_holm >= c.p_value for c in composite)
-    assert all(c.p_holm is None for c in found.comparison.contrasts if c.benchmark != "composite")
-    assert found.items == 360 and all(c.n == 720 for c in composite)
+    assert all(c.p_holm is None for c in outcome.comparison.contrasts if c.benchmark != "composite")
+    assert outcome.items == 360 and all(c.n == 720 for c in composite)
 
 
 @pytest.mark.parametrize("null", ["ignorant", "outside-text"])
 def test_one_null_as_good_takes_the_claim_away(null: str) -> None:
-    found = result(0.9, {null: 0.9, "random": 0.45})
-    assert not found.vigor and found.sentence.startswith(f"No vigor: a does not beat the null {null} ")
+    outcome = result(0.9, {null: 0.9, "random": 0.45})
+    assert not outcome.vigor and outcome.sentence.startswith(f"No vigor: a does not beat the null {null} ")
 
 
 def test_below_the_mother_is_a_gain_without_vigor() -> None:
-    found = result(0.7, {"random": 0.45}, mother=0.95)
-    assert not found.vigor and found.sentence.startswith("No vigor, but a gain")
+    outcome = result(0.7, {"random": 0.45}, mother=0.95)
+    assert not outcome.vigor and outcome.sentence.startswith("No vigor, but a gain")
 
 
 def test_seeds_are_pooled_by_fact() -> None:
-    """Held-out items of both seeds, a fact of both counting once among the clusters: twice the items are not twice the evidence."""
-    found = result(0.9, {"random": 0.45})
-    score = next(s for s in found.comparison.scores if s.role == "child" and s.benchmark == TASK and s.slice == "all")
+    """A fact held out at both seeds is one cluster: twice the items are not twice the evidence."""
+    outcome = result(0.9, {"random": 0.45})
+    score = next(s for s in outcome.comparison.scores if s.role == "child" and s.benchmark == TASK and s.slice == "all")
     clusters = {i.cluster for seed in SEEDS for i in split_items(load_benchmark(TASK), seed).held_out}
     assert score.n == 720 and score.clusters == len(clusters) < 360
 
 
 def test_the_page_and_the_table_show_every_cell() -> None:
-    found = result(0.9, {"ignorant": 0.5, "random": 0.45})
-    table = arena_table(found)
+    outcome = result(0.9, {"ignorant": 0.5, "random": 0.45})
+    table = arena_table(outcome)
     assert [row.cells[:2] for row in table.rows] == [
-        ("parents", "father"), ("parents", "mother"), ("a", ""), ("a", "ignorant"), ("a", "random"), ("raw", ""),
-    ]  # fmt: skip
+        ("parents", "father"),
+        ("parents", "mother"),
+        ("a", ""),
+        ("a", "ignorant"),
+        ("a", "random"),
+        ("raw", ""),
+    ]
     assert all(row.cells[5].endswith("]") for row in table.rows if row.cells[:2] != ("a", ""))
-    page = render_html(build_arena_view(found))
-    assert escape(found.sentence.split(" (")[0]) in page and "Content-Security-Policy" in page
-    assert ArenaResult.model_validate_json(found.to_json()) == found
+    page = render_html(build_arena_view(outcome))
+    assert escape(outcome.sentence.split(" (")[0]) in page and "Content-Security-Policy" in page
+    assert ArenaResult.model_validate_json(outcome.to_json()) == outcome
 
 
 def test_nulls_are_those_that_mean_something() -> None:
-    made = config()
-    assert nulls_of(Entry(method="raw"), made) == ["random", "shuffled", "layers", "ignorant"]
-    assert "mask" in nulls_of(Entry(method="competence"), made) and "layers" not in nulls_of(
-        Entry(method="competence"), made
+    settings = config()
+    assert nulls_of(Entry(method="raw"), settings) == ["random", "shuffled", "layers", "ignorant"]
+    assert "mask" in nulls_of(Entry(method="competence"), settings) and "layers" not in nulls_of(
+        Entry(method="competence"), settings
     )
     assert "ignorant" not in nulls_of(Entry(method="raw"), config(ignorant=None))
-    assert nulls_of(Entry(method="raw", nulls=False), made) == []
+    assert nulls_of(Entry(method="raw", nulls=False), settings) == []

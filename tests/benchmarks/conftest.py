@@ -26,10 +26,18 @@ from darwin_mri.nursery.world import World
 
 VOCABULARY = 900
 SHAPE: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 4,
-    "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 256,
-    "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
-}  # fmt: skip
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "bos_token_id": 2,
+}
 
 
 def training_documents(per_source: int) -> list[str]:
@@ -80,18 +88,27 @@ def _gemma4() -> PreTrainedModel:
     """Sliding window shorter than every context, KV sharing, per-layer embeddings and a soft cap that bites."""
     full_attention: dict[str, Any] = {"global_head_dim": 16}
     config = Gemma4TextConfig(
-        **SHAPE, **full_attention, vocab_size_per_layer_input=VOCABULARY, hidden_size_per_layer_input=8,
-        layer_types=["sliding_attention", "full_attention"] * 2, sliding_window=6, num_kv_shared_layers=2,
+        **SHAPE,
+        **full_attention,
+        vocab_size_per_layer_input=VOCABULARY,
+        hidden_size_per_layer_input=8,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        sliding_window=6,
+        num_kv_shared_layers=2,
         final_logit_softcapping=3.0,
-    )  # fmt: skip
+    )
     return Gemma4ForCausalLM(config)
 
 
 def _qwen3_5() -> PreTrainedModel:
     config = Qwen3_5TextConfig(
-        **SHAPE, linear_key_head_dim=16, linear_value_head_dim=16, linear_num_key_heads=1, linear_num_value_heads=2,
+        **SHAPE,
+        linear_key_head_dim=16,
+        linear_value_head_dim=16,
+        linear_num_key_heads=1,
+        linear_num_value_heads=2,
         tie_word_embeddings=True,
-    )  # fmt: skip
+    )
     assert set(config.layer_types or ()) == {"linear_attention", "full_attention"}
     return Qwen3_5ForCausalLM(config)
 

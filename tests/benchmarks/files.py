@@ -1,4 +1,4 @@
-"""Benchmark files of our own making, in the fields of CLIcK, MuSR and GPQA, with a word in every text that no message may show."""
+"""Made-up files with the fields of CLIcK, MuSR and GPQA, and a word in every text that no message may show."""
 
 from __future__ import annotations
 
@@ -54,9 +54,10 @@ def musr_rows(task: str) -> list[dict[str, Any]]:
             choices = [
                 f"{SECRET} {place} {NUMBERS[n]}" for place in ("box", "old kitchen drawer", "shelf", "hat")[: 3 + n % 2]
             ]
+        story = n // 4 if task == "object_placements" else n
         rows.append(
             {
-                "narrative": f"{SECRET} {task} story {n // 4 if task == 'object_placements' else n}. Somebody hid a thing. Somebody left.",
+                "narrative": f"{SECRET} {task} story {story}. Somebody hid a thing. Somebody left.",
                 "question": f"{SECRET} question {n}?",
                 "choices": str(choices),
                 "answer_index": n % 2,

@@ -31,14 +31,21 @@ def chatting_nursery(folder: Path) -> Path:
 def letter_writer(folder: Path, letter: str = "B") -> Path:
     """A Llama that answers any message with one letter: '#' -> letter -> end, and else repeats the token before.
 
-    Attention and FFN write nothing, embeddings are orthogonal, and the head maps each token's embedding to what follows it.
+    Attention and FFN write nothing, embeddings are orthogonal, and the head maps each token's embedding to the token
+    that follows it.
     """
     width = 8 * (VOCABULARY // 8 + 1)
     shape: dict[str, Any] = {**IDS, "vocab_size": VOCABULARY, "hidden_size": width}
     config = LlamaConfig(
-        **shape, intermediate_size=8, num_hidden_layers=1, num_attention_heads=4,
-        num_key_value_heads=1, head_dim=8, max_position_embeddings=4096, tie_word_embeddings=False,
-    )  # fmt: skip
+        **shape,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=4096,
+        tie_word_embeddings=False,
+    )
     model = LlamaForCausalLM(config)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = TEMPLATE

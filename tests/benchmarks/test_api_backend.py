@@ -1,6 +1,7 @@
 """lm-eval's ``local-completions``, passed through, against a server that returns prompt log-probabilities as vLLM does.
 
-transformers' own server ignores ``echo`` and ``logprobs``, so this one is ours: a few lines of HTTP around a real model's forward.
+transformers' own server ignores ``echo`` and ``logprobs``, so this one is a few lines of HTTP around a real model's
+forward.
 """
 
 from __future__ import annotations
@@ -103,17 +104,20 @@ def test_a_server_with_prompt_log_probabilities(
     local = bench(folder, "local", "--fast")
     for a, b in zip(served["scores"], local["scores"], strict=True):
         assert (a["benchmark"], a["slice"], a["correct"], a["protocol_hash"]) == (
-            b["benchmark"], b["slice"], b["correct"], b["protocol_hash"],
-        )  # fmt: skip
+            b["benchmark"],
+            b["slice"],
+            b["correct"],
+            b["protocol_hash"],
+        )
     for task in ("gpqa", "musr"):
-        ours, theirs = (
+        local_answers, served_answers = (
             [
                 json.loads(line)
                 for line in (tmp_path / out / "answers" / f"0-{name}" / f"{task}.jsonl").read_text().splitlines()
             ]
             for out, name in (("local", "pico"), ("served", "served-pico"))
         )
-        for a, b in zip(ours, theirs, strict=True):
+        for a, b in zip(local_answers, served_answers, strict=True):
             assert a["key"] == b["key"] and a["choice"] == b["choice"]
             assert a["log_probabilities"] == pytest.approx(b["log_probabilities"], abs=1e-3)
     identity = AnswerSet.load(tmp_path / "served" / "answers" / "0-served-pico" / "gpqa.json")

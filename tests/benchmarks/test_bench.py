@@ -61,12 +61,22 @@ def test_scores_intervals_counts_and_protocols_are_printed(call: Call, model: Pa
     assert code == 0, stderr
     flat = " ".join(stdout.split())
     for say in (
-        "n = 12", "n = 24", "n = 10", "12 of 1995", "murder_mysteries 8 of 250, object_placements 8 of 256",
-        "click-letter-logprob v1; headline acc", "musr-text-logprob-per-character v1; headline acc_norm", "musr by acc: pico",
-        "79.4 %", "60.4 %", "published", "under an unknown protocol", "24 of its 756 items",
-    ):  # fmt: skip
+        "n = 12",
+        "n = 24",
+        "n = 10",
+        "12 of 1995",
+        "murder_mysteries 8 of 250, object_placements 8 of 256",
+        "click-letter-logprob v1; headline acc",
+        "musr-text-logprob-per-character v1; headline acc_norm",
+        "musr by acc: pico",
+        "79.4 %",
+        "60.4 %",
+        "published",
+        "under an unknown protocol",
+        "24 of its 756 items",
+    ):
         assert say in flat, say
-    assert "full" not in flat.lower().replace("team", "")
+    assert "full" not in flat.lower()
     comparison = Comparison.load(out / "comparison.json")
     measured = [s for s in comparison.scores if s.evidence == "measured"]
     assert all(s.protocol_hash and s.low is not None and s.split == "all" for s in measured)
@@ -86,19 +96,19 @@ def test_scores_intervals_counts_and_protocols_are_printed(call: Call, model: Pa
     assert len(identity.digest) == 64 and identity.precision == "cpu float32"
 
 
-def test_what_was_answered_is_not_asked_again(
+def test_kept_answers_are_not_asked_again(
     call,
     model: Path,
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out, asked = tmp_path / "out", []
+    out, interrupted = tmp_path / "out", []
     answers = FastEngine.answers
 
     def failing(self: FastEngine, items, protocol):
         for number, answer in enumerate(answers(self, items, protocol)):
-            if protocol.name.startswith("musr") and number == 5 and not asked:
+            if protocol.name.startswith("musr") and number == 5 and not interrupted:
                 raise KeyboardInterrupt
             yield answer
 
@@ -107,7 +117,7 @@ def test_what_was_answered_is_not_asked_again(
     code, _, stderr = call(*words)
     assert code == 130 and "the same command goes on" in stderr
     assert (out / "answers" / "0-pico" / "click.jsonl").is_file() and not (out / "comparison.json").exists()
-    asked.append("again")
+    interrupted.append("once")
     code, stdout, stderr = call(*words, "--json")
     assert code == 0 and "pico, click: 12 answers taken over" in stderr and "pico, musr: 5 answers taken over" in stderr
     once = json.loads(stdout)
@@ -193,16 +203,15 @@ def test_wrong_usage(
     assert got == code and say in stderr and not stdout and len(stderr.strip().splitlines()) == 1, stderr
 
 
-def test_nobody_to_ask(call: Call) -> None:
+def test_bench_without_a_model_is_wrong_usage(call: Call) -> None:
     assert call("--tasks", "click")[0] == 2
 
 
 def test_generated_answers_from_the_command(call: Call, data: Path, tmp_path: Path) -> None:
     writer = letter_writer(tmp_path / "writer", "A")
-    code, stdout, stderr = call(
-        writer, "--tasks", "click,gpqa", "--data", data, "--out", tmp_path / "out", "--protocol", "generate", "--samples", "3",
-        "--temperature", "0.6", "--max-new-tokens", "4", "--json",
-    )  # fmt: skip
+    sampling = ("--samples", "3", "--temperature", "0.6", "--max-new-tokens", "4")
+    words = (writer, "--tasks", "click,gpqa", "--data", data, "--out", tmp_path / "out", "--json")
+    code, stdout, stderr = call(*words, "--protocol", "generate", *sampling)
     assert code == 0, stderr
     comparison = json.loads(stdout)
     click = next(s for s in comparison["scores"] if (s["benchmark"], s["slice"]) == ("click", "all"))
@@ -215,14 +224,20 @@ def test_breeding_on_real_formats_stores_its_split(data: Path, tmp_path: Path) -
     family = {n: pico_gemma4(tmp_path / n, seed=i, max_position_embeddings=1024) for i, n in enumerate(("f", "m", "b"))}
     config = make_config(
         {
-            "name": "toy", "father": str(family["f"]), "mother": str(family["m"]), "base": str(family["b"]), "data": str(data),
-            "fitness": {"click": 0.6, "musr": 0.4}, "device": "cpu",
+            "name": "toy",
+            "father": str(family["f"]),
+            "mother": str(family["m"]),
+            "base": str(family["b"]),
+            "data": str(data),
+            "fitness": {"click": 0.6, "musr": 0.4},
+            "device": "cpu",
             "scan": {"languages": ["ko"], "documents": 2, "max_tokens": 16, "bootstrap": 50, "positions": 64},
-            "prior": {"items": 8}, "search": {"budget": 4, "population": 4, "items": 8, "finalists": 1},
+            "prior": {"items": 8},
+            "search": {"budget": 4, "population": 4, "items": 8, "finalists": 1},
             "bench": {"tasks": ["click", "musr"], "harness": False, "search_share": 0.5, "held_out_share": 0.4},
         },
         "test",
-    )  # fmt: skip
+    )
     pipeline.breed(config, tmp_path / "run", force=True)
     splits = Splits.load(tmp_path / "run" / "splits.json")
     assert [s.benchmark for s in splits.benchmarks] == ["click", "musr"]
@@ -256,11 +271,16 @@ def test_an_empty_part_of_a_split_names_the_benchmark(data: Path, tmp_path: Path
     folder = pico_gemma4(tmp_path / "f", max_position_embeddings=1024)
     config = make_config(
         {
-            "father": str(folder), "mother": str(folder), "data": str(tmp_path / "data"), "fitness": {"click": 1},
-            "bench": {"tasks": ["click"]}, "method": "linear", "device": "cpu",
+            "father": str(folder),
+            "mother": str(folder),
+            "data": str(tmp_path / "data"),
+            "fitness": {"click": 1},
+            "bench": {"tasks": ["click"]},
+            "method": "linear",
+            "device": "cpu",
         },
         "test",
-    )  # fmt: skip
+    )
     with pytest.raises(InputError, match="click: splitting 1 clusters .* leaves the (search|held-out) part empty"):
         pipeline.breed(config, tmp_path / "run")
 
@@ -279,9 +299,7 @@ def test_answers_are_asked_again_when_the_configuration_changed(
     assert code == 0 and "taken over" not in stderr
 
 
-def test_one_model_is_compared_with_its_baseline_and_twins_are_told_apart(
-    call: Call, model: Path, data: Path, tmp_path: Path
-) -> None:
+def test_models_of_one_name_are_numbered_and_compared(call: Call, model: Path, data: Path, tmp_path: Path) -> None:
     twin = pico_llama(tmp_path / "other" / "pico", seed=7, max_position_embeddings=1024)
     code, stdout, stderr = call(
         model, "--baseline", twin, "--tasks", "click", "--data", data, "--out", tmp_path / "out", "--fast", "--json"

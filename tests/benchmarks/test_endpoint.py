@@ -1,4 +1,4 @@
-"""A served baseline, asked through a real server on loopback: answers, waits, refusals, and a server that dies half way."""
+"""A served baseline behind a real server on loopback: answers, waits, refusals, and a server that dies half way."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from darwin_mri import cli
 from darwin_mri.benchmarks import EndpointEngine, Item, answer_all, get_benchmark, item_hash, load_benchmark
 from darwin_mri.benchmarks import endpoint as module
+from darwin_mri.benchmarks.store import AnswerStore, read_answers
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.records import AnswerSet
-from darwin_mri.stages.answering import AnswerStore, read_answers
-from darwin_mri.stages.run import Silent
+from darwin_mri.run import Silent
 
 from . import files
 from .served import Server, chatting_nursery, letter_writer
@@ -43,7 +43,7 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Item, ...]:
     return load_benchmark("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)
 
 
-def test_urls_that_cannot_be_meant() -> None:
+def test_wrong_urls_are_refused() -> None:
     for url in ("localhost:8000", "ftp://127.0.0.1/v1", "nonsense"):
         with pytest.raises(ConfigError, match="is no URL"):
             EndpointEngine(url, "m")
@@ -100,18 +100,18 @@ def test_a_server_that_dies_half_way_costs_no_answer(
     identity = AnswerSet(
         model="m", digest="d", benchmark="gpqa", protocol="p", protocol_hash=PROTOCOL.hash, engine="endpoint"
     )
-    asked = 0
+    answered = 0
 
     def counting(steps: int) -> None:
-        nonlocal asked
-        asked += steps
-        if asked == 4:
+        nonlocal answered
+        answered += steps
+        if answered == 4:
             server.kill()
 
     def collect(retries: int) -> list[float]:
         engine = EndpointEngine(server.url, models["letter"], retries=retries, concurrency=1)
-        found = store.collect("served", identity, lambda: engine, items, PROTOCOL, counting)
-        return [answer.credit for answer in found]
+        answers = store.collect("served", identity, lambda: engine, items, PROTOCOL, counting)
+        return [answer.credit for answer in answers]
 
     with pytest.raises(DarwinError, match="does not answer at gpqa item .*answers so far are kept"):
         collect(retries=2)
@@ -120,11 +120,11 @@ def test_a_server_that_dies_half_way_costs_no_answer(
     assert 4 <= len(kept) < len(items) and not (tmp_path / "answers").exists()
     with journal.open("a") as stream:
         stream.write('{"key": "cut sho')  # as a killed run leaves it
-    asked = 100
+    answered = 100
     server.start()
     monkeypatch.setattr(module, "LONGEST_PAUSE", 1.0)
     assert collect(retries=90) == [float(item.gold == 1) for item in items]
-    assert asked == 100 + len(items)
+    assert answered == 100 + len(items)
     assert {k: v for k, v in read_answers(journal).items() if k in kept} == kept
     published = (tmp_path / "answers" / "served" / "gpqa.jsonl").read_text()
     assert len(published.splitlines()) == len(items) and files.SECRET not in published
@@ -138,10 +138,28 @@ def test_the_command_measures_a_served_nursery_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = [
-        "bench", models["letter"], "--endpoint", server.url, "--endpoint-model", models["nursery"], "--tasks",
-        "nursery_gpqa", "--limit", "8", "--max-new-tokens", "8", "--fast", "--retries", "8", "--concurrency", "2",
-        "--out", str(tmp_path / "out"), "--json", "--quiet",
-    ]  # fmt: skip
+        "bench",
+        models["letter"],
+        "--endpoint",
+        server.url,
+        "--endpoint-model",
+        models["nursery"],
+        "--tasks",
+        "nursery_gpqa",
+        "--limit",
+        "8",
+        "--max-new-tokens",
+        "8",
+        "--fast",
+        "--retries",
+        "8",
+        "--concurrency",
+        "2",
+        "--out",
+        str(tmp_path / "out"),
+        "--json",
+        "--quiet",
+    ]
     monkeypatch.setattr(sys, "argv", ["darwin-mri", *words])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
@@ -152,8 +170,9 @@ def test_the_command_measures_a_served_nursery_model(
     assert served["evidence"] == "measured" and served["n"] == 8 and "chat-letter" in served["protocol"]
     assert local["protocol_hash"] != served["protocol_hash"]
     assert {p["hash"] if "hash" in p else p["name"] for p in comparison["protocols"]} == {
-        "cloze-logprob-sum", "nursery_gpqa-chat-letter",
-    }  # fmt: skip
+        "cloze-logprob-sum",
+        "nursery_gpqa-chat-letter",
+    }
     assert comparison["contrasts"] == []
     alerts = " ".join(alert["text"] for alert in comparison["alerts"])
     assert "come from different protocols" in alerts

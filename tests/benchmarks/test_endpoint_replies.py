@@ -1,4 +1,4 @@
-"""What servers reply that transformers' own does not: refusals among answers, content in parts, a key asked for."""
+"""What servers reply that transformers' own does not: refusals among answers, content in parts, a key required."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 from darwin_mri.benchmarks import EndpointEngine, Item, get_benchmark, load_benchmark
 from darwin_mri.benchmarks import endpoint as module
+from darwin_mri.benchmarks.store import AnswerStore
 from darwin_mri.config import BenchConfig, Generation, Served
 from darwin_mri.errors import DarwinError, InputError
-from darwin_mri.stages import benching
-from darwin_mri.stages.answering import AnswerStore
-from darwin_mri.stages.run import Silent
+from darwin_mri.problem.model_bench import ModelBench
+from darwin_mri.run import Silent
 
 from . import files
 
@@ -61,14 +61,14 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Item, ...]:
     return load_benchmark("click", files.write_data(tmp_path_factory.mktemp("data")))
 
 
-def _asked(engine: EndpointEngine, items: tuple[Item, ...]) -> tuple[list[int], Exception | None]:
-    found = []
+def collect(engine: EndpointEngine, items: tuple[Item, ...]) -> tuple[list[int], Exception | None]:
+    choices = []
     try:
         for answer in engine.answers(items, PROTOCOL):
-            found.append(answer.choice)
+            choices.append(answer.choice)
     except DarwinError as error:
-        return found, error
-    return found, None
+        return choices, error
+    return choices, None
 
 
 def test_a_refused_item_costs_no_other_answer(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
@@ -78,33 +78,33 @@ def test_a_refused_item_costs_no_other_answer(serve: Callable[[Reply], str], ite
         time.sleep(0.05)  # the others are under way when the refusal comes
         return 200, "Answer: A"
 
-    found, error = _asked(EndpointEngine(serve(reply), "m", concurrency=4), items)
-    assert found == [0] * (len(items) - 1)
+    choices, error = collect(EndpointEngine(serve(reply), "m", concurrency=4), items)
+    assert choices == [0] * (len(items) - 1)
     assert isinstance(error, InputError) and "refuses click item" in str(error)
 
 
-def test_a_server_that_refuses_everything_is_not_asked_for_all(
+def test_a_server_that_refuses_everything_is_left_alone_soon(
     serve: Callable[[Reply], str], items: tuple[Item, ...]
 ) -> None:
-    asked = []
+    messages = []
 
     def reply(message: str) -> tuple[int, Any]:
-        asked.append(message)
+        messages.append(message)
         return 404, ""
 
-    found, error = _asked(EndpointEngine(serve(reply), "m", concurrency=2), items)
-    assert not found and isinstance(error, InputError) and len(set(asked)) <= 4
+    choices, error = collect(EndpointEngine(serve(reply), "m", concurrency=2), items)
+    assert not choices and isinstance(error, InputError) and len(set(messages)) <= 4
 
 
 def test_a_server_that_wants_a_key(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
-    _, error = _asked(EndpointEngine(serve(lambda _: (401, "")), "m"), items)
+    _, error = collect(EndpointEngine(serve(lambda _: (401, "")), "m"), items)
     assert f"set {module.KEY_VARIABLE}" in str(error)
 
 
 def test_content_in_parts(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
     parts = [{"type": "text", "text": "Answer:"}, {"type": "text", "text": " C"}]
-    found, error = _asked(EndpointEngine(serve(lambda _: (200, parts)), "m"), items)
-    assert error is None and found == [2] * len(items)
+    choices, error = collect(EndpointEngine(serve(lambda _: (200, parts)), "m"), items)
+    assert error is None and choices == [2] * len(items)
 
 
 def test_two_places_that_serve_one_name_are_two_models(
@@ -112,9 +112,10 @@ def test_two_places_that_serve_one_name_are_two_models(
 ) -> None:
     store, scores = AnswerStore(tmp_path, Silent()), []
     for letter in "AB":
-        served = Served(url=serve(lambda _, said=letter: (200, f"Answer: {said}")), model="default")
-        _, answers = benching.bench_served(
-            store, "served", served, {"click": items}, BenchConfig(tasks=("click",), endpoint=served)
+        served = Served(url=serve(lambda _, answer=letter: (200, f"Answer: {answer}")), model="default")
+        bench = ModelBench(
+            store, {"click": items}, BenchConfig(tasks=("click",), endpoint=served), device="cpu", dtype="auto"
         )
+        _, answers = bench.ask_served("served", served)
         scores.append({answer.choice for answer in answers["click"]})
     assert scores == [{0}, {1}]

@@ -70,8 +70,8 @@ def test_the_letter_in_a_text(text: str, letter: str | None) -> None:
 
 @given(st.text(max_size=200), st.integers(2, 5))
 def test_whatever_a_model_writes_names_a_choice_or_none(text: str, choices: int) -> None:
-    found = read_letter(text, choices)
-    assert found is None or 0 <= found < choices
+    choice = read_letter(text, choices)
+    assert choice is None or 0 <= choice < choices
 
 
 @given(st.lists(st.sampled_from(["Answer: A", "Answer: B", "Answer: C", "none"]), min_size=4, max_size=4))

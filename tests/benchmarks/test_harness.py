@@ -1,8 +1,9 @@
-"""lm-eval behind our items: both kinds of protocol, memory that runs out, backends by name, and nothing left on disk."""
+"""lm-eval on benchmark items: both kinds of protocol, too little memory, backends by name, nothing left on disk."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from tests.toys import pico_llama
 from . import files
 from .served import letter_writer
 
-ASKED = log_likelihood("test", "{context}")
+PROTOCOL = log_likelihood("test", "{context}")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_memory_that_runs_out_halves_the_batch(
     writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[Item, ...]
 ) -> None:
     model, tokenizer = writer
-    expected = answer_all(HarnessEngine.in_memory(model, tokenizer), items, ASKED)
+    expected = answer_all(HarnessEngine.in_memory(model, tokenizer), items, PROTOCOL)
     engine, limit, rows = HarnessEngine.in_memory(model, tokenizer), 3, []
 
     def small_device(module: torch.nn.Module, args: tuple[torch.Tensor], kwargs: Any) -> None:
@@ -79,11 +80,11 @@ def test_memory_that_runs_out_halves_the_batch(
             raise torch.OutOfMemoryError(f"no room for {files.SECRET}")
 
     hook = model.register_forward_pre_hook(small_device, with_kwargs=True)
-    assert [a.choice for a in answer_all(engine, items, ASKED)] == [a.choice for a in expected]
+    assert [a.choice for a in answer_all(engine, items, PROTOCOL)] == [a.choice for a in expected]
     assert max(rows) > limit >= min(rows) and engine.most_rows <= limit
     limit = 0
-    with pytest.raises(DarwinError, match=r"lm-eval hf failed on gpqa \(OutOfMemoryError\)") as caught:
-        answer_all(engine, items, ASKED)
+    with pytest.raises(DarwinError, match="lm-eval hf runs out of memory on gpqa .*: use a larger device;") as caught:
+        answer_all(engine, items, PROTOCOL)
     assert files.SECRET not in str(caught.value)
     hook.remove()
 
@@ -96,15 +97,15 @@ def test_items_longer_than_a_context(tmp_path: Path, items: tuple[Item, ...]) ->
         replace(item, key=f"long{n}", context=f"{'x ' * 300}{item.context}") for n, item in enumerate(items[:2])
     )
     both = (*items[:3], *long)
-    assert fit_items(items, ASKED, [reader], "error") == (items, ())
+    assert fit_items(items, PROTOCOL, [reader], "error") == (items, ())
     with pytest.raises(
         InputError, match=r"gpqa item long0 \(dataset.zip gpqa_diamond.csv row 1\): \d+ tokens, more than the 400"
     ):
-        fit_items(both, ASKED, [reader], "error")
-    assert fit_items(both, ASKED, [reader], "skip") == (items[:3], long)
-    assert fit_items(both, ASKED, [reader], "beyond") == (both, long)
+        fit_items(both, PROTOCOL, [reader], "error")
+    assert fit_items(both, PROTOCOL, [reader], "skip") == (items[:3], long)
+    assert fit_items(both, PROTOCOL, [reader], "beyond") == (both, long)
     with pytest.raises(InputError, match="no item is shorter"):
-        fit_items(long, ASKED, [reader], "skip")
+        fit_items(long, PROTOCOL, [reader], "skip")
     with pytest.raises(InputError, match="short has no chat template"):
         require_chat([reader])
     chat = Reader("short", AutoTokenizer.from_pretrained(letter_writer(tmp_path / "letter")), reader.config)
@@ -118,12 +119,12 @@ def test_backends_by_name(tmp_path: Path, items: tuple[Item, ...]) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     named = HarnessEngine.named("hf", "dtype=float32,device=cpu,batch_size=2", model=str(folder))
     assert named.name == "lm-eval hf"
-    ours = answer_all(HarnessEngine.in_memory(model, tokenizer), items[:3], ASKED)
-    for a, b in zip(ours, answer_all(named, items[:3], ASKED), strict=True):
+    resident = answer_all(HarnessEngine.in_memory(model, tokenizer), items[:3], PROTOCOL)
+    for a, b in zip(resident, answer_all(named, items[:3], PROTOCOL), strict=True):
         assert a.log_probabilities == pytest.approx(b.log_probabilities, abs=1e-3)
     long = replace(items[0], context="x" * 600)
     with pytest.raises(InputError, match=r"item rec000 .* tokens, more than the model's 512 positions"):
-        answer_all(named, [long], ASKED)
+        answer_all(named, [long], PROTOCOL)
     with pytest.raises(ConfigError, match="no backend 'vlm': it has .*vllm"):
         HarnessEngine.named("vlm", "")
     if find_spec("vllm") is None:
@@ -152,8 +153,11 @@ def test_no_item_is_written_anywhere(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "darwin_mri", *words, "--json"],
         env={**os.environ, **places, "DARWIN_MRI_GPQA_PASSWORD": files.PASSWORD, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parents[2],
+    )
     assert done.returncode == 0, done.stderr
     assert {s["benchmark"] for s in json.loads(done.stdout)["scores"]} >= {"gpqa", "click", "musr"}
     written = [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
@@ -163,3 +167,33 @@ def test_no_item_is_written_anywhere(tmp_path: Path) -> None:
     for path in written:
         content = path.read_bytes()
         assert files.SECRET.encode() not in content and files.PASSWORD.encode() not in content, path
+
+
+def test_warnings_of_a_backend_are_shown_and_its_prints_go_with_the_error(
+    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[Item, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = HarnessEngine.in_memory(*writer)
+    answer, log = engine.lm.loglikelihood, logging.getLogger("lm_eval.models.toy")
+
+    def slow_download(requests: Any) -> Any:
+        print("downloading 3 %")
+        log.info("a detail")
+        log.warning("no reply, trying again\n%s", files.SECRET)
+        return answer(requests)
+
+    engine.lm.loglikelihood = slow_download
+    answer_all(engine, items[:2], PROTOCOL)
+    answer_all(engine, items[2:4], PROTOCOL)
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "lm_eval.models.toy: no reply, trying again\n")
+
+    def broken(requests: Any) -> Any:
+        print("downloading 4 %")
+        raise OSError("connection lost")
+
+    engine.lm.loglikelihood = broken
+    with pytest.raises(DarwinError, match=r"lm-eval hf failed on gpqa \(OSError\)") as caught:
+        answer_all(engine, items[:2], PROTOCOL)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert any("downloading 4 %" in note for note in caught.value.__cause__.__notes__)
+    assert not any(capsys.readouterr())

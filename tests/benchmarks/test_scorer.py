@@ -19,13 +19,13 @@ from darwin_mri.benchmarks import (
     prepare,
     to_answers,
 )
+from darwin_mri.benchmarks.batching import cut_lengths
 from darwin_mri.benchmarks.protocols import log_likelihood
-from darwin_mri.benchmarks.scorer import _cuts
 from darwin_mri.errors import DarwinError, InputError
 
 from .conftest import make_model, train_tokenizer
 
-ASKED = log_likelihood("test", "{context}")
+PROTOCOL = log_likelihood("test", "{context}")
 
 
 @torch.no_grad()
@@ -67,9 +67,9 @@ def test_equals_lm_eval(
     scorer = Scorer(model, bos_tokenizer)
     prepared = scorer.prepare(mixed_items)
     assert all(context[0] == 2 for context in prepared.contexts)
-    ours = to_answers(mixed_items, scorer.log_probabilities(prepared))
-    theirs = answer_all(HarnessEngine.in_memory(model, bos_tokenizer), mixed_items, ASKED)
-    for a, b in zip(ours, theirs, strict=True):
+    fast = to_answers(mixed_items, scorer.log_probabilities(prepared))
+    reference = answer_all(HarnessEngine.in_memory(model, bos_tokenizer), mixed_items, PROTOCOL)
+    for a, b in zip(fast, reference, strict=True):
         assert a.log_probabilities == pytest.approx(b.log_probabilities, abs=1e-3)
         assert a.model_copy(update={"log_probabilities": ()}) == b.model_copy(
             update={"log_probabilities": (), "protocol": ""}
@@ -132,15 +132,15 @@ def test_questions_on_one_passage_read_it_once(model: PreTrainedModel, tokenizer
             items.append(replace(story, key=f"{story.key}-{thing}", context=context))
     scorer = Scorer(model, tokenizer)
     prepared = scorer.prepare(items)
-    passage_end, context_end = _cuts(prepared.contexts[:3])
+    passage_end, context_end = cut_lengths(prepared.contexts[:3])
     assert 0 < passage_end < context_end
     scores = scorer.log_probabilities(prepared)
     assert scorer.use_cache
     assert spread(scores, [plain(model, tokenizer, item) for item in items]) < 1e-4
 
 
-def test_the_trailing_space_trap(tokenizer: PreTrainedTokenizerFast) -> None:
-    """With the space left in the prompt one-token choices have empty continuations: every choice ties, the first wins."""
+def test_a_trailing_space_in_the_prompt_makes_every_choice_tie(tokenizer: PreTrainedTokenizerFast) -> None:
+    """With the space left in the prompt one-token choices have no continuation: every choice ties, the first wins."""
     model = make_model("llama")
     items = []
     for item in (*load_benchmark("nursery_musr"), *load_benchmark("nursery_gpqa")):
@@ -188,7 +188,7 @@ def test_too_long_for_the_model(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(InputError, match=r"item science-000-w0 has \d+ tokens"):
         scorer.log_probabilities(scorer.prepare([item]))
     with pytest.raises(InputError, match=r"item science-000-w0 has \d+ tokens"):
-        answer_all(HarnessEngine.in_memory(scorer.model, tokenizer), [item], ASKED)
+        answer_all(HarnessEngine.in_memory(scorer.model, tokenizer), [item], PROTOCOL)
 
 
 def test_rotary_models_read_beyond_their_context_when_asked_to(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -197,8 +197,8 @@ def test_rotary_models_read_beyond_their_context_when_asked_to(tokenizer: PreTra
     scorer = Scorer(model, tokenizer, beyond_context=True)
     scores = scorer.log_probabilities(scorer.prepare([item]))
     assert spread(scores, [plain(model, tokenizer, item)]) < 1e-4
-    theirs = answer_all(HarnessEngine.in_memory(model, tokenizer, beyond_context=True), [item], ASKED)
-    assert theirs[0].log_probabilities == pytest.approx(tuple(scores[0]), abs=1e-3)
+    reference = answer_all(HarnessEngine.in_memory(model, tokenizer, beyond_context=True), [item], PROTOCOL)
+    assert reference[0].log_probabilities == pytest.approx(tuple(scores[0]), abs=1e-3)
 
 
 def test_out_of_memory_halves_the_batch(tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]) -> None:
@@ -245,7 +245,7 @@ def test_falls_back_to_full_logits_when_the_head_is_unknown(
     assert spread(scores, [plain(model, tokenizer, item) for item in mixed_items[:6]]) < 1e-4
 
 
-def test_a_broken_candidate_does_not_settle_the_strategy(
+def test_a_broken_candidate_does_not_decide_the_strategy(
     tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]
 ) -> None:
     model = make_model("llama")

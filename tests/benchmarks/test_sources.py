@@ -1,4 +1,4 @@
-"""CLIcK, MuSR and GPQA from files: what is read, and one clear line, without the text, for whatever is wrong with them."""
+"""CLIcK, MuSR and GPQA from files: what is read, and one clear line, without the text, for each fault in them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,17 @@ from darwin_mri.errors import DarwinError, InputError
 
 from . import files
 
-REAL = ("click", "click_upstream", "musr", "musr_murder_mysteries", "musr_object_placements", "musr_team_allocation",
-        "gpqa", "gpqa_main", "gpqa_extended")  # fmt: skip
+REAL = (
+    "click",
+    "click_upstream",
+    "musr",
+    "musr_murder_mysteries",
+    "musr_object_placements",
+    "musr_team_allocation",
+    "gpqa",
+    "gpqa_main",
+    "gpqa_extended",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +51,7 @@ def load(data: Path, name: str) -> tuple[Item, ...]:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_every_benchmark_splits_by_cluster_and_names_its_items_apart(data: Path, name: str) -> None:
+def test_every_benchmark_has_unique_items_and_splits_by_cluster(data: Path, name: str) -> None:
     items = load(data, name)
     assert len({i.key for i in items}) == len({item_hash(i) for i in items}) == len(items)
     assert {i.benchmark for i in items} == {name}
@@ -177,7 +186,7 @@ def test_any_letter_may_stand_in_a_text(tmp_path: Path) -> None:
     refused(tmp_path, "click", "line 4 .*field 'question' is not a text")
 
 
-def test_an_item_that_comes_twice_is_named_before_anything_is_scored(tmp_path: Path) -> None:
+def test_a_repeated_item_is_refused_by_name(tmp_path: Path) -> None:
     rows = files.click_rows()
     files.write_jsonl(tmp_path / "click" / "click.jsonl", [*rows, rows[4]])
     refused(tmp_path, "click", r"click item 0005-KIIP_society_2 .* and click item .* are the same item")
@@ -210,7 +219,7 @@ def test_gpqa_archives_that_cannot_be_read(tmp_path: Path, data: Path) -> None:
 
 
 @given(st.text(min_size=1, max_size=12).filter(lambda word: word.encode() != files.PASSWORD.encode()))
-def test_a_wrong_password_is_said_to_be_one(data: Path, word: str) -> None:
+def test_a_wrong_password_is_named_as_the_cause(data: Path, word: str) -> None:
     with pytest.raises(InputError, match="password is wrong") as caught:
         load_benchmark("gpqa", data, password=word)
     assert files.SECRET not in str(caught.value)
@@ -222,7 +231,7 @@ def refused(folder: Path, name: str, say: str) -> None:
     assert files.SECRET not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_the_hub_is_asked_only_where_there_is_no_folder_and_says_when_it_cannot_be(tmp_path: Path) -> None:
+def test_without_a_folder_an_unreachable_hub_is_an_error_with_advice(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--offline was asked for: give --data DIR, a folder with click/click.jsonl"):
         load_benchmark("click", offline=True)
     with pytest.raises(InputError, match=r"Idavidrein/gpqa is on the hub"):
@@ -275,7 +284,7 @@ def test_the_real_gpqa_has_the_published_counts() -> None:
         assert {i.slice for i in items} == {"Biology", "Chemistry", "Physics"}
 
 
-def test_protocols_differ_where_anything_that_decides_a_score_does() -> None:
+def test_every_setting_that_decides_a_score_changes_the_protocols_hash() -> None:
     from darwin_mri.config import Generation
 
     protocols = [get_benchmark(name).protocol for name in ("click", "click_upstream", "musr", "gpqa", "nursery_click")]

@@ -1,4 +1,4 @@
-"""lm-eval's own tasks, on files of the same fields, against ours: prompts, log-probabilities, both accuracies."""
+"""lm-eval's own tasks against this package's, on files of the same fields: prompts, log-probabilities, accuracies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def lm() -> Any:
 
 
 def upstream(lm: Any, folder: Path, group: dict[str, Any], include: list[Path]) -> list[dict[str, Any]]:
-    """Samples of lm-eval's own tasks, their data taken from local files by a group of ours."""
+    """Samples of lm-eval's own tasks, their data taken from local files by a group made here."""
     (folder / "group.yaml").write_text(json.dumps({"group": "local", **group}))
     manager = TaskManager(include_path=[str(path) for path in (*include, folder)], include_defaults=False)
     results: Any = evaluate(lm=lm, task_dict=manager.load(["local"]), bootstrap_iters=0, log_samples=True)
@@ -48,15 +48,15 @@ def upstream(lm: Any, folder: Path, group: dict[str, Any], include: list[Path]) 
 
 def compare(lm: Any, samples: list[dict[str, Any]], items: tuple[Item, ...], protocol: Any, headline: str) -> None:
     scorer = Scorer(lm.model, lm.tokenizer)
-    ours = answer_all(FastEngine(scorer), items, protocol)
-    by_context = {item.context: (item, answer) for item, answer in zip(items, ours, strict=True)}
+    answers = answer_all(FastEngine(scorer), items, protocol)
+    by_context = {item.context: (item, answer) for item, answer in zip(items, answers, strict=True)}
     assert len(by_context) == len(samples) == len(items)
     for sample in samples:
         context = sample["arguments"][0][0]
         item, answer = by_context[context.rstrip()]
         assert [pair[1] for pair in sample["arguments"]] == [f" {choice}" for choice in item.choices]
-        theirs = [float(pair[0]) for pair in sample["filtered_resps"]]
-        assert answer.log_probabilities == pytest.approx(theirs, abs=1e-3)
+        expected = [float(pair[0]) for pair in sample["filtered_resps"]]
+        assert answer.log_probabilities == pytest.approx(expected, abs=1e-3)
         assert answer.credit == sample[headline]
         for metric, credit in answer.metrics.items():
             assert credit == sample.get(metric, credit)
@@ -65,15 +65,16 @@ def compare(lm: Any, samples: list[dict[str, Any]], items: tuple[Item, ...], pro
 @pytest.mark.filterwarnings("ignore")
 def test_click_upstream_is_lm_evals_own_click(lm: Any, data: Path, tmp_path: Path) -> None:
     group = {
-        "task": ["click_cul_society", "click_lang_text"], "dataset_path": "json",
+        "task": ["click_cul_society", "click_lang_text"],
+        "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"train": str(data / "click" / "click.jsonl")}},
-    }  # fmt: skip
+    }
     samples = upstream(lm, tmp_path, group, [TASKS / "click"])
     items = load_benchmark("click_upstream", data)
     compare(lm, samples, items, get_benchmark("click_upstream").protocol, "acc")
-    ours = load_benchmark("click", data)
-    assert [i.gold for i in ours] == [i.gold for i in items]
-    hidden = [(o, u) for o, u in zip(ours, items, strict=True) if len(o.choices) == 5]
+    printed = load_benchmark("click", data)
+    assert [i.gold for i in printed] == [i.gold for i in items]
+    hidden = [(o, u) for o, u in zip(printed, items, strict=True) if len(o.choices) == 5]
     assert hidden and all("마\n" in o.context and "마" not in u.context for o, u in hidden)  # the fault it repeats
 
 
@@ -81,9 +82,10 @@ def test_click_upstream_is_lm_evals_own_click(lm: Any, data: Path, tmp_path: Pat
 def test_musr_is_lm_evals_leaderboard_musr(lm: Any, data: Path, tmp_path: Path) -> None:
     tasks = ("murder_mysteries", "object_placements", "team_allocation")
     group = {
-        "task": [f"leaderboard_musr_{task}" for task in tasks], "dataset_path": "json",
+        "task": [f"leaderboard_musr_{task}" for task in tasks],
+        "dataset_path": "json",
         "dataset_kwargs": {"data_files": {task: str(data / "musr" / f"{task}.jsonl") for task in tasks}},
-    }  # fmt: skip
+    }
     samples = upstream(lm, tmp_path, group, [TASKS / "leaderboard" / "musr"])
     items = load_benchmark("musr", data)
     compare(lm, samples, items, get_benchmark("musr").protocol, "acc_norm")
@@ -92,7 +94,7 @@ def test_musr_is_lm_evals_leaderboard_musr(lm: Any, data: Path, tmp_path: Path) 
 
 
 def test_gpqa_asks_what_lm_evals_zero_shot_task_asks(data: Path) -> None:
-    """Its own shuffle cannot be repeated (it differs at each access), so prompt and cleaning are compared, on our order."""
+    """lm-eval's shuffle differs at each access: prompt and cleaning are compared on the order of the items."""
     config = (TASKS / "gpqa" / "zeroshot" / "_gpqa_zeroshot_yaml").read_text()
     template = json.loads(
         next(line for line in config.splitlines() if line.startswith("doc_to_text")).partition(": ")[2]

@@ -20,31 +20,31 @@ LOGGED = np.array([respond(ability, np.zeros(POOL)) for ability in (-1.0, 0.0, 0
 
 
 @pytest.mark.parametrize("count", [10, 20, 40])
-def test_they_beat_random_items_of_the_same_number(count: int) -> None:
+def test_anchors_beat_as_many_random_items(count: int) -> None:
     rng = np.random.default_rng(count)
     anchors = choose_anchors(LOGGED, count, seed=1)
-    ours, theirs = [], []
+    anchored, random = [], []
     for _ in range(200):
         candidate = respond(rng.uniform(-0.5, 1.5), rng.normal(0, 0.5, POOL))
-        ours.append(anchors.estimate(candidate[list(anchors.items)].tolist()) - candidate.mean())
-        theirs.append(candidate[rng.choice(POOL, count, replace=False)].mean() - candidate.mean())
-    assert np.std(ours) < 0.8 * np.std(theirs) and abs(np.mean(ours)) < 0.03
+        anchored.append(anchors.estimate(candidate[list(anchors.items)].tolist()) - candidate.mean())
+        random.append(candidate[rng.choice(POOL, count, replace=False)].mean() - candidate.mean())
+    assert np.std(anchored) < 0.8 * np.std(random) and abs(np.mean(anchored)) < 0.03
 
 
-def test_a_logged_model_is_estimated_as_it_is() -> None:
+def test_a_logged_models_score_is_estimated_closely() -> None:
     anchors = choose_anchors(LOGGED, 30, seed=1)
     for scores in LOGGED:
         assert anchors.estimate(scores[list(anchors.items)].tolist()) == pytest.approx(scores.mean(), abs=0.02)
 
 
-def test_a_pool_no_larger_is_asked_whole_and_its_mean_is_the_estimate() -> None:
+def test_all_items_of_a_small_pool_are_anchors() -> None:
     anchors = choose_anchors(LOGGED[:, :20], 20, seed=1)
     scores = respond(0.3, np.zeros(POOL))[:20]
     assert anchors.items == tuple(range(20))
     assert Anchored(1, {"toy": 1.0}, {"toy": anchors})({"toy": list(scores)})[0] == pytest.approx(scores.mean())
 
 
-def test_models_that_all_agree_give_anchors_all_the_same() -> None:
+def test_equal_scores_on_every_item_still_give_anchors() -> None:
     same = choose_anchors(np.full((3, 50), 0.5), 10, seed=0)
     assert sum(same.weights) == pytest.approx(1.0) and np.isfinite(same.estimate([0.7] * len(same.items)))
 

@@ -13,12 +13,12 @@ import pytest
 
 pytest.importorskip("ray")
 
-from darwin_mri.breeding import ItemScores, Ledger, Means, Rules, search
+from darwin_mri.breeding import ItemScores, Ledger, Means, SearchOptions, search
 from darwin_mri.breeding.cluster import RayWorkers
 from darwin_mri.breeding.workers import Evaluate, Outcome, Task
 from tests.breeding.test_search import BLOCKS, bowl, run, start, timeless
 
-RULES = Rules(budget=27, population=8, seed=0)
+OPTIONS = SearchOptions(budget=27, population=8, seed=0)
 
 
 def build(folder: str, hang: bool = False) -> Evaluate:
@@ -35,7 +35,7 @@ def build(folder: str, hang: bool = False) -> Evaluate:
 
 
 class Killing:
-    """Ends the process of one actor in the middle of the search."""
+    """Workers of which one actor's process is ended in the middle of the search."""
 
     def __init__(self, inner: RayWorkers, pids: Path) -> None:
         self.inner, self.pids, self.killed, self.seen = inner, pids, None, 0
@@ -52,7 +52,7 @@ class Killing:
         self.inner.close()
 
 
-# Ray's own subprocesses and sockets are still open when it is told to go.
+# Ray's own subprocesses and sockets are still open when it is shut down.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_killed_actor_costs_one_task_and_changes_nothing(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
@@ -60,12 +60,12 @@ def test_a_killed_actor_costs_one_task_and_changes_nothing(tmp_path: Path) -> No
     workers = Killing(RayWorkers(partial(build, str(pids)), actors=2, limit=60), pids)
     ledger = Ledger(tmp_path / "ray" / "ledger.jsonl", tmp_path / "ray" / "blocks.jsonl")
     try:
-        search(start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, RULES)
+        search(start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, OPTIONS)
     finally:
         workers.close()
     assert workers.killed and len(list(pids.iterdir())) >= 3  # another actor took its place
     assert not any(line.status == "failed" for line in ledger.lines)
-    assert timeless(ledger) == timeless(run(tmp_path / "alone", rules=RULES)[1])
+    assert timeless(ledger) == timeless(run(tmp_path / "alone", options=OPTIONS)[1])
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -75,7 +75,7 @@ def test_an_actor_that_hangs_is_killed_and_its_candidate_fails(tmp_path: Path) -
     workers = RayWorkers(partial(build, str(pids), hang=True), actors=2, limit=3)
     ledger = Ledger(tmp_path / "ledger.jsonl")
     try:
-        search(start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, RULES)
+        search(start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, OPTIONS)
     finally:
         workers.close()
     failed = [line for line in ledger.lines if line.status == "failed"]

@@ -1,4 +1,4 @@
-"""Genome spaces cover the tensors they say, once each."""
+"""Genome spaces cover the tensors they name, once each."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_bfloat16_is_validated_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", WITHOUT)
-def test_no_plain_ffn_is_an_answer(family: str, tmp_path: Path) -> None:
+def test_layers_without_a_plain_ffn_say_why(family: str, tmp_path: Path) -> None:
     anatomy = find_anatomy(_load(toys.pico(family, tmp_path / family)))
     plain, reason = WITHOUT[family]
     assert [layer.ffn is not None for layer in anatomy.layers] == plain
@@ -174,17 +174,17 @@ def test_the_documentation_lists_these_families() -> None:
     assert listed == {*EXPECTED, *WITHOUT}
 
 
-def test_an_ffn_that_is_more_than_its_matrices_is_not_believed(tmp_path: Path) -> None:
+def test_an_ffn_that_does_more_than_its_matrices_is_rejected(tmp_path: Path) -> None:
     model = _load(toys.pico_llama(tmp_path / "llama"))
     mlp = submodule(layer_modules(model, find_anatomy(model))[2], "mlp")
     handle = mlp.register_forward_hook(lambda *given: given[2] * 1.01)
-    found = find_anatomy(model).layers
+    layers = find_anatomy(model).layers
     handle.remove()
-    assert [layer.ffn is None for layer in found] == [False, False, True, False]
-    assert "no plain FFN" in found[2].note and "0.0099" in found[2].note
+    assert [layer.ffn is None for layer in layers] == [False, False, True, False]
+    assert "no plain FFN" in layers[2].note and "0.0099" in layers[2].note
 
 
-def test_probing_leaves_no_trace(tmp_path: Path) -> None:
+def test_finding_the_anatomy_leaves_the_model_unchanged(tmp_path: Path) -> None:
     model = _load(toys.pico_gemma4(tmp_path / "gemma"))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     find_anatomy(model)
@@ -211,7 +211,7 @@ def test_gain_is_the_familys_formula(family: str, offset: float, tmp_path: Path)
         assert gain.std() > 0.05  # the toy's gains are rough, so the comparison says something
 
 
-def test_a_layernorm_is_told_by_its_residual(tmp_path: Path) -> None:
+def test_a_layernorm_leaves_a_large_residual(tmp_path: Path) -> None:
     model = _load(toys.pico("gpt2", tmp_path / "gpt2"))
     norm = submodule(layer_modules(model, find_anatomy(model))[0], "ln_2")
     assert effective_gain(norm, toys.HIDDEN)[1] > 0.3

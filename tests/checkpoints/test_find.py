@@ -1,4 +1,4 @@
-"""What a user may write for a model, and what is said when it is none."""
+"""What a user may write for a model, and how a name of no model is refused."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_unknown_dtype_is_refused(folder: Path) -> None:
         load_model(find_model(str(folder)), device="cpu", dtype="float13")
 
 
-def test_a_folder_whose_name_is_no_text_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_name_that_is_not_utf8_is_refused(folder: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/m\xff")
     try:
         shutil.copytree(folder, odd)
@@ -113,9 +113,9 @@ def test_a_folder_whose_name_is_no_text_is_refused(folder: Path, tmp_path: Path)
         find_model(odd)
 
 
-def test_kernels_for_cuda_are_out_of_sight_only_while_a_model_for_a_cpu_is_read(folder: Path) -> None:
+def test_cuda_kernels_are_hidden_while_loading_on_a_cpu(folder: Path) -> None:
     before = {name: sys.modules.get(name) for name in loading.CUDA_ONLY}
-    with loading._without(loading.CUDA_ONLY), pytest.raises(ImportError):
+    with loading._hide_modules(loading.CUDA_ONLY), pytest.raises(ImportError):
         importlib.import_module(loading.CUDA_ONLY[0])
     load_model(find_model(str(folder)), device="cpu")
     assert {name: sys.modules.get(name) for name in loading.CUDA_ONLY} == before

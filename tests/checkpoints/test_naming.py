@@ -59,24 +59,24 @@ def test_every_parameter_of_every_family_is_named(family: str, tmp_path: Path) -
 )
 def test_prefixes_are_discovered(memory: str, disk: str) -> None:
     towers = _decoder("model.vision_tower.encoder.", layers=5) + _decoder("mtp.") + _decoder("model.audio_tower.")
-    wanted = _decoder(memory)
-    assert disk_names(wanted, towers + _decoder(disk)) == dict(zip(wanted, _decoder(disk), strict=True))
+    parameters = _decoder(memory)
+    assert disk_names(parameters, towers + _decoder(disk)) == dict(zip(parameters, _decoder(disk), strict=True))
     # A few names are enough: the FFNs alone are not taken for the tower's.
-    few = [name for name in wanted if "mlp" in name]
+    few = [name for name in parameters if "mlp" in name]
     assert disk_names(few, towers + _decoder(disk)) == {name: disk + name.removeprefix(memory) for name in few}
 
 
 def test_heads_beside_the_decoder() -> None:
-    wanted = [*_decoder("model."), "lm_head.weight"]
+    parameters = [*_decoder("model."), "lm_head.weight"]
     disk = _decoder("language_model.model.")
-    assert "lm_head.weight" not in disk_names(wanted, disk)
+    assert "lm_head.weight" not in disk_names(parameters, disk)
     head = "language_model.lm_head.weight"
-    assert disk_names(wanted, [*disk, head])["lm_head.weight"] == head
+    assert disk_names(parameters, [*disk, head])["lm_head.weight"] == head
     with pytest.raises(CheckpointError, match="lm_head.weight"):
-        disk_names(wanted, disk, tied=())
+        disk_names(parameters, disk, tied=())
 
 
-def test_a_missing_tensor_is_not_replaced_by_a_strangers() -> None:
+def test_a_missing_tensor_is_not_replaced_by_another() -> None:
     lost = "model.language_model.layers.1.mlp.up_proj.weight"
     disk = [name for name in _decoder("model.language_model.") if name != lost] + _decoder("model.draft.", layers=1)
     disk += _decoder("model.vision_tower.encoder.")

@@ -9,7 +9,7 @@ from speed.shapes import PARENTS, _kind, _starts, configuration
 
 
 @pytest.mark.parametrize("role", PARENTS)
-def test_a_full_models_vectors_start_as_a_small_ones_do(role: str) -> None:
+def test_every_vector_of_a_full_model_has_a_start(role: str) -> None:
     model, _ = meta_model(configuration(role, small=False), role)
     starts = _starts(role)
     vectors = {name: starts[_kind(name)] for name, value in model.state_dict().items() if value.dim() < 2}

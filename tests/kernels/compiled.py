@@ -1,8 +1,8 @@
-"""The kernels compiled for GPUs that are not here, by Triton and NVIDIA's assembler, which Triton's wheel brings.
+"""The kernels compiled for GPUs without one, by Triton and NVIDIA's assembler, which Triton's wheel brings.
 
     python -m tests.kernels.compiled
 
-Says that a kernel is valid, not that it is right: that is the interpreter's to say (``interpreted.py``).
+Shows that a kernel is valid; that it is right is shown by the interpreter (``interpreted.py``).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def compile_for(
 ) -> None:
     signature = {**arguments, **dict.fromkeys(constants, "constexpr")}
     source = compiler.ASTSource(fn=kernel, signature=signature, constexprs=dict(constants))
-    made = compiler.compile(source, target=targets.GPUTarget("cuda", capability, 32), options=options)
-    assert made.asm["cubin"], f"{kernel} for {capability}"
+    kernel_ = compiler.compile(source, target=targets.GPUTarget("cuda", capability, 32), options=options)
+    assert kernel_.asm["cubin"], f"{kernel} for {capability}"
 
 
 def main() -> None:
@@ -56,9 +56,12 @@ def main() -> None:
             )
             blended = dict.fromkeys(("origin", "other", "out"), f"*{dtype}")
             compile_for(
-                capability, blend._blend, {**blended, "ratio": "fp32", "count": "i32"},
-                {"TOWARD": choice, "ROUNDED": rounded, "BLOCK": blend.BLOCK}, enable_fp_fusion=False,
-            )  # fmt: skip
+                capability,
+                blend._blend,
+                {**blended, "ratio": "fp32", "count": "i32"},
+                {"TOWARD": choice, "ROUNDED": rounded, "BLOCK": blend.BLOCK},
+                enable_fp_fusion=False,
+            )
         parents = dict.fromkeys(("base", "father", "mother"), f"*{dtype}")
         masks = {"keep_father": "*u8", "keep_mother": "*fp32"}
         numbers = (
@@ -68,9 +71,8 @@ def main() -> None:
         elected = {**parents, **masks, "out": f"*{dtype}", "count": "i32", **dict.fromkeys(numbers, "fp32")}
         for given, trim, masked in itertools.product(CHOICES, CHOICES, CHOICES):
             constants = {"GIVEN": given, "TRIM": trim, "MASK_FATHER": masked, "MASK_MOTHER": masked}
-            compile_for(
-                capability, elect._elect, elected, {**constants, "ROUNDED": rounded, "BLOCK": elect.BLOCK}, enable_fp_fusion=False
-            )  # fmt: skip
+            constants |= {"ROUNDED": rounded, "BLOCK": elect.BLOCK}
+            compile_for(capability, elect._elect, elected, constants, enable_fp_fusion=False)
     print("compiled")
 
 

@@ -1,8 +1,9 @@
-"""The kernels under Triton's interpreter, which needs no GPU: run as a module, since the interpreter is chosen when Triton is first imported.
+"""The kernels under Triton's interpreter, which needs no GPU.
 
     TRITON_INTERPRET=1 python -m tests.kernels.interpreted
 
-In fp32 only: the interpreter cuts half precision off where a GPU rounds it. Beside a GPU, ``tests/pipeline/test_device.py`` compares the real ones.
+Run as a module, since the interpreter is chosen when Triton is first imported. In fp32 only: the interpreter truncates
+half precision where a GPU rounds it. With a GPU, ``tests/pipeline/test_device.py`` compares the compiled kernels.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any
 import torch
 
 from darwin_mri import kernels
-from darwin_mri.checkpoints import find_anatomy, find_model, load_model, load_tokenizer
+from darwin_mri.checkpoints import find_model, load
 from darwin_mri.kernels import sums
 from darwin_mri.merging import Settings, blend
+from darwin_mri.merging.blending import Blend
+from darwin_mri.mri.accumulators import SegmentSum
 from darwin_mri.mri.activations import measure_activations
-from darwin_mri.mri.adding import Groups
-from darwin_mri.probes import load_probes, read, select_probes
+from darwin_mri.probes import load_probes, select_probes, tokenize_probes
 from tests import toys
 
 COUNT = 3000
@@ -48,21 +50,21 @@ def children() -> None:
         METHODS, (0.5, 1.0), (0.7, 1.0), ("ratio", "weights", "none"), (0.6, 1.0), (0.8, 1.0)
     ):
         settings = Settings(density=density, density_father=own, divide=divide, scale=scale, weight_father=weight)
-        made = blend(method, father, mother, base, settings, seed=1, name="x")
-        for one, ratio in itertools.product((made, made.kept(torch.device("cpu"))), (0.3, 1.0)):
-            plain, ours = (write(one, ratio, dense) for dense in (lambda *_: False, all_dense))
-            assert torch.equal(ours, plain), f"{method} at {ratio} with {settings}"
+        streamed = blend(method, (father, mother), base, settings, seed=1, name="x")
+        for function, ratio in itertools.product((streamed, streamed.kept(torch.device("cpu"))), (0.3, 1.0)):
+            plain, by_kernel = (write(function, ratio, fit) for fit in (lambda *_: False, all_dense))
+            assert torch.equal(by_kernel, plain), f"{method} at {ratio} with {settings}"
 
 
 def all_dense(*tensors: torch.Tensor) -> bool:
     return all(tensor.is_contiguous() for tensor in tensors)
 
 
-def write(one: Any, ratio: float, fit: Callable[..., bool]) -> torch.Tensor:
+def write(function: Blend, ratio: float, fit: Callable[..., bool]) -> torch.Tensor:
     """A child by the kernels, or without, as ``fit`` says."""
     kernels.fit = fit
     out = torch.empty(COUNT)
-    one.write(out, ratio, torch.float32)
+    function.write(out, ratio, torch.float32)
     return out
 
 
@@ -71,7 +73,7 @@ def statistics() -> None:
     values, other = torch.randn(300, 700), torch.randn(300, 700)
     rows, group = torch.arange(3, 290), torch.randint(0, 3, (287,))
     x, y = values[rows], other[rows]
-    wanted = [
+    expected = [
         x.sum(1),
         x.pow(2).sum(1),
         x.pow(3).sum(1),
@@ -80,34 +82,35 @@ def statistics() -> None:
         (x > 0).float().sum(1),
         (x * y).sum(1),
     ]
-    torch.testing.assert_close(sums.along_rows(values, rows, other), torch.stack(wanted), rtol=1e-5, atol=1e-3)
-    ours = torch.zeros(3, 700)
-    sums.add_columns(ours[0], ours[1], ours[2], values, rows)
-    torch.testing.assert_close(ours, torch.stack([x.sum(0), x.pow(2).sum(0), x.abs().amax(0)]), rtol=1e-5, atol=1e-3)
-    order, bounds = Groups(group, 4).sorted  # the last group is empty
+    torch.testing.assert_close(sums.along_rows(values, rows, other), torch.stack(expected), rtol=1e-5, atol=1e-3)
+    columns = torch.zeros(3, 700)
+    sums.add_columns(columns[0], columns[1], columns[2], values, rows)
+    torch.testing.assert_close(columns, torch.stack([x.sum(0), x.pow(2).sum(0), x.abs().amax(0)]), rtol=1e-5, atol=1e-3)
+    order, bounds = SegmentSum(group, 4).sorted  # the last group is empty
     for positive in (True, False):
-        found = torch.ones(4, 700)
-        sums.add_groups(found, values, rows[order], bounds, positive=positive)
+        totals = torch.ones(4, 700)
+        sums.add_groups(totals, values, rows[order], bounds, positive=positive)
         each = (x > 0).float() if positive else x
         plain = torch.stack([each[group == g].sum(0) for g in range(4)]) + 1
-        torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(totals, plain, rtol=1e-5, atol=1e-4)
 
 
 def a_pass() -> None:
     """A scan's pass over a model, with every sum by the kernels and with none."""
     with tempfile.TemporaryDirectory() as folder:
         source = find_model(str(toys.pico_gemma4(Path(folder) / "model")))
-        model, tokenizer = load_model(source, device="cpu", dtype="float32"), load_tokenizer(source)
-    reading = read(select_probes(load_probes(), ("ko", "en"), 2, 1), tokenizer, max_tokens=16, device="cpu")
-    found = []
+        parent = load(source, device="cpu", dtype="float32")
+    chosen = select_probes(load_probes(), ("ko", "en"), 2, 1)
+    probes = tokenize_probes(chosen, parent.tokenizer, max_tokens=16, device="cpu")
+    activations = []
     for fit in (lambda *_: False, all_dense):
         kernels.fit = fit
-        found.append(measure_activations(model, find_anatomy(model), reading))
-    for plain, ours in zip(*(activations.layers for activations in found), strict=True):
+        activations.append(measure_activations(parent, probes))
+    for plain, by_kernel in zip(*(measured.layers for measured in activations), strict=True):
         for site, added in plain.sites.items():
-            torch.testing.assert_close(vars(ours.sites[site]), vars(added), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(vars(by_kernel.sites[site]), vars(added), rtol=1e-4, atol=1e-4)
         for name in ("pooled", "state", "firing", "gate_square"):
-            torch.testing.assert_close(getattr(ours, name), getattr(plain, name), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(getattr(by_kernel, name), getattr(plain, name), rtol=1e-4, atol=1e-4)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
-from darwin_mri.checkpoints import ModelSource
+from darwin_mri.checkpoints import LoadedModel, ModelSource, load
 from darwin_mri.config import ArmConfig
-from darwin_mri.merging.arms import Context, Side
+from darwin_mri.merging.arms import Context
 from darwin_mri.probes import Probe
-from darwin_mri.stages.parents import Loaded, load
 
 SETTINGS = set(ArmConfig.model_fields) - {"prompts"}  # the context's prompts are texts, the settings' a folder
 
@@ -20,13 +19,11 @@ def source(folder: Path) -> ModelSource:
     return ModelSource(folder.name, folder, None)
 
 
-def loaded(folder: Path) -> Loaded:
+def loaded(folder: Path) -> LoadedModel:
     return load(source(folder), "0", device="cpu", dtype="float32")
 
 
-def side(folder: Path) -> Side:
-    parent = loaded(folder)
-    return Side(parent.model, parent.tokenizer, parent.anatomy)
+side = loaded
 
 
 def texts(count: int, length: int, seed: int = 0) -> tuple[Probe, ...]:
@@ -36,9 +33,9 @@ def texts(count: int, length: int, seed: int = 0) -> tuple[Probe, ...]:
     return tuple(Probe("".join(map(chr, row)), "en", "prose", f"t{number}") for number, row in enumerate(drawn))
 
 
-def context(father: Side, mother: Side, read: tuple[Probe, ...] = (), **changes: Any) -> Context:
+def context(father: LoadedModel, mother: LoadedModel, read: tuple[Probe, ...] = (), **changes: Any) -> Context:
     """A context with the proportional map; ``changes`` are fields of the context or of its settings."""
     layers = [len(parent.anatomy.layers) for parent in (father, mother)]
     layer_map = tuple(index * layers[1] // layers[0] for index in range(layers[0]))
-    own = {name: changes.pop(name) for name in list(changes) if name in SETTINGS}
-    return Context(father, mother, changes.pop("layer_map", layer_map), ArmConfig(**own), texts=read, **changes)
+    settings = {name: changes.pop(name) for name in list(changes) if name in SETTINGS}
+    return Context(father, mother, changes.pop("layer_map", layer_map), ArmConfig(**settings), texts=read, **changes)

@@ -9,20 +9,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from darwin_mri.checkpoints import ModelSource
-from darwin_mri.checkpoints.reader import CheckpointReader
-from darwin_mri.config import Config
+from darwin_mri.checkpoints import CheckpointReader, LoadedModel, ModelSource, disk_names, load
+from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging import Candidate, write_child
-from darwin_mri.stages.merging import Breed, breed_siblings
-from darwin_mri.stages.parents import Loaded, load
+from darwin_mri.merging import Candidate, FolderSource, Merge, RandomSource, Settings, ShuffledSource, write_child
 from tests.toys import pico_gemma4
 
-METHODS = ("linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della")
-
-
-def source(folder: Path) -> ModelSource:
-    return ModelSource(folder.name, folder, None)
+UP, DOWN = ("model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +27,29 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def siblings(folders: dict[str, Path], method: str) -> tuple[Loaded, Breed]:
-    father = load(source(folders["father"]), "0", device="cpu", dtype="float32")
-    config = Config(father="f", mother="m", base="b", method=method, density=0.6)  # type: ignore[arg-type]
-    return father, breed_siblings(config, father, source(folders["mother"]), source(folders["base"]))
+@pytest.fixture(scope="module")
+def father(folders: dict[str, Path]) -> LoadedModel:
+    """The father in memory; every test leaves it as it was."""
+    return load(ModelSource("father", folders["father"], None), device="cpu", dtype="float32")
+
+
+def merge_of(folders: dict[str, Path], father: LoadedModel, method: str) -> Merge:
+    readers = {role: CheckpointReader(folder) for role, folder in folders.items()}
+    sources = {
+        role: FolderSource(reader, disk_names(father.parameter_names, reader.names()))
+        for role, reader in readers.items()
+    }
+    return Merge(sources["father"], (sources["mother"],), sources["base"], method, Settings(density=0.6), 1)
+
+
+def genes_of(father: LoadedModel) -> dict[str, tuple[str, ...]]:
+    """A gene for each layer's FFN, one for its other tensors, and one for what lies in no layer: gene -> parameters."""
+    genes: dict[str, list[str]] = {}
+    for name in father.parameter_names:
+        _, _, inner = name.partition(".layers.")
+        part = "ffn" if ".mlp." in name else "rest"
+        genes.setdefault(f"L{inner.partition('.')[0]}.{part}" if inner else "outside", []).append(name)
+    return {gene: tuple(names) for gene, names in genes.items()}
 
 
 def logits(model: torch.nn.Module) -> torch.Tensor:
@@ -45,22 +57,24 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
         return model(input_ids=torch.arange(3, 15).reshape(2, 6)).logits
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_child_in_memory_equals_the_child_on_disk(folders: dict[str, Path], tmp_path: Path, method: str) -> None:
-    father, breed = siblings(folders, method)
-    candidate = Candidate(father.model, breed.tensors(), breed.merge)
+@pytest.mark.parametrize("method", OPERATORS)
+def test_the_child_in_memory_equals_the_child_on_disk(
+    folders: dict[str, Path], father: LoadedModel, tmp_path: Path, method: str
+) -> None:
+    merge, tensors = merge_of(folders, father, method), genes_of(father)
+    candidate = Candidate(father.model, tensors, merge)
     before = logits(father.model)
-    genes = {gene.name: 0.1 + 0.2 * (i % 4) for i, gene in enumerate(breed.space.genes)}
+    genes = {gene: 0.1 + 0.2 * (i % 4) for i, gene in enumerate(tensors)}
     genes["L1.ffn"] = 0.0
     candidate.apply(dict.fromkeys(genes, 0.9))  # an earlier candidate must leave no trace
     candidate.apply(genes)
-    ratio = {t: genes[g] for t, g in breed.space.gene_of().items() if genes[g]}
-    disk = {breed.father.disk_names[name]: name for name in ratio}
+    ratios = {name: genes[gene] for gene, names in tensors.items() for name in names if genes[gene]}
+    by_disk_name = {merge.on_disk(name): name for name in ratios}
     files = write_child(
         folders["father"],
         tmp_path / "child",
-        sorted(disk),
-        lambda n: breed.merge.tensor(disk[n], ratio[disk[n]]),
+        sorted(by_disk_name),
+        lambda name: merge.tensor(by_disk_name[name], ratios[by_disk_name[name]]),
         note={},
     )
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "child", dtype=torch.float32)
@@ -70,50 +84,80 @@ def test_the_child_in_memory_equals_the_child_on_disk(folders: dict[str, Path], 
     assert torch.equal(logits(father.model), before)
 
 
-def test_a_shuffled_donor_keeps_the_task_vectors_norm(folders: dict[str, Path]) -> None:
-    _, breed = siblings(folders, "task_arithmetic")
-    name = next(iter(breed.space.gene_of()))
-    plain, mixed = (b.merge.direction(name, 1.0) for b in (breed, breed.shuffled()))
-    torch.testing.assert_close(mixed.norm(), plain.norm(), rtol=1e-3, atol=0)
-    assert not torch.equal(plain, mixed)
+@pytest.mark.parametrize("method", OPERATORS)
+def test_every_tensor_in_memory_equals_the_merge_at_ratio_one(
+    folders: dict[str, Path], father: LoadedModel, method: str
+) -> None:
+    """Also where earlier ratios have left a kept blend, which does not know the mother's own tensor."""
+    merge, tensors = merge_of(folders, father, method), genes_of(father)
+    candidate = Candidate(father.model, tensors, merge)
+    for ratio in (0.4, 1.0):
+        candidate.apply(dict.fromkeys(tensors, ratio))
+    for name in candidate.parameters:
+        assert torch.equal(candidate.parameters[name], merge.tensor(name, 1.0).float()), name
+    candidate.restore()
 
 
-def test_unchanged_tensors_are_the_fathers_bytes(folders: dict[str, Path]) -> None:
-    _, breed = siblings(folders, "dare_ties")
+def test_a_shuffled_or_random_parent_keeps_the_task_vectors_norm(folders: dict[str, Path], father: LoadedModel) -> None:
+    merge = merge_of(folders, father, "task_arithmetic")
+    (mother,) = merge.others
+    plain = merge.direction(UP, 1.0)
+    for null in (merge.shuffled(), replace(merge, others=(RandomSource(mother, merge.base, seed=1),))):
+        broken = null.direction(UP, 1.0)
+        torch.testing.assert_close(broken.norm(), plain.norm(), rtol=1e-3, atol=0)
+        assert abs(float(torch.cosine_similarity(broken.flatten(), plain.flatten(), dim=0))) < 0.2
+
+
+def test_a_null_parent_without_an_origin_is_changed_whole(folders: dict[str, Path], father: LoadedModel) -> None:
+    (mother,) = merge_of(folders, father, "linear").others
+    plain = mother.tensor(DOWN).float()
+    shuffled, random = (kind(mother, seed=1).tensor(DOWN) for kind in (ShuffledSource, RandomSource))
+    assert torch.equal(shuffled.flatten().sort().values, plain.flatten().sort().values)
+    torch.testing.assert_close(random.norm(dim=0), plain.norm(dim=0))  # neurons are columns of a down projection
+    assert not torch.equal(shuffled, plain) and not torch.equal(random, plain)
+
+
+def test_unchanged_tensors_are_the_fathers_bytes(folders: dict[str, Path], father: LoadedModel) -> None:
+    merge = merge_of(folders, father, "dare_ties")
     with CheckpointReader(folders["father"]) as reader:
-        for name in list(breed.space.gene_of())[:5]:
-            assert torch.equal(breed.merge.tensor(name, 0.0), reader.tensor(breed.father.disk_names[name]))
+        for name in father.parameter_names[:5]:
+            assert torch.equal(merge.tensor(name, 0.0), reader.tensor(merge.on_disk(name)))
 
 
-def test_exceptions_set_a_tensors_own_settings(folders: dict[str, Path]) -> None:
+def test_exceptions_set_a_tensors_own_settings(folders: dict[str, Path], father: LoadedModel) -> None:
     """Densities and ratios by tensor: in memory as in a written recipe."""
-    father, breed = siblings(folders, "dare_ties")
-    up, down = ("model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight")
-    candidate = Candidate(father.model, breed.tensors(), breed.merge)
-    genes = {gene.name: 0.5 for gene in breed.space.genes}
+    merge, tensors = merge_of(folders, father, "dare_ties"), genes_of(father)
+    candidate = Candidate(father.model, tensors, merge)
+    genes = dict.fromkeys(tensors, 0.5)
     candidate.apply(genes)
-    before = candidate.parameters[up].clone(), candidate.parameters[down].clone()
+    up, down = candidate.parameters[UP].clone(), candidate.parameters[DOWN].clone()
     candidate.apply(genes, {"*layers.0.mlp.up_proj.weight": {"density": 0.2, "ratio": 0.9}})
-    wanted = replace(breed.merge, exceptions={"*.up_proj.*": {"density": 0.2}}).tensor(up, 0.9)
-    assert torch.equal(candidate.parameters[up], wanted.float()) and not torch.equal(
-        candidate.parameters[up], before[0]
-    )
-    assert torch.equal(candidate.parameters[down], before[1])
+    expected = replace(merge, exceptions={"*.up_proj.*": {"density": 0.2}}).tensor(UP, 0.9)
+    assert torch.equal(candidate.parameters[UP], expected.float()) and not torch.equal(candidate.parameters[UP], up)
+    assert torch.equal(candidate.parameters[DOWN], down)
     candidate.apply(genes, {})
-    assert torch.equal(candidate.parameters[up], before[0])
+    assert torch.equal(candidate.parameters[UP], up)
     with pytest.raises(ConfigError, match="'densty' is unknown"):
         candidate.apply(genes, {"*": {"densty": 0.2}})
     candidate.restore()
 
 
-def test_a_small_memory_changes_no_bit(folders: dict[str, Path]) -> None:
-    father, breed = siblings(folders, "ties")
-    genes = {gene.name: 0.7 for gene in breed.space.genes}
-    made = []
+def test_a_small_memory_changes_no_bit(folders: dict[str, Path], father: LoadedModel) -> None:
+    merge, tensors = merge_of(folders, father, "ties"), genes_of(father)
+    children, kept_out = [], []
     for keep in (None, 20_000, 0):
-        candidate = Candidate(father.model, breed.tensors(), breed.merge, keep_bytes=keep)
+        candidate = Candidate(father.model, tensors, merge, keep_bytes=keep)
         for ratio in (0.3, 0.7):
-            candidate.apply(dict.fromkeys(genes, ratio))
-        made.append(logits(father.model))
+            candidate.apply(dict.fromkeys(tensors, ratio))
+        children.append(logits(father.model))
+        kept_out.append(len(candidate.kept_out))
         candidate.restore()
-    assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
+    assert kept_out[0] == 0 < kept_out[1] < kept_out[2] == len(father.parameter_names)
+    assert torch.equal(children[0], children[1]) and torch.equal(children[0], children[2])
+
+
+def test_a_merge_takes_one_other_parent(folders: dict[str, Path], father: LoadedModel) -> None:
+    merge = merge_of(folders, father, "ties")
+    for others in ((), merge.others * 2):
+        with pytest.raises(ConfigError, match=f"ties merges the father with one other parent, not with {len(others)}"):
+            replace(merge, others=others)

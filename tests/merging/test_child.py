@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.errors import CheckpointError, DarwinError, InputError
 from darwin_mri.merging import Settings, blend, write_child
-from darwin_mri.merging.landing import NOTE, require_space
+from darwin_mri.merging.atomic_folder import NOTE, require_space
 from tests.merging.folders import save_folder, tensors
 
 HALF = Settings(density=0.5)
@@ -33,7 +33,7 @@ def blended(father: Path, mother: dict[str, torch.Tensor], method: str = "linear
     def compute(name: str) -> torch.Tensor:
         with CheckpointReader(father) as reader:
             own = reader.tensor(name)
-        return blend(method, own, mother[name], None, HALF, seed=1, name=name).child(0.3, own.dtype)
+        return blend(method, (own, mother[name]), None, HALF, seed=1, name=name).child(0.3, own.dtype)
 
     return compute
 
@@ -59,7 +59,7 @@ def test_child_equals_the_merge_in_memory(tmp_path: Path, shards: int, method: s
         father, tmp_path / "child", CHANGED, blended(father, mother, method), note={}, on_tensor=written.append
     )
     expected = tensors(0) | {
-        name: blend(method, tensors(0)[name].float(), mother[name].float(), None, HALF, seed=1, name=name)
+        name: blend(method, (tensors(0)[name].float(), mother[name].float()), None, HALF, seed=1, name=name)
         .child(0.3)
         .bfloat16()
         for name in CHANGED
@@ -85,20 +85,20 @@ def test_ratio_zero_changes_nothing(father: Path, tmp_path: Path) -> None:
 
 
 def test_other_files_are_copied_byte_for_byte_and_code_is_not(father: Path, tmp_path: Path) -> None:
-    wanted = ["LICENSE", "generation_config.json", "processor_config.json", "tokenizer.json", "tokenizer.model"]
+    copied = ["LICENSE", "generation_config.json", "processor_config.json", "tokenizer.json", "tokenizer.model"]
     refused = ["README.md", "modeling_x.py", "optimizer.pt", "pytorch_model.bin", "state.pkl", "tokenizer_x.py", NOTE]
     refused += ["other.safetensors", "tokenizer.json.bin"]
-    for name in wanted + refused:
+    for name in copied + refused:
         (father / name).write_bytes(b"bytes of " + name.encode())
     (father / "LICENSES").mkdir()
     (father / "additional_chat_templates").mkdir()
     (father / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
     write_child(father, tmp_path / "child", CHANGED, blended(father, tensors(1)), note={})
-    copied = {p.relative_to(tmp_path / "child").as_posix() for p in (tmp_path / "child").rglob("*") if p.is_file()}
+    files = {p.relative_to(tmp_path / "child").as_posix() for p in (tmp_path / "child").rglob("*") if p.is_file()}
     weights = {f"model-0000{i}-of-00002.safetensors" for i in (1, 2)}
-    others = {*wanted, "config.json", "chat_template.jinja", "model.safetensors.index.json"}
+    others = {*copied, "config.json", "chat_template.jinja", "model.safetensors.index.json"}
     others.add("additional_chat_templates/tools.jinja")
-    assert copied == weights | others | {NOTE}
+    assert files == weights | others | {NOTE}
     for name in others:
         assert (tmp_path / "child" / name).read_bytes() == (father / name).read_bytes()
 
@@ -153,21 +153,21 @@ def test_leftovers_of_a_killed_run_are_cleared(father: Path, tmp_path: Path) -> 
 
 def test_occupied_out_is_refused(father: Path, tmp_path: Path) -> None:
     compute = blended(father, tensors(1))
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    write_child(father, mine, CHANGED, compute, note={})  # an empty folder is free
-    shutil.rmtree(mine)
-    mine.mkdir()
-    (mine / "thesis.txt").write_text("precious")
+    occupied = tmp_path / "occupied"
+    occupied.mkdir()
+    write_child(father, occupied, CHANGED, compute, note={})  # an empty folder is free
+    shutil.rmtree(occupied)
+    occupied.mkdir()
+    (occupied / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="not empty"):
-        write_child(father, mine, CHANGED, compute, note={})
+        write_child(father, occupied, CHANGED, compute, note={})
     with pytest.raises(InputError, match="not a folder"):
-        write_child(father, mine / "thesis.txt", CHANGED, compute, note={})
-    (father / NOTE).write_text("{}")  # the father may be a child himself
+        write_child(father, occupied / "thesis.txt", CHANGED, compute, note={})
+    (father / NOTE).write_text("{}")  # the father may be a child itself
     for out in (father, father / "child", tmp_path):
         with pytest.raises(InputError, match="overlaps"):
             write_child(father, out, CHANGED, compute, note={})
-    assert (mine / "thesis.txt").read_text() == "precious"
+    assert (occupied / "thesis.txt").read_text() == "precious"
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from darwin_mri.checkpoints.reader import CheckpointReader
-from darwin_mri.merging import METHODS, Settings, blend, write_child
+from darwin_mri.config import OPERATORS
+from darwin_mri.merging import Settings, blend, write_child
 from tests.toys import pico_gemma4
 
 
@@ -22,7 +23,7 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
     return father, mother, pico_gemma4(root / "base", seed=2, max_shard_size="60KB", dtype="bfloat16")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OPERATORS)
 def test_child_loads_and_agrees_with_memory(parents: tuple[Path, Path, Path], tmp_path: Path, method: str) -> None:
     father, mother, base = parents
     with CheckpointReader(father) as f, CheckpointReader(mother) as m, CheckpointReader(base) as b:
@@ -31,8 +32,8 @@ def test_child_loads_and_agrees_with_memory(parents: tuple[Path, Path, Path], tm
 
         def compute(name: str) -> torch.Tensor:
             settings = Settings(density_father=0.8, density=0.6)
-            father_, mother_, base_ = (reader.tensor(name) for reader in (f, m, b))
-            return blend(method, father_, mother_, base_, settings, seed=1, name=name).child(0.4, f.dtype(name))
+            parents = f.tensor(name), m.tensor(name)
+            return blend(method, parents, b.tensor(name), settings, seed=1, name=name).child(0.4, f.dtype(name))
 
         files = write_child(father, tmp_path / "child", changed, compute, note={})
         assert set(files.changed) == set(changed)

@@ -30,16 +30,16 @@ def test_bytes_and_digest_are_those_of_the_pieces_in_order(
     assert file.sha256 == hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
-def test_a_full_disk_is_told() -> None:
+def test_a_full_disk_raises() -> None:
     if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
+        pytest.skip("this system has no /dev/full")
     with pytest.raises(OSError) as failed, HashedFile(Path("/dev/full")) as file:
         for _ in range(100):
             file.write(b"x" * 1000)
     assert failed.value.errno == errno.ENOSPC
 
 
-def test_a_flush_that_failed_on_the_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_that_fails_before_the_last_one_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux reports a failed write to one fsync only; those after it succeed."""
     real, calls = os.fsync, []
 
@@ -56,8 +56,8 @@ def test_a_flush_that_failed_on_the_way_is_told(tmp_path: Path, monkeypatch: pyt
             file.write(b"x" * 100_000)
 
 
-def test_the_callers_own_error_is_the_one_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="mine"), HashedFile(tmp_path / "shard") as file:
+def test_an_error_of_the_caller_is_raised_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the caller's"), HashedFile(tmp_path / "shard") as file:
         file.write(b"abc")
-        raise ValueError("mine")
+        raise ValueError("the caller's")
     assert not hasattr(file, "sha256")

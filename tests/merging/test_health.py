@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from darwin_mri.checkpoints import ModelSource, find_model, load_model, load_tokenizer
-from darwin_mri.config import ScanConfig
+from darwin_mri.checkpoints import find_model, load_model, load_tokenizer
+from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import InputError
-from darwin_mri.merging.health import bits_per_byte
-from darwin_mri.merging.speech import repetition, script_drift
+from darwin_mri.merging.model_figures import bits_per_byte
+from darwin_mri.merging.sampling import repetition, script_drift
 from darwin_mri.probes import load_probes
+from darwin_mri.problem.health import examine_child
+from darwin_mri.problem.parents import Parents
 from darwin_mri.records import Health
-from darwin_mri.stages.writing import child_health
 from tests.merging.commands import call
 from tests.toys import pico_gemma4, pico_of_few_tokens
 
@@ -43,9 +44,9 @@ def gates(child: Path, father: Path, mother: str | None = None, *, expect_change
 
 
 def check(child: Path, father: Path, mother: str | None = None, *, expect_change: bool = True) -> Health:
-    source = ModelSource("father", father, None)
-    hers = None if mother is None else find_model(mother)
-    return child_health(child, source, FEW, 1, "cpu", "float32", expect_change=expect_change, mother=hers)
+    config = Config(father=str(father), mother=mother or str(father), scan=FEW, dtype="float32")
+    parents = Parents.find(config, roles=None if mother else ("father",), device="cpu")
+    return examine_child(child, parents, expect_change=expect_change)
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def test_known_masks_never_change() -> None:
 GOLDEN = [1, 0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0]
 
 
-def test_uniform_is_uniform() -> None:
+def test_uniform_numbers_cover_their_range_evenly() -> None:
     draws = uniform((100, 401), 1, "a", "mother")
     assert draws.dtype == torch.float32
     assert bool(((draws >= 0) & (draws < 1)).all())
@@ -68,7 +68,7 @@ def test_uniform_is_uniform() -> None:
 
 @given(values=st.lists(st.integers(0, 6), min_size=1, max_size=60), density=st.floats(0.01, 0.99))
 @settings(max_examples=100, deadline=None)
-def test_trim_keeps_the_largest_with_their_equals(values: list[int], density: float) -> None:
+def test_trim_keeps_the_largest_and_all_of_equal_magnitude(values: list[int], density: float) -> None:
     magnitudes = torch.tensor(values, dtype=torch.float32)
     threshold = sorted(values, reverse=True)[max(1, round(density * len(values))) - 1]
     kept = torch.hardshrink(magnitudes, trim_level(magnitudes, torch.zeros_like(magnitudes), density)) != 0

@@ -1,6 +1,6 @@
-"""Recipes travel both ways, and where definitions agree mergekit 0.1.5 itself writes the same child to one bf16 rounding.
+"""Recipes are read and written, and where definitions agree mergekit 0.1.5 writes the same child to one bf16 rounding.
 
-The oracle runs where DARWIN_MRI_MERGEKIT_PYTHON names an interpreter that has mergekit; it is never imported here.
+The oracle runs where DARWIN_MRI_MERGEKIT_PYTHON names an interpreter that has mergekit, which is never imported.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import yaml
 
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.checkpoints.survey import survey
+from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.mergekit import read_recipe, tensor_values
+from darwin_mri.pipeline import merge
+from darwin_mri.problem.recipes import genome_config, read_genome
+from darwin_mri.problem.requests import MergeRequest, export_recipe
 from darwin_mri.records import Genome
-from darwin_mri.stages.recipes import from_mergekit, genome_config, merge_genome, to_mergekit
 from tests.toys import pico_gemma4, pico_qwen35
 
 ORACLE = os.environ.get("DARWIN_MRI_MERGEKIT_PYTHON")
@@ -60,16 +63,17 @@ def recipe(method: str, at: dict[str, str]) -> dict[str, Any]:
         }
     if method == "slerp":
         return common | {"base_model": at["father"], "models": [father, mother], "parameters": {"t": slope}}
-    own = {"weight": 1.0, "density": 0.5} if method == "ties" else {"weight": 0.8}
-    hers = (
+    father_own = {"weight": 1.0, "density": 0.5} if method == "ties" else {"weight": 0.8}
+    mother_own = (
         {"weight": 1.0, "density": [{"filter": "attn", "value": 0.25}, {"value": 0.75}]}
         if method == "ties"
         else {"weight": slope}
     )
     return common | {
-        "base_model": at["base"], "models": [father | {"parameters": own}, mother | {"parameters": hers}],
+        "base_model": at["base"],
+        "models": [father | {"parameters": father_own}, mother | {"parameters": mother_own}],
         "parameters": {"lambda": 0.9},
-    }  # fmt: skip
+    }
 
 
 def save(data: dict[str, Any], path: Path) -> Path:
@@ -78,8 +82,8 @@ def save(data: dict[str, Any], path: Path) -> Path:
 
 
 def child_of(path: Path, out: Path, seed: int = 1) -> Path:
-    genome, refs, _ = from_mergekit(path, seed, True)
-    merge_genome(genome_config(genome, "test", **refs), genome, out)
+    read = read_genome(path, seed, True)
+    merge(genome_config(read.genome, "test", **read.refs), read.genome, out)
     return out
 
 
@@ -96,8 +100,12 @@ def oracle(folders: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPath
     ]
     (root / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
     done = subprocess.run(
-        [ORACLE, "-c", RUN, str(root / "jobs.json")], capture_output=True, text=True, timeout=600, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )  # fmt: skip
+        [ORACLE, "-c", RUN, str(root / "jobs.json")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return root
 
@@ -107,16 +115,19 @@ def oracle(folders: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPath
 def test_parity_with_mergekit(
     oracle: Path, folders: dict[str, dict[str, str]], tmp_path: Path, family: str, method: str
 ) -> None:
-    """Equal to one bf16 rounding everywhere; for ties apart from elements at the trim's edge (it keeps some of equal magnitudes, we
-    all) and from vectors that cancel exactly (it keeps the positive one, we none)."""
-    ours = child_of(save(recipe(method, folders[family]), tmp_path / "r.yaml"), tmp_path / "child")
-    with CheckpointReader(ours) as mine, CheckpointReader(oracle / f"{family}-{method}") as theirs:
+    """Equal to one bf16 rounding everywhere.
+
+    For ties apart from elements at the trim's edge (mergekit keeps some of equal magnitudes, we all) and from vectors
+    that cancel exactly (mergekit keeps the positive one, we none).
+    """
+    child = child_of(save(recipe(method, folders[family]), tmp_path / "r.yaml"), tmp_path / "child")
+    with CheckpointReader(child) as reader, CheckpointReader(oracle / f"{family}-{method}") as mergekit:
         compared = 0
-        for name in mine.names():
-            if name not in theirs.names():
-                assert not mine.tensor(name).is_floating_point() or "layer_scalar" in name, name
+        for name in reader.names():
+            if name not in mergekit.names():
+                assert not reader.tensor(name).is_floating_point() or "layer_scalar" in name, name
                 continue
-            one, two = mine.tensor(name), theirs.tensor(name)
+            one, two = reader.tensor(name), mergekit.tensor(name)
             assert one.dtype == two.dtype == torch.bfloat16
             # A step of bf16 at the size of the larger of the two, and of the summands that cancelled.
             step = torch.maximum(one.float().abs(), two.float().abs()) * 2**-7 + 1e-6
@@ -125,7 +136,7 @@ def test_parity_with_mergekit(
                 wrong &= ~_undefined(name, folders[family], one.shape)
             assert not bool(wrong.any()), f"{name}: {int(wrong.sum())} of {wrong.numel()}"
             compared += 1
-        assert compared >= len(survey(ours).text_names) - 8
+        assert compared >= len(survey(child).text_names) - 8
 
 
 def _undefined(name: str, at: dict[str, str], shape: torch.Size) -> torch.Tensor:
@@ -144,8 +155,10 @@ def _undefined(name: str, at: dict[str, str], shape: torch.Size) -> torch.Tensor
     return edge | (vectors[0] + vectors[1] == 0)
 
 
-@pytest.mark.parametrize("method", ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della"])
-def test_a_recipe_comes_back_as_itself(folders: dict[str, dict[str, str]], tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("method", OPERATORS)
+def test_a_recipe_read_and_written_gives_the_same_child(
+    folders: dict[str, dict[str, str]], tmp_path: Path, method: str
+) -> None:
     """YAML -> genome -> YAML -> genome: the same child, byte for byte."""
     at = folders["gemma4-wrapped"]
     base = method if method in ("linear", "slerp", "task_arithmetic", "ties") else "ties"
@@ -157,9 +170,10 @@ def test_a_recipe_comes_back_as_itself(folders: dict[str, dict[str, str]], tmp_p
     if method == "della":
         data["models"][0]["parameters"] |= {"epsilon": 0.05}
         data["models"][1]["parameters"] |= {"epsilon": 0.05}
-    genome, refs, notes = from_mergekit(save(data, tmp_path / "one.yaml"), 3, True)
-    assert not notes and genome.method == method
-    to_mergekit(genome, genome_config(genome, "test", **refs), tmp_path / "two.yaml", True)
+    read = read_genome(save(data, tmp_path / "one.yaml"), 3, True)
+    assert not read.notes and read.genome.method == method
+    request = MergeRequest(read.genome, genome_config(read.genome, "test", **read.refs))
+    export_recipe(request, tmp_path / "two.yaml", offline=True)
     children = [child_of(tmp_path / name, tmp_path / name[:3], 3) for name in ("one.yaml", "two.yaml")]
     for shard in children[0].glob("*.safetensors"):
         assert shard.read_bytes() == (children[1] / shard.name).read_bytes()
@@ -173,10 +187,18 @@ def test_a_runs_genome_exports_by_layer(folders: dict[str, dict[str, str]], tmp_
     tensors |= {f"L{i}.mixer": tuple(n for n in names if f"layers.{i}." in n and ".mlp." not in n) for i in range(4)}
     genes = {gene: round(0.1 * k, 1) for k, gene in enumerate(tensors)}
     genome = Genome(
-        space="layers", method="task_arithmetic", seed=1, father="father", mother="mother", base="base", genes=genes, ratios=(),
+        space="layers",
+        method="task_arithmetic",
+        seed=1,
+        father="father",
+        mother="mother",
+        base="base",
+        genes=genes,
+        ratios=(),
         tensors=tensors,
-    )  # fmt: skip
-    notes = to_mergekit(genome, genome_config(genome, "test", **at), tmp_path / "out.yaml", True)
+    )
+    request = MergeRequest(genome, genome_config(genome, "test", **at))
+    notes = export_recipe(request, tmp_path / "out.yaml", offline=True)
     written = yaml.safe_load((tmp_path / "out.yaml").read_text())
     assert not notes and len(written["models"][1]["parameters"]["weight"]) < 20
     values = tensor_values(read_recipe(tmp_path / "out.yaml"), survey(Path(at["father"])), names)
@@ -188,29 +210,37 @@ def test_a_runs_genome_exports_by_layer(folders: dict[str, dict[str, str]], tmp_
 def test_a_genome_without_tensors_exports_with_folders_for_the_nursery(tmp_path: Path) -> None:
     """Its tensors are found in the father; mergekit knows no nursery:NAME. The recipe gives the genome's own child."""
     genome = Genome(
-        space="layers", method="task_arithmetic", seed=1, father="nursery:gemma4-korean", mother="nursery:gemma4-reasoning",
-        base="nursery:gemma4-base", genes={"L0.ffn": 0.5, "L3.mixer": 0.25, "outside": 0.125}, ratios=(),
-    )  # fmt: skip
+        space="layers",
+        method="task_arithmetic",
+        seed=1,
+        father="nursery:gemma4-korean",
+        mother="nursery:gemma4-reasoning",
+        base="nursery:gemma4-base",
+        genes={"L0.ffn": 0.5, "L3.mixer": 0.25, "outside": 0.125},
+        ratios=(),
+    )
     config = genome_config(genome, "test")
-    assert not to_mergekit(genome, config, tmp_path / "out.yaml", True)
+    assert not export_recipe(MergeRequest(genome, config), tmp_path / "out.yaml", offline=True)
     written = yaml.safe_load((tmp_path / "out.yaml").read_text())
     assert all(Path(model["model"]).is_dir() for model in written["models"])
-    merge_genome(config, genome, tmp_path / "own")
+    merge(config, genome, tmp_path / "own")
     child = child_of(tmp_path / "out.yaml", tmp_path / "child")
     assert (child / "model.safetensors").read_bytes() == (tmp_path / "own" / "model.safetensors").read_bytes()
 
 
-def test_where_the_export_differs_it_says_so(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
+def test_an_export_says_where_mergekits_child_will_differ(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
     at, name = folders["gemma4"], "model.layers.0.mlp.up_proj.weight"
-    common = {"space": "layers", "seed": 1, "father": "f", "mother": "m", "base": "b", "ratios": (), "genes": {"g": 0.5}, "tensors": {"g": (name,)}}  # fmt: skip
+    parents: dict[str, Any] = {"father": "f", "mother": "m", "base": "b"}
+    common = parents | {"space": "layers", "seed": 1, "ratios": (), "genes": {"g": 0.5}, "tensors": {"g": (name,)}}
     for method, words in (("ties", "no small step"), ("dare_ties", "other masks"), ("della", "L1 norm")):
         genome = Genome(method=method, **common)
-        notes = to_mergekit(genome, genome_config(genome, "test", **at), tmp_path / "x.yaml", True)
+        request = MergeRequest(genome, genome_config(genome, "test", **at))
+        notes = export_recipe(request, tmp_path / "x.yaml", offline=True)
         assert any(words in note for note in notes)
         assert words in (tmp_path / "x.yaml").read_text()
     arm = Genome(method="folded", **{**common, "space": "ffn", "base": None})
     with pytest.raises(ConfigError, match="no cross-architecture arm folded"):
-        to_mergekit(arm, genome_config(arm, "test", **at), tmp_path / "x.yaml", True)
+        export_recipe(MergeRequest(arm, genome_config(arm, "test", **at)), tmp_path / "x.yaml", offline=True)
 
 
 def test_gradients_and_filters_resolve_as_documented(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
@@ -221,17 +251,24 @@ def test_gradients_and_filters_resolve_as_documented(folders: dict[str, dict[str
         {"filter": "mlp", "value": 0.3},
         {"value": 0.9},
     ]
-    values = tensor_values(read_recipe(save(data, tmp_path / "r.yaml")), survey(Path(at["father"])), survey(Path(at["father"])).text_names)  # fmt: skip
-    got = {layer: values[f"model.layers.{layer}.self_attn.q_proj.weight"]["ratio"] for layer in range(4)}
-    assert [round(float(got[i]), 4) for i in range(4)] == [0, 0.3333, 0.6667, 1]
+    father = survey(Path(at["father"]))
+    values = tensor_values(read_recipe(save(data, tmp_path / "r.yaml")), father, father.text_names)
+    queries = [f"model.layers.{layer}.self_attn.q_proj.weight" for layer in range(4)]
+    assert [round(float(values[name]["ratio"]), 4) for name in queries] == [0, 0.3333, 0.6667, 1]
     assert values["model.layers.2.mlp.up_proj.weight"]["ratio"] == 0.3
     assert values["model.embed_tokens.weight"]["ratio"] == 0.9
     slices = {key: value for key, value in data.items() if key != "models"}
     slices["slices"] = [
-        {"sources": [{"model": at["father"], "layer_range": r}, {"model": at["mother"], "layer_range": r}]} for r in ([0, 2], [2, 4])
-    ]  # fmt: skip
-    values = tensor_values(read_recipe(save(slices, tmp_path / "s.yaml")), survey(Path(at["father"])), [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(4)])  # fmt: skip
+        {"sources": [{"model": at[role], "layer_range": layers} for role in ("father", "mother")]}
+        for layers in ([0, 2], [2, 4])
+    ]
+    values = tensor_values(read_recipe(save(slices, tmp_path / "s.yaml")), father, queries)
     assert [own["ratio"] for own in values.values()] == [0, 1, 0, 1]
+
+
+def sliced(models: str, first: int, last: int) -> dict[str, Any]:
+    """A slice of models with names of one letter."""
+    return {"sources": [{"model": model, "layer_range": [first, last]} for model in models]}
 
 
 @pytest.mark.parametrize(
@@ -245,19 +282,18 @@ def test_gradients_and_filters_resolve_as_documented(folders: dict[str, dict[str
         ({"models": [{"model": m, "parameters": {"weight": 1}} for m in "abc"]}, "3 models beside the base"),
         ({"models": [{"path": "a"}]}, "must name their model"),
         ({"parameters": {"normalize": False}}, "must sum to 1"),
-        ({"models": None, "slices": [{"sources": [{"model": m, "layer_range": [1, 4]} for m in "ab"]}]}, "every layer at its place"),
+        ({"models": None, "slices": [sliced("ab", 1, 4)]}, "every layer at its place"),
         ({"models": [{"model": "a"}, {"model": "b"}, {"model": "b"}]}, "listed twice"),
-        ({"models": None, "slices": [{"sources": [{"model": m, "layer_range": [0, 2]} for m in "ab"]},
-                                     {"sources": [{"model": "a", "layer_range": [2, 4]}]}]}, "name the same models"),
+        ({"models": None, "slices": [sliced("ab", 0, 2), sliced("a", 2, 4)]}, "name the same models"),
         ({1: "a", "b": "c"}, "not supported"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_honoured_is_refused(
+)
+def test_a_recipe_with_an_unsupported_option_is_refused(
     folders: dict[str, dict[str, str]], tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     path = save(recipe("linear", folders["gemma4"]) | change, tmp_path / "r.yaml")
     with pytest.raises(ConfigError, match=words):
-        from_mergekit(path, 1, True)
+        read_genome(path, 1, True)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +307,7 @@ def test_what_cannot_be_honoured_is_refused(
         (-0.6, "sum to 0"),
     ],
 )
-def test_a_weight_that_is_none_is_refused(
+def test_a_weight_that_is_no_usable_number_is_refused(
     folders: dict[str, dict[str, str]], tmp_path: Path, weight: Any, words: str
 ) -> None:
     at = folders["gemma4"]
@@ -281,7 +317,7 @@ def test_a_weight_that_is_none_is_refused(
     ]
     path = save({"merge_method": "linear", "models": models}, tmp_path / "r.yaml")
     with pytest.raises(ConfigError, match=words):
-        from_mergekit(path, 1, True)
+        read_genome(path, 1, True)
 
 
 def test_slices_that_leave_layers_out_are_refused(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
@@ -294,4 +330,4 @@ def test_slices_that_leave_layers_out_are_refused(folders: dict[str, dict[str, s
         "slices": [{"sources": sources}],
     }
     with pytest.raises(ConfigError, match="slices hold 2 layers, the father 4"):
-        from_mergekit(save(text, tmp_path / "r.yaml"), 1, True)
+        read_genome(save(text, tmp_path / "r.yaml"), 1, True)

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError, InputError
-from darwin_mri.merging import METHODS, NEEDS_BASE, Settings, blend, keep_mask
+from darwin_mri.merging import NEEDS_BASE, Settings, blend, keep_mask
+from darwin_mri.merging.blending import elect
 from darwin_mri.merging.blocks import BLOCK
-from darwin_mri.merging.operators import elect
+from darwin_mri.merging.streaming import StreamedBlend
 
 ratios = st.floats(0, 1.5)
 densities = st.floats(0.05, 1)
@@ -32,13 +34,20 @@ def parents(seed: int, dtype: torch.dtype = torch.float32, shape: tuple[int, ...
 
 
 def merge(
-    method: str, father: Tensor, mother: Tensor, base: Tensor | None, ratio: float, *, seed: int = 3,
-    dtype: torch.dtype = torch.float32, **settings: Any,
-) -> Tensor:  # fmt: skip
-    return blend(method, father, mother, base, Settings(**settings), seed=seed, name="a").child(ratio, dtype)
+    method: str,
+    father: Tensor,
+    mother: Tensor,
+    base: Tensor | None,
+    ratio: float,
+    *,
+    seed: int = 3,
+    dtype: torch.dtype = torch.float32,
+    **settings: Any,
+) -> Tensor:
+    return blend(method, (father, mother), base, Settings(**settings), seed=seed, name="a").child(ratio, dtype)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OPERATORS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_ratio_zero_is_the_father(method: str, dtype: torch.dtype) -> None:
     father, mother, base = parents(0, dtype)
@@ -57,7 +66,7 @@ def test_ratio_one_is_the_mother(method: str, dtype: torch.dtype) -> None:
 
 @given(seed=seeds, ratio=ratios)
 @settings(max_examples=30, deadline=None)
-def test_formulas(seed: int, ratio: float) -> None:
+def test_linear_methods_compute_their_formulas(seed: int, ratio: float) -> None:
     f, m, b = parents(seed)
     assert torch.allclose(merge("linear", f, m, None, ratio), (1 - ratio) * f + ratio * m, atol=1e-5)
     assert torch.allclose(merge("task_arithmetic", f, m, b, ratio), f + ratio * (m - b), atol=1e-5)
@@ -95,7 +104,7 @@ def plain_ties(f: Tensor, m: Tensor, b: Tensor, density_father: float, density_m
 
 @given(seed=seeds, density_father=densities, density_mother=densities)
 @settings(max_examples=30, deadline=None)
-def test_ties_at_ratio_one_is_the_papers(seed: int, density_father: float, density_mother: float) -> None:
+def test_ties_at_ratio_one_is_that_of_the_paper(seed: int, density_father: float, density_mother: float) -> None:
     f, m, b = parents(seed)
     child = merge("ties", f, m, b, 1.0, density_father=density_father, density=density_mother)
     assert torch.allclose(child, plain_ties(f, m, b, density_father, density_mother), atol=1e-6)
@@ -119,7 +128,7 @@ def test_ties_with_one_moved_parent_is_task_arithmetic(seed: int, ratio: float) 
         ("none", [4.0, -3.0, -1.0, 4.0, 2.0, 0.0, 0.0]),
     ],
 )
-def test_election_cases(divide: str, expected: list[float]) -> None:
+def test_elected_vectors_are_divided_as_the_settings_say(divide: str, expected: list[float]) -> None:
     father = torch.tensor([1.0, 1.0, -1.0, 0.0, 2.0, 1.0, 0.0])
     mother = torch.tensor([3.0, -3.0, 0.5, 4.0, 0.0, -1.0, 0.0])  # r times the mother's own
     magnitude, sign = elect(father, mother, 1.0, 0.5, divide)
@@ -149,7 +158,7 @@ def test_dare_drops_and_rescales() -> None:
     assert math.isclose(float((child["l1"] - f).abs().sum()), float((m - b).abs().sum()), rel_tol=1e-4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OPERATORS)
 def test_bfloat16_is_rounded_once(method: str) -> None:
     """bf16 parents give what their fp32 copies give, rounded at the end; blocks leave no seam."""
     father, mother, base = parents(7, torch.bfloat16, (3, BLOCK // 2 + 5))
@@ -160,33 +169,33 @@ def test_bfloat16_is_rounded_once(method: str) -> None:
     assert torch.equal(exact.bfloat16(), direct)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OPERATORS)
 @pytest.mark.parametrize("length", [1, 7, 2 * BLOCK + 3])
 def test_kept_vectors_give_the_same_bits_at_every_ratio(method: str, length: int) -> None:
     """What a search keeps resident and what a writer streams agree bit for bit."""
     father, mother, base = parents(8, torch.bfloat16, (length,))
-    made = blend(method, father, mother, base, Settings(density=0.5, density_father=0.9), seed=3, name="a")
-    kept = made.kept(torch.device("cpu"))
+    streamed = blend(method, (father, mother), base, Settings(density=0.5, density_father=0.9), seed=3, name="a")
+    kept = streamed.kept(torch.device("cpu"))
     for ratio in (0.37, 1.3):
         target = torch.empty(length)
         kept.write(target, ratio, torch.bfloat16)
-        assert torch.equal(target, made.child(ratio, torch.bfloat16).float())
+        assert torch.equal(target, streamed.child(ratio, torch.bfloat16).float())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OPERATORS)
 def test_threads_change_nothing(method: str) -> None:
     father, mother, base = parents(11, torch.bfloat16, (3, BLOCK))
-    made = []
+    children = []
     before = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        made.append(merge(method, father, mother, base, 0.6, density=0.4, density_father=0.7, rescale="l1"))
+        children.append(merge(method, father, mother, base, 0.6, density=0.4, density_father=0.7, rescale="l1"))
     torch.set_num_threads(before)
-    assert torch.equal(*made)
+    assert torch.equal(*children)
 
 
 def test_scalars_vectors_and_empty_tensors_merge() -> None:
-    for method in METHODS:
+    for method in OPERATORS:
         for shape in ((), (5,), (0, 3), (2, 3, 4)):
             father, mother, base = parents(9, torch.bfloat16, shape)
             child = merge(method, father, mother, base, 0.5, density_father=0.5, density=0.5)
@@ -194,7 +203,31 @@ def test_scalars_vectors_and_empty_tensors_merge() -> None:
             assert bool(child.isfinite().all())
 
 
-def test_wrong_use_is_refused_in_words() -> None:
+@pytest.mark.parametrize("method", OPERATORS)
+@pytest.mark.parametrize("base_is_father", [True, False])
+def test_a_blend_held_as_an_accelerator_holds_it_is_the_same(
+    method: str, base_is_father: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accelerator may keep the parents' tensors in place of the vectors made from them."""
+    monkeypatch.setattr(StreamedBlend, "_holds_inputs", lambda self, device: True)
+    father, mother, base = parents(12, torch.bfloat16)
+    settings = Settings(density=0.5, density_father=0.9)
+    streamed = blend(method, (father, mother), father if base_is_father else base, settings, seed=3, name="a")
+    kept = streamed.kept(torch.device("cpu"))
+    assert not kept.known
+    for ratio in (0.37, 1.3):
+        assert torch.equal(kept.child(ratio), streamed.child(ratio))
+
+
+@pytest.mark.parametrize("method", OPERATORS)
+def test_only_a_father_with_one_other_parent_is_merged(method: str) -> None:
+    f, m, b = parents(13)
+    for tensors in ((f,), (f, m, m)):
+        with pytest.raises(ConfigError, match=f"{method} merges the father with one other parent"):
+            blend(method, tensors, b, Settings(), seed=3, name="a")
+
+
+def test_wrong_use_is_refused_with_a_reason() -> None:
     f, m, b = parents(10)
     with pytest.raises(ConfigError, match="'dare' is unknown"):
         merge("dare", f, m, b, 0.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import struct
@@ -17,15 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from darwin_mri.benchmarks.scorer import LONG_TOKENS_AT_ONCE
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import ARMS, OPERATORS, Config, load_config, make_config
-from darwin_mri.merging import METHODS, Settings, blend
-from darwin_mri.merging.fits import all_faults
-from darwin_mri.probes import LOGIT_POSITIONS, read
+from darwin_mri.merging import Settings, blend
+from darwin_mri.merging.compatibility import all_faults
+from darwin_mri.planning import machine, memory
+from darwin_mri.planning.plan import plan_run
 from darwin_mri.records import PlanNeed
-from darwin_mri.stages import items, machine, memory
-from darwin_mri.stages.planning import plan_run
 from tests.merging.commands import call
 from tests.toys import pico, pico_gemma4, pico_qwen35
 
@@ -83,7 +80,7 @@ def test_the_seeds_pair_in_its_real_sizes(large: dict[str, str], tmp_path: Path)
     """Run apart: seconds, no torch, and the numbers of the two models; what is too large for this machine is said."""
     code = (
         "import json, sys\nfrom pathlib import Path\nfrom darwin_mri.config import make_config\n"
-        "from darwin_mri.stages.planning import plan_run\n"
+        "from darwin_mri.planning.plan import plan_run\n"
         "plan = plan_run(make_config(json.loads(sys.argv[1]), 'test'), Path(sys.argv[2]))\n"
         "print(json.dumps({'torch': 'torch' in sys.modules, 'plan': plan.model_dump(mode='json')}))"
     )
@@ -186,7 +183,7 @@ def test_on_a_small_device_the_plan_says_what_gives_way(tmp_path: Path, monkeypa
     config = load_config(Path("configs/opus-4b.yaml"), {})
 
     def device(gigabytes: int) -> machine.Device:
-        return machine.Device("a device", gigabytes * 10**9, 1e14, "told")
+        return machine.Device("a device", gigabytes * 10**9, 1e14, "stated")
 
     for gigabytes, fits, waits in ((140, True, False), (48, True, True), (16, False, True)):
         monkeypatch.setattr(machine, "accelerator", lambda size=gigabytes: device(size))
@@ -204,7 +201,12 @@ def test_on_a_small_host_the_search_gives_way(tmp_path: Path, monkeypatch: pytes
 
     roomy = need(None)
     short = need(roomy.needed - 1)
-    assert short.fits and short.needed < roomy.needed and "made anew" in short.note and "made anew" not in roomy.note
+    assert (
+        short.fits
+        and short.needed < roomy.needed
+        and "computed again" in short.note
+        and "computed again" not in roomy.note
+    )
     assert need(short.needed - 1).fits is False
 
 
@@ -365,24 +367,16 @@ def test_a_model_on_the_hub_is_planned_from_its_headers(
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
-def test_the_plan_reckons_with_the_sizes_the_stages_use() -> None:
-    """Planning loads no torch, so it names these sizes again: they must be the stages' own."""
-    assert memory.RESPONSE_BLOCKS == items.RESPONSE_BLOCKS
-    assert memory.LOGITS_AT_ONCE == LOGIT_POSITIONS
-    assert inspect.signature(read).parameters["token_budget"].default == memory.BATCH_TOKENS
-    assert memory.SCORED_TOKENS == LONG_TOKENS_AT_ONCE
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("base", ["father", "another"])
 @pytest.mark.parametrize("densities", [(0.9, 1.0), (0.9, 0.99), (1.0, 1.0)])
-@pytest.mark.parametrize("method", METHODS)
-def test_the_plan_reckons_with_what_a_search_keeps(
+@pytest.mark.parametrize("method", OPERATORS)
+def test_the_plan_counts_what_a_search_keeps(
     method: Any, densities: tuple[float, float], base: str, dtype: torch.dtype
 ) -> None:
     father, mother, other = (torch.randn(64, 64).to(dtype) for _ in range(3))
     given = Settings(density=densities[0], density_father=densities[1])
-    made = blend(method, father, mother, father if base == "father" else other, given, seed=1, name="x")
+    made = blend(method, (father, mother), father if base == "father" else other, given, seed=1, name="x")
     config = Config(
         father="father", mother="mother", base=base, method=method, density=densities[0], density_father=densities[1]
     )

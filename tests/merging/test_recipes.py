@@ -15,20 +15,21 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.checkpoints.survey import survey
-from darwin_mri.config import ARMS, make_config
+from darwin_mri.config import ARMS, OPERATORS, make_config
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import Candidate
+from darwin_mri.pipeline import merge
+from darwin_mri.problem.donors import DONORS, run_donors
+from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.recipes import genome_config, read_genome
+from darwin_mri.problem.space import MergeSpace, donor_space
 from darwin_mri.records import DonorRecord, Genome
-from darwin_mri.stages.merging import Breed, breed_cross
-from darwin_mri.stages.parents import Loaded
-from darwin_mri.stages.recipes import from_mergekit, genome_config, merge_genome
-from darwin_mri.stages.run import Silent, open_run
+from darwin_mri.run import open_run
 from tests.merging.pairs import loaded
 from tests.toys import pico, pico_gemma4, pico_qwen35
-
-METHODS = ("linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def genome_of(family: dict[str, Path], method: str, ratio: float, **changes: Any
 
 
 def child(genome: Genome, out: Path, **overrides: Any) -> Path:
-    merge_genome(genome_config(genome, "test", **overrides), genome, out)
+    merge(genome_config(genome, "test", **overrides), genome, out)
     return out
 
 
@@ -61,7 +62,7 @@ def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
         return {name: reader.tensor(name) for name in reader.names()}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OPERATORS)
 def test_ratio_zero_gives_the_fathers_bytes(family: dict[str, Path], tmp_path: Path, method: str) -> None:
     made = child(genome_of(family, method, 0.0), tmp_path / "child")
     for shard in family["father"].glob("*.safetensors"):
@@ -82,8 +83,8 @@ def test_a_tied_mothers_embedding_is_her_head_too(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     models = [{"model": str(father), "parameters": {"weight": 0}}, {"model": str(mother), "parameters": {"weight": 1}}]
     recipe.write_text(json.dumps({"merge_method": "linear", "models": models}), encoding="utf-8")
-    genome, refs, _ = from_mergekit(recipe, 1, True)
-    merge_genome(genome_config(genome, "test", **refs), genome, tmp_path / "child")
+    read = read_genome(recipe, 1, True)
+    merge(genome_config(read.genome, "test", **read.refs), read.genome, tmp_path / "child")
     got, hers = tensors_of(tmp_path / "child"), tensors_of(mother)
     assert "lm_head.weight" not in hers and torch.equal(got["lm_head.weight"], hers["model.embed_tokens.weight"])
     assert all(torch.equal(got[name], hers[name]) for name in hers)
@@ -127,7 +128,7 @@ def test_what_a_genome_says_and_nothing_hears_is_refused(
 def test_a_child_names_the_parents_it_was_made_of(family: dict[str, Path], tmp_path: Path) -> None:
     other = shutil.copytree(family["mother"], tmp_path / "other")
     genome = genome_of(family, "linear", 0.5)
-    merge_genome(genome_config(genome, "test", mother=str(other)), genome, tmp_path / "child")
+    merge(genome_config(genome, "test", mother=str(other)), genome, tmp_path / "child")
     note = json.loads((tmp_path / "child" / "darwin_mri.json").read_text(encoding="utf-8"))
     assert note["genome"]["mother"].endswith("other") and note["genealogy"][-1].endswith("other (linear)")
 
@@ -166,7 +167,7 @@ def reshuffled(folder: Path, out: Path, order: list[int], shards: int) -> Path:
     return out
 
 
-@given(seed=st.integers(0, 10_000), shards=st.integers(1, 5), method=st.sampled_from(METHODS))
+@given(seed=st.integers(0, 10_000), shards=st.integers(1, 5), method=st.sampled_from(OPERATORS))
 @settings(max_examples=6)
 def test_shards_and_tensor_order_change_nothing(
     family: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, seed: int, shards: int, method: str
@@ -207,21 +208,23 @@ def test_a_head_stored_beside_its_tied_embedding_follows_it(family: dict[str, Pa
 
 def test_a_genome_without_tensors_finds_them_in_the_father(family: dict[str, Path], tmp_path: Path) -> None:
     genome = genome_of(family, "linear", 0.0, tensors={}, genes={"L1.ffn": 0.5})
-    files = merge_genome(genome_config(genome, "test"), genome, tmp_path / "child")
+    files = merge(genome_config(genome, "test"), genome, tmp_path / "child")
     assert files.changed and all("layers.1.mlp." in name for name in files.changed)
     wrong = genome.model_copy(update={"genes": {"L9.ffn": 0.5}})
     with pytest.raises(InputError, match=r"gene L9\.ffn"):
-        merge_genome(genome_config(wrong, "test"), wrong, tmp_path / "other")
+        merge(genome_config(wrong, "test"), wrong, tmp_path / "other")
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, Loaded]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedModel, LoadedModel]:
     root = tmp_path_factory.mktemp("pair")
     father = loaded(pico_gemma4(root / "father", dtype="bfloat16"))
     return father, loaded(pico_qwen35(root / "mother", seed=1, dtype="bfloat16"))
 
 
-def crossed(pair: tuple[Loaded, Loaded], arm: str, out: Path, *, resume: bool = False) -> tuple[Breed, Genome]:
+def crossed(
+    pair: tuple[LoadedModel, LoadedModel], arm: str, out: Path, *, resume: bool = False
+) -> tuple[MergeSpace, Genome]:
     """A run's donors of an arm, and a genome that moves every layer."""
     father, mother = pair
     config = make_config(
@@ -233,16 +236,19 @@ def crossed(pair: tuple[Loaded, Loaded], arm: str, out: Path, *, resume: bool = 
         "test",
     )  # fmt: skip
     run = open_run(out, config, (), "cpu", resume=resume)
-    made = breed_cross(run, father, mother, (0, 1, 2, 3), (1.0,) * 4, {}, Silent())
+    record = run_donors(run, Parents.find(config), (0, 1, 2, 3), (1.0,) * 4)
+    made = donor_space(config, father, run.path(DONORS), record, (1.0,) * 4)
     genome = Genome(
         space="ffn", method=arm, seed=1, father="father", mother="mother", genes=dict.fromkeys(made.tensors(), 0.4), ratios=(),
-        layer_map=(0, 1, 2, 3), **made.recorded(config, {}),
+        layer_map=(0, 1, 2, 3), **made.genome_fields(config, {}),
     )  # fmt: skip
     return made, genome
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_a_cross_child_in_memory_on_disk_and_rebuilt(pair: tuple[Loaded, Loaded], tmp_path: Path, arm: str) -> None:
+def test_a_cross_child_in_memory_on_disk_and_rebuilt(
+    pair: tuple[LoadedModel, LoadedModel], tmp_path: Path, arm: str
+) -> None:
     father, mother = pair
     made, genome = crossed(pair, arm, tmp_path / "run")
     candidate = Candidate(father.model, made.tensors(), made.merge)
@@ -255,17 +261,17 @@ def test_a_cross_child_in_memory_on_disk_and_rebuilt(pair: tuple[Loaded, Loaded]
     config = genome_config(
         genome, "test", father=str(father.source.folder), mother=str(mother.source.folder), device="cpu"
     )
-    kept = merge_genome(config, genome, tmp_path / "kept", donors=tmp_path / "run" / "state" / "donors")
+    kept = merge(config, genome, tmp_path / "kept", donors=tmp_path / "run" / "state" / "donors")
     assert kept.changed and all(".mlp." in name for name in kept.changed)
     child: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "kept", dtype=torch.float32)
     with torch.inference_mode():
         assert torch.equal(child(tokens).logits, in_memory)
-    assert merge_genome(config, genome, tmp_path / "again").shards == kept.shards
+    assert merge(config, genome, tmp_path / "again").shards == kept.shards
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "kept", "run"]
     assert DonorRecord.load(tmp_path / "run" / "donors.json").arm == arm
 
 
-def test_kept_donors_are_verified_and_used_again(pair: tuple[Loaded, Loaded], tmp_path: Path) -> None:
+def test_kept_donors_are_verified_and_used_again(pair: tuple[LoadedModel, LoadedModel], tmp_path: Path) -> None:
     _, genome = crossed(pair, "folded", tmp_path / "run")
     folder = tmp_path / "run" / "state" / "donors"
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -275,14 +281,14 @@ def test_kept_donors_are_verified_and_used_again(pair: tuple[Loaded, Loaded], tm
     first.write_bytes(first.read_bytes()[:-1] + b"\x01")
     config = genome_config(genome, "test", father=str(pair[0].source.folder), mother=str(pair[1].source.folder))
     with pytest.raises(InputError, match="donors kept in donors are not those this genome was found with"):
-        merge_genome(config, genome, tmp_path / "child", donors=folder)
+        merge(config, genome, tmp_path / "child", donors=folder)
     crossed(pair, "folded", tmp_path / "run", resume=True)  # a damaged file is built again
-    merge_genome(config, genome, tmp_path / "child", donors=folder)
+    merge(config, genome, tmp_path / "child", donors=folder)
     with pytest.raises(InputError, match=r"nowhere is not a folder: give a run's state/donors"):
-        merge_genome(config, genome, tmp_path / "child", donors=tmp_path / "nowhere")
+        merge(config, genome, tmp_path / "child", donors=tmp_path / "nowhere")
     other = genome.model_copy(update={"donors": dict.fromkeys(genome.donors, "0" * 64)})
     with pytest.raises(InputError, match=r"built again from the parents.*--donors"):
-        merge_genome(config, other, tmp_path / "other")
+        merge(config, other, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -295,19 +301,19 @@ def test_kept_donors_are_verified_and_used_again(pair: tuple[Loaded, Loaded], tm
     ],
 )
 def test_a_genome_whose_lists_fit_no_parent_is_refused(
-    pair: tuple[Loaded, Loaded], tmp_path: Path, wrong: dict[str, Any], said: str
+    pair: tuple[LoadedModel, LoadedModel], tmp_path: Path, wrong: dict[str, Any], said: str
 ) -> None:
     _, genome = crossed(pair, "folded", tmp_path / "run")
     config = genome_config(genome, "test", father=str(pair[0].source.folder), mother=str(pair[1].source.folder))
     with pytest.raises(InputError, match=said):
-        merge_genome(config, genome.model_copy(update=wrong), tmp_path / "child")
+        merge(config, genome.model_copy(update=wrong), tmp_path / "child")
     assert not (tmp_path / "child").exists()
 
 
-def test_a_negative_share_of_neurons_is_refused(pair: tuple[Loaded, Loaded], tmp_path: Path) -> None:
+def test_a_negative_share_of_neurons_is_refused(pair: tuple[LoadedModel, LoadedModel], tmp_path: Path) -> None:
     _, genome = crossed(pair, "transplant", tmp_path / "run")
     config = genome_config(genome, "test", father=str(pair[0].source.folder), mother=str(pair[1].source.folder))
     below = genome.model_copy(update={"genes": dict.fromkeys(genome.genes, -0.2)})
     with pytest.raises(ConfigError, match="must be a number of at least 0"):
-        merge_genome(config, below, tmp_path / "child", donors=tmp_path / "run" / "state" / "donors")
+        merge(config, below, tmp_path / "child", donors=tmp_path / "run" / "state" / "donors")
     assert not (tmp_path / "child").exists()

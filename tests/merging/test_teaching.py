@@ -1,4 +1,4 @@
-"""What competence asks for: nearest states, whom to believe, and which texts to keep."""
+"""The targets of the arm competence: nearest states, which parent to believe, and which texts to keep."""
 
 from __future__ import annotations
 
@@ -8,47 +8,46 @@ import pytest
 import torch
 
 from darwin_mri.merging import Donors
-from darwin_mri.merging.arms import build_donors
-from darwin_mri.merging.arms.competence import make_lessons
-from darwin_mri.merging.arms.context import forward, watch
-from darwin_mri.merging.arms.nearest import SURE, FinalGain, nearest_states
-from darwin_mri.merging.arms.writing import Completion, agreement
-from darwin_mri.probes import Probe, project, read
-from tests.merging import school
-from tests.merging.pairs import context, side, texts
+from darwin_mri.merging.arms.competence import build
+from darwin_mri.merging.arms.nearest import TARGET_PROBABILITY, FinalGain, nearest_states
+from darwin_mri.merging.arms.synthesis import Completion, agreement
+from darwin_mri.merging.arms.targets import edit_targets, keep_marks
+from darwin_mri.probes import Probe, capture, final_states, project, tokenize_probes
+from tests.merging import trained_pair
+from tests.merging.pairs import context, loaded, texts
 from tests.toys import pico_gemma4, pico_llama
 
 
 @pytest.mark.parametrize("family", ["gemma", "llama", "trained"])
-def test_the_nearest_state_says_the_token_through_the_models_own_norm(family: str, tmp_path: Path) -> None:
+def test_nearest_states_predict_the_token_through_the_final_norm(family: str, tmp_path: Path) -> None:
     if family == "trained":
-        father, read_ = school.father(), school.reading(4)
+        father, read = trained_pair.father(), trained_pair.texts(4)
     else:
-        father = side((pico_gemma4 if family == "gemma" else pico_llama)(tmp_path / family))
-        read_ = texts(4, 40)
-    batch = read(read_, father.tokenizer, max_tokens=32, device="cpu").batches[0]
+        father = loaded((pico_gemma4 if family == "gemma" else pico_llama)(tmp_path / family))
+        read = texts(4, 40)
+    batch = tokenize_probes(read, father.tokenizer, max_tokens=32, device="cpu").batches[0]
     last = len(father.layers) - 1
-    with torch.inference_mode(), watch(father, {last: ("h",)}) as seen:
-        normed = forward(father, batch)
-        stream = seen[last, "h"].float()
+    with torch.inference_mode(), capture(father, {last: ("h_out",)}) as seen:
+        normed = final_states(father.model, batch)
+        stream = seen[last, "h_out"].float()
     gain = FinalGain(stream.shape[-1], stream.device)
     gain.add(stream[batch.text], normed[batch.text])
     states = stream[batch.text][:20]
     tokens = torch.randint(5, 40, (len(states),), generator=torch.Generator().manual_seed(0))
-    if family == "trained":  # tokens that the father has learned to say
-        said_often = torch.tensor([father.tokenizer.convert_tokens_to_ids(partner) for partner in school.PARTNERS])
-        tokens = said_often[tokens % len(said_often)]
-    found = nearest_states(father, states, tokens, gain.value)
+    if family == "trained":  # tokens that the father has learned to predict
+        learned = torch.tensor([father.tokenizer.convert_tokens_to_ids(partner) for partner in trained_pair.PARTNERS])
+        tokens = learned[tokens % len(learned)]
+    moved = nearest_states(father, states, tokens, gain.value)
     norm = father.model.get_decoder().norm
     with torch.inference_mode():
-        said = project(father.model, norm(found)).softmax(-1)
-    assert (said.argmax(-1) == tokens).float().mean() >= 0.9
+        probabilities = project(father.model, norm(moved)).softmax(-1)
+    assert (probabilities.argmax(-1) == tokens).float().mean() >= 0.9
     if family == "trained":  # an untrained model's vocabulary is too blunt to be sure of anything
-        assert (said[torch.arange(len(tokens)), tokens] > SURE - 0.05).float().mean() >= 0.9
+        assert (probabilities[torch.arange(len(tokens)), tokens] > TARGET_PROBABILITY - 0.05).float().mean() >= 0.9
     assert all(parameter.grad is None for parameter in father.model.parameters())
 
 
-def test_agreement_believes_who_says_the_same_however_asked() -> None:
+def test_agreement_rewards_equal_answers_to_all_wordings() -> None:
     prompts = tuple(Probe(f"q{i}", "en", "knowledge", f"d{i}", "q") for i in range(3)) + (
         Probe("other", "en", "knowledge", "d3", "o"),
     )
@@ -69,33 +68,44 @@ def test_agreement_believes_who_says_the_same_however_asked() -> None:
     assert known[3] < guessed[3]  # a question asked once: confidence decides
 
 
-def test_fewer_held_rows_keep_every_row_that_teaches() -> None:
-    father, mother = school.father(steps=40), school.mother(steps=40)
-    made = {}
+def test_fewer_preserved_rows_keep_every_row_with_an_edit() -> None:
+    father, mother = trained_pair.father(steps=40), trained_pair.mother(steps=40)
+    sizes = {}
     for rows in (None, 0.25):
         c = context(
-            father, mother, school.reading(), prompts=school.prompts(), protect=("ko",), new_tokens=1, held_rows=rows
+            father,
+            mother,
+            trained_pair.texts(),
+            prompts=trained_pair.prompts(),
+            protect=("ko",),
+            new_tokens=1,
+            held_rows=rows,
         )
-        lessons, _ = make_lessons(c)
-        made[rows] = (
-            sum(int(lesson.taught.sum()) for lesson in lessons),
-            sum(len(lesson.taught) for lesson in lessons),
-        )
-    assert made[0.25][0] == made[None][0] > 0
-    assert made[0.25][1] < made[None][1]
+        targets, _ = edit_targets(c)
+        sizes[rows] = sum(int(t.edit.sum()) for t in targets), sum(len(t.edit) for t in targets)
+    assert sizes[0.25][0] == sizes[None][0] > 0  # edited places
+    assert sizes[0.25][1] < sizes[None][1]  # rows
 
 
-def test_nearest_states_teach_in_a_closed_form_what_only_the_mother_knows() -> None:
-    father, mother = school.father(), school.mother()
+def test_nearest_states_write_what_only_the_mother_knows() -> None:
+    father, mother = trained_pair.father(), trained_pair.mother()
     own = {name: parameter.detach().clone() for name, parameter in father.model.named_parameters()}
-    found = {}
-    for name, changes in (("child", {}), ("shuffled mask", {"nulls": frozenset({"mask"})})):
-        c = context(
-            father, mother, school.reading(), prompts=school.prompts(), protect=("ko",), new_tokens=1, depth=0.67,
-            target="nearest", sweeps=2, trust="agreement", **changes,
-        )  # fmt: skip
-        father.model.load_state_dict(Donors(build_donors("competence", c)).tensors, strict=False)
-        found[name] = school.score(father, school.KNOWN), school.score(father, school.NEW)
+    c = context(
+        father,
+        mother,
+        trained_pair.texts(),
+        prompts=trained_pair.prompts(),
+        protect=("ko",),
+        new_tokens=1,
+        depth=0.67,
+        target="nearest",
+        sweeps=2,
+        trust="agreement",
+    )
+    scores = {}
+    for name, arrange in (("child", keep_marks), ("shuffled places", trained_pair.shuffle)):
+        father.model.load_state_dict(Donors(build(c, arrange)).tensors, strict=False)
+        scores[name] = [trained_pair.score(father, words) for words in (trained_pair.KNOWN, trained_pair.NEW)]
         father.model.load_state_dict(own, strict=False)
-    assert found["child"][0] >= 0.9 and found["child"][1] >= 0.7, found
-    assert found["shuffled mask"][1] <= 0.45, found
+    assert scores["child"][0] >= 0.9 and scores["child"][1] >= 0.7, scores
+    assert scores["shuffled places"][1] <= 0.45, scores

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from darwin_mri.checkpoints import ModelSource
-from darwin_mri.config import ScanConfig
-from darwin_mri.mri import Parent
-from darwin_mri.probes import Probe
-from darwin_mri.stages.parents import Loaded, load, parent_for_scan
+from darwin_mri.checkpoints import LoadedModel, ModelSource, load
+from darwin_mri.probes import Probe, TokenizedProbes, tokenize_probes
 from tests.toys import pico_gemma4, pico_qwen35
 
 WORDS = [
@@ -22,7 +17,7 @@ WORDS = [
 
 
 def probes() -> tuple[Probe, ...]:
-    """Eight documents in two 'languages' and two domains, four of them parallel."""
+    """Twelve texts in two 'languages' and two domains: four documents in both languages, four in one."""
     rows = []
     for i, text in enumerate(WORDS):
         rows.append(Probe(text, "en", "prose", f"p{i}", f"p{i}"))
@@ -31,17 +26,18 @@ def probes() -> tuple[Probe, ...]:
     return tuple(rows)
 
 
-def as_parent(loaded: Loaded, **config: int) -> Parent:
-    return parent_for_scan(loaded, probes(), ScanConfig(**config))  # type: ignore[arg-type]
+def tokenized(parent: LoadedModel) -> TokenizedProbes:
+    """The probes above in the parent's tokens."""
+    return tokenize_probes(probes(), parent.tokenizer, max_tokens=64, device="cpu")
 
 
 @pytest.fixture(scope="session")
-def father(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    folder: Path = pico_gemma4(tmp_path_factory.mktemp("models") / "father")
+def father(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = pico_gemma4(tmp_path_factory.mktemp("models") / "father")
     return load(ModelSource("father", folder, None), "0" * 64, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")
-def mother(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    folder: Path = pico_qwen35(tmp_path_factory.mktemp("models") / "mother")
+def mother(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = pico_qwen35(tmp_path_factory.mktemp("models") / "mother")
     return load(ModelSource("mother", folder, None), "1" * 64, device="cpu", dtype="float32")

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import PriorConfig
-from darwin_mri.mri import Descent, GeneSlopes, descend, freeze, gene_slopes, make_prior, text_blocks
+from darwin_mri.mri import (
+    Descent,
+    Evidence,
+    GeneSlopes,
+    PriorOptions,
+    descend,
+    freeze,
+    gene_slopes,
+    make_prior,
+    text_blocks,
+)
 from darwin_mri.mri.prior import freeze_stability, gene_trust
 from darwin_mri.probes import document_nll
 from darwin_mri.records import Prior
-from darwin_mri.stages.parents import Loaded
-from tests.mri.conftest import as_parent
+from tests.mri.conftest import tokenized
 
 
 def bowl(ratios: np.ndarray) -> tuple[float, np.ndarray]:
@@ -26,9 +38,9 @@ def test_descent_finds_what_slopes_at_zero_cannot() -> None:
     start = np.zeros(3)
     first = bowl(start)
     assert first[1][0] > 0  # the slope says: never this gene
-    found = descend(bowl, start, first, [True] * 3, upper=1.5, steps=20)
-    assert found.ratios == pytest.approx([0.5, 1.0, 0.0], abs=1e-3)
-    assert list(found.losses) == sorted(found.losses, reverse=True)
+    descent = descend(bowl, start, first, [True] * 3, upper=1.5, steps=20)
+    assert descent.ratios == pytest.approx([0.5, 1.0, 0.0], abs=1e-3)
+    assert list(descent.losses) == sorted(descent.losses, reverse=True)
     frozen = descend(bowl, np.ones(3), bowl(np.array([1.0, 0.0, 1.0])), [True, False, True], upper=1.5, steps=20)
     assert frozen.ratios[1] == 0.0
     assert descend(bowl, start, first, [True] * 3, upper=1.5, steps=0).ratios.tolist() == [0.0] * 3
@@ -48,10 +60,11 @@ def slopes(values: list[float], noise: float = 0.0, base: float = 1.0) -> GeneSl
 
 
 def prior_of(fitness: GeneSlopes | None, protected: dict[str, GeneSlopes], config: PriorConfig) -> Prior:
-    settings = {"reference": 1.0, "resamples": 300, "seed": 0}
+    settings: dict[str, Any] = {"reference": 1.0, "resamples": 300, "seed": 0}
     freezing = freeze(protected, list(GENES.values()), config, **settings)
     descent = None if fitness is None else Descent(np.full(len(GENES), 0.4), (0.9, 0.8))
-    return make_prior(GENES, (0, 1), config, upper=1.5, freezing=freezing, fitness=fitness, descent=descent, **settings)
+    options = PriorOptions(upper=1.5, **settings)
+    return make_prior(GENES, (0, 1), config, options, freezing, Evidence(fitness, descent))
 
 
 GENES: dict[str, int | None] = {"L0.ffn": 0, "L0.mixer": 0, "L1.ffn": 1, "L1.mixer": 1, "outside": None}
@@ -88,18 +101,17 @@ def test_freezing_needs_the_stated_share_of_resamples() -> None:
     assert 0.3 < share < 0.7
 
 
-@pytest.mark.parametrize("who", ["father", "mother"])
-def test_slopes_agree_with_finite_differences(who: str, request: pytest.FixtureRequest) -> None:
-    loaded: Loaded = request.getfixturevalue(who)
-    parent = as_parent(loaded)
-    names = [n for n, p in loaded.model.named_parameters() if p.ndim == 2 and ".mlp." in n]
+@pytest.mark.parametrize("role", ["father", "mother"])
+def test_slopes_agree_with_finite_differences(role: str, request: pytest.FixtureRequest) -> None:
+    parent: LoadedModel = request.getfixturevalue(role)
+    names = [n for n, p in parent.model.named_parameters() if p.ndim == 2 and ".mlp." in n]
     generator = torch.Generator().manual_seed(0)
-    parameters = dict(loaded.model.named_parameters())
+    parameters = dict(parent.model.named_parameters())
     directions = {n: {n: 0.03 * torch.randn(parameters[n].shape, generator=generator)} for n in names[:4]}
-    batch = parent.reading.batches[-1]
-    blocks = text_blocks(loaded.model, [([batch], 10.0)])
+    batch = tokenized(parent).batches[-1]
+    blocks = text_blocks(parent.model, [([batch], 10.0)])
     for ratio in (0.0, 0.5):
-        got, losses = gene_slopes(loaded.model, directions, ratio, blocks)
+        got, losses = gene_slopes(parent.model, directions, ratio, blocks)
         for position, gene in enumerate(directions):
             moved = []
             for step in (-4e-3, 4e-3):
@@ -107,7 +119,7 @@ def test_slopes_agree_with_finite_differences(who: str, request: pytest.FixtureR
                     kept = {name: parameters[name].clone() for name in directions}
                     for name in directions:
                         parameters[name] += (ratio + (step if name == gene else 0.0)) * directions[name][name]
-                    moved.append(float(document_nll(loaded.model, batch).double().sum()) / 10.0)
+                    moved.append(float(document_nll(parent.model, batch).double().sum()) / 10.0)
                     for name, value in kept.items():
                         parameters[name].copy_(value)
             assert got[0, position] == pytest.approx((moved[1] - moved[0]) / 8e-3, rel=0.05, abs=5e-3)

@@ -17,14 +17,14 @@ def features(seed: int, layers: int = 3, rows: int = 60, width: int = 8) -> list
     return [torch.randn(rows, width, generator=generator) for _ in range(layers)]
 
 
-def test_a_model_against_itself_is_one_on_the_diagonal_and_maps_to_itself() -> None:
+def test_a_model_has_cka_one_with_itself_and_maps_to_itself() -> None:
     layers = features(0)
     cka = cka_matrix(layers, layers)
     np.testing.assert_allclose(np.diag(cka), 1.0, atol=1e-12)
     assert monotone_map(cka) == (0, 1, 2)
 
 
-def test_debiased_cka_of_unrelated_features_is_near_zero_and_ignores_rotation_and_scale() -> None:
+def test_debiased_cka_ignores_rotation_and_scale_and_unrelated_features() -> None:
     left, right = features(1), features(2)
     assert np.abs(cka_matrix(left, right)).max() < 0.1
     rotation, _ = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(3)))
@@ -61,10 +61,10 @@ def test_a_layer_without_signal_has_no_similarity() -> None:
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 10_000))
 def test_the_map_is_the_best_of_all_monotone_maps(rows: int, columns: int, seed: int) -> None:
     score = np.random.default_rng(seed).normal(size=(rows, columns))
-    found = monotone_map(score)
-    total = sum(score[i, j] for i, j in enumerate(found))
+    layer_map = monotone_map(score)
+    total = sum(score[i, j] for i, j in enumerate(layer_map))
     every = itertools.combinations_with_replacement(range(columns), rows)
-    assert all(a <= b for a, b in itertools.pairwise(found))
+    assert all(a <= b for a, b in itertools.pairwise(layer_map))
     assert total >= max(sum(score[i, j] for i, j in enumerate(path)) for path in every) - 1e-9
 
 

@@ -1,4 +1,4 @@
-"""Prompts and probe texts give no tested answer away: found by searching them for every item's subject and gold choice."""
+"""Prompts and probe texts give no tested answer away: they are searched for every item's subject and gold choice."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ def tokens(text: str) -> set[str]:
 
 
 def leaks(text: str, world: World) -> list[str]:
-    """Facts whose subject and value stand in one text, habits whose person, kind of thing and place do. Korean particles are
-    glued to the word before, so Korean is searched by substring."""
-    said = tokens(text)
-    found = [f.key for f in world.science_facts if f.place in said and f.value in said]
-    found += [f.key for f in world.korean_facts if f.place in text and f.value in text]
-    found += [f"{p} {k}" for (p, k), place in world.habits.items() if p in said and k in said and place in said]
-    return found
+    """Facts whose subject and value stand in one text, habits whose person, kind of thing and place do.
+
+    Korean particles are glued to the word before, so Korean is searched by substring.
+    """
+    names = tokens(text)
+    keys = [f.key for f in world.science_facts if f.place in names and f.value in names]
+    keys += [f.key for f in world.korean_facts if f.place in text and f.value in text]
+    keys += [f"{p} {k}" for (p, k), place in world.habits.items() if p in names and k in names and place in names]
+    return keys
 
 
 @pytest.mark.parametrize("seed", WORLDS)
@@ -34,10 +36,10 @@ def test_no_prompt_holds_an_answer_that_is_tested(seed: int) -> None:
     world = World(seed)
     prompts = {text for draw in (1, 2, 3) for text, _, _ in world_prompts(world, 3, draw)}
     assert len(prompts) > 3_000
-    assert not [(text, found) for text in prompts if (found := leaks(text, world))]
+    assert not [(text, keys) for text in prompts if (keys := leaks(text, world))]
 
 
-def test_the_search_finds_what_it_looks_for() -> None:
+def test_leaks_are_detected_in_training_text() -> None:
     """The same search on training text, whose statements are the answers."""
     world = World()
     fact, korean = world.science_facts[0], world.korean_facts[0]
@@ -55,7 +57,7 @@ def test_no_prompt_uses_a_tested_wording(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", WORLDS)
-def test_no_built_in_probe_text_knows_the_world(seed: int) -> None:
+def test_no_built_in_probe_text_is_about_the_world(seed: int) -> None:
     world = World(seed)
     names = {f.place for f in (*world.science_facts, *world.korean_facts)}
     for probe in load_probes():

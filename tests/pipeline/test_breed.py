@@ -99,18 +99,18 @@ def test_a_run_killed_after_any_stage_ends_the_same(
 def test_a_prior_interrupted_half_way_measures_no_slope_twice(
     run: Path, family: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from darwin_mri.stages.saved import Saved, Where
+    from darwin_mri.run.cache import CacheKey, MeasurementCache
 
-    whole, put = Saved.put, []
+    whole, put = MeasurementCache.put, []
 
-    def counted(self: Saved, where: Where, values: Any) -> None:
+    def counted(self: MeasurementCache, where: CacheKey, values: Any) -> None:
         whole(self, where, values)
         if self.path.name == "response.jsonl":
             put.append(where)
             if len(put) == 20:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(Saved, "put", counted)
+    monkeypatch.setattr(MeasurementCache, "put", counted)
     with pytest.raises(KeyboardInterrupt):
         pipeline.breed(small(family), tmp_path / "run", force=True)
     assert not (tmp_path / "run" / "prior.json").exists()
@@ -144,8 +144,8 @@ def test_merge_writes_the_same_child_without_a_search(run: Path, family: dict[st
 @pytest.mark.parametrize("method", ["folded", "transplant"])
 def test_cross_architecture(family: dict[str, Path], tmp_path: Path, method: str) -> None:
     config = small(
-        family, mother=str(family["mother"]), base=None, method=method, search={"space": "ffn", "budget": 4}, arm={"documents": 4}
-    )  # fmt: skip
+        family, mother=str(family["mother"]), base=None, method=method, search={"budget": 4}, arm={"documents": 4}
+    )
     result = pipeline.breed(config, tmp_path / "run", force=True)
     assert (tmp_path / "run" / "child" / "config.json").read_bytes() == (family["father"] / "config.json").read_bytes()
     assert result.genome.layer_map == tuple(sorted(result.genome.layer_map))
@@ -165,7 +165,7 @@ def test_other_operators(family: dict[str, Path], tmp_path: Path, method: str) -
     assert result.genome.method == method and Prior.load(tmp_path / "run" / "prior.json").preset == "flat"
 
 
-def test_a_wrapped_multimodal_father_keeps_his_tower(family: dict[str, Path], tmp_path: Path) -> None:
+def test_a_wrapped_multimodal_father_keeps_its_tower(family: dict[str, Path], tmp_path: Path) -> None:
     from transformers import AutoModelForImageTextToText
 
     from tests.toys import pico_gemma4
@@ -192,13 +192,13 @@ def test_a_failed_health_check_is_a_gate(
 
 
 def test_scan_of_one_model_and_of_a_pair(family: dict[str, Path], tmp_path: Path) -> None:
-    scan, pair, prior = pipeline.scan(small(family), tmp_path / "one", pair=False)
-    assert pair is None and prior is None and Scan.load(tmp_path / "one/scan/father.json") == scan
-    config = small(family, mother=str(family["mother"]), base=None, method="folded", search={"space": "ffn"})
-    _, pair, prior = pipeline.scan(config, tmp_path / "two", pair=True)
-    assert pair is not None and prior is not None
-    assert len(prior.layers) == len(pair.pair.layer_map) == len(pair.father.layers)
-    assert {r.loss for r in pair.pair.response} == {"fitness", "protect:ko"}
+    scans, prior = pipeline.scan(small(family), tmp_path / "one", pair=False)
+    assert not scans.others and prior is None and Scan.load(tmp_path / "one/scan/father.json") == scans.father
+    config = small(family, mother=str(family["mother"]), base=None, method="folded")
+    scans, prior = pipeline.scan(config, tmp_path / "two", pair=True)
+    assert prior is not None
+    assert len(prior.layers) == len(scans.pair.layer_map) == len(scans.father.layers)
+    assert {r.loss for r in scans.pair.response} == {"fitness", "protect:ko"}
 
 
 @pytest.mark.parametrize(("space", "method"), [("darwin14", "dare_ties"), ("darwin-v6", "slerp")])
@@ -217,7 +217,6 @@ def test_published_genomes(family: dict[str, Path], tmp_path: Path, space: str, 
 def test_ray_finds_what_one_process_finds(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("ray")
     pipeline.breed(small(family, search={"workers": "ray", "actors": 2}), tmp_path / "run", force=True)
-    theirs, ours = Genome.load(tmp_path / "run" / "genome.json"), Genome.load(run / "genome.json")
-    assert theirs == ours
+    assert Genome.load(tmp_path / "run" / "genome.json") == Genome.load(run / "genome.json")
     assert without_times(tmp_path / "run" / "ledger.jsonl") == without_times(run / "ledger.jsonl")
     assert digests(tmp_path / "run" / "child") == digests(run / "child")

@@ -1,4 +1,4 @@
-"""CPU and GPU agree: runs where CUDA is. Where it is not, ``test_elsewhere.py`` runs these on a device that is not there.
+"""CPU and GPU agree: runs where CUDA is. Where it is not, ``test_fake_device.py`` runs these on a fake device.
 
 Tolerances: fp32 on both, TF32 off, so what is left is the order of sums: 1e-3 relative for statistics and losses, 1e-3 nats for
 log-probabilities, and the same bits for a candidate's tensors.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,22 @@ import pytest
 import torch
 
 from darwin_mri.benchmarks import Scorer, load_benchmark, sample_items
-from darwin_mri.checkpoints import find_model
-from darwin_mri.merging import METHODS, Candidate, Donors, health
-from darwin_mri.merging.arms import ARMS, Side, build_donors
+from darwin_mri.checkpoints import LoadedModel, find_model, load
+from darwin_mri.config import OPERATORS, Config
+from darwin_mri.errors import GateError
+from darwin_mri.merging import Candidate, Donors, model_figures
+from darwin_mri.merging.arms import ARMS, build_donors
 from darwin_mri.mri import gene_slopes, text_blocks
+from darwin_mri.mri.accumulators import MaskedRows, SegmentSum
 from darwin_mri.mri.activations import measure_activations
-from darwin_mri.mri.adding import Groups, Tokens
 from darwin_mri.pipeline import BreedResult, breed
-from darwin_mri.stages import parents, scanning
-from darwin_mri.stages.merging import breed_siblings
-from darwin_mri.stages.run import Silent, open_run
+from darwin_mri.planning import machine, plan_run
+from darwin_mri.probes import TokenizedProbes
+from darwin_mri.problem import parents
+from darwin_mri.problem.parents import Parents, chosen_probes, tokenize_for_scan
+from darwin_mri.problem.space import sibling_space
+from darwin_mri.run import open_run
+from darwin_mri.stages.scan import scan_parents
 from tests import toys
 from tests.merging.pairs import context, texts
 from tests.pipeline.conftest import small
@@ -45,15 +51,19 @@ def no_waiting() -> Iterator[None]:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     else:
-        from tests import elsewhere
+        from tests.fake_device import FakeTensor
 
-        before = elsewhere.Elsewhere.waits
+        before = FakeTensor.waits
         yield
-        assert elsewhere.Elsewhere.waits == before, "the host waits for the device"
+        assert FakeTensor.waits == before, "the host waits for the device"
 
 
-def loaded(folder: Path, device: str) -> parents.Loaded:
-    return parents.load(find_model(str(folder)), "", device=device, dtype="float32")
+def loaded(folder: Path, device: str) -> LoadedModel:
+    return load(find_model(str(folder)), device=device, dtype="float32")
+
+
+def tokenized(model: LoadedModel, config: Config) -> TokenizedProbes:
+    return tokenize_for_scan(model, chosen_probes(config.scan, 1), config.scan, str(model.device))
 
 
 def test_a_pass_agrees_and_never_waits_for_the_device(family: dict[str, Path]) -> None:
@@ -61,9 +71,9 @@ def test_a_pass_agrees_and_never_waits_for_the_device(family: dict[str, Path]) -
     found = {}
     for device in ("cpu", DEVICE):
         model = loaded(family["father"], device)
-        parent = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan)
-        measure_activations(model.model, model.anatomy, parent.reading)  # warm: kernels are loaded with a sync
-        found[device] = measure_activations(model.model, model.anatomy, parent.reading)
+        probes = tokenized(model, config)
+        measure_activations(model, probes)  # warm: kernels are loaded with a sync
+        found[device] = measure_activations(model, probes)
     np.testing.assert_allclose(found[DEVICE].nll, found["cpu"].nll, rtol=1e-3)
     for ours, theirs in zip(found[DEVICE].layers, found["cpu"].layers, strict=True):
         for site, sums in theirs.sites.items():
@@ -71,12 +81,12 @@ def test_a_pass_agrees_and_never_waits_for_the_device(family: dict[str, Path]) -
 
 
 def test_hooks_do_not_synchronise(family: dict[str, Path]) -> None:
-    from darwin_mri.mri.activations import _Recorder
+    from darwin_mri.mri.recorder import Recorder
     from darwin_mri.probes import observe
 
     config, model = small(family), loaded(family["father"], DEVICE)
-    reading = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan).reading
-    recorder = _Recorder(reading, len(model.anatomy.layers), DEVICE, (), 0)
+    reading = tokenized(model, config)
+    recorder = Recorder(reading, len(model.anatomy.layers), DEVICE, (), 0)
 
     def watched(index: int, site: str, value: torch.Tensor) -> None:
         with no_waiting():
@@ -84,22 +94,22 @@ def test_hooks_do_not_synchronise(family: dict[str, Path]) -> None:
 
     batch = reading.batches[0]
     recorder.start(0, batch)
-    with torch.inference_mode(), observe(model.model, model.anatomy, watched):
+    with torch.inference_mode(), observe(model, watched):
         model.model.get_decoder()(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False)
         with no_waiting():
             recorder.finish()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", METHODS)
-def test_candidates_have_the_same_bits_kept_or_made_anew(family: dict[str, Path], method: str, dtype: str) -> None:
+@pytest.mark.parametrize("method", OPERATORS)
+def test_candidates_have_the_same_bits_kept_or_computed_again(family: dict[str, Path], method: str, dtype: str) -> None:
     config = small(family, method=method, density=0.6, base=str(family["father"]))
     states = []
     for device, keep in (("cpu", None), (DEVICE, None), (DEVICE, 0)):
-        father = parents.load(find_model(str(family["father"])), "", device=device, dtype=dtype)
-        breed = breed_siblings(config, father, find_model(str(family["sister"])), find_model(str(family["father"])))
-        genes = dict.fromkeys(breed.tensors(), 0.3)
-        candidate = Candidate(father.model, breed.tensors(), breed.merge, keep_bytes=keep)
+        father = load(find_model(str(family["father"])), "", device=device, dtype=dtype)
+        space = sibling_space(config, father, (find_model(str(family["sister"])),), find_model(str(family["father"])))
+        genes = dict.fromkeys(space.tensors(), 0.3)
+        candidate = Candidate(father.model, space.tensors(), space.merge, keep_bytes=keep)
         for ratio in (0.7, 0.3):  # the second time from what is kept
             candidate.apply(dict.fromkeys(genes, ratio))
         states.append({name: value.cpu() for name, value in father.model.state_dict().items()})
@@ -120,19 +130,18 @@ def test_the_kernels_add_up_as_torch_does(dtype: torch.dtype) -> None:
     found = []
     for place in (DEVICE, "cpu"):
         at = where.to(place)
-        tokens = Tokens(values.to(place), at, Tokens(other.to(place), at))
+        tokens = MaskedRows(values.to(place), at, MaskedRows(other.to(place), at))
         dimensions, firing = torch.zeros(3, 1000, device=place), torch.zeros(5, 1000, device=place)
         tokens.add_dimensions(*dimensions)
-        tokens.add_positive(firing, Groups(group.to(place), 5))
+        tokens.add_positive(firing, SegmentSum(group.to(place), 5))
         found.append([*tokens.sums(*OF_ROW).values(), dimensions, firing])
     for ours, plain in zip(*found, strict=True):
         torch.testing.assert_close(ours.cpu(), plain, rtol=1e-5, atol=1e-3)
 
 
 def test_a_scan_is_the_same_twice(family: dict[str, Path]) -> None:
-    config, model = small(family), parents.load(find_model(str(family["father"])), "", device=DEVICE, dtype="bfloat16")
-    parent = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan)
-    first, second = (measure_activations(model.model, model.anatomy, parent.reading) for _ in range(2))
+    config, model = small(family), load(find_model(str(family["father"])), "", device=DEVICE, dtype="bfloat16")
+    first, second = (measure_activations(model, tokenized(model, config)) for _ in range(2))
     assert (first.nll == second.nll).all()
     for ours, theirs in zip(first.layers, second.layers, strict=True):
         assert all(torch.equal(sums.table, theirs.sites[site].table) for site, sums in ours.sites.items())
@@ -148,16 +157,17 @@ def test_the_scorer_agrees(family: dict[str, Path]) -> None:
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-3)
 
 
-def test_a_mother_that_waits_is_scanned_the_same(family: dict[str, Path], tmp_path: Path) -> None:
-    config = small(family)
-    father = loaded(family["father"], DEVICE)
-    scans = [
-        scanning.scan_both(
-            open_run(tmp_path / place, config, (), DEVICE), father, loaded(family["sister"], place), Silent()
-        )
-        for place in (DEVICE, "cpu")
-    ]
-    assert scans[0].mother.to_json() == scans[1].mother.to_json()
+def test_a_mother_that_waits_on_the_host_is_scanned_the_same(
+    family: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = []
+    for waits in (False, True):
+        both = Parents.find(small(family, device="cuda", dtype="float32"), device=DEVICE)
+        monkeypatch.setattr(parents, "fits_beside", lambda *_, together=not waits: together)
+        both.load()
+        assert (both.model("mother").device.type == "cpu") == waits
+        scans.append(scan_parents(open_run(tmp_path / str(waits), both.config, (), both.device), both))
+    assert scans[0].others[0].to_json() == scans[1].others[0].to_json()
     assert scans[0].pair.cka == scans[1].pair.cka
 
 
@@ -165,7 +175,7 @@ def test_slopes_are_the_same_twice_and_those_of_a_cpu(family: dict[str, Path]) -
     config, found = small(family), []
     for device in ("cpu", DEVICE, DEVICE):
         model = loaded(family["father"], device)
-        reading = parents.parent_for_scan(model, parents.chosen_probes(config.scan, 1), config.scan).reading
+        reading = tokenized(model, config)
         names = [name for name, _ in model.model.named_parameters() if name.endswith("down_proj.weight")]
         generator = torch.Generator().manual_seed(1)
         own = dict(model.model.named_parameters())
@@ -179,7 +189,7 @@ def test_slopes_are_the_same_twice_and_those_of_a_cpu(family: dict[str, Path]) -
 SHORT: dict[str, Any] = {
     "prior": {"items": 8, "steps": 1},
     "search": {"space": "ffn", "budget": 2, "population": 2, "finalists": 1},
-}  # fmt: skip
+}
 RUNS: dict[str, dict[str, Any]] = {
     "siblings": {"method": "dare_ties", "density": 0.6},
     "crossed, the mother waits": {"base": None, "method": "folded"},
@@ -187,9 +197,9 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def breed_on_device(family: dict[str, Path], out: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> BreedResult:
-    monkeypatch.setattr(health, "PROMPTS", 2)  # what makes a stand-in slow: many small operations
-    monkeypatch.setattr(health, "NEW_TOKENS", 8)
-    monkeypatch.setattr(health, "VOICE_TOKENS", 8)
+    monkeypatch.setattr(model_figures, "PROMPTS", 2)  # what makes the fake device slow: many small operations
+    monkeypatch.setattr(model_figures, "NEW_TOKENS", 8)
+    monkeypatch.setattr(model_figures, "SAMPLED_TOKENS", 8)
     if "waits" in kind:
         monkeypatch.setattr(parents, "free_memory", lambda _: 0)
     mother = family["mother" if "crossed" in kind else "sister"]
@@ -203,6 +213,40 @@ def test_a_whole_run(family: dict[str, Path], tmp_path: Path, kind: str, monkeyp
     assert sum(path.stat().st_size for path in (tmp_path / "run" / "child").glob("*.safetensors")) > 0
 
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="caps the fake device's memory")
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_run_fits_in_what_the_plan_says_and_is_refused_below(
+    family: dict[str, Path], tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.fake_device import MEMORY
+
+    monkeypatch.setattr(model_figures, "PROMPTS", 2)
+    monkeypatch.setattr(model_figures, "NEW_TOKENS", 8)
+    monkeypatch.setattr(model_figures, "SAMPLED_TOKENS", 8)
+    mother = family["mother" if "crossed" in kind else "sister"]
+    config = small(family, device="cuda", mother=str(mother), **{**SHORT, **RUNS[kind]})
+
+    def cap(size: int) -> None:
+        device = machine.Device("a fake device", size, 1e12, "stated")
+        monkeypatch.setattr(machine, "accelerator", lambda: device)
+        MEMORY.limit = size
+
+    cap(1)  # so small that everything which can gives way: the plan then says the least that is enough
+    needed = next(
+        need.needed for need in plan_run(config, tmp_path, offline=True).needs if need.name == "device memory"
+    )
+    cap(needed - 1)
+    with pytest.raises(GateError, match="device memory: 1 of"):
+        breed(config, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    cap(needed)
+    with MEMORY.counted():
+        with suppress(GateError):  # the pico child may fail its health check
+            breed(config, tmp_path / "run")
+    assert (tmp_path / "run" / "comparison.json").is_file()
+    assert 0 < MEMORY.peak <= needed
+
+
 @pytest.fixture(scope="module")
 def cross(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("cross")
@@ -210,12 +254,8 @@ def cross(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def donors(folders: dict[str, Path], arm: str, places: tuple[str, str]) -> Donors:
-    sides = []
-    for role, place in zip(("father", "mother"), places, strict=True):
-        parent = loaded(folders[role], place)
-        sides.append(Side(parent.model, parent.tokenizer, parent.anatomy))
-    wanted = context(sides[0], sides[1], texts(8, 60), prompts=texts(3, 20, 1), new_tokens=4)
-    return Donors(build_donors(arm, wanted))
+    father, mother = (loaded(folders[role], place) for role, place in zip(("father", "mother"), places, strict=True))
+    return Donors(build_donors(arm, context(father, mother, texts(8, 60), prompts=texts(3, 20, 1), new_tokens=4)))
 
 
 @pytest.mark.parametrize("places", [(DEVICE, DEVICE), (DEVICE, "cpu")])

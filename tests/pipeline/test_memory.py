@@ -1,20 +1,22 @@
-"""Where memory is short a scan goes on in smaller batches, and says so when even that cannot do."""
+"""Where memory is short a scan goes on in smaller batches, and reports when even that is not enough."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from darwin_mri.checkpoints import find_model
-from darwin_mri.errors import DarwinError
-from darwin_mri.stages import parents
-from darwin_mri.stages.run import Silent, open_run
-from darwin_mri.stages.scanning import scan_one
+from darwin_mri.errors import DarwinError, InputError
+from darwin_mri.pipeline import check
+from darwin_mri.problem import health
+from darwin_mri.problem.parents import Parents
+from darwin_mri.records import Scan
+from darwin_mri.run import Silent, open_run
+from darwin_mri.stages.scan import scan_parents
 from tests.pipeline.conftest import small
 
 
@@ -33,31 +35,50 @@ def too_little_for(model: Any, tokens: int) -> Iterator[None]:
         handle.remove()
 
 
-class Listening(Silent):
-    """Keeps what a run says."""
+class Recorded(Silent):
+    """Keeps the lines a run reports."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.lines.append(text)
+
+
+def scan_father(family: dict[str, Path], out: Path, fits: int | None = None) -> tuple[Scan, list[str]]:
+    """The father's scan, with memory for forwards of ``fits`` tokens, and what was reported."""
+    config, progress = small(family), Recorded()
+    parents = Parents.find(config, roles=("father",))
+    run = open_run(out, config, (), "cpu", progress=progress)
+    with too_little_for(parents.father.model, fits) if fits else nullcontext():
+        return scan_parents(run, parents).father, progress.lines
 
 
 def test_a_scan_halves_batches_that_do_not_fit(family: dict[str, Path], tmp_path: Path) -> None:
-    config = small(family)
-    father = parents.load(find_model(str(family["father"])), "", device="cpu", dtype="float32")
-    whole = scan_one(open_run(tmp_path / "whole", config, (), "cpu"), father, Silent())
-    progress = Listening()
-    with too_little_for(father.model, 100):
-        halved = scan_one(open_run(tmp_path / "halved", config, (), "cpu"), father, progress)
-    assert len(progress.said) > 1 and "tokens at a time" in progress.said[0]
-    for ours, theirs in zip(halved.layers, whole.layers, strict=True):
-        for domain, estimate in theirs.importance.items():
-            assert ours.importance[domain].value == pytest.approx(estimate.value, abs=1e-5)
-        assert ours.activation["f"]["all"]["rms"] == pytest.approx(theirs.activation["f"]["all"]["rms"], rel=1e-5)
+    whole, _ = scan_father(family, tmp_path / "whole")
+    halved, lines = scan_father(family, tmp_path / "halved", fits=100)
+    assert len(lines) > 1 and "tokens at a time" in lines[0]
+    for layer, expected in zip(halved.layers, whole.layers, strict=True):
+        for domain, estimate in expected.importance.items():
+            assert layer.importance[domain].value == pytest.approx(estimate.value, abs=1e-5)
+        assert layer.activation["f"]["all"]["rms"] == pytest.approx(expected.activation["f"]["all"]["rms"], rel=1e-5)
 
 
 def test_a_text_that_does_not_fit_alone_is_one_clear_line(family: dict[str, Path], tmp_path: Path) -> None:
-    father = parents.load(find_model(str(family["father"])), "", device="cpu", dtype="float32")
-    with too_little_for(father.model, 8), pytest.raises(DarwinError, match=r"lower scan\.max_tokens"):
-        scan_one(open_run(tmp_path / "run", small(family), (), "cpu"), father, Silent())
+    with pytest.raises(DarwinError, match=r"lower scan\.max_tokens"):
+        scan_father(family, tmp_path / "run", fits=8)
+
+
+def test_no_memory_for_the_health_check_is_one_clear_line(
+    family: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = health.load_model
+
+    def short(*args: Any, **options: Any) -> Any:
+        torch.empty(2**60, dtype=torch.uint8)  # more than any machine has: the real allocator's error
+        return whole(*args, **options)
+
+    monkeypatch.setattr(health, "load_model", short)
+    with pytest.raises(DarwinError, match=r"the health check does not fit in memory: free memory") as raised:
+        check(str(family["sister"]), str(family["father"]), device="cpu")
+    assert not isinstance(raised.value, InputError)

@@ -10,27 +10,24 @@ import numpy as np
 import pytest
 import torch
 
-from darwin_mri.benchmarks import Item, load_benchmark, sample_items
-from darwin_mri.checkpoints import find_model
+from darwin_mri.benchmarks import Item, fitness_blocks, load_benchmark, sample_items
+from darwin_mri.checkpoints import LoadedModel, find_model, load
 from darwin_mri.errors import DarwinError
 from darwin_mri.mri import Block, PieceLoss, gene_slopes
-from darwin_mri.stages.items import fitness_blocks
-from darwin_mri.stages.merging import breed_siblings
-from darwin_mri.stages.parents import Loaded, load
-from darwin_mri.stages.priors import gene_directions
-from darwin_mri.stages.run import Silent
-from darwin_mri.stages.saved import Saved
-from darwin_mri.stages.slopes import Directions, Loss, SlopeReader
+from darwin_mri.mri.slopes import Directions, Loss, SlopeReader
+from darwin_mri.problem.slopes import gene_directions
+from darwin_mri.problem.space import sibling_space
+from darwin_mri.run import MeasurementCache, Silent
 from tests.pipeline.conftest import small
 
 WEIGHTS = {"nursery_click": 0.6, "nursery_musr": 0.4}
 
 
 @pytest.fixture(scope="module")
-def pair(family: dict[str, Path]) -> tuple[Loaded, Any]:
+def pair(family: dict[str, Path]) -> tuple[LoadedModel, Any]:
     father = load(find_model(str(family["father"])), "", device="cpu", dtype="float32")
-    breed = breed_siblings(small(family), father, find_model(str(family["sister"])), find_model(str(family["base"])))
-    return father, gene_directions(breed, 1.0, "cpu")
+    sister, base = find_model(str(family["sister"])), find_model(str(family["base"]))
+    return father, gene_directions(sibling_space(small(family), father, (sister,), base), father, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +35,12 @@ def items() -> dict[str, tuple[Item, ...]]:
     return {name: sample_items(load_benchmark(name), 20, 1) for name in WEIGHTS}
 
 
-def fitness_of(father: Loaded, items: dict[str, tuple[Item, ...]]) -> Callable[[int], list[Block]]:
+def fitness_of(father: LoadedModel, items: dict[str, tuple[Item, ...]]) -> Callable[[int], list[Block]]:
     """Token budget -> the blocks of the fitness loss."""
-    return lambda budget: fitness_blocks(father.model, father.tokenizer, items, WEIGHTS, log=True, token_budget=budget)
+    return lambda budget: fitness_blocks(father, items, WEIGHTS, log=True, token_budget=budget)
 
 
-def test_pieces_add_up_to_the_block(pair: tuple[Loaded, Any], items: dict[str, tuple[Item, ...]]) -> None:
+def test_pieces_add_up_to_the_block(pair: tuple[LoadedModel, Any], items: dict[str, tuple[Item, ...]]) -> None:
     father, directions = pair
     whole, pieces = map(fitness_of(father, items), (1 << 20, 1))
     assert {len(block) for block in whole} == {1} and sum(map(len, pieces)) == 40  # every item by itself
@@ -64,7 +61,7 @@ def short_of_memory(fits: int, loss: Callable[[int], list[Block]]) -> Callable[[
 
 
 def test_short_of_memory_the_pieces_are_halved_until_they_fit(
-    pair: tuple[Loaded, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
+    pair: tuple[LoadedModel, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
 ) -> None:
     father, directions = pair
 
@@ -73,14 +70,18 @@ def test_short_of_memory_the_pieces_are_halved_until_they_fit(
     for name, blocks in (("roomy", make), ("short", short_of_memory(1100, make))):
         loss = Loss("fitness", blocks)
         reader = SlopeReader(
-            father.model, list(directions), lambda: directions, Saved(tmp_path / f"{name}.jsonl", "", False), Silent()
+            father.model,
+            list(directions),
+            lambda: directions,
+            MeasurementCache(tmp_path / f"{name}.jsonl", "", False),
+            Silent(),
         )
         found.append((loss.budget, *reader(loss, 0.5), loss.budget))
     assert found[0][0] == found[0][3] and found[1][3] <= 1100 < found[1][0]
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-3, atol=1e-6)
 
 
-def test_where_one_item_does_not_fit_it_says_so(pair: tuple[Loaded, Any], tmp_path: Path) -> None:
+def test_where_one_item_does_not_fit_it_says_so(pair: tuple[LoadedModel, Any], tmp_path: Path) -> None:
     father, directions = pair
 
     def piece(_: Any) -> torch.Tensor:
@@ -88,14 +89,14 @@ def test_where_one_item_does_not_fit_it_says_so(pair: tuple[Loaded, Any], tmp_pa
 
     never: PieceLoss = piece
     reader = SlopeReader(
-        father.model, list(directions), lambda: directions, Saved(tmp_path / "x.jsonl", "", False), Silent()
+        father.model, list(directions), lambda: directions, MeasurementCache(tmp_path / "x.jsonl", "", False), Silent()
     )
     with pytest.raises(DarwinError, match="does not fit in memory"):
         reader(Loss("fitness", lambda _: [[never]]), 0.0)
 
 
 def test_what_a_file_holds_needs_no_directions(
-    pair: tuple[Loaded, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
+    pair: tuple[LoadedModel, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
 ) -> None:
     father, directions = pair
 
@@ -106,6 +107,6 @@ def test_what_a_file_holds_needs_no_directions(
 
     found = []
     for kept, directed in ((False, lambda: directions), (True, never)):
-        saved = Saved(tmp_path / "slopes.jsonl", "", kept)
+        saved = MeasurementCache(tmp_path / "slopes.jsonl", "", kept)
         found.append(SlopeReader(father.model, list(directions), directed, saved, Silent())(Loss("fitness", make), 0.5))
     assert (found[0][0] == found[1][0]).all()

@@ -11,12 +11,11 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
-from darwin_mri import cli
+from darwin_mri import cli, pipeline
 from darwin_mri.benchmarks import Scorer, gold_probability, load_benchmark, split_items
 from darwin_mri.checkpoints import find_model, load_model, load_tokenizer
 from darwin_mri.config import load_config
 from darwin_mri.records import Genome, PairScan, Validation
-from darwin_mri.stages import recipes
 from tests.pipeline.conftest import small
 
 
@@ -64,7 +63,7 @@ def test_the_truth_of_a_gene_is_that_of_its_written_child(
         space=config.search.space, method=config.method, seed=config.seed, father=config.father, mother=config.mother,
         base=config.base, genes={name: config.reference_ratio * (name == gene) for name in record.gain}, ratios=(),
     )  # fmt: skip
-    recipes.merge_genome(config, genome, tmp_path / "child", offline=True)
+    pipeline.merge(config, genome, tmp_path / "child", offline=True)
     tokenizer, fitness = load_tokenizer(find_model(config.father, offline=True)), {}
     for who, folder in (("father", config.father), ("child", str(tmp_path / "child"))):
         scorer = Scorer(load_model(find_model(folder, offline=True), device="cpu", dtype="float32"), tokenizer)

@@ -1,4 +1,4 @@
-"""A real browser for the report: headless Chromium driven by Playwright, and what a person would notice, measured in pixels."""
+"""A real browser for the report: headless Chromium driven by Playwright, and visible faults measured in pixels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -27,11 +33,11 @@ def find_chromium() -> str | None:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The system's Chromium; the test is skipped where there is none (Debian: apt-get install chromium)."""
-    found = find_chromium()
-    if found is None:
+    path = find_chromium()
+    if path is None:
         pytest.skip("no Chromium on this machine: install Debian's package chromium to test the report in a browser")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -47,7 +53,9 @@ class Visit:
 
 
 @contextmanager
-def visit(browser: Browser, file: Path, *, width: int = 1280, scheme: Any = "light", scripts: bool = True) -> Iterator[Visit]:  # fmt: skip
+def visit(
+    browser: Browser, file: Path, *, width: int = 1280, scheme: Any = "light", scripts: bool = True
+) -> Iterator[Visit]:
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, java_script_enabled=scripts
     )
@@ -61,13 +69,16 @@ def visit(browser: Browser, file: Path, *, width: int = 1280, scheme: Any = "lig
     context.close()
 
 
-# Everything a reader would see as broken: text outside its chart or the window, texts on one another, marks on texts, text cut
-# off. Slanted labels are left out of the pairs, since their upright boxes say nothing about them.
+# Everything a reader would see as broken: text outside its chart or the window, texts on one another, marks on texts,
+# text cut off. Slanted labels are left out of the pairs, since their upright boxes say nothing about them.
 FAULTS = r"""
 () => {
   const faults = [];
   const seen = e => e.checkVisibility() && e.getClientRects().length > 0;
-  const say = (what, e, more) => faults.push(`${what}: <${e.localName} ${e.className.baseVal ?? e.className}> "${e.textContent.trim().slice(0, 60)}" ${more || ""}`);
+  const say = (what, e, more) => {
+    const text = e.textContent.trim().slice(0, 60);
+    faults.push(`${what}: <${e.localName} ${e.className.baseVal ?? e.className}> "${text}" ${more || ""}`);
+  };
   const box = e => e.getBoundingClientRect();
   const overlap = (a, b) => Math.min(
     Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
@@ -80,14 +91,18 @@ FAULTS = r"""
     const texts = [...chart.querySelectorAll("text")];
     for (const text of texts) {
       const b = box(text);
-      if (b.left < Math.max(frame.left, 0) - 3 || b.right > Math.min(frame.right + 3, innerWidth) || b.bottom > frame.bottom + 3 || b.top < frame.top - 3)
-        say(`outside '${title}'`, text, `${b.left.toFixed()}-${b.right.toFixed()} of ${frame.left.toFixed()}-${frame.right.toFixed()}`);
+      const beside = b.left < Math.max(frame.left, 0) - 3 || b.right > Math.min(frame.right + 3, innerWidth);
+      if (beside || b.bottom > frame.bottom + 3 || b.top < frame.top - 3) {
+        const [l, r, first, last] = [b.left, b.right, frame.left, frame.right].map(x => x.toFixed());
+        say(`outside '${title}'`, text, `${l}-${r} of ${first}-${last}`);
+      }
     }
     const level = texts.filter(t => !(t.getAttribute("transform") || "").includes("rotate")).map(t => [t, box(t)]);
     level.sort((a, b) => a[1].top - b[1].top);
     for (let i = 0; i < level.length; i++)
       for (let j = i + 1; j < level.length && level[j][1].top < level[i][1].bottom; j++)
-        if (overlap(level[i][1], level[j][1]) > 2.5) say(`texts collide in '${title}'`, level[i][0], `and "${level[j][0].textContent}"`);
+        if (overlap(level[i][1], level[j][1]) > 2.5)
+          say(`texts collide in '${title}'`, level[i][0], `and "${level[j][0].textContent}"`);
     for (const mark of chart.querySelectorAll(".mark")) {
       const m = box(mark);
       for (const [text, b] of level) if (overlap(m, b) > 2.5) say(`mark on text in '${title}'`, text);
@@ -97,13 +112,16 @@ FAULTS = r"""
     if (e.closest("svg") || !seen(e)) continue;
     const style = getComputedStyle(e);
     const scrolls = e.closest(".scroll, pre");
-    if (!scrolls && e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && style.display !== "inline") say("text cut or spilled", e);
+    const spills = e.scrollWidth > e.clientWidth + 1;
+    if (!scrolls && spills && e.clientWidth > 0 && style.display !== "inline") say("text cut or spilled", e);
     if (!scrolls && box(e).right > innerWidth + 1) say("beyond the window", e);
-    if (scrolls && e === scrolls && e.scrollWidth > e.clientWidth + 1 && e.tabIndex < 0) say("scrolls without keyboard", e);
+    if (scrolls && e === scrolls && spills && e.tabIndex < 0) say("scrolls without keyboard", e);
   }
-  for (const list of document.querySelectorAll("main, .tiles, .tiles li, .answers, .answers div, .alerts, .alerts li, section, figure, nav ol, header")) {
+  const lists = "main, .tiles, .tiles li, .answers, .answers div, .terms, .terms div, .alerts, .alerts li";
+  for (const list of document.querySelectorAll(`${lists}, section, figure, nav ol, header`)) {
     const parts = [...list.children].filter(seen);
-    for (let i = 0; i + 1 < parts.length; i++) if (overlap(box(parts[i]), box(parts[i + 1])) > 2.5) say("parts collide", parts[i]);
+    for (let i = 0; i + 1 < parts.length; i++)
+      if (overlap(box(parts[i]), box(parts[i + 1])) > 2.5) say("parts collide", parts[i]);
   }
   return faults;
 }

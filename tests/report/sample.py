@@ -52,9 +52,15 @@ FILES = (
 
 
 def write_sample(
-    run: Path, layers: int = 8, mother_layers: int = 6, *, father: str = FATHER, child: str = CHILD,
-    languages: Sequence[str] = LANGUAGES, evaluations: int = 60,
-) -> Path:  # fmt: skip
+    run: Path,
+    layers: int = 8,
+    mother_layers: int = 6,
+    *,
+    father: str = FATHER,
+    child: str = CHILD,
+    languages: Sequence[str] = LANGUAGES,
+    evaluations: int = 60,
+) -> Path:
     """Write a whole run; ``father`` and ``child`` may be hostile names, ``evaluations`` come in generations of ten."""
     rng = random.Random(7)
     layer_map = tuple(round(i * (mother_layers - 1) / max(layers - 1, 1)) for i in range(layers))
@@ -151,7 +157,7 @@ def _estimate(value: float, width: float) -> Estimate:
 def make_scan(
     model: ModelInfo, rng: random.Random, pattern: Sequence[str], languages: Sequence[str] = LANGUAGES
 ) -> Scan:
-    """A scan with every channel; one of them, language:de, is said to carry no signal."""
+    """A scan with every channel; one of them, language:de, carries no signal."""
     layers = []
     for index in range(model.layers):
         depth = index / max(model.layers - 1, 1)
@@ -282,12 +288,12 @@ def _prior(layers: int, layer_map: tuple[int, ...], frozen: tuple[int, ...], rng
 
 def make_ledger(layers: int, rng: random.Random, lines: int = 60) -> list[LedgerLine]:
     """Sixty evaluations in generations of ten; one failed, one was raced out."""
-    found = []
+    ledger = []
     for number in range(lines):
         generation = number // 10
         status = "failed" if number == 17 else "raced" if number == 23 else "ok"
         fitness = None if status == "failed" else round(0.41 + 0.022 * generation**0.7 + 0.02 * rng.gauss(0, 1), 6)
-        found.append(
+        ledger.append(
             LedgerLine(
                 evaluation=number,
                 generation=generation,
@@ -306,7 +312,7 @@ def make_ledger(layers: int, rng: random.Random, lines: int = 60) -> list[Ledger
                 sigma=round(0.3 * 0.88**generation, 4),
             )
         )
-    return found
+    return ledger
 
 
 def _genome(

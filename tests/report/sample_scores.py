@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 from darwin_mri.records import Alert, Answer, Comparison, Contrast, Score, Vigor, write_text
+from darwin_mri.records.roles import null_of_role
 
 FATHER, MOTHER, CHILD = "nursery:gemma4-korean", "nursery:qwen35-mother", "genesis-nursery"
 NULLS = ("uniform", "prior-mean", "random", "shuffled-donor")
@@ -67,7 +68,7 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
     for other, values in means.items():
         for benchmark, index in {"nursery_click": 0, "nursery_musr": 1, "nursery_gpqa": 2, "composite": None}.items():
             n = 420 if index is None else BENCHMARKS[benchmark][0]
-            here, there = (
+            child_value, other_value = (
                 sum(w * v for w, v in zip(weights.values(), row, strict=False))
                 if index is None
                 else round(row[index] * n) / n
@@ -75,7 +76,7 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
             )
             if other == "child":
                 continue
-            difference, half = here - there, 1.96 * math.sqrt(0.2 / n)
+            difference, half = child_value - other_value, 1.96 * math.sqrt(0.2 / n)
             p_value = min(1.0, math.exp(-3.0 * (difference / half) ** 2))
             headline = other in ("father", "mother") and benchmark != "nursery_gpqa"
             contrasts.append(
@@ -92,6 +93,8 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
                     wins=int(n * 0.12),
                     losses=int(n * 0.1),
                     detectable=half * 1.43,
+                    other="father" if other == "father" else "mother" if other == "mother" else "null",
+                    null=null_of_role(other),
                 )
             )
     published = Score(
@@ -117,12 +120,14 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
         better_parent_high=0.0968,
         p_value=0.012,
         claimed=True,
-        sentence="Hybrid vigor: the child beats both parents (child 66.8 %, father 61.4 %, mother 49.6 % on the composite).",
+        sentence="Hybrid vigor: the child beats both parents (child 66.8 %, father 61.4 %, mother 49.6 % on the"
+        " composite).",
     )
     alerts = (
         Alert(
             level="warning",
-            text="nursery_gpqa has only 96 items: a difference from the father under 12.8 points could not have been seen.",
+            text="nursery_gpqa has only 96 items: a difference from the father under 12.8 points could not have been"
+            " seen.",
         ),
     )
     return Comparison(
@@ -143,9 +148,14 @@ def write_answers(folder: Path) -> None:
         for role, share in shares.items():
             lines = [
                 Answer(
-                    key=f"{number:02d}{i:014x}", cluster=f"c{i // 2}", slice=slices[i % 2], gold=0, choice=0,
-                    credit=float(rng.random() < share[number]), log_probabilities=(-1.0, -2.0, -3.0),
+                    key=f"{number:02d}{i:014x}",
+                    cluster=f"c{i // 2}",
+                    slice=slices[i % 2],
+                    gold=0,
+                    choice=0,
+                    credit=float(rng.random() < share[number]),
+                    log_probabilities=(-1.0, -2.0, -3.0),
                 )
                 for i in range(60)
-            ]  # fmt: skip
+            ]
             write_text(folder / role / f"{benchmark}.jsonl", "".join(line.model_dump_json() + "\n" for line in lines))

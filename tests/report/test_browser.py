@@ -1,4 +1,4 @@
-"""The report in a real browser: offline from disk, light and dark, on a telephone, by keyboard, on paper, and for screen readers."""
+"""The report in a real browser: offline, light and dark, on a telephone, by keyboard, on paper, for screen readers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A whole run, one as deep as the real pair, one with hostile names, one with next to nothing, and all on one page."""
+    """A whole run, one as deep as the real pair, one with hostile names, one nearly empty, and all on one page."""
     folder = tmp_path_factory.mktemp("pages")
     runs = [
         write_sample(folder / "whole"),
@@ -42,8 +42,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for run in [*runs, bare]:
         write_report(run)
     write_runs_report(runs, folder / "runs.html")
-    found = {run.name: run / "report.html" for run in [*runs, bare]}
-    return found | {"runs": folder / "runs.html", "example": EXAMPLE}
+    results = {run.name: run / "report.html" for run in [*runs, bare]}
+    return results | {"runs": folder / "runs.html", "example": EXAMPLE}
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,9 @@ def test_opens_from_disk_offline_without_a_word(
             "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
         )
         assert (ink, paper) == {
-            "light": ("rgb(27, 31, 36)", "rgb(255, 255, 255)"), "dark": ("rgb(231, 234, 237)", "rgb(20, 23, 26)"),
-        }[scheme]  # the style sheet was applied under the page's own policy  # fmt: skip
+            "light": ("rgb(27, 31, 36)", "rgb(255, 255, 255)"),
+            "dark": ("rgb(231, 234, 237)", "rgb(20, 23, 26)"),
+        }[scheme]  # the style sheet was applied under the page's own policy
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -81,9 +82,9 @@ def test_the_geometric_check_finds_faults(browser: Browser, pages: dict[str, Pat
           c.setAttribute('x', 5000);
           document.querySelector('dd').style.whiteSpace = 'nowrap';
         }""")
-        found = " ".join(faults(seen.page))
+        results = " ".join(faults(seen.page))
         for fault in ("texts collide", "outside 'Accuracy", "text cut or spilled"):
-            assert fault in found
+            assert fault in results
 
 
 @pytest.mark.parametrize(
@@ -140,18 +141,21 @@ def test_the_keyboard_reaches_everything(browser: Browser, pages: dict[str, Path
 
 def test_hostile_names_run_nothing(browser: Browser, pages: dict[str, Path]) -> None:
     with visit(browser, pages["hostile"]) as seen:
-        asked: list[str] = []
-        seen.page.on("dialog", lambda dialog: asked.append(dialog.message))
+        dialogs: list[str] = []
+        seen.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
         assert seen.page.evaluate("document.querySelectorAll('script, img, iframe, object, embed, link').length") == 0
         assert "<script>alert(2)</script>" in seen.page.locator("body").inner_text()
         assert "{{7*7}}" in seen.page.locator("body").inner_text()
-        assert asked == []
+        assert dialogs == []
 
 
 def test_the_policy_stops_what_the_page_does_not_need(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
     """Were markup ever to slip through, the browser would still refuse to act on it."""
     page = pages["whole"].read_text(encoding="utf-8")
-    slipped = '<script>document.title = "taken"</script><img src="http://127.0.0.1:9/x"><p style="color:red" id="styled">x</p><style>#styled{font-size:99px}</style>'
+    slipped = (
+        '<script>document.title = "taken"</script><img src="http://127.0.0.1:9/x">'
+        '<p style="color:red" id="styled">x</p><style>#styled{font-size:99px}</style>'
+    )
     broken = tmp_path / "slipped.html"
     broken.write_text(page.replace("<main>", f"<main>{slipped}", 1), encoding="utf-8")
     with visit(browser, broken) as seen:
@@ -170,7 +174,10 @@ def plain(text: str) -> str:
 def test_prints_with_every_chart(browser: Browser, pages: dict[str, Path], name: str) -> None:
     with visit(browser, pages[name], width=400, scheme="dark") as seen:
         page = seen.page
-        shown = page.evaluate("[...document.querySelectorAll('.wide svg')].map(e => [e.querySelector('title').textContent, [...e.querySelectorAll('text')].map(t => t.lastChild.textContent)])")  # fmt: skip
+        shown = page.evaluate(
+            "[...document.querySelectorAll('.wide svg')].map(e => [e.querySelector('title').textContent,"
+            " [...e.querySelectorAll('text')].map(t => t.lastChild.textContent)])"
+        )
         printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True, print_background=True)))
         text = plain("".join(part.extract_text() for part in printed.pages))
         for title, labels in shown:
@@ -180,7 +187,8 @@ def test_prints_with_every_chart(browser: Browser, pages: dict[str, Path], name:
         page.emulate_media(media="print")
         page.set_viewport_size({"width": 688, "height": 1017})  # what A4 leaves between its margins
         sizes = page.evaluate(
-            "[...document.querySelectorAll('.wide svg')].map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])"
+            "[...document.querySelectorAll('.wide svg')].map(e => e.getBoundingClientRect()).map(r => [r.width,"
+            " r.height])"
         )
         assert all(0 < w <= 690 and 0 < h <= 1017 for w, h in sizes)
         assert page.locator(".narrow svg:visible").count() == 0

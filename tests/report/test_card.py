@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from darwin_mri.report import Run, View, build_view, load_run, render_card, words
-from darwin_mri.report.card import escape, fenced, genome_bars
+from darwin_mri.report import RunRecords, View, build_view, formats, load_run, render_card
+from darwin_mri.report.renderers.card import code_block, escape, genome_bars
 from tests.report.sample import write_sample
 from tests.report.sample_scores import make_comparison
 
@@ -31,8 +31,8 @@ def test_front_matter(view: View) -> None:
     assert {"merge", "model-mri", "folded"} <= set(matter["tags"])
     (entry,) = matter["model-index"]
     assert entry["name"] == "genesis-nursery"
-    found = {r["dataset"]["name"]: r["metrics"][0]["value"] for r in entry["results"]}
-    assert found == {"nursery_click": 0.7417, "nursery_musr": 0.5611, "nursery_gpqa": 0.3646}
+    accuracies = {r["dataset"]["name"]: r["metrics"][0]["value"] for r in entry["results"]}
+    assert accuracies == {"nursery_click": 0.7417, "nursery_musr": 0.5611, "nursery_gpqa": 0.3646}
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_front_matter(view: View) -> None:
 def test_only_measured_held_out_scores_enter_the_index(change: dict[str, str]) -> None:
     comparison = make_comparison()
     scores = tuple(s.model_copy(update=change) if s.role == "child" else s for s in comparison.scores)
-    card = render_card(build_view(Run("it", comparison=comparison.model_copy(update={"scores": scores}))))
+    card = render_card(build_view(RunRecords("it", comparison=comparison.model_copy(update={"scores": scores}))))
     assert "model-index" not in front_matter(card)
 
 
-def test_the_card_tells_scores_genome_usage_and_limits(view: View) -> None:
+def test_the_card_holds_scores_genome_usage_and_limits(view: View) -> None:
     card = render_card(view)
     for text in (
         "## Scores",
@@ -75,7 +75,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 
 
 def test_a_card_without_records_renders() -> None:
-    card = render_card(build_view(Run("it")))
+    card = render_card(build_view(RunRecords("it")))
     assert "model-index" not in front_matter(card) and "base_model" not in front_matter(card)
 
 
@@ -84,11 +84,11 @@ def test_escaping() -> None:
     assert escape("- one") == "\\- one"
     assert escape("nursery_click _x_") == "nursery_click \\_x\\_"
     assert escape("a\nb|c") == "a b\\|c"
-    assert fenced("x ``` y").startswith("````\n")
+    assert code_block("x ``` y").startswith("````\n")
     assert escape("71.3 % (n = 7)") == "71.3 % (n = 7)"
 
 
-def test_hub_parents_are_base_models_and_their_licences_are_told(run: Path) -> None:
+def test_hub_parents_are_base_models_with_licences(run: Path) -> None:
     records = load_run(run)
     assert records.inputs is not None
     father, mother = records.inputs.parents
@@ -107,17 +107,17 @@ def test_hub_parents_are_base_models_and_their_licences_are_told(run: Path) -> N
 
 
 def test_the_genome_is_drawn_in_characters(view: View) -> None:
-    assert view.facts is not None
-    chart = genome_bars(view.facts)
+    assert view.metadata is not None
+    chart = genome_bars(view.metadata)
     lines = chart.splitlines()
     assert len(lines) == 1 + 8 and lines[4].split() == ["3", "╱" * 26, "frozen"]
-    gene = view.facts.genes[0]
+    gene = view.metadata.genes[0]
     assert gene.found is not None and f"{gene.found:.3f}" in lines[1]
     assert lines[1].count("█") == round(26 * gene.found / 0.5)
 
 
 def test_the_card_reads_as_markdown(view: View) -> None:
-    """Headings, tables and code fences survive the template: nothing of ours is escaped, nothing of theirs is markup."""
+    """Headings, tables and code fences survive the template; nothing from outside is markup."""
     tokens = MarkdownIt("commonmark").enable("table").parse(render_card(view).split("---\n", 2)[2])
     headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
     assert headings[0] == "genesis-nursery" and {"Scores", "Genealogy", "Usage", "Citation"} <= set(headings)
@@ -132,4 +132,4 @@ def test_no_name_becomes_markup(name: str) -> None:
     (inline,) = [token for token in tokens if token.type == "inline"]
     assert {child.type for child in inline.children or []} <= {"text", "softbreak", "text_special"}
     assert inline.children is not None
-    assert " ".join(words.clean(name).split()) in " ".join("".join(c.content for c in inline.children).split())
+    assert " ".join(formats.clean(name).split()) in " ".join("".join(c.content for c in inline.children).split())

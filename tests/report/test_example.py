@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from darwin_mri.report import write_report, write_runs_report
+from darwin_mri.records import ArenaResult
+from darwin_mri.report import write_arena, write_report, write_runs_report
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "nursery"
 RUNS = ("opus", "david", "genesis")
+ARENA = EXAMPLE.parent / "arena"
+ARENAS = ("nursery", "qwen-father", "reasoning")
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -31,3 +34,10 @@ def test_the_page_over_all_generations_is_up_to_date(tmp_path: Path) -> None:
     for file in ("runs.html", "runs.txt"):
         written, committed = ((folder / file).read_text(encoding="utf-8") for folder in (tmp_path, EXAMPLE))
         assert written == committed, f"reports/nursery/{file} is out of date: run make example"
+
+
+@pytest.mark.parametrize("name", ARENAS)
+def test_each_arena_page_is_up_to_date(tmp_path: Path, name: str) -> None:
+    write_arena(ArenaResult.load(ARENA / name / "arena.json"), tmp_path)
+    committed = (ARENA / name / "arena.html").read_text(encoding="utf-8")
+    assert (tmp_path / "arena.html").read_text(encoding="utf-8") == committed, f"reports/arena/{name} is out of date"

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 import shutil
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from typing import Any
 import pytest
 
 from darwin_mri.records import Comparison
-from darwin_mri.report import View, build_view, load_run, render_html, words, write_report
-from darwin_mri.report.charts import svg
+from darwin_mri.report import View, build_view, formats, load_run, render_html, render_text, write_report
+from darwin_mri.report.charts import HeatMap, colours
+from darwin_mri.report.model.elements import Figure
+from darwin_mri.report.sections.glossary import TERMS
 from tests.report.sample import FILES, write_sample
 from tests.report.sample_scores import make_comparison
 
@@ -85,7 +86,7 @@ def test_every_tag_is_closed_and_ids_are_unique(page: Page) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_browser_is_told_to_load_nothing_and_to_trust_one_style_sheet(page: Page, html: str) -> None:
+def test_the_policy_allows_one_style_sheet_and_nothing_else(page: Page, html: str) -> None:
     policy = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
     assert style
@@ -104,23 +105,45 @@ def test_nothing_points_to_another_host(html: str) -> None:
     assert "url(" not in html and "@import" not in html
 
 
+def test_words_are_explained_and_the_head_links_to_them(page: Page, view: View) -> None:
+    assert "#words" in [a.get("href") for tag, a in page.tags if tag == "a" and a.get("href") != "#verdict"]
+    assert view.sections[-1].key == "words"
+    for term, explanation in TERMS.items():
+        assert term in page.text and explanation in page.text
+        assert term in render_text(view)
+
+
 def test_sections_stand_in_the_order_of_the_design(page: Page) -> None:
     keys = [a["id"] for tag, a in page.tags if tag == "section"]
     assert keys == [
-        "verdict", "alerts", "scores", "contrasts", "mri", "language", "similarity", "genome", "evolution", "fresh", "slices",
-        "items", "genealogy", "provenance", "limits",
-    ]  # fmt: skip
+        "verdict",
+        "alerts",
+        "scores",
+        "contrasts",
+        "mri",
+        "language",
+        "similarity",
+        "genome",
+        "evolution",
+        "fresh",
+        "slices",
+        "items",
+        "genealogy",
+        "provenance",
+        "limits",
+        "words",
+    ]
 
 
 def test_every_score_of_the_record_is_printed(page: Page, run: Path) -> None:
     for score in Comparison.load(run / "comparison.json").scores:
-        printed = words.score(score) if score.slice == "all" else words.percent(score.value)
+        printed = formats.score(score) if score.slice == "all" else formats.percent(score.value)
         assert " ".join(printed.split()) in page.text
 
 
 def test_every_difference_is_printed(page: Page, run: Path) -> None:
     for contrast in Comparison.load(run / "comparison.json").contrasts:
-        assert words.difference(contrast) in page.text
+        assert formats.difference(contrast) in page.text
 
 
 def test_charts_have_a_name_a_description_and_a_table(html: str, page: Page) -> None:
@@ -128,7 +151,8 @@ def test_charts_have_a_name_a_description_and_a_table(html: str, page: Page) -> 
     assert len(drawn) == 2 * CHARTS
     for chart in drawn:
         assert re.match(
-            r'<svg class="chart" role="img" aria-labelledby="(\S+)-t \1-d".*?<title id="\1-t">[^<]+</title><desc id="\1-d">[^<]+',
+            r'<svg class="chart" role="img" aria-labelledby="(\S+)-t \1-d".*?'
+            r'<title id="\1-t">[^<]+</title><desc id="\1-d">[^<]+',
             chart,
         )
     for figure in re.findall(r"<figure>.*?</figure>", html, re.DOTALL):
@@ -190,41 +214,50 @@ def test_no_absolute_path_is_shown(html: str) -> None:
     assert "/home/someone" not in html and "…/it" in html
 
 
-def test_size_and_time_stay_small(tmp_path: Path, html: str) -> None:
-    """Measured sizes are in docs/decisions; time is the process's own, since a busy machine must not fail a test."""
+def test_the_page_stays_small(tmp_path: Path, html: str) -> None:
     assert len(html.encode()) < 500_000
     languages = ("ko", "en", "ja", "zh", "de", "fr", "es")
     deep = write_sample(tmp_path / "deep", 64, 64, languages=languages, evaluations=2000)
-    began = time.process_time()
     write_report(deep)
-    assert time.process_time() - began < 5
     assert (deep / "report.html").stat().st_size < 2_000_000
 
 
-def test_one_layer_and_one_mother_layer_render(tmp_path: Path) -> None:
-    write_report(write_sample(tmp_path / "tiny", layers=1, mother_layers=1))
+def test_parents_of_one_layer_are_drawn_and_paired(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path / "tiny", layers=1, mother_layers=1)
+    view = write_report(folder)
+    (rise,) = [
+        block.chart
+        for block in view.section("mri").blocks
+        if isinstance(block, Figure) and block.chart.key == "fig-rise"
+    ]
+    assert isinstance(rise, HeatMap) and [len(panel.rows) for panel in rise.panels] == [1, 1]
+    assert [(father, mother) for father, mother, _ in rise.links] == [(0, 0)]
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert page.open == [] and "Layer map" in page.text
 
 
 def test_colours_can_be_told_from_the_paper() -> None:
-    css = (Path(words.__file__).parent / "templates/report.css").read_text(encoding="utf-8")
+    css = (Path(formats.__file__).parent / "templates/report.css").read_text(encoding="utf-8")
     light, dark = css[: css.index("@media")], css[css.index("@media") : css.index("* {")]
     for part in (light, dark):
-        colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", part))
+        palette = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", part))
         for name in ("father", "mother", "child", "base", "null", "baseline"):
-            assert svg.contrast(colours[name], colours["paper"]) >= 3
+            assert colours.contrast(palette[name], palette["paper"]) >= 3
         for name in ("ink", "soft", "good", "bad", "warn", "link"):
-            assert svg.contrast(colours[name], colours["paper"]) >= 4.5
+            assert colours.contrast(palette[name], palette["paper"]) >= 4.5
 
 
 def test_text_on_heat_maps_can_be_read() -> None:
     for step in range(101):
-        for scale in (svg.CIVIDIS, svg.DIVERGING):
-            fill = svg.colour(step / 100, scale)
-            ink = "#ffffff" if svg.ink_on(fill) == "on-dark" else "#111111"
-            assert svg.contrast(fill, ink) >= 4
+        for scale in (colours.CIVIDIS, colours.DIVERGING):
+            fill = colours.colour(step / 100, scale)
+            ink = "#ffffff" if colours.ink_on(fill) == "on-dark" else "#111111"
+            assert colours.contrast(fill, ink) >= 4
 
 
 def test_published_scores_are_hollow_and_untested(html: str) -> None:
-    row = next(s for s in make_comparison().scores if s.evidence == "published")
+    comparison = make_comparison()
+    row = next(s for s in comparison.scores if s.evidence == "published")
     assert 'class="mark baseline hollow"' in html
-    assert words.score(row) == "79.4 %  published"
+    assert f"{row.model}: 79.4 %  published" in html
+    assert not [c for c in comparison.contrasts if c.against(row)] and f"{formats.MINUS} {row.model}" not in html

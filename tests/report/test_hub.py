@@ -1,4 +1,4 @@
-"""What would be published, and that nothing is unless asked; no network is touched."""
+"""What would be published, and that nothing is without a request; no network is touched."""
 
 from __future__ import annotations
 
@@ -37,7 +37,14 @@ def child_run(tmp_path: Path) -> Path:
 def test_plan_holds_child_card_report_and_records_and_nothing_private(child_run: Path) -> None:
     view = write_report(child_run)
     uploads = {upload.path: upload for upload in plan(child_run, view, "someone/genesis", render_html(view))}
-    assert {"README.md", "report.html", "config.json", "model.safetensors", "darwin_mri/genome.json", "darwin_mri/scan/pair.json"} <= set(uploads)  # fmt: skip
+    assert {
+        "README.md",
+        "report.html",
+        "config.json",
+        "model.safetensors",
+        "darwin_mri/genome.json",
+        "darwin_mri/scan/pair.json",
+    } <= set(uploads)
     assert not [path for path in uploads if "state" in path or "answers" in path or path.startswith(".cache")]
     card = uploads["README.md"].text
     assert "vllm serve someone/genesis" in card and "the father's card" not in card
@@ -47,11 +54,11 @@ def test_plan_holds_child_card_report_and_records_and_nothing_private(child_run:
 
 def test_evaluation_files_are_for_benchmarks_the_hub_knows(child_run: Path) -> None:
     view = build_view(load_run(child_run))
-    assert view.facts is not None
-    assert eval_files(view.facts) == {}  # the nursery's benchmarks are on no hub
+    assert view.metadata is not None
+    assert eval_files(view.metadata) == {}  # the nursery's benchmarks are on no hub
     known = replace(
-        view.facts,
-        results=tuple(replace(r, benchmark=r.benchmark.removeprefix("nursery_")) for r in view.facts.results),
+        view.metadata,
+        results=tuple(replace(r, benchmark=r.benchmark.removeprefix("nursery_")) for r in view.metadata.results),
     )
     files = eval_files(known, "https://huggingface.co/someone/genesis/blob/main/report.html")
     assert set(files) == {".eval_results/click.yaml", ".eval_results/musr.yaml", ".eval_results/gpqa.yaml"}

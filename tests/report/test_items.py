@@ -1,18 +1,24 @@
-"""Items won and lost: counted from the answers, and honest about what was not asked."""
+"""Items won and lost: counted from the answers; items that a model did not answer count for nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from darwin_mri.report import load_run
-from darwin_mri.report.answers import Mark, paired, read_answers, won_and_lost
 from darwin_mri.report.charts import Bars
-from darwin_mri.report.elements import Code, Figure
-from darwin_mri.report.items import items_section
+from darwin_mri.report.model.elements import Code, Figure
+from darwin_mri.report.model.item_answers import Mark, count_wins_and_losses, pair_items, read_answers
+from darwin_mri.report.sections.item_wins import items_section
 
 CREDITS = {  # child, father, mother
-    "a": (1, 1, 1), "b": (1, 0, 1), "c": (0, 0, 1), "d": (1, 1, 0), "e": (1, 0, 0), "f": (0, 1, 1), "g": (0.5, 0, 0),
-}  # fmt: skip
+    "a": (1, 1, 1),
+    "b": (1, 0, 1),
+    "c": (0, 0, 1),
+    "d": (1, 1, 0),
+    "e": (1, 0, 0),
+    "f": (0, 1, 1),
+    "g": (0.5, 0, 0),
+}
 ANSWERS = {
     role: {"quiz": [Mark(key, "x" if key < "d" else "y", float(credits[number])) for key, credits in CREDITS.items()]}
     for number, role in enumerate(("child", "father", "mother"))
@@ -20,9 +26,9 @@ ANSWERS = {
 
 
 def test_won_and_lost() -> None:
-    items = paired(ANSWERS, "quiz")
-    assert won_and_lost(items, "father") == (3, 1)  # b, e and half of g; f
-    assert won_and_lost(items, "mother") == (3, 2)  # d, e, g; c, f
+    items = pair_items(ANSWERS, "quiz")
+    assert count_wins_and_losses(items, "father") == (3, 1)  # b, e and half of g; f
+    assert count_wins_and_losses(items, "mother") == (3, 2)  # d, e, g; c, f
 
 
 def test_what_the_child_kept() -> None:
@@ -31,8 +37,11 @@ def test_what_the_child_kept() -> None:
     assert isinstance(figure.chart, Bars)
     kept = {bar.label: (bar.right, bar.of) for bar in figure.chart.groups[0].bars}
     assert kept == {
-        "both parents right": (1, 2), "only the father right": (1, 1), "only the mother right": (1, 2), "neither right": (2, 2),
-    }  # fmt: skip
+        "both parents right": (1, 2),
+        "only the father right": (1, 1),
+        "only the mother right": (1, 2),
+        "neither right": (2, 2),
+    }
     lists = {block.caption: block.text for block in section.blocks if isinstance(block, Code)}
     assert lists == {
         "Items the child alone answers rightly, by hash": "quiz (2): e g",

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from darwin_mri.records import Comparison, Manifest, Record
-from darwin_mri.report import Run, load_run, words
+from darwin_mri.report import RunRecords, formats, load_run
 from tests.report.sample import write_sample
 
 
 @pytest.fixture(scope="module")
-def loaded(run: Path) -> Run:
+def loaded(run: Path) -> RunRecords:
     return load_run(run)
 
 
@@ -31,7 +31,7 @@ def loaded(run: Path) -> Run:
         ("inputs", "licence"),
     ],
 )
-def test_records_show_their_tables(loaded: Run, name: str, holds: str) -> None:
+def test_records_show_their_tables(loaded: RunRecords, name: str, holds: str) -> None:
     record = getattr(loaded, name)
     html = record._repr_html_()
     assert holds in html and "<table>" in html
@@ -43,25 +43,27 @@ def test_records_show_their_tables(loaded: Run, name: str, holds: str) -> None:
     )
 
 
-def test_the_numbers_are_those_of_the_report(loaded: Run) -> None:
+def test_the_numbers_are_those_of_the_report(loaded: RunRecords) -> None:
     assert loaded.comparison is not None
     html = loaded.comparison._repr_html_() or ""
     for score in loaded.comparison.scores:
         if score.slice == "all":
-            assert words.score(score) in html
+            assert formats.score(score) in html
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     run = load_run(write_sample(tmp_path / "run", 2, 2, father="<script>alert(1)</script>", evaluations=10))
-    html = (run.father and run.father._repr_html_()) or ""
+    assert run.father is not None
+    html = run.father._repr_html_()
+    assert html is not None
     assert "<script" not in html and "&lt;script&gt;" in html
 
 
-def test_a_record_nobody_draws_keeps_its_plain_text(loaded: Run) -> None:
+def test_a_record_without_tables_keeps_its_plain_text(loaded: RunRecords) -> None:
     assert isinstance(loaded.manifest, Manifest) and loaded.manifest._repr_html_() is None
 
 
-def test_records_alone_know_no_report_and_the_facade_brings_it() -> None:
+def test_records_get_their_tables_with_the_report() -> None:
     code = (
         "import sys\nfrom darwin_mri.records import Comparison\n"
         "record = Comparison(scores=(), contrasts=(), vigor=None)\n"

@@ -1,4 +1,4 @@
-"""Every number on the page is a number of the records: looked up again here from the JSON, by rules written a second time."""
+"""Every number on the page is one of the records, looked up in the JSON by rules written a second time."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def page(view: View) -> Tables:
 
 @pytest.fixture(scope="module")
 def records(run: Path) -> dict[str, Any]:
-    found = {p.relative_to(run).as_posix(): json.loads(p.read_text(encoding="utf-8")) for p in run.rglob("*.json")}
+    by_file = {p.relative_to(run).as_posix(): json.loads(p.read_text(encoding="utf-8")) for p in run.rglob("*.json")}
     ledger = (run / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    return found | {"ledger": [json.loads(line) for line in ledger]}
+    return by_file | {"ledger": [json.loads(line) for line in ledger]}
 
 
 def num(value: float, digits: int, sign: bool = False) -> str:
@@ -155,7 +155,13 @@ def test_genome_and_frozen_layers(page: Tables, records: dict[str, Any]) -> None
     harm = {r["gene"]: r for r in records["scan/pair.json"]["response"] if r["loss"] == "protect:ko"}
     for layer, gene, line in zip(prior["layers"], genes, frozen, strict=True):
         i = layer["index"]
-        assert gene[:5] == [str(i), num(layer["mean"], 3), num(layer["sigma"], 3), num(layer["trust"], 2), num(genome["ratios"][i], 3)]  # fmt: skip
+        assert gene[:5] == [
+            str(i),
+            num(layer["mean"], 3),
+            num(layer["sigma"], 3),
+            num(layer["trust"], 2),
+            num(genome["ratios"][i], 3),
+        ]
         assert line[4:6] == [num(layer["frozen_stability"], 2), num(layer["trust"], 2)]
         value, low, high = (num(harm[f"ffn.{i}"][k], 4, sign=True) for k in ("harm", "low", "high"))
         assert line[6] == f"{value} [{low}, {high}]"
@@ -168,9 +174,14 @@ def test_the_search(page: Tables, records: dict[str, Any]) -> None:
         fitness = [line["fitness"] for line in lines if line["status"] == "ok"]
         best, items = max(best, *fitness), items + sum(line["items"] for line in lines)
         assert row[1:] == [
-            str(len(lines)), str(sum(line["status"] == "failed" for line in lines)), num(max(fitness), 4), num(median(fitness), 4),
-            num(best, 4), num(lines[-1]["sigma"], 3), f"{items:,}".replace(",", " "),
-        ]  # fmt: skip
+            str(len(lines)),
+            str(sum(line["status"] == "failed" for line in lines)),
+            num(max(fitness), 4),
+            num(median(fitness), 4),
+            num(best, 4),
+            num(lines[-1]["sigma"], 3),
+            f"{items:,}".replace(",", " "),
+        ]
     genome = records["genome.json"]
     fresh = [row[2] for row in page.tables["Search against held-out"][1:]]
     assert fresh == [num(genome["search_score"], 3), num(genome["retest_score"], 3)]
@@ -187,8 +198,10 @@ def test_items(page: Tables, run: Path) -> None:
         only_mother = [key for key in child if mother[key] == 1 and father[key] == 0]
         right = sum(child[key] for key in only_mother)
         assert kept[benchmark, "only the mother right"] == [
-            str(len(only_mother)), str(int(right)), pct(right / len(only_mother))
-        ]  # fmt: skip
+            str(len(only_mother)),
+            str(int(right)),
+            pct(right / len(only_mother)),
+        ]
         for parent, known in (("father", father), ("mother", mother)):
             won = sum(child[key] > known[key] for key in child)
             lost = sum(child[key] < known[key] for key in child)
@@ -237,7 +250,22 @@ def test_no_table_holds_a_number_that_no_record_holds(page: Tables, records: dic
             continue  # names, digests and versions, in which digits are no quantities
         for row in rows:
             for column, cell in zip(head, row, strict=True):
-                if column in MADE.get(caption, ()) or column in ("layer", "model", "mixer", "slice", "benchmark", "father", "child", "role", "evidence", "channel", "revision", "method", "mother", "child minus"):  # fmt: skip
+                if column in MADE.get(caption, ()) or column in (
+                    "layer",
+                    "model",
+                    "mixer",
+                    "slice",
+                    "benchmark",
+                    "father",
+                    "child",
+                    "role",
+                    "evidence",
+                    "channel",
+                    "revision",
+                    "method",
+                    "mother",
+                    "child minus",
+                ):
                     continue
                 for figure in re.findall(r"\d+(?:\.\d+)?(?:e\d+)?", cell):
                     assert figure in known, (caption, column, cell)

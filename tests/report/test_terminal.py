@@ -59,9 +59,24 @@ def test_print_scan_shows_each_layer_with_its_legend(run: Path) -> None:
     text = printed(on)
     head = next(line for line in text.splitlines() if line.startswith("layer"))
     assert head.split() == [
-        "layer", "mixer", "rms", "h", "influence", "|f|/|h|", "|m|/|h|", "ko", "en", "prose", "math", "code", "knowledge", "reasoning",
-        "mother", "trust", "frozen",
-    ]  # fmt: skip
+        "layer",
+        "mixer",
+        "rms",
+        "h",
+        "influence",
+        "|f|/|h|",
+        "|m|/|h|",
+        "ko",
+        "en",
+        "prose",
+        "math",
+        "code",
+        "knowledge",
+        "reasoning",
+        "mother",
+        "trust",
+        "frozen",
+    ]
     assert "No room" not in text
     assert "no signal: language:de" in text
     assert "frozen layers: 3–4 (protected: ko)" in text
@@ -76,7 +91,7 @@ def test_a_narrow_terminal_goes_without_columns_and_says_which(run: Path) -> Non
     lines = printed(on).splitlines()
     head = next(line for line in lines if line.startswith("layer"))
     assert head.split()[-3:] == ["mother", "trust", "frozen"] and "influence" not in head
-    assert "No room here for: |m|/|h|, |f|/|h|, influence, rms h" in printed(on)
+    assert "No room for: |m|/|h|, |f|/|h|, influence, rms h" in printed(on)
     assert sum(line.startswith("    0 ") for line in lines) == 2  # one line for the layer in either parent's table
 
 
@@ -103,8 +118,8 @@ def test_tables_keep_their_numbers_whole(table: RenderableType, expected: str) -
 
 def test_importing_the_reports_loads_no_heavy_library() -> None:
     code = (
-        "import sys, darwin_mri.report; "
-        "heavy = {'torch', 'transformers', 'scipy', 'numpy', 'lm_eval', 'matplotlib'} & set(sys.modules); print(sorted(heavy))"
+        "import sys, darwin_mri.report; heavy = {'torch', 'transformers', 'scipy', 'numpy', 'lm_eval', 'matplotlib'} &"
+        " set(sys.modules); print(sorted(heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"

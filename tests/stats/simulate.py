@@ -1,9 +1,11 @@
-"""A bench for the statistics: simulated benchmarks with clusters and known truth. ``python -m tests.stats.simulate --pairs 2000``.
+"""A bench for the statistics: simulated benchmarks with clusters and known truth.
 
-Items come in clusters that share a difficulty; each model also has its own ups and downs by cluster, so answers are correlated
-within clusters and between models. The true accuracy of a model is its mean over clusters never seen, known to 1e-6. What is asked is
-what a report claims: do 95 % intervals hold the truth in 95 of 100 benchmarks, and how often is hybrid vigor claimed for a child that is
-exactly as good as its better parent.
+Run it with ``python -m tests.stats.simulate --pairs 2000``.
+
+Items come in clusters that share a difficulty; each model also has its own ups and downs by cluster, so answers are
+correlated within clusters and between models. The true accuracy of a model is its mean over clusters never seen, known
+to 1e-6. What is asked is what a report claims: do 95 % intervals hold the truth in 95 of 100 benchmarks, and how often
+is hybrid vigor claimed for a child that is exactly as good as its better parent.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from darwin_mri.stats.compare import compare
 
 SPREAD = {"cluster": 1.0, "model": 0.5, "item": 1.0}  # standard deviations of difficulty, in logits
 CHANCE = 0.25
-# cluster sizes: GPQA diamond; MuSR murder mysteries; a fifth of CLIcK; a small held-out part of four questions to a story
+# cluster sizes: GPQA diamond; MuSR murder mysteries; a fifth of CLIcK; a small held-out part, four questions a story
 LAYOUTS = {
     "gpqa": (1,) * 198,
     "musr": (2,) * 105 + (4,) * 10,
@@ -48,20 +50,29 @@ def sit(rng: np.random.Generator, sizes: Sequence[int], accuracies: Sequence[flo
     """One benchmark sat by models of the given true accuracies: answers per model, on the same items."""
     clusters = np.repeat(np.arange(len(sizes)), sizes)
     shared = rng.normal(0, SPREAD["cluster"], len(sizes))[clusters] + rng.normal(0, SPREAD["item"], len(clusters))
-    found = []
+    answers = []
     for accuracy in accuracies:
         own = rng.normal(0, SPREAD["model"], len(sizes))[clusters]
         right = rng.random(len(clusters)) < CHANCE + (1 - CHANCE) * expit(ability(accuracy) + shared + own)
-        found.append(
+        answers.append(
             [
                 Answer.model_construct(
-                    key=str(row), cluster=str(clusters[row]), slice="s", gold=0, choice=0 if right[row] else 1,
-                    credit=float(right[row]), log_probabilities=(), protocol="", choices=4, metrics={}, votes=(),
+                    key=str(row),
+                    cluster=str(clusters[row]),
+                    slice="s",
+                    gold=0,
+                    choice=0 if right[row] else 1,
+                    credit=float(right[row]),
+                    log_probabilities=(),
+                    protocol="",
+                    choices=4,
+                    metrics={},
+                    votes=(),
                 )
                 for row in range(len(clusters))
             ]
-        )  # fmt: skip
-    return found
+        )
+    return answers
 
 
 def family(
@@ -91,22 +102,22 @@ def measure(pairs: int, seed: int, resamples: int) -> dict[str, tuple[int, int]]
         layout = names[turn % len(names)]
         base = rng.uniform(0.35, 0.9)
         truth = (base, float(np.clip(base + rng.uniform(-0.1, 0.1), 0.3, 0.95)), base)
-        found = family(rng, [layout], truth, resamples)
-        score = next(s for s in found.scores if s.role == "child" and s.benchmark == layout)
+        comparison = family(rng, [layout], truth, resamples)
+        score = next(s for s in comparison.scores if s.role == "child" and s.benchmark == layout)
         assert score.low is not None and score.high is not None
         count(f"score interval, {layout}", score.low <= truth[0] <= score.high)
-        contrast = next(c for c in found.contrasts if c.name == "child - father" and c.benchmark == layout)
+        contrast = next(c for c in comparison.contrasts if c.name == "child - father" and c.benchmark == layout)
         count(f"contrast interval, {layout}", contrast.low <= truth[0] - truth[1] <= contrast.high)
     for turn in range(pairs):
         base = rng.uniform(0.45, 0.85)
         behind = (0.0, 0.05, 0.2)[turn % 3]  # of the lesser parent
-        found = family(rng, ("click", "musr"), (base, base, base - behind), resamples)
-        score = next(s for s in found.scores if s.role == "child" and s.benchmark == "composite")
-        assert score.low is not None and score.high is not None and found.vigor is not None
+        comparison = family(rng, ("click", "musr"), (base, base, base - behind), resamples)
+        score = next(s for s in comparison.scores if s.role == "child" and s.benchmark == "composite")
+        assert score.low is not None and score.high is not None and comparison.vigor is not None
         count("score interval, composite", score.low <= base <= score.high)
-        contrast = next(c for c in found.contrasts if c.name == "child - father" and c.benchmark == "composite")
+        contrast = next(c for c in comparison.contrasts if c.name == "child - father" and c.benchmark == "composite")
         count("contrast interval, composite", contrast.low <= 0 <= contrast.high)
-        count(f"false vigor, lesser parent {100 * behind:.0f} points behind", found.vigor.claimed)
+        count(f"false vigor, lesser parent {100 * behind:.0f} points behind", comparison.vigor.claimed)
     for kind in ("score interval", "contrast interval", "false vigor"):
         parts = [value for name, value in counts.items() if name.startswith(kind)]
         counts[f"{kind}, all"] = [sum(held for held, _ in parts), sum(of for _, of in parts)]

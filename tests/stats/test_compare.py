@@ -6,14 +6,19 @@ import pytest
 from darwin_mri.records import Answer, Comparison, Contrast, Score
 from darwin_mri.stats import StatsError
 from darwin_mri.stats.compare import compare
-from darwin_mri.stats.intervals import clustered_interval, wilson
+from darwin_mri.stats.intervals import clustered_error, clustered_interval, wilson
 from tests.stats.toys import draw_credits, make_answers
 
 Answers = dict[str, dict[str, list[Answer]]]
 MODELS = {
-    "F": ("opus", "father"), "M": ("sage", "mother"), "C": ("david", "child"), "B": ("root", "base"),
-    "N": ("flat", "null:uniform"), "R": ("noise", "null:random"), "XL": ("big-27B", "baseline"),
-}  # fmt: skip
+    "F": ("opus", "father"),
+    "M": ("sage", "mother"),
+    "C": ("david", "child"),
+    "B": ("root", "base"),
+    "N": ("flat", "null:uniform"),
+    "R": ("noise", "null:random"),
+    "XL": ("big-27B", "baseline"),
+}
 CHANCE = {"click": 0.25, "musr": 0.4, "gpqa": 0.25}
 WEIGHTS = {"click": 0.6, "musr": 0.4}
 
@@ -46,46 +51,56 @@ def score(comparison: Comparison, role: str, benchmark: str, part: str = "all") 
 
 def test_scores_hold_counts_and_intervals() -> None:
     answers = family(F=0.6, M=0.5, C=0.7)
-    found = run(answers)
-    click, musr = score(found, "child", "click"), score(found, "child", "musr")
+    comparison = run(answers)
+    click, musr = score(comparison, "child", "click"), score(comparison, "child", "musr")
     right = sum(answer.credit for answer in answers["C"]["click"])
     assert (click.correct, click.n, click.clusters, click.chance) == (right, 200, 200, 0.25)
     assert (click.low, click.high) == wilson(right, 200)
     pairs = np.array([answer.credit for answer in answers["C"]["musr"]]).reshape(100, 2).sum(axis=1)
     assert musr.clusters == 100
     assert (musr.low, musr.high) == pytest.approx(clustered_interval(pairs, np.full(100, 2)))
-    assert score(found, "child", "musr", "s1").n == 100
-    assert score(found, "child", "musr", "s1").chance == 0.25  # counted from the items: four choices each
-    both = score(found, "child", "composite")
+    assert score(comparison, "child", "musr", "s1").n == 100
+    assert score(comparison, "child", "musr", "s1").chance == 0.25  # counted from the items: four choices each
+    both = score(comparison, "child", "composite")
     assert both.value == pytest.approx(0.6 * click.value + 0.4 * musr.value)
     assert (both.n, both.correct, both.chance) == (400, None, pytest.approx(0.31))
     assert both.low is not None and both.high is not None and both.low < both.value < both.high
-    assert found.headline == ("click", "musr", "gpqa", "composite")
+    assert comparison.headline == ("click", "musr", "gpqa", "composite")
 
 
 def test_contrasts_are_paired_and_the_family_is_declared() -> None:
-    found = run(family(F=0.6, M=0.5, B=0.4, C=0.7, N=0.6, XL=0.9))
-    names = list(dict.fromkeys(c.name for c in found.contrasts))
+    comparison = run(family(F=0.6, M=0.5, B=0.4, C=0.7, N=0.6, XL=0.9))
+    names = list(dict.fromkeys(c.name for c in comparison.contrasts))
     assert names == ["child - father", "child - mother", "child - base", "child - null:uniform", "child - big-27B"]
-    adjusted = {(c.name, c.benchmark) for c in found.contrasts if c.p_holm is not None}
+    others = {(c.other, c.null, c.model) for c in comparison.contrasts}
+    assert others == {
+        ("father", None, "opus"),
+        ("mother", None, "sage"),
+        ("base", None, "root"),
+        ("null", "uniform", "flat"),
+        ("baseline", None, "big-27B"),
+    }
+    adjusted = {(c.name, c.benchmark) for c in comparison.contrasts if c.p_holm is not None}
     assert adjusted == {
         (f"child - {parent}", benchmark)
         for parent in ("father", "mother")
         for benchmark in ("click", "musr", "composite")
     }
-    for contrast in found.contrasts:
+    for contrast in comparison.contrasts:
         assert contrast.low <= contrast.difference <= contrast.high
         assert 0 < contrast.p_value <= (contrast.p_holm or 1)
         if contrast.benchmark != "composite":
             assert contrast.difference * contrast.n == pytest.approx(contrast.wins - contrast.losses)
 
 
-def test_a_composite_of_one_benchmark_is_asked_once() -> None:
-    found = run(family(F=0.6, M=0.5, C=0.7), weights={"click": 1.0})
+def test_a_composite_of_one_benchmark_is_one_question() -> None:
+    comparison = run(family(F=0.6, M=0.5, C=0.7), weights={"click": 1.0})
     for parent in ("father", "mother"):
-        alone, composite = (find(found, f"child - {parent}", name) for name in ("click", "composite"))
+        alone, composite = (find(comparison, f"child - {parent}", name) for name in ("click", "composite"))
         assert alone.p_holm == composite.p_holm is not None
-    smallest = min((find(found, f"child - {p}", "composite") for p in ("father", "mother")), key=lambda c: c.p_value)
+    smallest = min(
+        (find(comparison, f"child - {p}", "composite") for p in ("father", "mother")), key=lambda c: c.p_value
+    )
     assert smallest.p_holm == pytest.approx(2 * smallest.p_value)  # two questions, one of each parent
 
 
@@ -94,10 +109,22 @@ def test_swapping_the_models_mirrors_the_contrast() -> None:
     one = run(answers)
     other = run({"F": answers["C"], "M": answers["M"], "C": answers["F"]})
     for benchmark in ("click", "musr", "gpqa", "composite"):
-        here, there = find(one, "child - father", benchmark), find(other, "child - father", benchmark)
-        assert there.difference == pytest.approx(-here.difference)
-        assert (there.low, there.high) == pytest.approx((-here.high, -here.low))
-        assert (there.p_value, there.wins, there.losses) == (here.p_value, here.losses, here.wins)
+        forward, backward = find(one, "child - father", benchmark), find(other, "child - father", benchmark)
+        assert backward.difference == pytest.approx(-forward.difference)
+        assert (backward.low, backward.high) == pytest.approx((-forward.high, -forward.low))
+        assert (backward.p_value, backward.wins, backward.losses) == (forward.p_value, forward.losses, forward.wins)
+
+
+def test_the_interval_of_a_composite_adds_up_variances() -> None:
+    """The bootstrap of each benchmark by its own clusters, against the errors of the benchmarks' paired differences."""
+    answers = family(n=400, F=0.6, M=0.5, C=0.7)
+    contrast = find(run(answers), "child - father", "composite")
+    errors = []
+    for name, size in (("click", 1), ("musr", 2)):
+        child, father = (np.array([answer.credit for answer in answers[key][name]]) for key in "CF")
+        sums = (child - father).reshape(-1, size).sum(axis=1)  # (clusters,)
+        errors.append(WEIGHTS[name] * clustered_error(sums, np.full(len(sums), float(size))))
+    assert contrast.high - contrast.low == pytest.approx(2 * 1.96 * np.hypot(*errors), rel=0.1)
 
 
 def test_the_same_arguments_give_the_same_bytes() -> None:
@@ -127,8 +154,8 @@ def test_vigor_is_claimed_only_over_both_parents() -> None:
 
 def test_without_child_or_weights_there_are_only_scores() -> None:
     answers = family(F=0.6, M=0.5)
-    found = run(answers)
-    assert found.contrasts == () and found.vigor is None
+    comparison = run(answers)
+    assert comparison.contrasts == () and comparison.vigor is None
     plain = run(family(F=0.6, M=0.5, C=0.7), weights={})
     assert plain.vigor is None and plain.composite == {} and "composite" not in plain.headline
 
@@ -136,18 +163,18 @@ def test_without_child_or_weights_there_are_only_scores() -> None:
 def test_weights_are_scaled_and_a_partial_model_has_no_composite() -> None:
     answers = family(F=0.6, M=0.5, C=0.7, XL=0.9)
     del answers["XL"]["musr"]
-    found = run(answers, weights={"click": 3, "musr": 2, "gpqa": 0})
-    assert found.composite == pytest.approx(WEIGHTS)
-    assert {c.benchmark for c in found.contrasts if c.name == "child - big-27B"} == {"click", "gpqa"}
-    assert not [s for s in found.scores if s.role == "baseline" and s.benchmark == "composite"]
+    comparison = run(answers, weights={"click": 3, "musr": 2, "gpqa": 0})
+    assert comparison.composite == pytest.approx(WEIGHTS)
+    assert {c.benchmark for c in comparison.contrasts if c.name == "child - big-27B"} == {"click", "gpqa"}
+    assert not [s for s in comparison.scores if s.role == "baseline" and s.benchmark == "composite"]
 
 
 def test_perfect_scores_keep_a_width() -> None:
     rows = {key: {"click": make_answers("click", [1.0] * 30)} for key in "FMC"}
-    found = run(rows, weights={"click": 1})
-    both = score(found, "child", "composite")
+    comparison = run(rows, weights={"click": 1})
+    both = score(comparison, "child", "composite")
     assert (both.low, both.high) == (wilson(30, 30)[0], 1.0)
-    contrast = find(found, "child - father", "composite")
+    contrast = find(comparison, "child - father", "composite")
     assert (contrast.difference, contrast.p_value, contrast.p_mcnemar) == (0, 1, 1)
     assert contrast.detectable > 0
 
@@ -173,7 +200,7 @@ def test_wrong_arguments_are_refused_in_words() -> None:
         run({**answers, "ghost": answers["C"]})
     with pytest.raises(StatsError, match="must not be negative"):
         run(answers, weights={"click": -1})
-    with pytest.raises(StatsError, match="nobody answered"):
+    with pytest.raises(StatsError, match="no model answered"):
         run(answers, weights={"kobest": 1})
     with pytest.raises(StatsError, match="no chance level"):
         run({"F": {"kobest": answers["F"]["click"]}}, weights={})

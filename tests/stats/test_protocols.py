@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from darwin_mri.config import Generation
 from darwin_mri.records import Answer, BenchmarkInfo, Comparison, Coverage, Protocol
+from darwin_mri.records.score import MIXED_PROTOCOLS
 from darwin_mri.stats import StatsError
 from darwin_mri.stats.compare import compare
 from darwin_mri.stats.table import Table
@@ -49,25 +50,25 @@ ASSIGNMENTS = st.fixed_dictionaries(
 
 @given(ASSIGNMENTS)
 def test_no_contrast_ever_crosses_protocols(under: dict[str, dict[str, str]]) -> None:
-    found = run(sat(under, n=12))
-    keys = {name if role == "baseline" else role: key for key, (name, role) in MODELS.items()}
-    for contrast in found.contrasts:
-        other = keys[contrast.name.removeprefix("child - ")]
+    comparison = run(sat(under, n=12))
+    keys = {name: key for key, (name, _) in MODELS.items()}
+    for contrast in comparison.contrasts:
+        other = keys[contrast.model]
         for benchmark in CHANCE if contrast.benchmark == "composite" else [contrast.benchmark]:
             assert under["C"][benchmark] == under[other][benchmark]
     expected = {(key, name) for key in "FM" for name in CHANCE if under["C"][name] == under[key][name]}
-    assert {(keys[c.name[8:]], c.benchmark) for c in found.contrasts if c.benchmark != "composite"} >= expected
+    assert {(keys[c.model], c.benchmark) for c in comparison.contrasts if c.benchmark != "composite"} >= expected
     alike = all(under["C"] == under[key] for key in "FM")
-    assert (found.vigor is not None) == alike
+    assert (comparison.vigor is not None) == alike
     for key, (model, _) in MODELS.items():
         for name in CHANCE:
-            score = next(s for s in found.scores if (s.model, s.benchmark, s.slice) == (model, name, "all"))
+            score = next(s for s in comparison.scores if (s.model, s.benchmark, s.slice) == (model, name, "all"))
             assert score.protocol_hash == under[key][name]
             assert score.protocol == {TEXT.hash: TEXT.label, CHAT.hash: CHAT.label}[under[key][name]]
             assert score.metric == {TEXT.hash: "acc_norm", CHAT.hash: "maj@4"}[under[key][name]]
-    warned = {a.text.split()[2] for a in found.alerts if "come from different protocols" in a.text}
+    warned = {alert.benchmark for alert in comparison.alerts if alert.kind == MIXED_PROTOCOLS}
     assert warned == {name for name in CHANCE if len({u[name] for u in under.values()}) > 1}
-    assert {p.hash for p in found.protocols} == {h for u in under.values() for h in u.values()}
+    assert {p.hash for p in comparison.protocols} == {h for u in under.values() for h in u.values()}
 
 
 def test_a_table_refuses_answers_of_two_protocols() -> None:
@@ -86,26 +87,33 @@ def test_other_metrics_stand_apart_from_the_headline() -> None:
             a.model_copy(update={"metrics": {"acc": 1.0 - a.credit, "acc_norm": a.credit}})
             for a in by_benchmark["musr"]
         ]
-    found = run(rows)
-    assert {(s.benchmark, s.metric) for s in found.secondary} == {("musr", "acc")}
-    for second in found.secondary:
-        first = next(s for s in found.scores if (s.model, s.benchmark, s.slice) == (second.model, "musr", "all"))
+    comparison = run(rows)
+    assert {(s.benchmark, s.metric) for s in comparison.secondary} == {("musr", "acc")}
+    for second in comparison.secondary:
+        first = next(s for s in comparison.scores if (s.model, s.benchmark, s.slice) == (second.model, "musr", "all"))
         assert first.metric == "acc_norm" and second.value == pytest.approx(1 - first.value)
-    assert {s.metric for s in found.scores if s.slice == "all" and s.benchmark != "composite"} == {"acc_norm"}
+    assert {s.metric for s in comparison.scores if s.slice == "all" and s.benchmark != "composite"} == {"acc_norm"}
 
 
-def test_silent_answers_partial_sets_and_items_left_out_are_said() -> None:
+def test_silent_answers_partial_sets_and_left_out_items_raise_alerts() -> None:
     rows = sat({"C": {"click": CHAT.hash, "musr": CHAT.hash}, "F": {"click": CHAT.hash, "musr": CHAT.hash}})
     for key, votes in (("C", (4, 0, 0, 0)), ("F", (3, 0, 0, 0))):
         for name in CHANCE:
             rows[key][name] = [a.model_copy(update={"votes": votes}) for a in rows[key][name]]
     info = BenchmarkInfo(
-        name="musr", title="MuSR", complete=False, left_out=3,
-        coverage=(Coverage(part="murder_mysteries", items=250, full=250), Coverage(part="team_allocation", items=5, full=250)),
-    )  # fmt: skip
+        name="musr",
+        title="MuSR",
+        complete=False,
+        left_out=3,
+        coverage=(
+            Coverage(part="murder_mysteries", items=250, full=250),
+            Coverage(part="team_allocation", items=5, full=250),
+        ),
+    )
     texts = [alert.text for alert in run(rows, benchmarks=(info,)).alerts]
     assert [t for t in texts if "name no choice" in t] == [
-        f"25.0 % of the answers of opus on {name} name no choice and count as wrong: it may not have followed the instruction,"
+        f"25.0 % of the answers of opus on {name} name no choice and count as wrong: it may not have followed the"
+        " instruction,"
         " or run out of tokens while thinking."
         for name in CHANCE
     ]

@@ -1,8 +1,8 @@
-"""Cross-architecture arms: ways to build, once per father layer, a donor FFN in his shape and coordinates from the mother.
+"""Cross-architecture arms: ways to build, per father layer, a donor FFN in the father's shape and coordinates.
 
-A candidate is father + r (donor - father), one ratio per layer; for an arm that replaces neurons, r is their share. An arm is
-one module with one function, ``build(context)``, that yields donors layer by layer; to add one, write it and name it here and
-in ``config.ARMS``.
+A candidate is father + r (donor - father), one ratio per layer; for an arm that replaces neurons, r is their share. An
+arm is one module with one function, ``build(context)``, that yields donors layer by layer; to add one, write it and
+name it in ``ARMS`` and in ``config.ARMS``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.arms import aligned, competence, folded, raw, refit, transplant
-from darwin_mri.merging.arms.context import Context, Side
+from darwin_mri.merging.arms.context import Context
 from darwin_mri.merging.donors import DonorFFN
 
 ARMS: dict[str, Callable[[Context], Iterator[DonorFFN]]] = {
@@ -23,11 +23,11 @@ ARMS: dict[str, Callable[[Context], Iterator[DonorFFN]]] = {
     "competence": competence.build,
 }
 
-__all__ = ["ARMS", "Context", "Side", "build_donors"]
+__all__ = ["ARMS", "Context", "build_donors"]
 
 
 def build_donors(arm: str, context: Context) -> Iterator[DonorFFN]:
-    """The donors of a named arm, one father layer after the other.
+    """Build the donors of a named arm, one father layer after the other.
 
     Raises:
         ConfigError: no such arm.

@@ -1,4 +1,7 @@
-"""``folded``: raw, once the mother's norm gain and activation are folded into her matrices (exact for the norm, close for the rest)."""
+"""``folded``: raw, once the mother's norm gain and activation are folded into its matrices.
+
+Folding is exact for the norm and close for the activation.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +10,63 @@ from collections.abc import Iterator
 import torch
 
 from darwin_mri.errors import InputError
-from darwin_mri.merging.arms.context import Context, forward, watch
-from darwin_mri.merging.arms.raw import in_width
-from darwin_mri.merging.arms.shapes import equal_hidden, fold_activation, fold_gain, gated_matrices, norm_gain, stored
+from darwin_mri.merging.arms.context import Context
+from darwin_mri.merging.arms.raw import to_father_width
+from darwin_mri.merging.arms.shapes import (
+    as_parameters,
+    fold_activation,
+    fold_gain,
+    gated_matrices,
+    norm_gain,
+    require_equal_hidden,
+)
 from darwin_mri.merging.donors import DonorFFN
-from darwin_mri.probes import read
+from darwin_mri.probes import capture, final_states, tokenize_probes
 
 
 def build(context: Context) -> Iterator[DonorFFN]:
     """One donor per father layer that has an FFN."""
-    equal_hidden("folded", context.father, context.mother)
+    father, mother = context.father, context.mother
+    require_equal_hidden("folded", father, mother)
     pairs = context.pairs()
-    rms = gate_rms(context)
+    spreads = gate_rms(context)
     for index, source in pairs:
-        gated_matrices(context.father, index, "father")
-        layers = context.father.ffn(index), context.mother.ffn(source)
-        father_gain, mother_gain = (
-            norm_gain(layer, info.pre_norm, side.anatomy.hidden_size)
-            for (layer, info, _), side in zip(layers, (context.father, context.mother), strict=True)
-        )
-        ffn = fold_gain(gated_matrices(context.mother, source, "mother"), mother_gain, father_gain)
-        ffn = fold_activation(ffn, layers[1][2].activation, layers[0][2].activation, rms[source])
-        yield DonorFFN(index, source, stored(context.father, index, *in_width(context, index, ffn)))
+        gated_matrices(father, index, "father")  # refuses a father without gate, or with biases
+        father_layer, father_info, father_ffn = father.ffn(index)
+        mother_layer, mother_info, mother_ffn = mother.ffn(source)
+        father_gain = norm_gain(father_layer, father_info.pre_norm, father.anatomy.hidden_size)
+        mother_gain = norm_gain(mother_layer, mother_info.pre_norm, mother.anatomy.hidden_size)
+        spread = spreads[source]
+        if spread is None:
+            raise InputError(f"arm folded needs the spread of the mother's gate in layer {source}: scan it again")
+        ffn = fold_gain(gated_matrices(mother, source, "mother"), mother_gain, father_gain)
+        ffn = fold_activation(ffn, mother_ffn.activation, father_ffn.activation, spread)
+        yield DonorFFN(index, source, as_parameters(father, index, *to_father_width(context, index, ffn)))
 
 
 @torch.inference_mode()
-def gate_rms(context: Context) -> tuple[float, ...]:
-    """Root mean square of the gate's pre-activation per mother layer: the scan's, else measured on the texts."""
+def gate_rms(context: Context) -> tuple[float | None, ...]:
+    """Root mean square of the gate's pre-activation per mother layer: the scan's, else measured on the texts.
+
+    None for a layer without FFN.
+    """
     if context.gate_rms:
         return context.gate_rms
     mother = context.mother
     layers = [info.index for info in mother.anatomy.layers if info.ffn is not None]
     if not context.texts:
         raise InputError("arm folded needs the spread of the mother's gates: give a scan, or texts to measure it on")
-    reading = read(context.texts, mother.tokenizer, max_tokens=context.settings.max_tokens, device=str(mother.device))
-    squares = torch.zeros(len(mother.anatomy.layers), dtype=torch.float64)
+    tokenized = tokenize_probes(
+        context.texts, mother.tokenizer, max_tokens=context.settings.max_tokens, device=str(mother.device)
+    )
+    squares = torch.zeros(len(mother.anatomy.layers), dtype=torch.float64)  # (layers,)
     counts = torch.zeros_like(squares)
-    for batch in reading.batches:
-        with watch(mother, dict.fromkeys(layers, ("g",))) as seen:
-            forward(mother, batch)
+    for batch in tokenized.batches:
+        with capture(mother, dict.fromkeys(layers, ("gate",))) as seen:
+            final_states(mother.model, batch)
             for index in layers:
-                gates = seen[index, "g"][batch.text].float()
+                gates = seen[index, "gate"][batch.text].float()  # (tokens, width)
                 squares[index] += float(gates.square().sum(dtype=torch.float64))
                 counts[index] += gates.numel()
-    return tuple((squares / counts.clamp_min(1)).sqrt().tolist())
+    values = (squares / counts.clamp_min(1)).sqrt().tolist()
+    return tuple(value if index in layers else None for index, value in enumerate(values))

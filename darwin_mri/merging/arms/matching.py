@@ -1,4 +1,4 @@
-"""Which neuron does what another does: assignment by correlation, up to the sign a gated neuron is free to carry."""
+"""Which neuron does what another does: assignment by correlation, up to the sign that a gated neuron may carry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ EXACT = 2048  # neurons up to which the assignment is optimal; its cost grows wi
 
 
 def correlations(products: Tensor, father_squares: Tensor, mother_squares: Tensor) -> Tensor:
-    """Uncentred correlation of neurons (father, mother) from sums over the same rows: E[ab] / sqrt(E[a^2] E[b^2]); 0 where one is dead."""
+    """Uncentred correlation of neurons from sums over the same rows: E[ab] / sqrt(E[a^2] E[b^2]); 0 where one is dead.
+
+    Args:
+        products: (father neurons, mother neurons) sums of a b.
+        father_squares: (father neurons,) sums of a^2.
+        mother_squares: (mother neurons,) sums of b^2.
+
+    Returns:
+        (father neurons, mother neurons) fp32.
+    """
     scale = father_squares.sqrt()[:, None] * mother_squares.sqrt()[None, :]
     return torch.where(scale > 0, products / scale.clamp_min(1e-300), torch.zeros_like(products)).float()
 
@@ -36,7 +45,7 @@ def match(correlation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _greedy(strength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The strongest free pair, again and again; done by rounds in which all pairs are taken that are each other's best."""
+    """The strongest free pair again and again, in rounds that take all pairs that are each other's best."""
     left = strength.copy()
     mother_of = np.full(len(left), -1)
     while True:

@@ -22,27 +22,31 @@ class Moment:
 
 
 def ridge(xx: Tensor, xy: Tensor, penalty: float, prior: Tensor | None = None) -> Tensor:
-    """T minimising sum |y - T x|^2 + lambda |T - prior|^2, lambda = penalty * tr(xx) / width: (yx + lambda prior)(xx + lambda I)^-1.
+    """The linear map T that minimises sum |y - T x|^2 + lambda |T - prior|^2, lambda = penalty * tr(xx) / width.
+
+    In closed form (yx + lambda prior)(xx + lambda I)^-1.
 
     Args:
-        xx: sum of x x^T; xy: sum of x y^T, both fp64.
+        xx: (x width, x width) fp64, sum of x x^T.
+        xy: (x width, y width) fp64, sum of x y^T.
+        penalty: of T's distance to the prior, relative to the mean square of x.
         prior: what T is drawn to, (y width, x width); zero when absent.
 
     Returns:
         T in fp32, (y width, x width).
     """
     strength = penalty * float(xx.diagonal().mean()) + 1e-12
-    wanted = xy if prior is None else xy + strength * prior.double().T
+    right_side = xy if prior is None else xy + strength * prior.double().T
     system = xx + strength * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
     factor, failed = torch.linalg.cholesky_ex(system)
-    solved = torch.linalg.solve(system, wanted) if int(failed) else torch.cholesky_solve(wanted, factor)
+    solved = torch.linalg.solve(system, right_side) if int(failed) else torch.cholesky_solve(right_side, factor)
     return solved.T.float().contiguous()
 
 
 def procrustes(xx: Tensor, xy: Tensor) -> Tensor:
-    """The scaled (partial) isometry T = s U V^T nearest to taking x to y (Schoenemann 1966): U S V^T = svd(yx), s = tr S / tr xx.
+    """The scaled (partial) isometry T = s U V^T nearest to taking x to y (Schoenemann 1966).
 
-    Arguments and result as ``ridge``'s.
+    U S V^T = svd(yx), s = tr S / tr xx. Arguments and result as ``ridge``'s.
     """
     u, s, vh = torch.linalg.svd(xy.T, full_matrices=False)
     scale = s.sum() / xx.diagonal().sum().clamp_min(1e-300)
@@ -50,14 +54,33 @@ def procrustes(xx: Tensor, xy: Tensor) -> Tensor:
 
 
 def explained(t: Tensor, xx: Tensor, xy: Tensor, yy: float) -> float:
-    """R^2 = 1 - sum |y - T x|^2 / sum |y|^2, from the moments alone; yy = sum |y|^2."""
+    """R^2 = 1 - sum |y - T x|^2 / sum |y|^2, from the moments alone.
+
+    Args:
+        t: (y width, x width) the map.
+        xx: (x width, x width) sum of x x^T.
+        xy: (x width, y width) sum of x y^T.
+        yy: sum of |y|^2.
+
+    Returns:
+        At most 1; 0 where y is zero.
+    """
     t = t.double()
     residual = yy - 2 * float((t.T * xy).sum()) + float(((t @ xx) * t).sum())
     return 1 - residual / yy if yy > 0 else 0.0
 
 
-def groups(layers: Sequence[int], bytes_each: int, budget: int) -> Iterator[list[int]]:
-    """Layers in groups whose moments fit the budget together; at least one layer a group, one pass over the text each."""
+def layer_groups(layers: Sequence[int], bytes_each: int, budget: int) -> Iterator[list[int]]:
+    """Layers in groups whose moments fit in memory together; every group takes one pass over the text.
+
+    Args:
+        layers: indices.
+        bytes_each: bytes of one layer's moments.
+        budget: bytes for all of a group's.
+
+    Yields:
+        At least one layer at a time.
+    """
     size = max(1, budget // max(bytes_each, 1))
     for start in range(0, len(layers), size):
         yield list(layers[start : start + size])

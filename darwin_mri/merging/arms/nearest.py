@@ -1,8 +1,9 @@
-"""The nearest state from which a token follows: what the last residual state must become, and no more, for the father to say it.
+"""The nearest state from which a token follows: the smallest move of the last residual state that predicts the token.
 
-The target is found on the state alone, as MEMIT finds its z (arXiv 2210.07229, section 4.3): steps along d log p(token) / d state
-through the final norm and the vocabulary, until the token has probability ``SURE``. No weight has a gradient. A mapped embedding
-points to where a token is said on average; the nearest state asks the layers for a much smaller move.
+The target is found on the state alone, as MEMIT finds its z (arXiv 2210.07229, section 4.3): steps along
+d log p(token) / d state through the final norm and the vocabulary, until the token has ``TARGET_PROBABILITY``. No
+weight has a gradient. A mapped embedding points to where a token is predicted on average; the nearest state needs a
+much smaller change of the layers.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darwin_mri.merging.arms.context import Side
+from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.merging.arms.shapes import unit
 from darwin_mri.probes import project
 
-SURE = 0.9
+TARGET_PROBABILITY = 0.9
 STEP = 0.08  # of the state's size
 STEPS = 40
 ROWS = 256  # states at once: bounds the logits in memory
@@ -35,16 +36,21 @@ class FinalGain:
 
     @property
     def value(self) -> Tensor:
+        """The gain (hidden,) fp32."""
         return (self.uv / self.uu.clamp_min(1e-12)).float()
 
 
-def nearest_states(father: Side, states: Tensor, tokens: Tensor, gain: Tensor) -> Tensor:
-    """States near the given ones from which the tokens follow with probability ``SURE``, or as near to it as ``STEPS`` steps lead.
+def nearest_states(father: LoadedModel, states: Tensor, tokens: Tensor, gain: Tensor) -> Tensor:
+    """States near the given ones from which the tokens follow with ``TARGET_PROBABILITY``.
 
     Args:
+        father: the model whose final norm and vocabulary are used.
         states: residual stream after the last layer, (n, hidden) fp32.
-        tokens: the wanted next tokens, (n,).
+        tokens: the next tokens that shall follow, (n,).
         gain: of the final norm, (hidden,).
+
+    Returns:
+        (n, hidden); after ``STEPS`` steps a state stays where it is, whatever its token's probability.
     """
     parts = [
         _nearest(father, states[i : i + ROWS].clone(), tokens[i : i + ROWS].clone(), gain.clone())
@@ -55,18 +61,17 @@ def nearest_states(father: Side, states: Tensor, tokens: Tensor, gain: Tensor) -
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def _nearest(father: Side, states: Tensor, tokens: Tensor, gain: Tensor) -> Tensor:
-    found = states.clone()
+def _nearest(father: LoadedModel, states: Tensor, tokens: Tensor, gain: Tensor) -> Tensor:
+    moved = states.clone()
     gain, tokens = gain.clone(), tokens.clone()
     for _ in range(STEPS):
-        moving = found.detach().requires_grad_(True)
-        losses = torch.nn.functional.cross_entropy(
-            project(father.model, unit(moving) * gain).float(), tokens, reduction="none"
-        )
+        moving = moved.detach().requires_grad_(True)
+        logits = project(father.model, unit(moving) * gain).float()  # (n, vocabulary)
+        losses = torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
         (slope,) = torch.autograd.grad(losses.sum(), moving)
-        open_ = (losses.detach() > -torch.log(torch.tensor(SURE)))[:, None]
-        if not bool(open_.any()):
+        unlikely = (losses.detach() > -torch.log(torch.tensor(TARGET_PROBABILITY)))[:, None]
+        if not bool(unlikely.any()):
             break
         size = states.norm(dim=-1, keepdim=True)
-        found = found - open_ * STEP * size * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-    return found.detach()
+        moved = moved - unlikely * STEP * size * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return moved.detach()

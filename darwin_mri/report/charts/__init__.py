@@ -1,6 +1,7 @@
 """Charts as text: each is a pure function from data to SVG, drawn by hand, with no script and nothing to download.
 
-Every chart is drawn twice: wide, with its values on hover, and narrow, for telephones; the style sheet shows one of them.
+Every chart is drawn twice: wide, with its values on hover, and narrow, for telephones; the style sheet shows one of
+them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from darwin_mri.report.charts.bars import Bar, BarGroup, Bars, bars
 from darwin_mri.report.charts.courses import Course, Courses, courses
 from darwin_mri.report.charts.evolution import Evolution, Generation, evolution
 from darwin_mri.report.charts.forest import Forest, ForestPanel, ForestRow, forest
-from darwin_mri.report.charts.genome import Gene, Lollipop, lollipop
 from darwin_mri.report.charts.heat import ROOMY, HeatMap, HeatPanel, heat_map
+from darwin_mri.report.charts.lollipop import Gene, Lollipop, lollipop
 from darwin_mri.report.charts.pedigree import Birth, Pedigree, pedigree
-from darwin_mri.report.charts.similarity import SimilarityMap, similarity_map
+from darwin_mri.report.charts.similarity_map import SimilarityMap, similarity_map
 
 Chart = Forest | HeatMap | SimilarityMap | Lollipop | Evolution | Bars | Pedigree | Courses
 

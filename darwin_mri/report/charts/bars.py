@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darwin_mri.report import words
+from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One row: counts to the right (``right``) and to the left (``left``) of the middle; ``of`` is the count both are out of."""
+    """One row of counts.
+
+    Attributes:
+        label: on the left.
+        right: count to the right of the middle.
+        left: count to the left of the middle.
+        of: the number both counts are out of.
+        text: printed beside the row.
+        strong: whether the row stands out.
+    """
 
     label: str
     right: int
@@ -22,7 +31,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarGroup:
-    """The rows of one benchmark."""
+    """The rows of one benchmark.
+
+    Attributes:
+        title: the benchmark's name.
+        bars: its rows.
+    """
 
     title: str
     bars: tuple[Bar, ...]
@@ -30,8 +44,17 @@ class BarGroup:
 
 @dataclass(frozen=True)
 class Bars:
-    """Groups of rows on one scale. ``sides`` name what lies left and right of the middle; with ``shares`` bars run from the left
-    edge: ``right`` filled inside the outline of ``of``."""
+    """Groups of rows on one scale.
+
+    Attributes:
+        key: id in the page.
+        title: the name of the chart.
+        description: for readers who cannot see it.
+        groups: one per benchmark.
+        sides: what lies left and right of the middle.
+        role: whose colour the bars have.
+        shares: whether bars run from the left edge, ``right`` filled inside the outline of ``of``.
+    """
 
     key: str
     title: str
@@ -42,7 +65,7 @@ class Bars:
     shares: bool = False
 
 
-HEAD, ROW, GAP = 30.0, 21.0, 10.0
+HEAD, ROW, GAP = 30.0, 21.0, 10.0  # heights: of a group's title, of a row, after a group
 
 
 def bars(data: Bars, narrow: bool = False) -> str:
@@ -106,4 +129,4 @@ def _bar(bar: Bar, data: Bars, origin: float, unit: float, middle: float, hover:
 
 def share(part: int, whole: int) -> str:
     """``12 of 40, 30.0 %``."""
-    return f"{part} of {whole}, {words.percent(part / whole)}" if whole else f"0 of 0{words.ABSENT}"
+    return f"{part} of {whole}, {formats.percent(part / whole)}" if whole else f"0 of 0{formats.ABSENT}"

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darwin_mri.report import words
+from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
 
 
 @dataclass(frozen=True)
 class Course:
-    """One search: (evaluation, best fitness so far) where it rose, and where it ended."""
+    """One search.
+
+    Attributes:
+        label: its name.
+        points: (evaluation, best fitness so far) where it rose, and where it ended.
+        text: the best fitness, printed beside the name.
+    """
 
     label: str
     points: tuple[tuple[int, float], ...]
@@ -19,7 +25,14 @@ class Course:
 
 @dataclass(frozen=True)
 class Courses:
-    """Searches to compare. They are told apart by dash, colour and the number at their end."""
+    """Searches to compare, told apart by dash, colour and the number at their end.
+
+    Attributes:
+        key: id in the page.
+        title: the name of the chart.
+        description: for readers who cannot see it.
+        courses: one per search.
+    """
 
     key: str
     title: str
@@ -46,9 +59,9 @@ def courses(data: Courses, narrow: bool = False) -> str:
     body = []
     for tick in svg.ticks(low, high, 5):
         y = place(0, tick)[1]
-        body += [svg.line(LEFT, y, right, y, "grid"), svg.text(LEFT - 8, y + 4, words.fixed(tick, 3), "axis", "end")]
+        body += [svg.line(LEFT, y, right, y, "grid"), svg.text(LEFT - 8, y + 4, formats.fixed(tick, 3), "axis", "end")]
     for tick in svg.ticks(0, most, 5):
-        body.append(svg.text(place(tick, low)[0], TOP + PLOT + 16, words.times(tick), "axis", "middle"))
+        body.append(svg.text(place(tick, low)[0], TOP + PLOT + 16, formats.count(tick), "axis", "middle"))
     body.append(svg.text((LEFT + right) / 2, TOP + PLOT + 36, "evaluations", "axis", "middle"))
     body.append(svg.text(12, TOP + PLOT / 2, "best fitness so far", "axis", "middle", -90))
     bottom = TOP + PLOT + 46

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from darwin_mri.report import words
+from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation. Fitness values are None where no candidate finished; ``items`` is the number spent up to its end."""
+    """One generation of the search.
+
+    Attributes:
+        number: its number.
+        best: best fitness in it; None where no candidate finished.
+        median: median fitness in it; None where no candidate finished.
+        best_so_far: best fitness up to its end.
+        sigma: the search's step size.
+        evaluations: candidates tried.
+        failed: candidates that failed.
+        items: items answered up to its end.
+        fitness: of every candidate that finished.
+    """
 
     number: int
     best: float | None
@@ -26,7 +38,14 @@ class Generation:
 
 @dataclass(frozen=True)
 class Evolution:
-    """The whole search."""
+    """The whole search.
+
+    Attributes:
+        key: id in the page.
+        title: the name of the chart.
+        description: for readers who cannot see it.
+        generations: in order.
+    """
 
     key: str
     title: str
@@ -53,10 +72,10 @@ def evolution(data: Evolution, narrow: bool = False) -> str:
     bottom = top + PLOT + 22
     sigmas = [g.sigma for g in shown]
     if any(value is not None for value in sigmas):
-        body += _lower("sigma", sigmas, xs, step, bottom, right, lambda v: words.fixed(v, 2))
+        body += _lower("sigma", sigmas, xs, step, bottom, right, lambda v: formats.fixed(v, 2))
         bottom += LOWER + 16
     if any(g.items for g in shown):
-        body += _lower("items", [float(g.items) for g in shown], xs, step, bottom, right, words.times)
+        body += _lower("items", [float(g.items) for g in shown], xs, step, bottom, right, formats.count)
         bottom += LOWER + 16
     every = max(1, round(len(shown) * (32 if narrow else 40) / (right - LEFT)))
     body += [
@@ -72,12 +91,12 @@ def evolution(data: Evolution, narrow: bool = False) -> str:
 def _fitness(
     shown: Sequence[Generation], xs: Sequence[float], step: float, top: float, right: float, hover: bool
 ) -> list[str]:
-    low, high = _padded([v for g in shown for v in (*g.fitness, g.best, g.median, g.best_so_far) if v is not None])
+    low, high = _pad([v for g in shown for v in (*g.fitness, g.best, g.median, g.best_so_far) if v is not None])
     place = _scale(low, high, top, PLOT)
     body = []
     for tick in svg.ticks(low, high, 5):
         y = place(tick)
-        body += [svg.line(LEFT, y, right, y, "grid"), svg.text(LEFT - 8, y + 4, words.fixed(tick, 3), "axis", "end")]
+        body += [svg.line(LEFT, y, right, y, "grid"), svg.text(LEFT - 8, y + 4, formats.fixed(tick, 3), "axis", "end")]
     body.append(svg.text(12, top + PLOT / 2, "fitness, search items", "axis", "middle", -90))
     body.append(svg.dots(_cloud(shown, xs, step, place), "dot"))
     body.append(svg.path(_steps(xs, [g.best_so_far for g in shown], step, place), "best"))
@@ -85,7 +104,7 @@ def _fitness(
     body.append(svg.path(medians, "median"))
     for x, g in zip(xs, shown, strict=True):
         if g.best is not None and len(shown) <= MARKED:
-            title = f"generation {g.number}: best {words.fixed(g.best, 4)}" if hover else ""
+            title = f"generation {g.number}: best {formats.fixed(g.best, 4)}" if hover else ""
             body.append(svg.mark("child", x, place(g.best), 3.6, title=title))
         if g.failed:
             title = f"generation {g.number}: {g.failed} failed" if hover else ""
@@ -103,9 +122,14 @@ def _cloud(
 
 
 def _lower(
-    name: str, values: Sequence[float | None], xs: Sequence[float], step: float, top: float, right: float,
+    name: str,
+    values: Sequence[float | None],
+    xs: Sequence[float],
+    step: float,
+    top: float,
+    right: float,
     write: Callable[[float], str],
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """A panel of its own below the fitness: a step line from zero."""
     most = max((v for v in values if v is not None), default=0.0) or 1.0
     place = _scale(0.0, most * 1.08, top, LOWER)
@@ -116,7 +140,7 @@ def _lower(
     return [*body, svg.path(_steps(xs, values, step, place), "sigma-line")]
 
 
-def _padded(values: Sequence[float]) -> tuple[float, float]:
+def _pad(values: Sequence[float]) -> tuple[float, float]:
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     margin = 0.08 * (high - low) or 0.05
     return low - margin, high + margin

@@ -1,4 +1,4 @@
-"""Forest plot: a mark and a whisker per row, ticks for chance, reference and zero, every value printed as in a meta-analysis."""
+"""Forest plot: a mark and a whisker per row, lines for chance, reference and zero, every value printed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from darwin_mri.report import words
+from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
 
 DENSE = 16  # rows of one panel above which they stand closer together
@@ -14,8 +14,20 @@ DENSE = 16  # rows of one panel above which they stand closer together
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One model, contrast or layer. ``text`` is printed beside it, ``more`` only where there is room; ``blind`` is the smallest
-    difference that could have been seen."""
+    """One model, contrast or layer.
+
+    Attributes:
+        label: on the left.
+        role: whose mark and colour it has.
+        value: where the mark stands.
+        low: lower end of the whisker.
+        high: upper end of the whisker.
+        text: printed beside the plot.
+        more: printed after the text where there is room.
+        hollow: whether the mark is not filled.
+        strong: whether the row stands out.
+        blind: the smallest difference that could have been seen.
+    """
 
     label: str
     role: str
@@ -31,7 +43,15 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class ForestPanel:
-    """The rows of one benchmark; ``chance`` and ``reference`` are drawn as upright lines across them."""
+    """The rows of one benchmark.
+
+    Attributes:
+        title: the benchmark's name.
+        rows: from top to bottom.
+        chance: drawn as an upright line across the rows.
+        reference: drawn as an upright line across the rows.
+        reference_label: its name.
+    """
 
     title: str
     rows: tuple[ForestRow, ...]
@@ -42,7 +62,18 @@ class ForestPanel:
 
 @dataclass(frozen=True)
 class Forest:
-    """A whole forest plot. Values are drawn times ``scale`` with ``unit`` under the axis; ``signed`` draws zero."""
+    """A whole forest plot.
+
+    Attributes:
+        key: id in the page.
+        title: the name of the chart.
+        description: for readers who cannot see it.
+        panels: from top to bottom.
+        signed: whether values are differences; zero is drawn and signs are printed.
+        unit: under the axis.
+        scale: values are drawn times this.
+        legend: whether filled and hollow marks are explained.
+    """
 
     key: str
     title: str
@@ -51,12 +82,20 @@ class Forest:
     signed: bool = False
     unit: str = "per cent right"
     scale: float = 100.0
-    legend: bool = False  # explain filled and hollow marks
+    legend: bool = False
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where things stand: beside one another on wide screens, label and value above the plot on narrow ones."""
+    """Where things stand: side by side on wide screens, label and value above the plot on narrow ones.
+
+    Attributes:
+        width: of the drawing.
+        left: left edge of the plot.
+        right: right edge of the plot.
+        row: height of a row.
+        narrow: whether the screen is.
+    """
 
     width: float
     left: float
@@ -90,7 +129,7 @@ def forest(data: Forest, narrow: bool = False) -> str:
         x = place(tick)
         zero = data.signed and abs(tick) < 1e-12
         body.append(svg.uprights(x, spans, "zero" if zero else "grid"))
-        shown = (words.signed if data.signed else words.fixed)(data.scale * tick, digits)
+        shown = (formats.signed if data.signed else formats.fixed)(data.scale * tick, digits)
         body.append(svg.text(x, height + 12, shown, "axis", _anchor(x, frame)))
     body.append(svg.text((frame.left + frame.right) / 2, height + 30, data.unit, "axis", "middle"))
     top = start

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from darwin_mri.report import words
-from darwin_mri.report.charts import svg
+from darwin_mri.report import formats
+from darwin_mri.report.charts import colours, svg
 
 Numbers = tuple[tuple[float | None, ...], ...]
 Texts = tuple[tuple[str, ...], ...]
@@ -18,9 +18,17 @@ ROOMY = 16  # rows up to which cells are high enough to print in
 class HeatPanel:
     """One model: layers as rows, channels as columns.
 
-    ``shades`` are in [0, 1], or in [-1, 1] when the map is ``diverging``; None is not measured. ``texts`` go into the cells
-    where there is room, ``details`` into their hover text. ``frozen`` rows are hatched. ``strip`` is a share per row, drawn as a
-    bar beside its label.
+    Attributes:
+        title: the model's role and name.
+        rows: labels of the layers.
+        layers: numbers of the layers.
+        shades: (layers, columns) in [0, 1], or in [-1, 1] when the map is diverging; None is not measured.
+        texts: (layers, columns), printed in the cells where there is room.
+        details: (layers, columns), shown on hover.
+        columns: of this panel alone, where the map's own do not fit both.
+        frozen: rows that are hatched.
+        strip: a share per row, drawn as a bar beside its label.
+        strip_title: its name.
     """
 
     title: str
@@ -29,7 +37,7 @@ class HeatPanel:
     shades: Numbers
     texts: Texts
     details: Texts
-    columns: tuple[str, ...] = ()  # of this panel alone, where the map's own do not fit both
+    columns: tuple[str, ...] = ()
     frozen: tuple[int, ...] = ()
     strip: tuple[float | None, ...] = ()
     strip_title: str = ""
@@ -37,9 +45,18 @@ class HeatPanel:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """One or two panels over the same ``columns``; ``breaks`` are columns with a gap before them.
+    """One or two panels over the same columns.
 
-    ``links`` are (row of the first panel, row of the second, strength in [0, 1]): the layer map.
+    Attributes:
+        key: id in the page.
+        title: the name of the chart.
+        description: for readers who cannot see it.
+        columns: names of the channels.
+        panels: one per model.
+        legend: words for the two ends of the colour scale.
+        diverging: whether shades have a sign.
+        breaks: columns with a gap before them.
+        links: the layer map: (row of the first panel, row of the second, strength in [0, 1]).
     """
 
     key: str
@@ -55,7 +72,16 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where one panel's cells stand."""
+    """Where one panel's cells stand.
+
+    Attributes:
+        left: left edge of the first column.
+        top: top of the first row.
+        cell_w: width of a cell.
+        cell_h: height of a cell.
+        breaks: columns with a gap before them.
+        columns: how many there are.
+    """
 
     left: float
     top: float
@@ -65,13 +91,16 @@ class Grid:
     columns: int
 
     def x(self, column: int) -> float:
+        """Left edge of a column."""
         return self.left + column * self.cell_w + 6 * sum(b <= column for b in self.breaks)
 
     def middle(self, row: int) -> float:
+        """Height of the middle of a row."""
         return self.top + (row + 0.5) * self.cell_h
 
     @property
     def right(self) -> float:
+        """Right edge of the last column."""
         return self.x(self.columns - 1) + self.cell_w if self.columns else self.left
 
 
@@ -79,7 +108,10 @@ WIDTH, LABELS, STRIP, LINKS, SLANTED = 960.0, 76.0, 46.0, 96.0, 92.0
 
 
 def heat_map(data: HeatMap, narrow: bool = False) -> str:
-    """Draw a heat map; small ones print the number in each cell, wide ones say it on hover, narrow ones stand in one column."""
+    """Draw a heat map; small ones print the number in each cell.
+
+    Wide ones also say it on hover; narrow ones stand one below the other.
+    """
     names = [*data.columns, *(name for panel in data.panels for name in panel.columns)]
     longest = max((svg.width_of(name, 11.5) for name in names), default=0)
     slanted = longest > 30
@@ -101,7 +133,7 @@ def heat_map(data: HeatMap, narrow: bool = False) -> str:
     bottom = max(grid.top + grid.cell_h * len(panel.rows) for panel, grid in zip(data.panels, grids, strict=True))
     first = grids[0] if grids else Grid(LABELS, head, 30, 20, (), 0)
     body += legend(
-        0 if narrow else first.left, bottom + 14, data.legend, svg.DIVERGING if data.diverging else svg.CIVIDIS
+        0 if narrow else first.left, bottom + 14, data.legend, colours.DIVERGING if data.diverging else colours.CIVIDIS
     )
     width = 368.0 if narrow else max([WIDTH, *(grid.right + LABELS for grid in grids)])
     return svg.drawing(data.key + ("-n" if narrow else ""), width, bottom + 34, data.title, data.description, body)
@@ -155,7 +187,7 @@ def _column_heads(columns: tuple[str, ...], grid: Grid, slanted: bool) -> list[s
 
 
 def _row_labels(panel: HeatPanel, grid: Grid, second: bool) -> list[str]:
-    """Labels left of the first panel, right of the second, so that the layer map has the room between; few of many layers."""
+    """Labels left of the first panel and right of the second, with the layer map between; few of many layers."""
     body = []
     every = 1 if grid.cell_h >= 12 else 2
     if panel.strip and not second:
@@ -185,7 +217,7 @@ def _strip(share: float | None, grid: Grid, y: float) -> list[str]:
     if share is None:
         return []
     left, width, height = grid.left - STRIP + 2, STRIP - 16, min(grid.cell_h - 4, 9.0)
-    title = f"frozen in {words.percent(share)} of resamples"
+    title = f"frozen in {formats.percent(share)} of resamples"
     return [
         svg.box(left, y - height / 2, width, height, "slot", title=title),
         svg.box(left, y - height / 2, width * share, height, "trust"),
@@ -193,7 +225,7 @@ def _strip(share: float | None, grid: Grid, y: float) -> list[str]:
 
 
 def _room_for_numbers(data: HeatMap, grids: list[Grid]) -> bool:
-    """Whether every number of every panel fits its cell: the panels are read side by side, so all print them or none."""
+    """Whether every number of every panel fits its cell: all panels print them or none."""
     texts = [text for panel in data.panels for row in panel.texts for text in row]
     longest = max((svg.width_of(text, 10.5) for text in texts), default=0)
     return all(grid.cell_h >= 17 and longest <= grid.cell_w - 1 for grid in grids)
@@ -214,13 +246,13 @@ def _cells(data: HeatMap, panel: HeatPanel, grid: Grid, hover: bool, printed: bo
             if shade is None:
                 empty.append(svg.box(x, y - grid.cell_h / 2, width, height, "absent", title=title if hover else ""))
                 continue
-            fill = svg.colour((shade + 1) / 2, svg.DIVERGING) if data.diverging else svg.colour(shade)
+            fill = colours.colour((shade + 1) / 2, colours.DIVERGING) if data.diverging else colours.colour(shade)
             if hover:
                 fills.append(svg.cell(x, y, width, fill, title))
             else:
                 plain.setdefault(fill, []).append((x, y, width))
             if printed:
-                ink = svg.ink_on(fill)
+                ink = colours.ink_on(fill)
                 labels.append(svg.text(x + grid.cell_w / 2 - 0.5, y + 3.5, panel.texts[r][c], f"cell {ink}", "middle"))
     return [*empty, svg.cells(height, fills) if hover else svg.shades(height, plain), *labels]
 
@@ -234,7 +266,9 @@ def _links(data: HeatMap, first: Grid, second: Grid) -> list[str]:
     for r, c, strength in data.links:
         y1, y2 = first.middle(r), second.middle(c)
         style = "link" if strength >= 0.5 else "link weak" if strength >= 0.2 else "link faint"
-        d = f"M{svg.number(left)} {svg.number(y1)}C{svg.number(left + bend)} {svg.number(y1)} {svg.number(right - bend)} {svg.number(y2)} {svg.number(right)} {svg.number(y2)}"
+        points = ((left, y1), (left + bend, y1), (right - bend, y2), (right, y2))
+        start, *rest = (f"{svg.number(x)} {svg.number(y)}" for x, y in points)
+        d = f"M{start}C{' '.join(rest)}"
         body.append(f'<path class="{style}" d="{d}"/>')
     if data.links:
         middle = (left + right) / 2
@@ -243,9 +277,20 @@ def _links(data: HeatMap, first: Grid, second: Grid) -> list[str]:
 
 
 def legend(x: float, y: float, ends: tuple[str, str], scale: tuple[str, ...], steps: int = 24) -> list[str]:
-    """A colour bar between the words for its two ends."""
+    """A colour bar between the words for its two ends.
+
+    Args:
+        x: left edge.
+        y: top.
+        ends: the words.
+        scale: hex colours at equal steps.
+        steps: pieces of the bar.
+
+    Returns:
+        SVG elements.
+    """
     low, high = ends
     left = x + svg.width_of(low, 11.5) + 4
-    bars = {svg.colour(i / (steps - 1), scale): [(left + 5 * i, y + 5.5, 5.3)] for i in range(steps)}
+    bars = {colours.colour(i / (steps - 1), scale): [(left + 5 * i, y + 5.5, 5.3)] for i in range(steps)}
     right = left + 5 * steps + 7
     return [svg.text(x, y + 9, low, "axis"), svg.shades(11, bars), svg.text(right, y + 9, high, "axis")]

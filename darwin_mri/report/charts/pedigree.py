@@ -9,7 +9,14 @@ from darwin_mri.report.charts import svg
 
 @dataclass(frozen=True)
 class Birth:
-    """One generation: who was bred from whom, and how."""
+    """One generation: which model was bred from which, and how.
+
+    Attributes:
+        child: its name.
+        father: its name.
+        mother: its name.
+        method: how they were merged.
+    """
 
     child: str
     father: str
@@ -19,7 +26,14 @@ class Birth:
 
 @dataclass(frozen=True)
 class Pedigree:
-    """Births, eldest first; each father but the first is the child before."""
+    """Births, eldest first; each father but the first is the child before.
+
+    Attributes:
+        key: id in the page.
+        title: the name of the chart.
+        description: for readers who cannot see it.
+        births: one per generation.
+    """
 
     key: str
     title: str

@@ -7,12 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from unicodedata import east_asian_width
 
-from darwin_mri.report.words import clean, language
-
-# Cividis (Nuñez, Anderton, Renslow 2018) at nine equal steps: monotone in lightness, alike to every kind of colour vision.
-CIVIDIS = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#fee838")
-# Blue through pale grey to vermillion, Okabe and Ito's pair that all colour visions tell apart; the sign is printed too.
-DIVERGING = ("#00558a", "#3f8fc4", "#a9cfe8", "#f1f1ee", "#f5bd98", "#e07b3a", "#b34700")
+from darwin_mri.report.formats import clean, language
 
 
 def escape(text: str) -> str:
@@ -27,17 +22,33 @@ def number(value: float) -> str:
 
 
 def drawing(key: str, width: float, height: float, title: str, description: str, body: Iterable[str]) -> str:
-    """A whole SVG that a screen reader can name and describe; ``key`` must be unique in the page."""
+    """A whole SVG that a screen reader can name and describe.
+
+    Args:
+        key: unique in the page.
+        width: in pixels.
+        height: in pixels.
+        title: the name of the chart.
+        description: for readers who cannot see it.
+        body: SVG elements.
+
+    Returns:
+        one ``<svg>`` element.
+    """
     w, h = number(width), number(height)
     return (
-        f'<svg class="chart" role="img" aria-labelledby="{key}-t {key}-d" viewBox="0 0 {w} {h}" width="{w}" height="{h}" '
-        f'xmlns="http://www.w3.org/2000/svg">'
-        f'<title id="{key}-t">{escape(title)}</title><desc id="{key}-d">{escape(description)}</desc>{"".join(body)}</svg>'
+        f'<svg class="chart" role="img" aria-labelledby="{key}-t {key}-d" viewBox="0 0 {w} {h}" width="{w}"'
+        f' height="{h}" xmlns="http://www.w3.org/2000/svg">'
+        f'<title id="{key}-t">{escape(title)}</title><desc id="{key}-d">{escape(description)}</desc>'
+        f"{''.join(body)}</svg>"
     )
 
 
 def width_of(words: str, size: float = 13.0) -> float:
-    """A generous estimate of how wide a text is set, in pixels: fonts differ, and a label must not run into its neighbour."""
+    """A generous estimate of how wide a text is set, in pixels.
+
+    Fonts differ, and a label must not run into its neighbour.
+    """
     return size * sum(_em(c) for c in words)
 
 
@@ -59,7 +70,16 @@ def size_of(style: str) -> float:
 
 
 def fit(words: str, room: float, size: float = 13.0) -> str:
-    """The text, cut with an ellipsis where it would be wider than ``room`` pixels."""
+    """The text, cut with an ellipsis where it would be wider than ``room`` pixels.
+
+    Args:
+        words: the text.
+        room: width in pixels.
+        size: of the font in pixels.
+
+    Returns:
+        the text, or as much of it as fits and an ellipsis.
+    """
     words = clean(words)
     if width_of(words, size) <= room:
         return words
@@ -71,24 +91,57 @@ def fit(words: str, room: float, size: float = 13.0) -> str:
 def text(
     x: float, y: float, words: str, style: str = "", anchor: str = "start", turn: float = 0, room: float = math.inf
 ) -> str:
-    """One line of text; ``style`` is a class, ``turn`` degrees about its anchor point; wider than ``room`` it is cut and its
-    whole is shown on hover."""
+    """One line of text; wider than ``room`` it is cut and the whole is shown on hover.
+
+    Args:
+        x: of the anchor point.
+        y: of the baseline.
+        words: the text.
+        style: class of the element.
+        anchor: start, middle or end.
+        turn: degrees about the anchor point.
+        room: width in pixels that the text may take.
+
+    Returns:
+        one ``<text>`` element.
+    """
     shown = words if room == math.inf else fit(words, room, size_of(style))
     extra = f' class="{style}"' if style else ""
     extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
     extra += f' transform="rotate({number(turn)} {number(x)} {number(y)})"' if turn else ""
-    extra += f' lang="{spoken}"' if not words.isascii() and (spoken := language(words)) else ""
+    tag = "" if words.isascii() else language(words)
+    extra += f' lang="{tag}"' if tag else ""
     whole = f"<title>{escape(words)}</title>" if shown != words and shown != clean(words) else ""
     return f'<text x="{number(x)}" y="{number(y)}"{extra}>{whole}{escape(shown)}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    """A straight line."""
+    """A straight line.
+
+    Args:
+        x1: of the start.
+        y1: of the start.
+        x2: of the end.
+        y2: of the end.
+        style: class of the element.
+
+    Returns:
+        one ``<path>`` element.
+    """
     return f'<path class="{style}" d="M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}"/>'
 
 
 def uprights(x: float, spans: Iterable[tuple[float, float]], style: str) -> str:
-    """An upright line at ``x`` in pieces, each from one height to another."""
+    """An upright line in pieces.
+
+    Args:
+        x: where it stands.
+        spans: from one height to another, for each piece.
+        style: class of the element.
+
+    Returns:
+        one ``<path>`` element.
+    """
     return f'<path class="{style}" d="{"".join(f"M{number(x)} {number(a)}V{number(b)}" for a, b in spans)}"/>'
 
 
@@ -100,7 +153,20 @@ def path(points: Sequence[tuple[float, float]], style: str) -> str:
 
 
 def box(x: float, y: float, width: float, height: float, style: str = "", fill: str = "", title: str = "") -> str:
-    """A rectangle, with a text that shows on hover."""
+    """A rectangle, with a text that shows on hover.
+
+    Args:
+        x: left edge.
+        y: top.
+        width: in pixels.
+        height: in pixels.
+        style: class of the element.
+        fill: hex colour.
+        title: shown on hover.
+
+    Returns:
+        one ``<path>`` element.
+    """
     shape = f'<path d="M{number(x)} {number(y)}h{number(width)}v{number(height)}h{number(-width)}z"'
     shape += f' class="{style}"' if style else ""
     shape += f' fill="{fill}"' if fill else ""
@@ -113,7 +179,18 @@ def cells(height: float, drawn: Iterable[str]) -> str:
 
 
 def cell(x: float, y: float, width: float, colour: str, title: str) -> str:
-    """A coloured cell around the height ``y`` with a text that shows on hover."""
+    """A coloured cell with a text that shows on hover.
+
+    Args:
+        x: left edge.
+        y: middle.
+        width: in pixels.
+        colour: hex colour.
+        title: shown on hover.
+
+    Returns:
+        one ``<path>`` element; its height is that of its group.
+    """
     return f'<path d="M{number(x)} {number(y)}h{number(width)}" stroke="{colour}"><title>{escape(title)}</title></path>'
 
 
@@ -133,7 +210,19 @@ def dots(points: Iterable[tuple[float, float]], style: str) -> str:
 
 
 def hatch(x: float, y: float, width: float, height: float, title: str = "", step: float = 6) -> str:
-    """A hatched rectangle: frozen layers look different without any colour."""
+    """A hatched rectangle: frozen layers look different without any colour.
+
+    Args:
+        x: left edge.
+        y: top.
+        width: in pixels.
+        height: in pixels.
+        title: shown on hover.
+        step: pixels between two strokes.
+
+    Returns:
+        SVG elements.
+    """
     strokes = []
     for d in range(int(step), int(width + height), int(step)):
         x1, y1 = x + max(0.0, d - height), y + min(float(d), height)
@@ -143,7 +232,21 @@ def hatch(x: float, y: float, width: float, height: float, title: str = "", step
 
 
 def mark(role: str, x: float, y: float, size: float = 5, hollow: bool = False, title: str = "") -> str:
-    """The role's own shape: father a disc, mother a square, child a diamond, base a triangle, null a cross, baseline a ring."""
+    """The role's own shape.
+
+    Father: disc. Mother: square. Child: diamond. Base: triangle. Null: cross. Baseline: ring.
+
+    Args:
+        role: whose shape and colour.
+        x: of the middle.
+        y: of the middle.
+        size: half its width in pixels, about.
+        hollow: whether only the outline is drawn.
+        title: shown on hover.
+
+    Returns:
+        one SVG element.
+    """
     style = f"mark {role}{' hollow' if hollow else ''}"
     inner = f"<title>{escape(title)}</title>" if title else ""
     s = size
@@ -157,13 +260,22 @@ def mark(role: str, x: float, y: float, size: float = 5, hollow: bool = False, t
     if role in shapes:
         d = "M" + "L".join(f"{number(x + s * a)} {number(y + s * b)}" for a, b in shapes[role]) + "z"
     else:
-        c = 0.8 * s
-        d = f"M{number(x - c)} {number(y - c)}l{number(2 * c)} {number(2 * c)}m0 {number(-2 * c)}l{number(-2 * c)} {number(2 * c)}"
+        half, side, back = 0.8 * s, number(1.6 * s), number(-1.6 * s)
+        d = f"M{number(x - half)} {number(y - half)}l{side} {side}m0 {back}l{back} {side}"
     return f'<path class="{style}" d="{d}">{inner}</path>'
 
 
 def ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """Round numbers inside [low, high], about ``count`` of them."""
+    """Round numbers inside an interval.
+
+    Args:
+        low: its lower end.
+        high: its upper end.
+        count: how many there should be, about.
+
+    Returns:
+        the numbers, in order; the lower end alone where the interval is empty.
+    """
     if high <= low:
         return [low]
     rough = (high - low) / count
@@ -171,31 +283,3 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def colour(share: float, scale: Sequence[str] = CIVIDIS) -> str:
-    """The colour at ``share`` in [0, 1] of a scale, between its steps."""
-    place = min(max(share, 0.0), 1.0) * (len(scale) - 1)
-    index = min(int(place), len(scale) - 2)
-    weight = place - index
-    below, above = (tuple(int(scale[i][k : k + 2], 16) for k in (1, 3, 5)) for i in (index, index + 1))
-    return "#" + "".join(f"{round(a + weight * (b - a)):02x}" for a, b in zip(below, above, strict=True))
-
-
-def contrast(first: str, second: str) -> float:
-    """Contrast ratio of two hex colours (WCAG 2.2), from 1 to 21."""
-    lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def ink_on(fill: str) -> str:
-    """Class of the text colour that reads best on a fill."""
-    return "on-dark" if contrast(fill, "#ffffff") >= contrast(fill, "#111111") else "on-light"
-
-
-def _luminance(colour: str) -> float:
-    linear = []
-    for k in (1, 3, 5):
-        c = int(colour[k : k + 2], 16) / 255
-        linear.append(c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

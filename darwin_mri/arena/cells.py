@@ -1,0 +1,117 @@
+"""What stands in a cell: the merge of an arm, or of the arm broken on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+
+from darwin_mri.arena.finetune import finetune
+from darwin_mri.arena.settings import FINETUNE, Entry
+from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.merging import DonorFFN, Donors, Merge, RandomSource, Settings, ShuffledSource
+from darwin_mri.merging.arms import Context, build_donors, competence
+from darwin_mri.merging.arms.context import SynthesizedText
+from darwin_mri.merging.arms.synthesis import synthesize_texts
+from darwin_mri.mri.similarity import proportional_map
+from darwin_mri.problem.space import folder_source
+from darwin_mri.records import CHILD
+
+
+class CellFactory:
+    """Builds the merges of one seed's cells; what several cells share is built once.
+
+    Args:
+        context: the pair's.
+        ignorant: a model that does not know what is tested, in the mother's place; None leaves that null out.
+    """
+
+    def __init__(self, context: Context, ignorant: LoadedModel | None) -> None:
+        self.context, self.ignorant = context, ignorant
+        self.father = folder_source(context.father.source, context.father.parameter_names)
+        self._texts: dict[str, tuple[SynthesizedText, ...]] = {}
+        self._built: dict[str, Donors] = {}
+
+    def merge(self, name: str, entry: Entry, null: str) -> tuple[Merge, Donors]:
+        """The merge of a cell, and the donors of the arm or null it moves toward.
+
+        The nulls ``random`` and ``shuffled`` break the arm's own donors, the others their making. Arms that carry
+        matrices over have whole matrices broken, ``competence``, which edits the father's, the edit alone.
+
+        Args:
+            name: of the arm in the config.
+            entry: the arm and its settings.
+            null: ``child`` or a null's name.
+
+        Returns:
+            (merge, donors).
+        """
+        donors = self._arm(name, entry) if null in (CHILD, "random", "shuffled") else self._make(entry, null)
+        origin, seed = self.father if entry.method == "competence" else None, self.context.seed
+        source = donors
+        if null == "random":
+            source = RandomSource(donors, origin, seed=seed)
+        elif null == "shuffled":
+            source = ShuffledSource(donors, origin, seed=seed)
+        method = "replace" if donors.replacing else "linear"
+        return Merge(self.father, (source,), None, method, Settings(), seed), donors
+
+    def _arm(self, name: str, entry: Entry) -> Donors:
+        if name not in self._built:
+            self._built = {
+                name: self._make(entry, CHILD)
+            }  # one arm at a time: donors are as large as the father's FFNs
+        return self._built[name]
+
+    def _make(self, entry: Entry, null: str) -> Donors:
+        """An arm's donors, or those of a null that breaks their making."""
+        settings = entry.arm
+        context = replace(self.context, settings=settings)
+        writes = entry.method == FINETUNE or (entry.method == "competence" and settings.writer != "nobody")
+        writer = "mother"
+        if null == "ignorant":
+            context, writer = self._with_ignorant(context), "ignorant"
+        elif null == "father-writes":
+            context, writer = replace(context, settings=settings.model_copy(update={"writer": "father"})), "father"
+        elif null == "outside-text":
+            alone = settings.model_copy(update={"writer": "nobody"})
+            context, writes = replace(context, settings=alone, mother=context.father), False
+        elif null == "layers":
+            order = torch.randperm(len(context.layer_map), generator=context.generator("layers")).tolist()
+            context = replace(context, layer_map=tuple(context.layer_map[i] for i in order))
+        if writes:
+            context = replace(context, synthesized=self._synthesized(context, writer))
+        if entry.method == FINETUNE:
+            return self._donors(finetune(context, entry))
+        if null == "mask":
+            return self._donors(competence.build(context, lambda marks: _shuffled(context, marks)))
+        return self._donors(build_donors(entry.method, context))
+
+    def _donors(self, layers: Iterable[DonorFFN]) -> Donors:
+        """Donors in the father's dtypes, as a run keeps them."""
+        rounded = []
+        for layer in layers:
+            tensors = {name: tensor.to(self.father.dtype(name)) for name, tensor in layer.tensors.items()}
+            rounded.append(replace(layer, tensors=tensors))
+        return Donors(rounded)
+
+    def _with_ignorant(self, context: Context) -> Context:
+        assert self.ignorant is not None
+        context = replace(context, mother=self.ignorant)
+        if self.ignorant.anatomy == self.context.mother.anatomy:
+            return context
+        layer_map = proportional_map(len(context.father.layers), len(self.ignorant.layers))
+        return replace(context, layer_map=layer_map, gate_rms=())
+
+    def _synthesized(self, context: Context, writer: str) -> tuple[SynthesizedText, ...]:
+        settings = context.settings.model_dump(include={"writer", "trust", "new_tokens", "max_tokens"})
+        key = f"{writer} {sorted(settings.items())}"
+        if key not in self._texts:
+            self._texts[key] = synthesize_texts(context)
+        return self._texts[key]
+
+
+def _shuffled(context: Context, marks: torch.Tensor) -> torch.Tensor:
+    """The marks in a random order, the same for every batch of their number."""
+    return marks[torch.randperm(len(marks), generator=context.generator("mask")).to(marks.device)]

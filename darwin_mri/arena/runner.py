@@ -1,0 +1,225 @@
+"""Runs the cells of an arena one after the other, a record each, so that an interrupted arena goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darwin_mri.arena.cells import CellFactory
+from darwin_mri.arena.judging import judge
+from darwin_mri.arena.settings import ArenaConfig, Entry, nulls_of
+from darwin_mri.benchmarks import Item, Prepared, Scorer, load_benchmark, sample_items, split_items, to_answers
+from darwin_mri.checkpoints import LoadedModel, file_digests, find_model, load, resolve_device, weights_digest
+from darwin_mri.merging import Candidate, Donors
+from darwin_mri.merging.arms import Context
+from darwin_mri.mri.similarity import proportional_map
+from darwin_mri.probes import load_probes, select_probes
+from darwin_mri.problem.donors import named_prompts
+from darwin_mri.problem.items import gpqa_password
+from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult
+from darwin_mri.run import Progress, Silent
+
+ItemsByTask = Mapping[str, Sequence[Item]]
+AnswersByTask = dict[str, tuple[Answer, ...]]
+PARENTS = "parents"  # the folder of father's and mother's own cells
+GENE = "donors"  # the one gene of a cell: the ratio of all donors
+
+
+def run_arena(
+    config: ArenaConfig, out: Path, *, offline: bool = False, progress: Progress | None = None
+) -> ArenaResult:
+    """Every arm and null at every seed; the ratio is chosen on search items, held-out items are scored at it once.
+
+    Args:
+        config: the pair and what is tried.
+        out: folder of the records ``cells/seed-N/ARM/NULL.json`` and ``arena.json``; cells that are there and were made
+            from the same inputs are not run again.
+        offline: never ask the hub.
+        progress: where the work reports; nowhere when None.
+
+    Returns:
+        The table, the comparison of the best arm with its nulls, and the verdict.
+
+    Raises:
+        ConfigError, InputError: a model, benchmark or prompt cannot be used.
+    """
+    progress = progress or Silent()
+    arena = _Arena(config, out, offline)
+    plan = [(seed, name, null) for seed in config.seeds for name, null in arena.plan()]
+    cells: list[ArenaCell] = []
+    with progress.stage(f"arena {config.name}: {len(plan)} cells", len(plan)) as advance:
+        for seed, name, null in plan:
+            cell, known = arena.cell(seed, name, null)
+            cells.append(cell)
+            if not known:
+                search = ", ".join(f"{ratio}: {value:.3f}" for ratio, value in cell.search.items())
+                progress.say(f"seed {seed} {name} {null}: search {search}; {cell.seconds:.0f} s")
+            advance(1)
+    result = judge(config, cells, {task: arena.items[task] for task in config.tasks})
+    result.save(out / "arena.json")
+    return result
+
+
+class _Arena:
+    """The pair in memory, the items, and the folder of cells."""
+
+    def __init__(self, config: ArenaConfig, out: Path, offline: bool) -> None:
+        self.config, self.out = config, out
+        device = resolve_device(config.device)
+        refs = {"father": config.father, "mother": config.mother, "ignorant": config.ignorant}
+        self.models: dict[str, LoadedModel] = {}
+        for role, ref in refs.items():
+            if ref is not None:
+                source = find_model(ref, offline=offline)
+                digest = weights_digest(file_digests(source.folder))
+                self.models[role] = load(source, digest, device=device, dtype=config.dtype)
+        data = Path(config.data) if config.data else None
+        self.items = {
+            task: load_benchmark(task, data, offline=offline, password=gpqa_password()) for task in config.tasks
+        }
+        self._bench: SeedBench | None = None
+
+    def plan(self) -> Iterator[tuple[str, str]]:
+        """(arm, null) of every cell of a seed; the parents first."""
+        yield from ((PARENTS, role) for role in ("father", "mother"))
+        for name, entry in self.config.arms.items():
+            yield name, CHILD
+            yield from ((name, null) for null in nulls_of(entry, self.config))
+
+    def cell(self, seed: int, name: str, null: str) -> tuple[ArenaCell, bool]:
+        """The cell's record, and whether it was there already."""
+        path = self.out / "cells" / f"seed-{seed}" / _plain(name) / f"{null}.json"
+        identity = self._identity(seed, name, null)
+        if path.is_file():
+            kept = ArenaCell.load(path)
+            if kept.identity == identity:
+                return kept, True
+        if self._bench is None or self._bench.seed != seed:
+            self._bench = SeedBench(self.config, self.models, self.items, seed)
+        bench = self._bench
+        fields = bench.parent(null) if name == PARENTS else bench.run(name, self.config.arms[name], null)
+        cell = ArenaCell(arm=name, null=null, seed=seed, identity=identity, **fields)
+        cell.save(path)
+        return cell, False
+
+    def _identity(self, seed: int, name: str, null: str) -> str:
+        """Hash of all that a cell depends on; other arms and seeds are no part of it."""
+        config = self.config.model_dump(
+            mode="json", exclude_defaults=True, exclude={"arms", "nulls", "seeds", "name", "device"}
+        )
+        arm = None
+        if name != PARENTS:
+            arm = self.config.arms[name].model_dump(mode="json", exclude_defaults=True, exclude={"nulls"})
+        digests = {role: model.digest for role, model in self.models.items()}
+        text = json.dumps([config, arm, digests, seed, null], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class SeedBench:
+    """One seed's split of the items, its texts and prompts, and the scorer of candidates written into the father.
+
+    Args:
+        config: of the arena.
+        models: role -> model in memory.
+        items: by task.
+        seed: of splits, texts, prompts and nulls.
+    """
+
+    def __init__(self, config: ArenaConfig, models: Mapping[str, LoadedModel], items: ItemsByTask, seed: int) -> None:
+        self.config, self.models, self.seed = config, models, seed
+        father, mother = models["father"], models["mother"]
+        parts = {task: split_items(tuple(part), seed, config.search_share) for task, part in items.items()}
+        self.held_out = {task: part.held_out for task, part in parts.items()}
+        size = config.search_items
+        self.search = {
+            task: sample_items(part.search, size, seed) if size else part.search for task, part in parts.items()
+        }
+        settings = next(iter(config.arms.values())).arm
+        texts = load_probes(Path(settings.texts) if settings.texts else None)
+        context = Context(
+            father,
+            mother,
+            proportional_map(len(father.layers), len(mother.layers)),
+            settings,
+            seed,
+            select_probes(texts, config.languages, settings.documents, seed),
+            named_prompts(config.prompts, config.forms, seed),
+            config.protect,
+        )
+        self.factory = CellFactory(context, models.get("ignorant"))
+        self.scorer = Scorer(father.model, father.tokenizer)
+        self.prepared = {"search": _prepare(self.scorer, self.search), "held_out": _prepare(self.scorer, self.held_out)}
+
+    def parent(self, role: str) -> dict[str, Any]:
+        """Fields of a parent's own cell."""
+        model = self.models[role]
+        scorer = Scorer(model.model, model.tokenizer)
+        search, held_out = (_answers(scorer, items, _prepare(scorer, items)) for items in (self.search, self.held_out))
+        return {"ratio": 0.0, "search": {"0": self._composite(search)}, "seconds": 0.0, "answers": held_out}
+
+    def run(self, name: str, entry: Entry, null: str) -> dict[str, Any]:
+        """Fields of an arm's or a null's cell; the father has its own weights afterwards.
+
+        Args:
+            name: of the arm in the config.
+            entry: the arm and its settings.
+            null: ``child`` or a null's name.
+
+        Returns:
+            Fields of ``ArenaCell``.
+        """
+        began = time.process_time()
+        merge, donors = self.factory.merge(name, entry, null)
+        seconds = time.process_time() - began
+        candidate = Candidate(self.models["father"].model, {GENE: donors.names()}, merge)
+        search: dict[str, float] = {}
+        for ratio in self.config.ratios:
+            candidate.apply({GENE: ratio})
+            search[f"{ratio:g}"] = self._composite(_answers(self.scorer, self.search, self.prepared["search"]))
+        ratio = max(self.config.ratios, key=lambda r: (search[f"{r:g}"], -r))
+        candidate.apply({GENE: ratio})
+        answers = _answers(self.scorer, self.held_out, self.prepared["held_out"])
+        candidate.restore()
+        return {
+            "ratio": ratio,
+            "search": search,
+            "fit": _mean_fit(donors),
+            "seconds": round(seconds, 2),
+            "answers": answers,
+        }
+
+    def _composite(self, answers: AnswersByTask) -> float:
+        means = {task: float(np.mean([a.credit for a in part])) for task, part in answers.items()}
+        return sum(weight * means[task] for task, weight in self.config.weights.items())
+
+
+def _mean_fit(donors: Donors) -> dict[str, float]:
+    """The figures of how the donors were made, in the mean over layers."""
+    figures: dict[str, list[float]] = {}
+    for layer in donors.layers:
+        for key, value in layer.fit.items():
+            figures.setdefault(key, []).append(value)
+    return {key: float(np.mean(values)) for key, values in figures.items()}
+
+
+def _prepare(scorer: Scorer, items: ItemsByTask) -> dict[str, Prepared]:
+    return {task: scorer.prepare(part) for task, part in items.items()}
+
+
+def _answers(scorer: Scorer, items: ItemsByTask, prepared: Mapping[str, Prepared]) -> AnswersByTask:
+    """Credits without log-probabilities: a cell's record is kept small."""
+    answers = {}
+    for task, part in items.items():
+        scored = to_answers(tuple(part), scorer.log_probabilities(prepared[task]))
+        answers[task] = tuple(answer.model_copy(update={"log_probabilities": (), "metrics": {}}) for answer in scored)
+    return answers
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)

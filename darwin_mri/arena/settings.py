@@ -1,0 +1,101 @@
+"""The YAML of an arena."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from darwin_mri.config import ARMS, Arm, ArmConfig, Section, load_section
+
+Null = Literal["random", "shuffled", "layers", "mask", "ignorant", "father-writes", "outside-text"]
+NULLS: tuple[str, ...] = get_args(Null)
+FINETUNE = "finetune"
+
+
+class Entry(Section):
+    """One arm as it is tried."""
+
+    method: Literal[Arm, "finetune"] = Field(
+        description="an arm, or finetune: a short gradient fine-tuning on the text that competence would be given"
+    )
+    arm: ArmConfig = ArmConfig()
+    nulls: bool = Field(default=True, description="whether its nulls are run beside it")
+    steps: int = Field(default=60, ge=1, description="finetune: steps of AdamW")
+    learning_rate: float = Field(default=3e-4, gt=0, description="finetune: peak")
+
+
+class ArenaConfig(Section):
+    """One pair and what is tried on it."""
+
+    name: str = Field(default="arena", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    father: str
+    mother: str
+    ignorant: str | None = Field(
+        default=None, description="a mother that does not know what is tested; without it that null is left out"
+    )
+    arms: dict[str, Entry] = Field(
+        default={name: Entry(method=name) for name in ARMS},  # type: ignore[arg-type]
+        description="name -> arm and its settings",
+    )
+    nulls: tuple[Null, ...] = get_args(Null)
+    ratios: tuple[float, ...] = Field(default=(0.5, 1.0), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1, description="of splits, prompts, texts and nulls")
+    tasks: dict[str, float] = Field(
+        default={"nursery_click": 1.0, "nursery_musr": 1.0, "nursery_gpqa": 1.0},
+        min_length=1,
+        description="benchmark -> weight in the composite",
+    )
+    data: str | None = Field(default=None, description="folder with the benchmark files; the hub when absent")
+    search_share: float = Field(default=0.4, gt=0, lt=1, description="share of clusters on which ratios are chosen")
+    search_items: int | None = Field(
+        default=120, ge=8, description="of each benchmark, for the choice; all when absent"
+    )
+    prompts: str = Field(
+        default="nursery",
+        description="nursery (nursery@SEED): questions of the nursery's world without answers; else a folder of JSONL"
+        " prompts",
+    )
+    forms: int = Field(default=3, ge=1, description="nursery prompts: wordings of each fact and habit")
+    protect: tuple[str, ...] = Field(
+        default=("ko",), description="languages or domains in which only the father completes prompts"
+    )
+    languages: tuple[str, ...] | None = Field(default=("ko", "en"), description="of the texts both parents read")
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ArenaConfig:
+        if any(weight <= 0 for weight in self.tasks.values()):
+            raise ValueError("every task needs a weight above 0")
+        if any(ratio <= 0 for ratio in self.ratios):
+            raise ValueError("ratios must be above 0: the father, at 0, is always scored")
+        return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights that sum to 1."""
+        total = sum(self.tasks.values())
+        return {name: weight / total for name, weight in self.tasks.items()}
+
+
+def load_arena(path: Path) -> ArenaConfig:
+    """Read an arena's YAML; errors as ``load_config``."""
+    return load_section(ArenaConfig, path)
+
+
+def nulls_of(entry: Entry, config: ArenaConfig) -> list[str]:
+    """Which of the nulls asked for mean something for this arm."""
+    if not entry.nulls:
+        return []
+    means = {
+        "random": entry.method != FINETUNE,
+        "shuffled": entry.method != FINETUNE,
+        "layers": entry.method not in (FINETUNE, "competence"),  # they use no layer map
+        "mask": entry.method == "competence",
+        "ignorant": config.ignorant is not None,
+        "father-writes": entry.method in (FINETUNE, "competence"),
+        "outside-text": entry.method in (FINETUNE, "competence"),
+    }
+    return [null for null in config.nulls if means[null]]

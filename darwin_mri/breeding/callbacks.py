@@ -1,0 +1,44 @@
+"""What a search reports while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from darwin_mri.records import LedgerLine
+
+
+@dataclass(frozen=True)
+class GenerationStats:
+    """How a search stands after a generation.
+
+    Attributes:
+        generation: its number; 0 is the opening.
+        candidates: how many it had.
+        best: best fitness so far of a candidate scored on all items; NaN where there is none.
+        mean: mean fitness of the generation's candidates; NaN where all failed.
+        sigma: the strategy's step size when the generation was drawn; None for the opening and for random candidates.
+        items: item evaluations so far.
+    """
+
+    generation: int
+    candidates: int
+    best: float
+    mean: float
+    sigma: float | None
+    items: int
+
+
+@dataclass(frozen=True)
+class SearchCallbacks:
+    """What a search calls on its way.
+
+    Attributes:
+        on_line: called with every candidate's line once it is written.
+        on_generation: called after every generation.
+        interrupted: called after every block; where it returns True the search ends there, by KeyboardInterrupt.
+    """
+
+    on_line: Callable[[LedgerLine], None] = lambda _: None
+    on_generation: Callable[[GenerationStats], None] = lambda _: None
+    interrupted: Callable[[], bool] = lambda: False

@@ -1,0 +1,103 @@
+"""``darwin-mri breed``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darwin_mri.cli.console import ConsoleProgress
+from darwin_mri.cli.options import (
+    Base,
+    BenchmarkData,
+    Budget,
+    ConfigFile,
+    Debug,
+    Device,
+    Dtype,
+    Father,
+    Json,
+    Mother,
+    Offline,
+    Overwrite,
+    Quiet,
+    Seed,
+    TimeLimit,
+    Workers,
+    command_line,
+    note,
+    print_json,
+    resume_hint,
+    stdout,
+)
+
+
+def breed(
+    config_file: ConfigFile = None,
+    father: Father = None,
+    mother: Mother = None,
+    base: Base = None,
+    method: Annotated[
+        str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")
+    ] = None,
+    budget: Budget = None,
+    time_limit: TimeLimit = None,
+    workers: Workers = None,
+    data: BenchmarkData = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Begin without enough memory or disk; exit 0 although the child fails its health check."
+        ),
+    ] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    seed: Seed = None,
+    offline: Offline = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Scan, derive the prior, search, write the child, measure it against parents and null children, and report."""
+    from darwin_mri import pipeline
+    from darwin_mri.config import load_config
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report import build_view, load_run, print_report
+    from darwin_mri.run.folder import RESUME_CONFIG
+
+    if resume is None and config_file is None and (father is None or mother is None):
+        raise ConfigError("give --config FILE, or --father and --mother, or --resume RUN")
+    overrides = {
+        "father": father,
+        "mother": mother,
+        "base": base,
+        "method": method,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "data": data,
+        "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
+    }
+    source = resume / RESUME_CONFIG if resume is not None and config_file is None else config_file
+    config = load_config(source, overrides)
+    folder = resume or out or Path("reports") / config.name
+    with resume_hint(f"interrupted; continue with: darwin-mri breed --resume {folder}"):
+        result = pipeline.breed(
+            config,
+            folder,
+            force=force,
+            argv=command_line(),
+            offline=offline,
+            resume=resume is not None,
+            overwrite=overwrite,
+            progress=ConsoleProgress(quiet),
+        )
+    if as_json:
+        print_json(result.comparison.model_dump(mode="json", by_alias=True))
+        return
+    print_report(stdout, build_view(load_run(folder)))
+    note(f"child in {folder / 'child'}, report in {folder / 'report.html'}", quiet=quiet)

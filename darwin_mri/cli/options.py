@@ -1,0 +1,78 @@
+"""What several commands share: options, and how they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from darwin_mri.cli.console import err
+
+DEBUG = "--debug"
+stdout = Console()
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")]
+Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
+Device = Annotated[str | None, typer.Option(help="auto, cuda or cpu.")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no messages.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of probes, splits, masks and search.")]
+Debug = Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")]
+Budget = Annotated[int | None, typer.Option(help="Evaluations of the search.")]
+TimeLimit = Annotated[float | None, typer.Option(help="Seconds after which the search begins no generation.")]
+Workers = Annotated[str | None, typer.Option(help="here, devices or ray: where candidates are evaluated.")]
+Father = Annotated[
+    str | None,
+    typer.Option(help="Hub id (name@revision), folder, or nursery:NAME; the child keeps its shapes and config."),
+]
+Mother = Annotated[str | None, typer.Option(help="The other parent, named likewise.")]
+Base = Annotated[str | None, typer.Option(help="Common ancestor of both, for task vectors.")]
+BenchmarkData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Folder with the benchmark files: click/, musr/, gpqa/. Where no config names benchmarks, CLIcK and MuSR"
+        " are then used, not the nursery's.",
+    ),
+]
+
+
+def print_json(document: Any) -> None:
+    """One JSON document to stdout."""
+    sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """A line to stderr, as it is."""
+    if not quiet:
+        err.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def command_line() -> tuple[str, ...]:
+    """The command as typed, with absolute paths cut to their last names: it is published in the manifest."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return ("darwin-mri", *words)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+@contextmanager
+def resume_hint(text: str) -> Iterator[None]:
+    """While open, Ctrl-C prints how to go on, and ends the command with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(text, markup=False, highlight=False)
+        raise typer.Exit(130) from None

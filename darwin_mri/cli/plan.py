@@ -1,0 +1,74 @@
+"""``darwin-mri plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darwin_mri.cli.options import (
+    Base,
+    BenchmarkData,
+    Budget,
+    ConfigFile,
+    Debug,
+    Device,
+    Dtype,
+    Father,
+    Json,
+    Mother,
+    Offline,
+    TimeLimit,
+    Workers,
+    print_json,
+    stdout,
+)
+
+
+def plan(
+    config_file: ConfigFile = None,
+    father: Father = None,
+    mother: Mother = None,
+    base: Base = None,
+    method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
+    budget: Budget = None,
+    time_limit: TimeLimit = None,
+    workers: Workers = None,
+    data: BenchmarkData = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="TFLOP/s that a forward pass reaches, as python -m speed.rehearsal measures it."),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    offline: Offline = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a run would need and whether it can be run, without reading a weight; exit 3 when it cannot."""
+    from darwin_mri.config import load_config
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.planning import plan_run
+    from darwin_mri.report import print_plan
+
+    if config_file is None and (father is None or mother is None):
+        raise ConfigError("give --config FILE, or --father and --mother")
+    overrides = {
+        "father": father,
+        "mother": mother,
+        "base": base,
+        "method": method,
+        "device": device,
+        "dtype": dtype,
+        "data": data,
+        "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
+    }
+    record = plan_run(load_config(config_file, overrides), out, offline=offline, rate=rate and rate * 1e12)
+    if as_json:
+        print_json(record.model_dump(mode="json", by_alias=True))
+    else:
+        print_plan(stdout, record)
+    if not record.fits:
+        raise typer.Exit(3)

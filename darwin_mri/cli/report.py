@@ -1,0 +1,93 @@
+"""``darwin-mri report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darwin_mri.cli.options import Debug, Json, Quiet, note, print_json, stdout
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folder; several are compared on one page.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Page that compares several runs; runs.html beside them when absent.")
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Upload child, card, report and records to this hub repository."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --push: show what would be uploaded, upload nothing.")
+    ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="With --push: make the repository private if it is new.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --push: publish although the health check fails or is missing.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Render a run's terminal report, report.html and card.md again, or compare several runs, from records alone."""
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report import print_report, write_report, write_runs_report
+
+    if push is None and (dry_run or private or force):
+        raise ConfigError("--dry-run, --private and --force belong to --push: give --push OWNER/NAME too")
+    if push is not None:
+        _push(runs, push, dry_run=dry_run, private=private, force=force, as_json=as_json)
+        return
+    if len(runs) == 1 and out is None:
+        view, page = write_report(runs[0]), runs[0] / "report.html"
+    else:
+        view, page = write_runs_report(runs, out)
+    if as_json:
+        print_json(
+            {
+                "html": page.name,
+                "name": view.name,
+                "headline": view.verdict.headline,
+                "tone": view.verdict.tone,
+                "answers": [{"question": question, "answer": answer} for question, answer in view.verdict.answers],
+                "alerts": [alert.model_dump() for alert in view.alerts],
+                "missing": [{"file": part.file, "what": part.what, "command": part.command} for part in view.missing],
+            }
+        )
+    else:
+        print_report(stdout, view)
+    if not quiet:
+        note(f"written: {page}")
+
+
+def _push(runs: list[Path], repo: str, *, dry_run: bool, private: bool, force: bool, as_json: bool) -> None:
+    """Upload one run's child, or say what would be uploaded."""
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report import render_html, write_report
+    from darwin_mri.report.formats import clean, size
+    from darwin_mri.report.hub import plan, push
+
+    if len(runs) != 1:
+        raise ConfigError("--push publishes one child: give one run")
+    view = write_report(runs[0])
+    uploads = plan(runs[0], view, repo, render_html(view), force=force)
+    if as_json:
+        print_json(
+            {"repository": repo, "dry_run": dry_run, "files": [{"path": u.path, "size": u.size} for u in uploads]}
+        )
+    else:
+        for upload in uploads:
+            stdout.print(
+                f"{size(upload.size):>10}  {clean(upload.path)}", markup=False, highlight=False, soft_wrap=True
+            )
+    total = f"{len(uploads)} files, {size(sum(u.size for u in uploads))}, to {repo}"
+    if view.metadata is not None and not view.metadata.licence:
+        note("no licence is set: the parents' cards state none or differ")
+    if dry_run:
+        note(f"dry run, nothing was uploaded: {total}")
+        return
+    address = push(uploads, repo, private=private, message=f"{view.name}: child, card and report by darwin_mri")
+    note(f"uploaded {total}: {address}")

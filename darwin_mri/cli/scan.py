@@ -1,0 +1,112 @@
+"""``darwin-mri scan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darwin_mri.cli.console import ConsoleProgress
+from darwin_mri.cli.options import (
+    Base,
+    Debug,
+    Device,
+    Dtype,
+    Json,
+    Offline,
+    Out,
+    Overwrite,
+    Quiet,
+    Seed,
+    command_line,
+    note,
+    print_json,
+    resume_hint,
+    stdout,
+)
+
+
+def scan(
+    model: Annotated[str | None, typer.Argument(help="Hub id (name@revision), folder, or nursery:NAME.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Second parent: scan both and the pair, and derive the prior.")
+    ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="YAML file of a run, whose parents are scanned in place of MODEL; flags override it."
+        ),
+    ] = None,
+    base: Base = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Merge method the prior is for; when absent task_arithmetic for parents of the same tensors, else"
+            " folded (of unequal hidden sizes: give aligned or competence)."
+        ),
+    ] = None,
+    out: Out = Path("reports/scan"),
+    probes: Annotated[str | None, typer.Option(help="Folder of JSONL probe texts; built-in when absent.")] = None,
+    protect: Annotated[str | None, typer.Option(help="Languages or domains to protect, e.g. ko,code.")] = None,
+    documents: Annotated[int | None, typer.Option(help="Probe documents per language and domain.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="response, flat, v5, v6 or paper: how the prior is derived.")
+    ] = None,
+    validate: Annotated[
+        bool,
+        typer.Option(
+            "--validate", help="Measure what blending each gene alone does, and how well each preset predicted it."
+        ),
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted scan in --out.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    seed: Seed = None,
+    offline: Offline = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Scan a model layer by layer, or two models and how they correspond."""
+    from darwin_mri import pipeline
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.problem.requests import scan_config
+    from darwin_mri.report import print_scan
+
+    if (model is None) == (config_file is None):
+        raise ConfigError("give a model (with --against, two), or --config FILE")
+    pair = config_file is not None or against is not None
+    if validate and not pair:
+        raise ConfigError("--validate measures what blending two parents does: give --against the other parent")
+    overrides = {
+        "father": model,
+        "mother": against,
+        "base": base,
+        "method": method,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "scan": {"probes": probes, "documents": documents, "validation": validate or None},
+        "prior": {"protect": protect.split(",") if protect else None, "preset": preset},
+    }
+    config = scan_config(config_file, overrides, offline=offline)
+    with resume_hint(f"interrupted; continue with: {' '.join(command_line())} --resume"):
+        scans, prior = pipeline.scan(
+            config,
+            out,
+            pair=pair,
+            argv=command_line(),
+            offline=offline,
+            overwrite=overwrite,
+            resume=resume,
+            progress=ConsoleProgress(quiet),
+        )
+    mother, pair_scan = (scans.others[0], scans.pair) if pair else (None, None)
+    if as_json:
+        records = {"father": scans.father, "mother": mother, "pair": pair_scan, "prior": prior}
+        print_json({k: v.model_dump(mode="json", by_alias=True) for k, v in records.items() if v is not None})
+        return
+    print_scan(stdout, scans.father, pair=pair_scan, prior=prior, other=mother)
+    note(f"records in {out}", quiet=quiet)

@@ -1,0 +1,237 @@
+"""The sections of a run's YAML, every field explained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A part of a YAML file: unknown keys, infinities and NaN are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ScanConfig(Section):
+    """What the MRI reads."""
+
+    probes: str | None = Field(default=None, description="folder of JSONL probe files; the built-in set when absent")
+    languages: tuple[str, ...] | None = Field(
+        default=None, description="languages to measure; all in the probe set when absent"
+    )
+    documents: int = Field(default=16, ge=1, description="documents per language and domain")
+    max_tokens: int = Field(default=128, ge=8, description="tokens read of each document")
+    bootstrap: int = Field(default=400, ge=50, description="bootstrap resamples over documents")
+    positions: int = Field(default=1024, ge=64, description="paired token positions kept for FFN similarity")
+    mixers: bool = Field(
+        default=True, description="mean-ablate mixers as well as FFNs: doubles the forwards of the scan's longest part"
+    )
+    validation: bool = Field(
+        default=False,
+        description="measure the effect of blending each gene alone, and how well each preset predicted it",
+    )
+
+
+class PriorConfig(Section):
+    """How scans become the search's starting point."""
+
+    preset: Literal["response", "flat", "v5", "v6", "paper"] = Field(
+        default="response",
+        description="response: measured slopes; v5, v6, paper: the published Darwin formulas; flat: no use of the scan",
+    )
+    protect: tuple[str, ...] = Field(
+        default=("ko",), description="languages (ko) or domains (code) whose harm freezes a layer"
+    )
+    tolerance: float = Field(
+        default=0.01, ge=0, description="relative rise of NLL per byte that a layer may cost a protected text"
+    )
+    stability: float = Field(
+        default=0.8, gt=0, le=1, description="share of bootstrap resamples in which the harm must exceed the tolerance"
+    )
+    reference_ratio: float | None = Field(
+        default=None, gt=0, description="ratio at which harm is measured; upper / 1.5 when absent"
+    )
+    upper: float | None = Field(
+        default=None, gt=0, description="largest ratio; 1.5 for task vectors, 1 for interpolation"
+    )
+    sigma_max: float = Field(default=0.3, gt=0, description="spread of a gene without evidence, as a share of upper")
+    sigma_min: float = Field(
+        default=0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper"
+    )
+    items: int = Field(default=96, ge=8, description="search items per benchmark used to measure the fitness response")
+    steps: int = Field(default=4, ge=0, description="preset response: quasi-Newton steps down the fitness loss")
+
+
+class SearchConfig(Section):
+    """How long and how wide the search looks."""
+
+    space: Literal["ffn", "layers", "darwin14", "darwin-v6"] | None = Field(
+        default=None,
+        description="ffn: one ratio per layer; layers: mixers and the rest too; darwin14, darwin-v6: the published"
+        " genomes; when absent layers, for an arm ffn",
+    )
+    strategy: Literal["cma", "random", "prior-mean"] = Field(
+        default="cma", description="cma: CMA-ES; random and prior-mean (no search) are there to compare with"
+    )
+    budget: int = Field(default=60, ge=1, description="evaluations")
+    time_limit: float | None = Field(default=None, gt=0, description="seconds after which no generation is begun")
+    population: int = Field(default=10, ge=2, description="candidates per generation")
+    items: int = Field(default=80, ge=8, description="search items per benchmark in the fitness")
+    anchors: int | None = Field(
+        default=None,
+        ge=8,
+        description="items per benchmark that each candidate answers, chosen to stand for the others; all when absent",
+    )
+    blocks: int = Field(default=4, ge=1, description="parts in which the items are scored; racing decides after each")
+    racing: bool = Field(
+        default=True, description="drop a candidate once it is significantly worse than the better half"
+    )
+    finalists: int = Field(
+        default=4, ge=1, description="best candidates re-scored on fresh search items before the winner is chosen"
+    )
+    smooth: bool = Field(default=True, description="fitness is the gold choice's probability; accuracy when false")
+    workers: Literal["here", "devices", "ray"] = Field(
+        default="here", description="devices: a thread for each of search.devices; ray: actors on one machine or many"
+    )
+    devices: tuple[str, ...] = Field(default=(), description="workers: devices, such as [cuda:0, cuda:1]")
+    actors: int = Field(default=2, ge=1, description="workers: ray")
+    gpus: float = Field(default=0.0, ge=0, description="workers: ray, GPUs of each actor")
+    address: str | None = Field(
+        default=None, description="workers: ray, address of a running cluster; a local one when absent"
+    )
+    limit: float = Field(default=0.0, ge=0, description="seconds for one block of items; 0 for none")
+
+
+class ArmConfig(Section):
+    """How a cross-architecture donor is built from the mother (aligned, transplant, refit, competence)."""
+
+    texts: str | None = Field(
+        default=None, description="folder of JSONL texts both parents read; the built-in probes when absent"
+    )
+    documents: int = Field(default=64, ge=1, description="documents per language and domain")
+    max_tokens: int = Field(default=128, ge=8, description="tokens read of each document")
+    ridge: float = Field(
+        default=1e-3, gt=0, description="penalty of every linear map, as a share of its inputs' mean power"
+    )
+    map: Literal["ridge", "procrustes"] = Field(default="ridge", description="kind of the maps between both streams")
+    memory_gb: float = Field(
+        default=8.0, gt=0, description="memory for second moments; less of it means more passes over the texts"
+    )
+    start: Literal["aligned", "transplant"] = Field(
+        default="aligned", description="refit: arm whose neurons are kept; their down projection is solved again"
+    )
+    share: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="refit from transplant: share of the father's neurons replaced by the mother's",
+    )
+    layers: tuple[int, ...] | None = Field(
+        default=None, description="competence: father layers to refit; the last ones when absent"
+    )
+    depth: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="competence: share of the layers to refit, counted from the last, where layers is absent",
+    )
+    target: Literal["nearest", "text", "states"] = Field(
+        default="text",
+        description="competence: target states of the edit; text: a linear map of the written next token's embedding; "
+        "nearest: the nearest state from which that token follows; states: the mother's own states, mapped",
+    )
+    sweeps: int = Field(
+        default=1, ge=1, description="competence: passes over the layers, each refitted after the one before"
+    )
+    writer: Literal["parents", "father", "mother", "nobody"] = Field(
+        default="parents",
+        description="competence: model that completes the prompts; always the father where a text is protected",
+    )
+    trust: Literal["confidence", "agreement"] = Field(
+        default="confidence",
+        description="competence, writer parents: the completion that is used; confidence: the more probable one; "
+        "agreement: the one whose answers agree over wordings of a question (same pair)",
+    )
+    prompts: str | None = Field(
+        default=None,
+        description="folder of JSONL prompts without answers, or nursery for prompts about its world; "
+        "the search items' questions when absent",
+    )
+    forms: int = Field(default=3, ge=1, description="prompts: nursery: number of wordings of each fact and habit")
+    new_tokens: int = Field(default=24, ge=1, description="competence: longest completion")
+    margin: float = Field(
+        default=0.3,
+        ge=0,
+        description="competence, target states: nats by which the mother's prediction must be better to set a target",
+    )
+    held_rows: float | None = Field(
+        default=None,
+        gt=0,
+        description="competence: texts that only preserve the father's outputs, per text with a target; absent: all",
+    )
+    hold: float = Field(
+        default=1.0,
+        gt=0,
+        description="competence: weight of tokens whose output must not change, against 1 for tokens with a target",
+    )
+
+
+class Generation(Section):
+    """How a chat model answers, for protocol generate."""
+
+    samples: int = Field(default=1, ge=1, description="answers per item; more than one is counted by majority (maj@k)")
+    temperature: float = Field(default=0.0, ge=0, description="0 is greedy decoding, for which one sample is enough")
+    max_new_tokens: int = Field(
+        default=2048, ge=1, description="length limit of one answer in tokens, thinking included"
+    )
+    thinking: bool = Field(
+        default=False, description="turns thinking on in the chat template, where the template has the switch"
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Generation:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"{self.samples} greedy samples are the same answer: give a temperature such as 0.6")
+        return self
+
+
+class Served(Section):
+    """A baseline behind an OpenAI-compatible endpoint; its key is read from OPENAI_API_KEY."""
+
+    url: str = Field(description="base of the interface, such as http://127.0.0.1:8000/v1")
+    model: str | None = Field(default=None, description="name it is served under; the server's own answer when absent")
+    timeout: float = Field(default=600.0, gt=0, description="seconds to wait for the server's next bytes")
+    retries: int = Field(default=4, ge=0, description="further tries of a request that failed")
+    concurrency: int = Field(default=8, ge=1, description="requests in flight")
+
+
+class BenchConfig(Section):
+    """What is reported, and how models are asked."""
+
+    tasks: tuple[str, ...] = ("nursery_click", "nursery_musr", "nursery_gpqa")
+    items: int | None = Field(
+        default=None, ge=8, description="held-out items per benchmark, seeded sample; all when absent"
+    )
+    search_share: float = Field(default=0.4, gt=0, lt=1, description="share of clusters that the search may see")
+    held_out_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share of clusters that is reported; all the rest when absent"
+    )
+    harness: bool = Field(
+        default=True, description="parents and child are scored by lm-eval; null children always by the fast scorer"
+    )
+    backend: str = Field(default="hf", description="lm-eval's model backend: hf (resident model), vllm, sglang, ...")
+    backend_args: str = Field(default="", description="passed through to the backend, as lm-eval's --model_args")
+    protocol: Literal["loglikelihood", "generate"] = Field(
+        default="loglikelihood", description="log-probability of the choices, or a chat answer with a letter in it"
+    )
+    generation: Generation = Generation()
+    long_items: Literal["error", "skip", "beyond"] = Field(
+        default="error",
+        description="items longer than a model's context: error (refused by name), skip (left out for all models), "
+        "beyond (scored all the same)",
+    )
+    baseline: str | None = Field(
+        default=None, description="another model that is measured beside child and parents, such as a 27B one"
+    )
+    endpoint: Served | None = None

@@ -1,0 +1,17 @@
+"""Ancestors that a child of darwin_mri carries with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from darwin_mri.merging.atomic_folder import NOTE
+
+
+def read_ancestry(folder: Path) -> tuple[str, ...]:
+    """The ancestors in a folder's darwin_mri.json, eldest first; empty for any other model."""
+    try:
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        return tuple(str(line) for line in note["genealogy"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()

@@ -1,0 +1,77 @@
+"""A genome's child on disk: which tensors it changes, and what its note says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from darwin_mri.checkpoints import CheckpointReader
+from darwin_mri.checkpoints.naming import EMBEDDINGS, TIED_HEADS
+from darwin_mri.merging.child import write_child
+from darwin_mri.merging.merge import Merge, tensor_ratios
+from darwin_mri.records import ChildFiles, Genome
+from darwin_mri.run import Progress
+
+
+def write_genome(
+    genome: Genome,
+    merge: Merge,
+    tensors: Mapping[str, tuple[str, ...]],
+    father: Path,
+    out: Path,
+    ancestry: tuple[str, ...],
+    progress: Progress,
+) -> ChildFiles:
+    """Write the child of a genome; only tensors that are not the father's own are computed.
+
+    Args:
+        genome: genes and exceptions.
+        merge: turns a ratio into a tensor.
+        tensors: gene -> names the merge knows its tensors by.
+        father: the father's folder.
+        out: the child's folder.
+        ancestry: of its parents, eldest first.
+        progress: where the work reports.
+
+    Returns:
+        sha256 of every shard, and which tensors differ from the father's.
+
+    Raises:
+        CheckpointError, InputError, DarwinError: as ``write_child``.
+    """
+    ratios = tensor_ratios(merge, tensors, genome.genes, genome.exceptions)
+    moved = {name: ratio for name, ratio in ratios.items() if ratio[0] != 0.0 or not ratio[1].zero_is_father}
+    on_disk = {merge.on_disk(name): name for name in moved}
+    on_disk |= {copy: on_disk[name] for copy, name in tied_copies(father, on_disk).items()}
+    name = out.parent.name or out.name
+    note = {
+        "schema": 1,
+        "genealogy": [*ancestry, f"{name} = {genome.father} x {genome.mother} ({genome.method})"],
+        "genome": genome.model_dump(mode="json", by_alias=True),
+    }
+    with progress.stage("write child", len(on_disk)) as advance:
+        return write_child(
+            father,
+            out,
+            sorted(on_disk),
+            lambda name: merge.tensor(on_disk[name], *moved[on_disk[name]]),
+            note=note,
+            on_tensor=lambda _: advance(1),
+        )
+
+
+def tied_copies(folder: Path, changed: Iterable[str]) -> dict[str, str]:
+    """Heads that the files hold a second time beside the embedding they are tied to -> that embedding, if it changes.
+
+    A loader ties both again and may take either for the truth, so both must change together.
+    """
+    copies = {}
+    with CheckpointReader(folder) as reader:
+        heads = [name for name in reader.names() if name.endswith(TIED_HEADS)]
+        for name in changed:
+            if name.endswith(EMBEDDINGS):
+                for head in heads:
+                    if reader.shape(head) == reader.shape(name) and reader.dtype(head) == reader.dtype(name):
+                        same = bool((reader.tensor(head) == reader.tensor(name)).all())
+                        copies |= {head: name} if same else {}
+    return copies

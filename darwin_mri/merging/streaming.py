@@ -1,0 +1,206 @@
+"""How a tensor of a child is computed from whole tensors block by block: what every kind of blend has in common."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from darwin_mri.errors import ConfigError
+from darwin_mri.merging.blocks import by_blocks
+
+BlockOf = Callable[[Tensor], Tensor]
+"""Whole tensor -> its current flat fp32 block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """What one parent brings to a child: its task vector, trimmed, masked and multiplied; or a tensor as it is.
+
+    Attributes:
+        tensor: the parent's tensor, any floating dtype; where there is no base, the contribution itself.
+        base: what the task vector ``tensor - base`` is measured from, of the same shape; None takes ``tensor`` as is.
+        level: magnitudes up to it are trimmed away; None trims nothing.
+        mask: which elements are kept (booleans), or weights of all of them, in the same shape; None keeps all.
+        factor: what the rest is multiplied with.
+    """
+
+    tensor: Tensor
+    base: Tensor | None = None
+    level: float | None = None
+    mask: Tensor | None = None
+    factor: float = 1.0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Everything it is computed from."""
+        return tuple(tensor for tensor in (self.tensor, self.base, self.mask) if tensor is not None)
+
+    def block(self, at: BlockOf) -> Tensor:
+        """The contribution's fp32 block, not to be written to: it may be the parent's own."""
+        if self.base is None:
+            return at(self.tensor)
+        vector = at(self.tensor) - at(self.base)
+        if self.level is not None:
+            vector = torch.hardshrink(vector, self.level)
+        if self.mask is not None:
+            vector.mul_(at(self.mask))
+        if self.factor != 1.0:
+            vector.mul_(self.factor)
+        return vector
+
+    def computed(self) -> Contribution:
+        """The same as one new fp32 tensor."""
+        return Contribution(streamed(self.block, self.tensors))
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Contribution:
+        """The same with every tensor moved."""
+        base, mask = (None if tensor is None else move(tensor) for tensor in (self.base, self.mask))
+        return replace(self, tensor=move(self.tensor), base=base, mask=mask)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedBlend(ABC):
+    """A blend that is computed element by element, in fp32, without a whole tensor in between.
+
+    Attributes:
+        origin: what the contributions are added to; the child has its shape.
+        contributions: of the parents, the father's first where it is not the origin.
+        known: children that need no arithmetic, by ratio.
+    """
+
+    origin: Tensor
+    contributions: tuple[Contribution, ...]
+    known: Mapping[float, Tensor] = field(default_factory=dict, kw_only=True)
+
+    @abstractmethod
+    def _join(self, ratio: float, origin: Tensor, *contributions: Tensor) -> Tensor:
+        """One fp32 block of the child, from blocks that must not be written to."""
+
+    def _write_with_kernel(self, target: Tensor, ratio: float, dtype: torch.dtype) -> bool:
+        """Let a CUDA kernel write the child; False where none can."""
+        return False
+
+    def _holds_inputs(self, device: torch.device) -> bool:
+        """Whether ``kept`` holds the parents' tensors there, in place of the contributions made from them."""
+        return device.type != "cpu" and self._input_bytes() <= self._contribution_bytes()
+
+    def child(self, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The child's tensor at a ratio, a new one, rounded once to ``dtype``.
+
+        Raises:
+            ConfigError: the ratio is negative or no number.
+        """
+        require_ratio(ratio)
+        if ratio in self.known:
+            return self.known[ratio].detach().to(dtype, copy=True)
+        out = torch.empty(self.origin.shape, dtype=dtype, device=self.origin.device)
+        self.write(out, ratio, dtype)
+        return out
+
+    def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
+        """Write the child at a ratio into a tensor.
+
+        Args:
+            target: of the origin's shape, contiguous; its dtype may be wider than ``dtype``.
+            ratio: how much of the other parents the child takes.
+            dtype: what the child is rounded to, once.
+        """
+        if self._write_with_kernel(target, ratio, dtype):
+            return
+        narrow = target.dtype != dtype
+
+        def block(at: BlockOf) -> Tensor:
+            child = self._join(ratio, at(self.origin), *(part.block(at) for part in self.contributions))
+            return child.to(dtype) if narrow else child
+
+        streamed(block, self._tensors(), out=target)
+
+    def kept(self, device: torch.device) -> Self:
+        """The same function, held on a device: fast at every ratio.
+
+        A CPU holds the contributions, computed once. An accelerator has arithmetic to spare and no memory: it holds the
+        parents' tensors where they are the smaller. ``known`` is empty there: ask the original for those children.
+        """
+        move = _Mover(device)
+        contributions = self.contributions
+        if not self._holds_inputs(device):
+            contributions = tuple(part.computed() for part in contributions)
+        moved = tuple(part.moved(move) for part in contributions)
+        return replace(self, origin=move(self.origin), contributions=moved, known={})
+
+    def kept_bytes(self, device: torch.device) -> int:
+        """What ``kept`` takes there."""
+        return self._input_bytes() if self._holds_inputs(device) else self._contribution_bytes()
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return (self.origin, *(tensor for part in self.contributions for tensor in part.tensors))
+
+    def _input_bytes(self) -> int:
+        return sum(map(_held_bytes, _distinct(self._tensors()).values()))
+
+    def _contribution_bytes(self) -> int:
+        return _held_bytes(self.origin) + 4 * len(self.contributions) * self.origin.numel()
+
+
+def streamed(block: Callable[[BlockOf], Tensor], tensors: tuple[Tensor, ...], out: Tensor | None = None) -> Tensor:
+    """Compute a tensor block by block from whole tensors of its shape.
+
+    Args:
+        block: computes one block, given the blocks of ``tensors``.
+        tensors: all that ``block`` asks for; the first settles shape and device of a new tensor.
+        out: where the blocks go, in its dtype; a new fp32 tensor when None.
+
+    Returns:
+        ``out``, or the new tensor.
+    """
+    distinct = _distinct(tensors)
+
+    def kernel(*blocks: Tensor) -> Tensor:
+        current = dict(zip(distinct, blocks, strict=True))
+        return block(lambda tensor: current[id(tensor)])
+
+    return by_blocks(kernel, *distinct.values(), out=out)
+
+
+def require_ratio(ratio: float) -> None:
+    """Raise ConfigError unless the ratio is a number of at least 0."""
+    if not 0 <= ratio < math.inf:
+        raise ConfigError(f"ratio {ratio} must be a number of at least 0")
+
+
+def is_constant(tensor: Tensor) -> bool:
+    """Whether all elements are one element in memory, as in the mask of a density of 1."""
+    return tensor.numel() > 1 and not any(tensor.stride())
+
+
+def _distinct(tensors: tuple[Tensor, ...]) -> dict[int, Tensor]:
+    """The tensors by identity, each once: a father that is the base is read and held once."""
+    return {id(tensor): tensor for tensor in tensors}
+
+
+def _held_bytes(tensor: Tensor) -> int:
+    return tensor.element_size() if is_constant(tensor) else tensor.nbytes
+
+
+class _Mover:
+    """Moves tensors to a device, the same tensor once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._moved: dict[int, tuple[Tensor, Tensor]] = {}  # with the original, which keeps its id taken
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        if id(tensor) not in self._moved:
+            self._moved[id(tensor)] = tensor, self._move(tensor)
+        return self._moved[id(tensor)][1]
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        if is_constant(tensor):
+            return tensor.flatten()[:1].to(self._device).expand(tensor.numel()).view(tensor.shape)
+        return tensor.to(self._device)

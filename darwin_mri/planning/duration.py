@@ -1,0 +1,119 @@
+"""How long each stage of a run takes: an estimate from counted tokens and a speed that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from darwin_mri.checkpoints.survey import LAYER, Survey
+from darwin_mri.config import Config
+from darwin_mri.planning import machine
+from darwin_mri.planning.memory import CHOICES, ONE_MODEL_ARMS, item_tokens
+from darwin_mri.records import PlanStage
+
+PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
+FILLED = 0.7  # mean share of max_tokens that a text has
+LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
+NULLS = 4
+HELD_OUT = 400  # items per benchmark, where the config does not say
+
+
+def estimate_seconds(
+    config: Config, surveys: Sequence[Survey], device: machine.Device | None, rate: float | None
+) -> tuple[tuple[PlanStage, ...], str]:
+    """Seconds of each stage, and the speed they rest on.
+
+    Args:
+        config: of the run.
+        surveys: of the parents, the father's first.
+        device: the accelerator; None for the processor.
+        rate: FLOP/s that a forward pass reaches; from this machine when None.
+
+    Returns:
+        (stages in their order, the speed in words).
+    """
+    speed, basis = _speed(device, rate)
+    estimate = _Estimate(config, surveys, speed, 0 if device else LAYER_SECONDS)
+    stages = [estimate.scan(), *estimate.prior(), *estimate.donors(), estimate.search(), estimate.bench()]
+    return tuple(stage.model_copy(update={"seconds": round(stage.seconds, 1)}) for stage in stages), basis
+
+
+def _speed(device: machine.Device | None, rate: float | None) -> tuple[float, str]:
+    """FLOP/s of a forward pass, and where the figure is from."""
+    if rate:
+        return rate, f"{rate / 1e12:g} TFLOP/s in a forward pass, as given"
+    if device:
+        return device.speed, f"{device.name}: {device.basis}"
+    speed = machine.processor_speed()
+    return speed, f"this processor: {speed / 1e9:.0f} GFLOP/s in a forward pass, measured"
+
+
+def layer_parameters(survey: Survey) -> int:
+    """Parameters of the matrices that every token is multiplied with."""
+    shapes = [survey.tensors[name].shape for name in survey.text_names if LAYER.match(name)]
+    return sum(prod(shape) for shape in shapes if len(shape) >= 2)
+
+
+class _Estimate:
+    """The estimate of each stage."""
+
+    def __init__(self, config: Config, surveys: Sequence[Survey], speed: float, layer_seconds: float) -> None:
+        self.config, self.surveys, self.speed, self.layer_seconds = config, surveys, speed, layer_seconds
+        self.groups = len(config.scan.languages) + 2 if config.scan.languages else PROBE_GROUPS
+        self.probe_tokens = config.scan.documents * self.groups * config.scan.max_tokens * FILLED
+        self.fitness_tokens = sum(item_tokens(name) for name in config.fitness)
+
+    def seconds(self, survey: Survey, tokens: float) -> float:
+        """Of a forward pass over so many tokens."""
+        layers = len(survey.anatomy.layers)
+        return tokens * (2 * layer_parameters(survey) / self.speed + layers * self.layer_seconds)
+
+    def scan(self) -> PlanStage:
+        read, parts = self.probe_tokens, 2 if self.config.scan.mixers else 1
+        # An ablated forward begins at its layer: half of the layers in the mean.
+        total = sum(
+            self.seconds(survey, read * (1 + parts * len(survey.anatomy.layers) / 2)) for survey in self.surveys
+        )
+        note = f"{len(self.surveys) * read:,.0f} tokens, and once more from each ablated layer on"
+        return PlanStage(name="scan", seconds=total, note=note)
+
+    def prior(self) -> list[PlanStage]:
+        prior = self.config.prior
+        if prior.preset == "flat":
+            return []
+        tokens = 2 * len(prior.protect) * self.probe_tokens / self.groups
+        note = f"with gradients: texts in {len(prior.protect)} protected languages or domains, twice"
+        if prior.preset == "response":
+            tokens += (2 + prior.steps) * prior.items * self.fitness_tokens * CHOICES
+            note += f"; {prior.items} items per benchmark, {2 + prior.steps} times"
+        return [PlanStage(name="prior", seconds=self.seconds(self.surveys[0], 3 * tokens), note=note)]
+
+    def donors(self) -> list[PlanStage]:
+        config, father = self.config, self.surveys[0]
+        if not config.cross or config.method in ONE_MODEL_ARMS:
+            return []
+        tokens = config.arm.documents * self.groups * config.arm.max_tokens * FILLED
+        passes = len(father.anatomy.layers) * config.arm.depth if config.method == "competence" else 2
+        seconds = sum(self.seconds(survey, tokens) for survey in self.surveys) * passes
+        return [PlanStage(name="donors", seconds=seconds, note=f"{passes:g} passes over {tokens:,.0f} tokens")]
+
+    def search(self) -> PlanStage:
+        search = self.config.search
+        evaluations = search.budget + search.finalists
+        seconds = self.seconds(self.surveys[0], evaluations * search.items * self.fitness_tokens)
+        return PlanStage(
+            name="search", seconds=seconds, note=f"{evaluations} evaluations of {search.items} items per benchmark"
+        )
+
+    def bench(self) -> PlanStage:
+        bench, (father, *others) = self.config.bench, self.surveys
+        held_out = bench.items or HELD_OUT
+        whole = sum(item_tokens(name) for name in bench.tasks) * held_out
+        each = whole * CHOICES if bench.harness else whole
+        seconds = self.seconds(father, 2 * each + NULLS * whole) + sum(self.seconds(other, each) for other in others)
+        models = {2: "three", 3: "four"}.get(len(self.surveys), str(len(self.surveys) + 1))
+        return PlanStage(
+            name="bench",
+            seconds=seconds,
+            note=f"{held_out} items per benchmark, {models} models and {NULLS} null children",
+        )

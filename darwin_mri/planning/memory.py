@@ -1,0 +1,165 @@
+"""How much memory each stage of a run takes, from shapes alone, and what gives way where it is short.
+
+The rule, in this order: another parent waits in host memory while the father is scanned, where the arm lets it, and the
+father waits there while another model is checked or scored; the search keeps what fits of what does not depend on the
+ratio and computes the rest again for each candidate; a batch that does not fit is halved. Where even that is not
+enough, ``darwin-mri plan`` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from darwin_mri.batch_sizes import (
+    BATCH_TOKENS,
+    HARNESS_LOGITS,
+    HARNESS_TOKENS,
+    LOGIT_POSITIONS,
+    LONG_BATCH_TOKENS,
+    LONG_HARNESS_TOKENS,
+    NEURON_POSITIONS,
+    RESPONSE_BLOCKS,
+    SCORED_TOKENS,
+)
+from darwin_mri.checkpoints.survey import Survey
+from darwin_mri.config import Config
+
+TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
+OTHER_TOKENS = 300  # per item of a benchmark not listed
+CHOICES = 4
+# Values per token and layer that a backward pass keeps, in hidden and FFN sizes; measured on Gemma 4 and Qwen 3.5
+# (docs/PERFORMANCE.md).
+GRAPH_HIDDEN, GRAPH_FFN = 22, 5
+HEALTH_TOKENS = (
+    8 * 128
+)  # of a forward of the health check: probe texts of one language, or prompts with what is written on
+ONE_MODEL_ARMS = ("raw", "folded")  # arms that read the mother's weights only; operators read them from the files
+
+
+def item_tokens(name: str) -> int:
+    """Mean tokens of one item of a benchmark."""
+    return TOKENS.get(name, OTHER_TOKENS)
+
+
+def can_wait(config: Config) -> bool:
+    """Whether another parent may be in host memory while the father is on the device."""
+    return not config.cross or config.method in ONE_MODEL_ARMS
+
+
+def fits_beside(config: Config, surveys: Sequence[Survey], free: int) -> bool:
+    """Whether all parents fit on an accelerator side by side while they are scanned and donors are built.
+
+    Args:
+        config: of the run.
+        surveys: of the parents, the father's first.
+        free: bytes the device has.
+
+    Returns:
+        True too where no parent can wait.
+    """
+    each = 4 if config.dtype == "float32" else 2
+    stages = stage_bytes(config, surveys, each, accelerator=True)
+    return not can_wait(config) or max(stages[name] for name in ("scan", "donors") if name in stages) <= free
+
+
+def stage_bytes(
+    config: Config, surveys: Sequence[Survey], each: int, *, accelerator: bool, short: bool = False
+) -> Mapping[str, int]:
+    """Bytes that each stage holds at its fullest.
+
+    Args:
+        config: of the run.
+        surveys: of the parents, the father's first.
+        each: bytes of a parameter as it is loaded.
+        accelerator: whether the models are on one, where a search keeps what is smaller (``Blend.kept``).
+        short: what is left once all that can has given way: on an accelerator one model at a time (one parent where
+            ``can_wait``), and nothing kept by the search.
+
+    Returns:
+        Stage -> bytes.
+    """
+    father, held = surveys[0], [survey.parameters * each for survey in surveys]
+    moved = ffn_parameters(father) if config.cross else father.parameters
+    beside = max(held) if short and accelerator and can_wait(config) else sum(held)
+    sums = sum(_scan_sums(config, survey) for survey in surveys)
+    tokens = LONG_BATCH_TOKENS if accelerator else BATCH_TOKENS
+    scored = SCORED_TOKENS if accelerator else BATCH_TOKENS
+    stages = {"scan": beside + sums + max(_batch(survey, each, tokens) for survey in surveys)}
+    if config.cross:
+        arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
+        stages["donors"] = beside + sums + arm
+    if config.prior.preset == "response" or (config.prior.preset != "flat" and config.prior.protect):
+        # The directions in fp32, and the weights that stand in for the father's, in its dtype.
+        stages["prior"] = held[0] + moved * (4 + each) + _graph(config, father, each)
+    kept = 0 if short else int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))
+    stages["search"] = held[0] + kept + _batch(father, each, scored)
+    # The child is as large as the father, which stays beside the model that is read, or waits in host memory.
+    read = max(held) if short and accelerator else held[0] + max(held)
+    stages["health"] = read + max(_batch(survey, each, HEALTH_TOKENS) for survey in surveys)
+    harness = (LONG_HARNESS_TOKENS if accelerator else HARNESS_TOKENS) if config.bench.harness else 0
+    stages["bench"] = read + max(
+        _harness_batch(survey, each, harness) if harness else _batch(survey, each, scored) for survey in surveys
+    )
+    return stages
+
+
+def kept_bytes(config: Config, accelerator: bool, filed: float) -> float:
+    """Bytes that a search keeps per value a gene moves: origin and contributions in fp32, or the inputs as filed.
+
+    Args:
+        config: of the run.
+        accelerator: whether the search runs on one.
+        filed: bytes of a value on disk.
+
+    Returns:
+        Bytes per value, as ``Blend.kept_bytes`` counts them.
+    """
+    interpolates = config.cross or config.method in ("linear", "slerp")
+    masks = sum(density < 1 for density in (config.density, config.density_father))
+    one = interpolates or (config.method in ("task_arithmetic", "dare_linear") and config.density_father == 1)
+    contributions = filed + 4 * (1 if one else 2)
+    if not accelerator or (one and not interpolates):
+        return contributions
+    parents = 2 if interpolates or config.base == config.father else 3
+    mask = {"dare_linear": 1, "dare_ties": 1, "della": 4}.get(config.method, 0)
+    return min(contributions, parents * filed + mask * masks)
+
+
+def ffn_parameters(survey: Survey) -> int:
+    """Parameters of all plain FFNs."""
+    hidden = survey.anatomy.hidden_size
+    return sum((3 if layer.ffn.gate else 2) * layer.ffn.width * hidden for layer in survey.anatomy.layers if layer.ffn)
+
+
+def _scan_sums(config: Config, survey: Survey) -> int:
+    """Second moments of two sites and the values at paired positions, in fp32."""
+    hidden, ffn, layers = survey.anatomy.hidden_size, survey.anatomy.ffn_size, len(survey.anatomy.layers)
+    return 4 * layers * (2 * hidden**2 + config.scan.positions * hidden + NEURON_POSITIONS * ffn)
+
+
+def _vocabulary(survey: Survey) -> int:
+    return int(survey.text_config.get("vocab_size") or 0)
+
+
+def _batch(survey: Survey, each: int, tokens: int) -> int:
+    """A forward's largest activations: copies of the neurons in fp32, and logits with their soft cap and softmax."""
+    stream = tokens * survey.anatomy.hidden_size * each * 8
+    return stream + tokens * survey.anatomy.ffn_size * 4 * 4 + LOGIT_POSITIONS * _vocabulary(survey) * 4 * 3
+
+
+def _harness_batch(survey: Survey, each: int, tokens: int) -> int:
+    """As ``_batch``, of lm-eval: it has the logits of every position, twice, and fewer rows where they are large."""
+    tokens = min(tokens, HARNESS_LOGITS // max(1, 8 * _vocabulary(survey)))
+    stream = tokens * survey.anatomy.hidden_size * each * 8
+    return stream + tokens * survey.anatomy.ffn_size * 4 * 4 + tokens * _vocabulary(survey) * 8
+
+
+def _graph(config: Config, survey: Survey, each: int) -> int:
+    """What a backward pass keeps: of a batch of texts, of some items, or of one item that is longer than a batch."""
+    tokens = min(config.scan.documents * config.scan.max_tokens, BATCH_TOKENS) if config.prior.protect else 0
+    if config.prior.preset == "response":
+        items = -(-config.prior.items // RESPONSE_BLOCKS)
+        longest = max(CHOICES * item_tokens(name) for name in config.fitness)
+        tokens = max(tokens, longest, min(items * longest, BATCH_TOKENS))
+    values = GRAPH_HIDDEN * survey.anatomy.hidden_size + GRAPH_FFN * survey.anatomy.ffn_size
+    return tokens * len(survey.anatomy.layers) * values * each

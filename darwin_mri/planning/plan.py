@@ -1,0 +1,225 @@
+"""The pre-flight: from configurations, headers and tokenizers, what fits, what it costs, and what cannot be done.
+
+No weight is read, and torch is loaded only for a parent of which nothing but its configuration is at hand. Times are
+estimates that rest on counted tokens and on a speed that is named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from darwin_mri.checkpoints.find import find_model
+from darwin_mri.checkpoints.remote import is_remote, survey_remote
+from darwin_mri.checkpoints.skeleton import configuration_alone, survey_configuration
+from darwin_mri.checkpoints.survey import Survey, survey
+from darwin_mri.config import ARMS, Config
+from darwin_mri.errors import CheckpointError, GateError
+from darwin_mri.merging.compatibility import all_faults, sibling_fault, token_fault
+from darwin_mri.planning import machine
+from darwin_mri.planning.duration import estimate_seconds
+from darwin_mri.planning.memory import can_wait, ffn_parameters, stage_bytes
+from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent
+
+PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
+FILLED = 0.7  # of max_tokens, in the mean
+LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
+NULLS = 4
+RECORDS = 64 * 2**20  # bytes, generously
+RECOMPUTED = "candidates are computed again from the parents' files"
+RUNTIME = 1.5 * 2**30  # bytes a process with torch and transformers takes by itself
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | None = None) -> Plan:
+    """What a run of this config needs, and what stands in its way.
+
+    Args:
+        config: of the run.
+        out: where it would be written.
+        offline: never ask the hub.
+        rate: FLOP/s that a forward pass reaches, as ``python -m speed.rehearsal`` measures it; from this machine when
+            None.
+
+    Returns:
+        The plan; ``problems`` names what stands in the way.
+
+    Raises:
+        CheckpointError: a parent cannot be found or its files are damaged.
+    """
+    refs = {**config.parents, **({"base": config.base} if config.base else {})}
+    surveys = {role: _survey(ref, offline) for role, ref in refs.items()}
+    parents = {role: survey for role, (survey, _) in surveys.items() if role != "base"}
+    father, *others = parents.values()
+    base = surveys["base"][0] if config.base else None
+    differences = [fault for role in list(parents)[1:] if (fault := sibling_fault(father, parents[role], role))]
+    faults = all_faults(father, tuple(others), base)
+    present = _device(config)
+    device = present or (machine.ABSENT if config.device == "cuda" else None)
+    needs = _needs(config, list(parents.values()), device, out)
+    stages, basis = estimate_seconds(config, list(parents.values()), device, rate)
+    problems = _problems(config, faults, needs, present)
+    return Plan(
+        method=config.method,
+        parents=tuple(_parent(role, _shown(refs[role]), *survey) for role, survey in surveys.items()),
+        siblings=not differences,
+        sibling_reason=differences[0] if differences else "",
+        tokenizers=_tokenizers(parents),
+        methods=tuple(
+            PlanMethod(
+                name=name, kind="arm" if name in ARMS else "operator", possible=reason is None, reason=reason or ""
+            )
+            for name, reason in faults.items()
+        ),
+        needs=needs,
+        evaluations=config.search.budget + config.search.finalists,
+        stages=stages,
+        seconds=round(sum(stage.seconds for stage in stages), 1),
+        speed=basis,
+        problems=problems,
+        fits=not problems,
+    )
+
+
+def require_room(config: Config, surveys: Sequence[Survey], out: Path) -> None:
+    """Refuse a run that would end half way for want of disk or memory.
+
+    Args:
+        config: of the run.
+        surveys: of the parents, the father's first.
+        out: the run folder.
+
+    Raises:
+        GateError: with how much is missing of what.
+    """
+    short = _shortages(_needs(config, surveys, _device(config), out))
+    if short:
+        raise GateError(f"no room for this run: {'; '.join(short)}; --force begins it all the same")
+
+
+def _device(config: Config) -> machine.Device | None:
+    return machine.accelerator() if config.device != "cpu" else None
+
+
+def _survey(ref: str, offline: bool) -> tuple[Survey, str]:
+    """A parent as its files say, or else as its configuration alone says, with a word on where that is from."""
+    try:
+        if is_remote(ref, offline):
+            return survey_remote(ref), ""
+        return survey(find_model(ref, offline=offline).folder), ""
+    except CheckpointError:
+        alone = configuration_alone(ref)
+        if alone is None:
+            raise
+        return survey_configuration(alone, ref), alone.note
+
+
+def _shown(ref: str) -> str:
+    """A reference without this machine's folders."""
+    return Path(ref).name if Path(ref).is_absolute() else ref
+
+
+def _parent(role: str, ref: str, survey: Survey, note: str) -> PlanParent:
+    sizes = Counter[str]()
+    for stored in survey.tensors.values():
+        sizes[stored.dtype] += stored.size
+    return PlanParent(
+        role=role,
+        ref=ref,
+        family=survey.family,
+        layers=len(survey.anatomy.layers),
+        hidden_size=survey.anatomy.hidden_size,
+        ffn_size=survey.anatomy.ffn_size,
+        parameters=survey.parameters,
+        dtype=sizes.most_common(1)[0][0] if sizes else "none",
+        size=survey.size,
+        shards=len(survey.shards),
+        vocabulary=survey.vocabulary,
+        note=note,
+    )
+
+
+def _tokenizers(parents: Mapping[str, Survey]) -> str:
+    """How every other parent's tokenizer compares with the father's; the first difference."""
+    (_, father), *others = parents.items()
+    for role, parent in parents.items():
+        if parent.tokens is None:
+            return f"not compared: the {role} has no tokenizer.json"
+    faults = [fault for role, other in others if (fault := token_fault(father, other, role))]
+    return faults[0] if faults else "the same special tokens and vocabulary size"
+
+
+def _needs(config: Config, surveys: Sequence[Survey], device: machine.Device | None, out: Path) -> tuple[PlanNeed, ...]:
+    father = surveys[0]
+    each = DTYPE_BYTES.get(config.dtype) or (2 if device else 4)
+    stages = stage_bytes(config, surveys, each, accelerator=device is not None)
+    least = stage_bytes(config, surveys, each, accelerator=device is not None, short=True)
+    disk = father.size + (ffn_parameters(father) * 2 if config.cross else 0) + RECORDS
+    free = machine.free_disk(out)
+    needs = [
+        PlanNeed(name="disk", needed=disk, available=free, fits=disk <= free, note="the child, kept donors, records")
+    ]
+    memory = machine.host_memory()
+    if not device:
+        host, note = RUNTIME + max(stages.values()), _fullest(stages)
+        if memory is not None and host > memory:
+            host = RUNTIME + max(least.values())
+            note += f"; short of it, {RECOMPUTED}: {_fullest(least)}"
+    else:
+        waits = device.memory is not None and max(stages.values()) > device.memory
+        needs.append(_device_need(config, device, stages, least if waits else None))
+        largest = max(survey.size for survey in surveys)
+        host, note = RUNTIME + largest, "one model at a time on its way to the device"
+        if waits:
+            host, note = host + father.size, "the parent that waits, and one model on its way to the device"
+    fits = None if memory is None else host <= memory
+    needs.insert(1, PlanNeed(name="host memory", needed=int(host), available=memory, fits=fits, note=note))
+    return tuple(needs)
+
+
+def _device_need(
+    config: Config, device: machine.Device, stages: Mapping[str, int], least: Mapping[str, int] | None
+) -> PlanNeed:
+    """What the device must hold; ``least`` is what is left once all that can has given way, where that is needed."""
+    note, needed = f"{device.name}: {_fullest(stages)}", max(stages.values())
+    if least is not None:
+        note, needed = f"{note}; short of it, {_gives_way(config)}: {_fullest(least)}", max(least.values())
+    fits = None if device.memory is None else needed <= device.memory
+    return PlanNeed(name="device memory", needed=needed, available=device.memory, fits=fits, note=note)
+
+
+def _fullest(stages: Mapping[str, int]) -> str:
+    name = max(stages, key=lambda key: stages[key])
+    return (
+        f"most in stage {name}, of " + ", ".join(f"{key} {size / 2**30:.1f}" for key, size in stages.items()) + " GiB"
+    )
+
+
+def _gives_way(config: Config) -> str:
+    scanned = "the other parent waits in host memory during the scan, " if can_wait(config) else ""
+    return f"{scanned}the father while another model is checked or scored, and {RECOMPUTED}"
+
+
+def _problems(
+    config: Config, faults: dict[str, str | None], needs: tuple[PlanNeed, ...], device: machine.Device | None
+) -> tuple[str, ...]:
+    problems = []
+    reason = faults[config.method]
+    if reason:
+        possible = [name for name, fault in faults.items() if fault is None]
+        problems.append(f"method {config.method}: {reason}; possible here: {', '.join(possible) or 'none'}")
+    if config.device == "cuda" and device is None:
+        problems.append("device cuda: no NVIDIA device answers on this machine: use --device cpu")
+    return (*problems, *_shortages(needs))
+
+
+def _shortages(needs: tuple[PlanNeed, ...]) -> tuple[str, ...]:
+    """Of every need that is not met, how much is missing and what to do."""
+    advice = {"disk": "free space or choose another --out", "host memory": "close programs or take a larger machine"}
+    return tuple(
+        f"{need.name}: {need.needed - (need.available or 0):,} of {need.needed:,} bytes are missing:"
+        f" {advice.get(need.name, 'take a larger device')}"
+        for need in needs
+        if need.fits is False
+    )

@@ -1,0 +1,166 @@
+"""Who answers benchmark items by which engine: local models, a resident candidate, a served model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from darwin_mri.benchmarks import EndpointEngine, Engine, FastEngine, HarnessEngine, Item, Scorer, get_benchmark
+from darwin_mri.benchmarks.store import AnswerStore
+from darwin_mri.checkpoints import (
+    LoadedModel,
+    ModelSource,
+    answers_digest,
+    file_digests,
+    load_model,
+    load_tokenizer,
+    working_dtype,
+)
+from darwin_mri.checkpoints.model import explain_out_of_memory
+from darwin_mri.config import BenchConfig, Served
+from darwin_mri.problem.items import task_protocol
+from darwin_mri.records import Answer, AnswerSet, Protocol
+
+ItemsByTask = Mapping[str, Sequence[Item]]
+AnswersByTask = dict[str, list[Answer]]
+ADVICE = "free memory on the device or use a larger one; answers so far are kept, the same command goes on"
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Whose answers are collected: its name, the digest of what it is made of, and how its engine is opened."""
+
+    name: str
+    digest: str
+    engine_name: str
+    precision: str
+    open_engine: Callable[[], Engine]
+
+
+class ModelBench:
+    """Asks models the items of a bench, and keeps every answer.
+
+    Args:
+        store: where answers are kept.
+        items: by task.
+        bench: protocol, engine and what becomes of long items.
+        device: where local models compute.
+        dtype: of local models; ``auto`` for their own.
+    """
+
+    def __init__(self, store: AnswerStore, items: ItemsByTask, bench: BenchConfig, device: str, dtype: str) -> None:
+        self.store, self.items, self.bench, self.device = store, items, bench, device
+        self.precision = working_dtype(device, dtype)
+
+    def ask_local(self, key: str, source: ModelSource, resident: LoadedModel | None = None) -> AnswersByTask:
+        """A local model's answers, by lm-eval or by the fast scorer; it is loaded only when some answer is missing.
+
+        Args:
+            key: the model's name in this run.
+            source: the model, or for a server's backend its name.
+            resident: the same model where it is in memory already.
+
+        Returns:
+            Task -> answers in the order of the items.
+        """
+        bench = self.bench
+        fast = not bench.harness and bench.protocol == "loglikelihood" and bench.backend == "hf"
+
+        @cache
+        def engine() -> Engine:
+            if bench.backend != "hf" or bench.backend_args:
+                model = source.ref if is_api(bench.backend) else str(source.folder)
+                return HarnessEngine.named(bench.backend, bench.backend_args, model=model)
+            if resident is not None:
+                return self._engine(resident.model, resident.tokenizer, fast)
+            model = load_model(source, device=self.device, dtype=self.precision)
+            return self._engine(model, load_tokenizer(source), fast)
+
+        name = FastEngine.name if fast else f"lm-eval {bench.backend}"
+        if bench.backend_args:  # which may name folders and hosts: published by hash only
+            name += f" (arguments {hashlib.sha256(bench.backend_args.encode()).hexdigest()[:8]})"
+        if is_api(bench.backend):
+            digest, precision = hashlib.sha256(source.ref.encode()).hexdigest(), ""
+        else:
+            digest, precision = answers_digest(file_digests(source.folder)), f"{self.device} {self.precision}"
+        return self._collect(key, _Model(source.ref, digest, name, precision, engine), self._protocols())
+
+    def ask_resident(self, key: str, name: str, digest: str, model: LoadedModel) -> AnswersByTask:
+        """Answers of a candidate that is written into a resident model.
+
+        By the fast scorer, whose protocol is lm-eval's (decision 5); generated answers come from lm-eval here too.
+
+        Args:
+            key: the candidate's name in this run.
+            name: as it is shown.
+            digest: of what the candidate is made of.
+            model: whose weights are the candidate's now.
+
+        Returns:
+            Task -> answers in the order of the items.
+        """
+        engine = self._engine(model.model, model.tokenizer, self.bench.protocol != "generate")
+        return self._collect(key, _Model(name, digest, engine.name, "", lambda: engine), self._protocols())
+
+    def ask_served(self, key: str, served: Served) -> tuple[str, AnswersByTask]:
+        """(name, answers) of a model behind an endpoint: by the generative protocol, all that the interface offers."""
+        engine = EndpointEngine(
+            served.url, served.model, timeout=served.timeout, retries=served.retries, concurrency=served.concurrency
+        )
+        name = engine.model.rstrip("/").rpartition("/")[2] if engine.model.startswith("/") else engine.model
+        name = " ".join(name.split())
+        protocols = {task: get_benchmark(task).chat_protocol(self.bench.generation) for task in self.items}
+        # The place by hash only; names such as "default" say little, so another place is another model.
+        digest = hashlib.sha256(json.dumps([engine.url, engine.model]).encode()).hexdigest()
+        return name, self._collect(key, _Model(name, digest, engine.name, "", lambda: engine), protocols)
+
+    def protocols(self) -> list[Protocol]:
+        """Every protocol that some model may have been asked under."""
+        protocols = list(self._protocols().values())
+        if self.bench.endpoint is not None:
+            protocols += [get_benchmark(task).chat_protocol(self.bench.generation) for task in self.items]
+        return list({protocol.hash: protocol for protocol in protocols}.values())
+
+    def _protocols(self) -> dict[str, Protocol]:
+        return {task: task_protocol(self.bench, task) for task in self.items}
+
+    def _engine(self, model: object, tokenizer: object, fast: bool) -> Engine:
+        beyond = self.bench.long_items == "beyond"
+        if fast:
+            return FastEngine(Scorer(model, tokenizer, beyond_context=beyond))
+        generation = self.bench.generation if self.bench.protocol == "generate" else None
+        return HarnessEngine.in_memory(model, tokenizer, beyond_context=beyond, generation=generation)
+
+    def _collect(self, key: str, model: _Model, protocols: Mapping[str, Protocol]) -> AnswersByTask:
+        answers: AnswersByTask = {}
+        verb = {"darwin_mri": "score", "endpoint": "ask"}.get(model.engine_name.partition(" ")[0], "lm-eval")
+        title, total = f"{verb} {model.name}", sum(map(len, self.items.values()))
+        with self.store.progress.stage(title, total) as advance, explain_out_of_memory(title, ADVICE):
+            for task, items in self.items.items():
+                protocol = protocols[task]
+                identity = AnswerSet(
+                    model=model.name,
+                    digest=model.digest,
+                    benchmark=task,
+                    protocol=protocol.label,
+                    protocol_hash=protocol.hash,
+                    engine=model.engine_name,
+                    precision=model.precision,
+                )
+                answers[task] = self.store.collect(key, identity, model.open_engine, items, protocol, advance)
+        return answers
+
+
+def is_api(backend: str) -> bool:
+    """Whether a backend of lm-eval asks a server: its models are names, not folders."""
+    return "completions" in backend
+
+
+def model_key(number: int, source: ModelSource) -> str:
+    """Folder name of a model's answers in a bench: its place and its name."""
+    plain = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(source.ref).name)
+    return f"{number}-{plain}"

@@ -1,0 +1,215 @@
+"""The parents of a run: found once, surveyed once, in memory where a stage needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+
+from darwin_mri.batch_sizes import scan_tokens
+from darwin_mri.checkpoints import (
+    LoadedModel,
+    ModelSource,
+    file_digests,
+    find_model,
+    free_memory,
+    load,
+    require_ffn,
+    resolve_device,
+    waiting_on_host,
+    weights_digest,
+)
+from darwin_mri.checkpoints.survey import Survey, survey
+from darwin_mri.config import Config, ScanConfig
+from darwin_mri.errors import InputError
+from darwin_mri.planning.memory import fits_beside, stage_bytes
+from darwin_mri.probes import Probe, TokenizedProbes, load_probes, require_tokens, select_probes, tokenize_probes
+from darwin_mri.problem.items import Items, choose_items
+
+FATHER = "father"
+MOTHER = "mother"
+
+
+class Parents:
+    """The father, one or more other parents, and their common base where there is one.
+
+    Args:
+        config: of the run.
+        sources: role -> model, the father first, without the base.
+        base: common ancestor of all.
+        device: where models compute.
+        offline: never ask the hub.
+    """
+
+    def __init__(
+        self, config: Config, sources: dict[str, ModelSource], base: ModelSource | None, device: str, offline: bool
+    ) -> None:
+        self.config, self.sources, self.base, self.device, self.offline = config, sources, base, device, offline
+        self._models: dict[str, LoadedModel] = {}
+        self._surveys: dict[Path, Survey] = {}
+
+    @classmethod
+    def find(
+        cls, config: Config, *, roles: tuple[str, ...] | None = None, device: str | None = None, offline: bool = False
+    ) -> Parents:
+        """Find the models of a config; none is loaded yet.
+
+        Args:
+            config: names them.
+            roles: of the parents that are needed; all when None. Without the mother there is no base either.
+            device: where they compute; the config's when None.
+            offline: never ask the hub.
+
+        Returns:
+            The parents.
+
+        Raises:
+            CheckpointError: a model is not found, or its folder is no whole model.
+            InputError: the device is absent.
+        """
+        device = resolve_device(device or config.device)
+        refs = {role: ref for role, ref in config.parents.items() if roles is None or role in roles}
+        sources = {role: find_model(ref, offline=offline) for role, ref in refs.items()}
+        base = find_model(config.base, offline=offline) if config.base and len(refs) > 1 else None
+        return cls(config, sources, base, device, offline)
+
+    @property
+    def father(self) -> LoadedModel:
+        """The father, loaded when it is first asked for."""
+        return self.model(FATHER)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Roles of the parents beside the father."""
+        return tuple(role for role in self.sources if role != FATHER)
+
+    @property
+    def other_sources(self) -> tuple[ModelSource, ...]:
+        """The parents beside the father, in the order of ``others``."""
+        return tuple(self.sources[role] for role in self.others)
+
+    @property
+    def named(self) -> dict[str, ModelSource]:
+        """Role -> model, the base among them."""
+        return {**self.sources, **({"base": self.base} if self.base else {})}
+
+    def model(self, role: str) -> LoadedModel:
+        """A parent in memory, loaded to the device where it is not yet."""
+        if role not in self._models:
+            self._load(role, self.device)
+        return self._models[role]
+
+    def load(self) -> None:
+        """Load every parent; the others wait in host memory where all do not fit on the device side by side.
+
+        Raises:
+            CheckpointError: a folder does not load, or no layer of a model has an FFN.
+        """
+        together = self.device == "cpu" or fits_beside(self.config, self.surveys(), free_memory(self.device))
+        # Those that wait come first: their anatomy is found on the device, while there is room.
+        for role in (FATHER, *self.others) if together else (*self.others, FATHER):
+            if role not in self._models:
+                self._load(role, self.device if together or role == FATHER else "cpu")
+            require_ffn(self._models[role].anatomy, self.sources[role].ref)
+
+    def _load(self, role: str, device: str) -> None:
+        self._models[role] = load(
+            self.sources[role], self.digest(role), device=device, dtype=self.config.dtype, computes_on=self.device
+        )
+
+    def release_others(self) -> None:
+        """Let go of every parent but the father: a search needs their tensors, which it reads from the files."""
+        for role in self.others:
+            self._models.pop(role, None)
+
+    @contextmanager
+    def room_for(self, source: ModelSource) -> Iterator[None]:
+        """While open, another model has room on an accelerator: the father waits in host memory where that is short."""
+        father = self._models.get(FATHER)
+        full = father is not None and self.device != "cpu" and free_memory(self.device) < self._size(source)
+        with waiting_on_host(father) if father is not None and full else nullcontext():
+            yield
+
+    def _size(self, source: ModelSource) -> int:
+        """Bytes a model takes when it is read beside the father, activations among them."""
+        each = 4 if self.config.dtype == "float32" else 2
+        surveys = [self.survey(self.sources[FATHER]), survey(source.folder)]
+        beside = stage_bytes(self.config, surveys, each, accelerator=True)
+        return max(beside["health"], beside["bench"]) - surveys[0].parameters * each
+
+    def digest(self, role: str) -> str:
+        """sha256 over the digests of a parent's weight files."""
+        return weights_digest(file_digests(self.sources[role].folder))
+
+    def survey(self, source: ModelSource) -> Survey:
+        """Headers, configuration and special tokens of a folder, read once."""
+        if source.folder not in self._surveys:
+            self._surveys[source.folder] = survey(source.folder)
+        return self._surveys[source.folder]
+
+    def surveys(self) -> list[Survey]:
+        """Of all parents, the father's first."""
+        return [self.survey(source) for source in self.sources.values()]
+
+    @cached_property
+    def probes(self) -> tuple[Probe, ...]:
+        """The probe texts of the run, read once.
+
+        Raises:
+            InputError: a file of probes is damaged, or none is in the languages asked for.
+        """
+        return chosen_probes(self.config.scan, self.config.seed)
+
+    @cached_property
+    def items(self) -> Items:
+        """The benchmark items of the run, split once.
+
+        Raises:
+            InputError: a benchmark's files are missing or damaged.
+        """
+        return choose_items(self.config, list(self.sources.values()), offline=self.offline)
+
+    def tokenized(self, role: str) -> TokenizedProbes:
+        """The probes as a parent reads them, in batches on the device it is scanned on.
+
+        Raises:
+            InputError: no text has two tokens, or the tokenizer belongs to another model.
+        """
+        return tokenize_for_scan(self.model(role), self.probes, self.config.scan, self.device)
+
+
+def tokenize_for_scan(
+    parent: LoadedModel, probes: tuple[Probe, ...], config: ScanConfig, device: str
+) -> TokenizedProbes:
+    """Probes in the batches of a scan.
+
+    Args:
+        parent: whose tokenizer reads them.
+        probes: the texts.
+        config: how many tokens of each are read.
+        device: where they are read.
+
+    Returns:
+        The tokenized probes.
+
+    Raises:
+        InputError: no text has two tokens, or the tokenizer belongs to another model.
+    """
+    tokenized = tokenize_probes(
+        probes, parent.tokenizer, max_tokens=config.max_tokens, device=device, token_budget=scan_tokens(device)
+    )
+    if not tokenized.probes:
+        raise InputError(f"{parent.source.ref}: no probe text has two tokens: give longer probe texts")
+    require_tokens(parent.model, (*tokenized.ids, tokenized.prefix))
+    return tokenized
+
+
+def chosen_probes(config: ScanConfig, seed: int) -> tuple[Probe, ...]:
+    """The user's probe texts or the built-in set, cut to the languages and documents asked for."""
+    return select_probes(all_probes(config), config.languages, config.documents, seed)
+
+
+def all_probes(config: ScanConfig) -> tuple[Probe, ...]:
+    """Every probe text of the user's folder, or of the built-in set."""
+    return load_probes(Path(config.probes) if config.probes else None)

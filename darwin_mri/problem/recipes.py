@@ -1,0 +1,178 @@
+"""Genomes from recipes and recipes from genomes: mergekit's YAML, and the config a genome was bred with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from darwin_mri.checkpoints.find import NURSERY, find_model
+from darwin_mri.checkpoints.survey import Survey, survey
+from darwin_mri.config import Config, make_config
+from darwin_mri.errors import InputError
+from darwin_mri.merging import Settings
+from darwin_mri.merging.compatibility import FLOATING, counterparts, require_siblings
+from darwin_mri.merging.mergekit import genome_fields, read_recipe, tensor_values, write_recipe
+from darwin_mri.merging.settings import SETTINGS, settings_for
+from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.space import sibling_space
+from darwin_mri.records import Genome, write_text
+
+TensorsByGene = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class RecipeGenome:
+    """A mergekit recipe as a genome.
+
+    Attributes:
+        genome: the recipe's ratios and settings, tensor by tensor.
+        refs: role -> model as the recipe names it.
+        notes: sentences on what cannot be kept.
+    """
+
+    genome: Genome
+    refs: Mapping[str, str | None]
+    notes: tuple[str, ...]
+
+
+def read_genome(path: Path, seed: int, offline: bool) -> RecipeGenome:
+    """Read a mergekit recipe.
+
+    Args:
+        path: of the YAML.
+        seed: of the masks; a recipe has none.
+        offline: never ask the hub.
+
+    Returns:
+        The genome and what goes with it.
+
+    Raises:
+        ConfigError: the recipe asks for what is not done here; says what.
+        InputError: the parents are no siblings.
+    """
+    recipe = read_recipe(path)
+    refs = {"father": recipe.father, "mother": recipe.mother, "base": recipe.base}
+    sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
+    father, mother = survey(sources["father"].folder), survey(sources["mother"].folder)
+    require_siblings(father, mother, sources["mother"].ref)
+    names = [name for name in counterparts(father, mother) if father.tensors[name].dtype in FLOATING]
+    genome = Genome(
+        seed=seed,
+        father=sources["father"].ref,
+        mother=sources["mother"].ref,
+        base=sources["base"].ref if recipe.base else None,
+        ratios=(),
+        **genome_fields(recipe, tensor_values(recipe, father, names)),
+    )
+    kept = main_dtype(father)
+    notes = ()
+    if recipe.dtype not in (None, kept):
+        notes = (f"the child keeps the father's dtype, {kept}, not {recipe.dtype}",)
+    return RecipeGenome(genome, refs, notes)
+
+
+def write_genome_recipe(
+    genome: Genome, config: Config, tensors: Mapping[str, tuple[str, ...]], path: Path, offline: bool
+) -> tuple[str, ...]:
+    """Write a genome as mergekit's YAML.
+
+    Args:
+        genome: genes and exceptions.
+        config: names the parents.
+        tensors: gene -> tensors on the father's disk.
+        path: of the YAML.
+        offline: never ask the hub.
+
+    Returns:
+        Sentences on where mergekit's child will differ.
+
+    Raises:
+        ConfigError: mergekit has no such method.
+        CheckpointError: a parent is not found.
+        InputError: the file cannot be written.
+    """
+    refs = {**config.parents, "base": config.base}
+    sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
+    father = survey(sources["father"].folder)
+    common, values = genome_settings(genome), {}
+    for gene, names in tensors.items():
+        for name in names:
+            settings, ratio = settings_for(name, common, genome.exceptions)
+            values[name] = {"ratio": genome.genes.get(gene, 0.0) if ratio is None else ratio, **asdict(settings)}
+    # mergekit knows hub ids and folders, not the nursery.
+    named = {role: str(sources[role].folder) if ref and ref.startswith(NURSERY) else ref for role, ref in refs.items()}
+    text, notes = write_recipe(genome.method, named, father, values, main_dtype(father))
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another --export-mergekit") from None
+    return notes
+
+
+def genome_settings(genome: Genome) -> Settings:
+    """The operator's settings a genome was bred with."""
+    known = {key: value for key, value in genome.settings.items() if key in SETTINGS}
+    return Settings(**known)  # type: ignore[arg-type]
+
+
+def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
+    """The config a genome was bred with, as far as the genome says.
+
+    Args:
+        genome: the genome.
+        where: it is from, for an error's line.
+        **overrides: fields of the config that replace the genome's; None replaces nothing.
+
+    Returns:
+        The config.
+
+    Raises:
+        ConfigError: a value that no config can have.
+    """
+    own = {key: genome.settings[key] for key in ("density", "density_father", "rescale") if key in genome.settings}
+    data: dict[str, Any] = {
+        "name": "merge",
+        "father": genome.father,
+        "mother": genome.mother,
+        "base": genome.base,
+        "method": genome.method,
+        "seed": genome.seed,
+        **own,
+        **genome.arm,
+    }
+    data["search"] = {**data.get("search", {}), "space": genome.space}
+    data |= {key: value for key, value in overrides.items() if value is not None}
+    return make_config(data, where)
+
+
+def main_dtype(father: Survey) -> str:
+    """The dtype that most of a model's bytes have, by its name in configurations; ``other`` where it has none."""
+    sizes = Counter[str]()
+    for stored in father.tensors.values():
+        sizes[stored.dtype] += stored.size
+    names = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+    return names.get(sizes.most_common(1)[0][0], "other")
+
+
+def sibling_tensors(genome: Genome, parents: Parents) -> TensorsByGene:
+    """Gene -> tensors on the father's disk, looked up in the father.
+
+    Raises:
+        InputError: the genome has a gene that these parents and this space do not have.
+    """
+    space = sibling_space(parents.config, parents.father, parents.other_sources, parents.base)
+    on_disk = {gene: tuple(map(space.merge.on_disk, names)) for gene, names in space.tensors().items()}
+    return known_genes(genome, on_disk)
+
+
+def known_genes(genome: Genome, tensors: TensorsByGene) -> TensorsByGene:
+    """The tensors by gene, once every gene of the genome is among them; raises InputError where one is not."""
+    unknown = sorted(set(genome.genes) - set(tensors))
+    if unknown:
+        raise InputError(
+            f"the genome has gene {unknown[0]}, which this pair and space do not have: check parents and method"
+        )
+    return tensors

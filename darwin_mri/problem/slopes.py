@@ -1,0 +1,96 @@
+"""What the blend response differentiates: the fitness of search items and the loss of protected texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from darwin_mri.benchmarks import Item, fitness_blocks
+from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.mri import Block, GeneTensors, text_blocks
+from darwin_mri.mri.slopes import Directions, Loss, SlopeReader
+from darwin_mri.probes import select_tokenized, tokenize_probes
+from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.space import MergeSpace
+from darwin_mri.run import MeasurementCache, Progress, Run
+
+TEXT_BLOCKS = 12  # blocks of probe documents: the unit of resampling of the freezing rule
+
+
+def open_slopes(
+    run: Run, father: LoadedModel, space: MergeSpace, cache: MeasurementCache, progress: Progress
+) -> SlopeReader:
+    """A reader of slopes along the genes of a space.
+
+    Args:
+        run: whose reference ratio the directions are taken at.
+        father: resident.
+        space: of plain ratios.
+        cache: slopes measured before.
+        progress: where a smaller batch is reported.
+
+    Returns:
+        The reader.
+    """
+    genes = [gene.name for gene in space.space.genes]
+    return SlopeReader(
+        father.model, genes, lambda: gene_directions(space, father, run.config.reference_ratio), cache, progress
+    )
+
+
+def gene_directions(space: MergeSpace, father: LoadedModel, reference: float) -> Directions:
+    """Gene -> {parameter: how the child's tensor moves with the gene's ratio}, on the father's device.
+
+    Args:
+        space: of plain ratios.
+        father: says where.
+        reference: ratio at which the chord of a method that is not linear in it is taken.
+
+    Returns:
+        Directions of the parameters' shapes, in fp32.
+    """
+    return {
+        gene.name: {name: space.merge.direction(name, reference).to(father.device) for name in gene.tensors}
+        for gene in space.space.genes
+    }
+
+
+def gene_tensors(space: MergeSpace, father: LoadedModel) -> dict[str, GeneTensors]:
+    """Each gene's tensors by their names inside the layer, as scans name them."""
+    prefix = father.anatomy.prefix
+    return {
+        gene.name: GeneTensors(gene.layer, tuple(name.removeprefix(f"{prefix}.{gene.layer}.") for name in gene.tensors))
+        for gene in space.space.genes
+    }
+
+
+def fitness_loss(
+    name: str, father: LoadedModel, items: Mapping[str, Sequence[Item]], weights: Mapping[str, float], *, log: bool
+) -> Loss:
+    """The negated fitness of items.
+
+    Args:
+        name: of the loss in the cache.
+        father: resident.
+        items: by benchmark.
+        weights: of the benchmarks.
+        log: log-probability of the right choice, in place of its probability.
+
+    Returns:
+        The loss, in blocks.
+    """
+    return Loss(name, lambda budget: fitness_blocks(father, items, weights, log=log, token_budget=budget))
+
+
+def protected_loss(parents: Parents, name: str) -> Loss:
+    """NLL per byte of the probe texts of a language or domain, in blocks of documents."""
+    father, config = parents.father, parents.config
+    device = str(father.device)
+    tokenized = tokenize_probes(parents.probes, father.tokenizer, max_tokens=config.scan.max_tokens, device=device)
+    rows = [i for i, probe in enumerate(tokenized.probes) if name in (probe.language, probe.domain)]
+    blocks = [rows[start::TEXT_BLOCKS] for start in range(min(TEXT_BLOCKS, len(rows)))]
+
+    def make(budget: int) -> list[Block]:
+        parts = [select_tokenized(tokenized, block, device=device, token_budget=budget) for block in blocks]
+        return text_blocks(father.model, [(part.batches, float(part.bytes_read.sum())) for part in parts])
+
+    return Loss(f"protect:{name}", make)

@@ -1,0 +1,183 @@
+"""What the search varies: genes, the tensors they move, and the merge that turns a ratio into a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from darwin_mri.breeding import DarwinSpace, SearchSpace, Space, make_space
+from darwin_mri.checkpoints import CheckpointReader, LoadedModel, ModelSource, disk_names
+from darwin_mri.checkpoints.survey import survey
+from darwin_mri.config import Config
+from darwin_mri.errors import CheckpointError, InputError
+from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings
+from darwin_mri.merging.compatibility import require_siblings
+from darwin_mri.merging.settings import Exceptions
+from darwin_mri.records import DonorRecord, Prior
+
+PUBLISHED = ("darwin14", "darwin-v6")
+SPARSE = ("ties", "dare_linear", "dare_ties", "della")  # methods that keep a density of each task vector
+
+
+@dataclass(frozen=True)
+class MergeSpace:
+    """Genes, tensors and the merge of one set of parents.
+
+    Attributes:
+        space: of plain ratios, which the scan's prior is about.
+        merge: turns ratios into tensors.
+        searched: the space that the search runs in where the config names a published genome; ``space`` when None.
+        gate_rms: per mother layer the measured rms of its gate, which the arm ``folded`` needs.
+        donors: the record of the donors, across architectures.
+    """
+
+    space: Space
+    merge: Merge
+    searched: SearchSpace | None = None
+    gate_rms: tuple[float | None, ...] = ()
+    donors: DonorRecord | None = None
+
+    @property
+    def genome(self) -> SearchSpace:
+        """The space that the search runs in."""
+        return self.searched or self.space
+
+    def tensors(self) -> dict[str, tuple[str, ...]]:
+        """Gene of the search -> tensors it is the ratio of."""
+        return self.genome.owners()
+
+    def exceptions(self, genes: Mapping[str, float]) -> Exceptions | None:
+        """What tensors get beside their gene's ratio, by their names on disk; None where the merge's own apply."""
+        values = self.genome.values(genes)
+        if not values:
+            return None
+        return {**{self.merge.on_disk(name): own for name, own in values.items()}, **self.merge.exceptions}
+
+    def for_search(self, config: Config, prior: Prior, layers: int) -> MergeSpace:
+        """The same with the space that the config searches in.
+
+        Args:
+            config: names the space.
+            prior: which a published genome mixes its genes with.
+            layers: of the father.
+
+        Returns:
+            The merge space whose ``genome`` is searched.
+        """
+        name = config.search.space
+        if name not in PUBLISHED:
+            return self
+        sparse = self.merge.method in SPARSE
+        return replace(self, searched=DarwinSpace(name, self.space, prior, layers, sparse))
+
+    def shuffled(self) -> MergeSpace:
+        """The null child's: the other parents' contributions with their values shuffled within each tensor."""
+        return replace(self, merge=self.merge.shuffled())
+
+    def genome_fields(self, config: Config, genes: Mapping[str, float]) -> dict[str, Any]:
+        """What a genome's record must hold so that ``merge`` writes the same child from it."""
+        on_disk = {gene: tuple(self.merge.on_disk(name) for name in names) for gene, names in self.tensors().items()}
+        own = {"density": config.density, "density_father": config.density_father, "rescale": config.rescale}
+        donors = {} if self.donors is None else {layer.file: layer.sha256 for layer in self.donors.layers}
+        return {
+            "settings": {**own, "upper": config.upper},
+            "exceptions": self.exceptions(genes) or config.tensors,
+            "tensors": on_disk,
+            "gate_rms": self.gate_rms,
+            "donors": donors,
+            "arm": arm_settings(config) if donors else {},
+        }
+
+
+def sibling_space(
+    config: Config, father: LoadedModel, others: Sequence[ModelSource], base: ModelSource | None
+) -> MergeSpace:
+    """The space of parents of one architecture: every parameter of the father may change.
+
+    Args:
+        config: method, settings and space.
+        father: in memory, for its parameters' names and its layers.
+        others: the other parents.
+        base: common ancestor, or None.
+
+    Returns:
+        The merge space.
+
+    Raises:
+        InputError: another parent or the base is no sibling of the father; says in what they differ.
+    """
+    names, father_survey = father.parameter_names, survey(father.source.folder)
+    for source in (*others, *([base] if base else [])):
+        require_siblings(father_survey, survey(source.folder), source.ref)
+    own = folder_source(father.source, names)
+    ancestor = None
+    if base is not None:
+        ancestor = own if base.folder == father.source.folder else folder_source(base, names)
+    settings = Settings(density=config.density, density_father=config.density_father, rescale=config.rescale)
+    merge = Merge(
+        own,
+        tuple(folder_source(source, names) for source in others),
+        ancestor,
+        config.method,
+        settings,
+        config.seed,
+        config.tensors,
+    )
+    space = "layers" if config.search.space in PUBLISHED else config.search.space or "layers"
+    return MergeSpace(make_space(space, father.anatomy, names), merge)
+
+
+def donor_space(
+    config: Config, father: LoadedModel, folder: Path, record: DonorRecord, gate_rms: tuple[float | None, ...] = ()
+) -> MergeSpace:
+    """The space of an arm, whose donors lie in a folder: only FFN matrices change.
+
+    Args:
+        config: of the run.
+        father: in memory.
+        folder: of the donors.
+        record: what the folder holds.
+        gate_rms: as ``MergeSpace`` keeps it.
+
+    Returns:
+        The merge space.
+    """
+    donors, own = DonorFolder(folder), folder_source(father.source, father.parameter_names)
+    merge = Merge(own, (donors,), None, "replace" if donors.replacing else "linear", Settings(), config.seed)
+    return MergeSpace(make_space("ffn", father.anatomy, donors.names()), merge, gate_rms=gate_rms, donors=record)
+
+
+def folder_source(source: ModelSource, names: list[str]) -> FolderSource:
+    """A folder's tensors under the father's in-memory names.
+
+    Raises:
+        InputError: the folder lacks some of the father's parameters, so it is no sibling.
+    """
+    reader = CheckpointReader(source.folder)
+    try:
+        return FolderSource(reader, disk_names(names, reader.names()))
+    except CheckpointError as error:
+        raise InputError(
+            f"{source.ref} is no sibling of the father ({error}): for another architecture use an arm, such as folded"
+        ) from None
+
+
+def arm_settings(config: Config) -> dict[str, object]:
+    """The parts of a config that donors depend on, without folders: kept in the genome, to build them again."""
+    parts = config.model_dump(
+        mode="json",
+        include={
+            "arm": True,
+            "scan": {"languages", "probes"},
+            "prior": {"protect"},
+            "bench": {"tasks", "search_share"},
+            "search": {"items"},
+            "fitness": True,
+        },
+    )
+    for section, key in (("arm", "texts"), ("arm", "prompts"), ("scan", "probes")):
+        if parts[section][key]:
+            parts[section][key] = Path(parts[section][key]).name
+    return parts

@@ -1,0 +1,26 @@
+"""Roles of models in scores and contrasts; the one place that reads a null child's kind out of a role."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Family = Literal["father", "mother", "child", "base", "null", "baseline"]
+Other = Literal["father", "mother", "base", "null", "baseline"]
+FAMILIES: tuple[Family, ...] = get_args(Family)  # in the order of every table and chart
+PARENTS: tuple[Family, ...] = ("father", "mother")
+
+NULL_PREFIX = "null:"
+CHILD_MINUS = "child - "
+
+
+def null_of_role(role: str) -> str | None:
+    """The kind of null child that a role names: ``null:uniform`` -> ``uniform``; None for every other role."""
+    return role.removeprefix(NULL_PREFIX) if role.startswith(NULL_PREFIX) else None
+
+
+def family_of(role: str) -> Family:
+    """The family of a role; one that is none of the known ones counts as a baseline."""
+    for family in FAMILIES:
+        if family == role:
+            return family
+    return "baseline"

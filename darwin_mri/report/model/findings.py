@@ -1,0 +1,98 @@
+"""What single records say, each rule in one place: reading a contrast, the better parent, what a layer is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from darwin_mri.records import Comparison, Contrast, Estimate, Genome, LayerScan, PairScan, Prior, Score
+from darwin_mri.records.roles import PARENTS
+from darwin_mri.report import formats
+
+LEVEL = 0.05
+COMPOSITE = "composite"
+
+Reading = Literal["above", "below", "within noise of"]
+READINGS: dict[Reading, str] = {"above": "gain", "below": "loss", "within noise of": "within noise"}
+
+
+def read_contrast(contrast: Contrast) -> Reading:
+    """Above or below only when the interval and the p-value (Holm's, where given) both say so."""
+    p_value = contrast.p_value if contrast.p_holm is None else contrast.p_holm
+    if p_value <= LEVEL and contrast.low > 0:
+        return "above"
+    if p_value <= LEVEL and contrast.high < 0:
+        return "below"
+    return "within noise of"
+
+
+def measured_scores(comparison: Comparison, benchmark: str) -> list[Score]:
+    """Measured scores on the whole of a benchmark, those on the search's own items left out."""
+    return [s for s in comparison.scores if s.benchmark == benchmark and s.measured_whole and s.split != "search"]
+
+
+def measured_score(comparison: Comparison, role: str, benchmark: str = COMPOSITE) -> Score | None:
+    """The measured score of one role on the whole of a benchmark.
+
+    Args:
+        comparison: the scores.
+        role: father, mother, child, base, baseline or ``null:KIND``.
+        benchmark: its name.
+
+    Returns:
+        the first such score, or None.
+    """
+    return next((s for s in measured_scores(comparison, benchmark) if s.role == role), None)
+
+
+def better_parent(comparison: Comparison, benchmark: str = COMPOSITE) -> Score | None:
+    """The parent with the higher measured score, or None when one of them was not measured."""
+    parents = [s for s in measured_scores(comparison, benchmark) if s.role in PARENTS]
+    return max(parents, key=lambda s: s.value) if len({s.role for s in parents}) == len(PARENTS) else None
+
+
+def contrast_with(comparison: Comparison, other: Score | None) -> Contrast | None:
+    """The child's contrast with the model of a score, on the same benchmark."""
+    return next((c for c in comparison.contrasts if c.against(other)), None) if other else None
+
+
+def against_better_parent(comparison: Comparison, benchmark: str = COMPOSITE) -> Contrast | None:
+    """The child's contrast with its better parent on a benchmark."""
+    return contrast_with(comparison, better_parent(comparison, benchmark))
+
+
+def fitness_gap(genome: Genome | None) -> float | None:
+    """How much the winner's fitness falls from the items that chose it to fresh ones; None where one is not known."""
+    if genome is None or genome.search_score is None or genome.retest_score is None:
+        return None
+    return genome.search_score - genome.retest_score
+
+
+def rises(layer: LayerScan) -> dict[tuple[str, str], Estimate]:
+    """Rise of NLL per byte without the layer's FFN, by (``language`` or ``domain``, name)."""
+    languages = {("language", name): rise for name, rise in layer.language.raw_rise.items()}
+    return languages | {("domain", name): rise for name, rise in layer.importance.items()}
+
+
+def mean_similarity(pair: PairScan, layers: Sequence[int]) -> float | None:
+    """Mean CKA along a layer map, which gives the mother's layer for each of the father's."""
+    values = [row[m] for row, m in zip(pair.cka, layers, strict=False) if m < len(row)]
+    return sum(values) / len(values) if values else None
+
+
+def frozen_sentence(prior: Prior) -> str:
+    """Which layers are frozen, for which language or domain, by which rule, and how sure that is."""
+    protected = formats.listing(list(prior.protect)) or "nothing"
+    tolerance = formats.percent(prior.tolerance)
+    if not prior.frozen:
+        return f"No layer is frozen (protected: {protected}; tolerance {tolerance} of NLL per byte)."
+    layers = (
+        f"Layer {prior.frozen[0]} is" if len(prior.frozen) == 1 else f"Layers {formats.ranges(list(prior.frozen))} are"
+    )
+    stable = ", ".join(
+        f"{formats.fixed(layer.frozen_stability)} (layer {layer.index})" for layer in prior.layers if layer.frozen
+    )
+    return (
+        f"{layers} frozen, kept as the father's: blending would raise NLL per byte on {protected} by more than"
+        f" {tolerance}. Stability, the share of bootstrap resamples that agree: {stable}."
+    )

@@ -1,0 +1,150 @@
+"""Reading a run folder: every record that is there, and a plain list of what is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from darwin_mri.errors import InputError
+from darwin_mri.records import (
+    ChildFiles,
+    Comparison,
+    Genome,
+    Health,
+    Inputs,
+    LedgerLine,
+    Manifest,
+    PairScan,
+    Prior,
+    Record,
+    Scan,
+)
+from darwin_mri.report import formats
+from darwin_mri.report.model.item_answers import Answers, read_answers
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """The records of one run; those that are missing are None.
+
+    Attributes:
+        name: of the run, as its config or its folder says.
+        manifest: command, versions, state.
+        inputs: the parents' files and digests.
+        father: the father's MRI.
+        mother: the mother's MRI.
+        pair: both parents side by side.
+        prior: where the search starts.
+        ledger: every evaluation, in order.
+        genome: the search's winner.
+        comparison: scores and contrasts.
+        health: the child's health check.
+        child: the child's files.
+        answers: role -> benchmark -> items.
+        problems: records that cannot be read, in words.
+    """
+
+    name: str
+    manifest: Manifest | None = None
+    inputs: Inputs | None = None
+    father: Scan | None = None
+    mother: Scan | None = None
+    pair: PairScan | None = None
+    prior: Prior | None = None
+    ledger: tuple[LedgerLine, ...] = ()
+    genome: Genome | None = None
+    comparison: Comparison | None = None
+    health: Health | None = None
+    child: ChildFiles | None = None
+    answers: Answers = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def load_run(run: Path) -> RunRecords:
+    """Read the records of a run folder.
+
+    Args:
+        run: folder as the README lays it out; any of its files may be missing.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run} is not a folder: give the folder of a run, for example reports/david")
+    problems: list[str] = []
+
+    def read(kind: type[R], name: str) -> R | None:
+        path = run / name
+        if not path.is_file():
+            return None
+        try:
+            return _shorten(kind.load(path))
+        except InputError as error:
+            problems.append(str(error).replace(str(path), name))  # reports show no folders
+            return None
+
+    manifest = read(Manifest, "manifest.json")
+    title = manifest.config.get("name") if manifest else None
+    return RunRecords(
+        name=title if isinstance(title, str) and title else run.resolve().name,
+        manifest=manifest,
+        inputs=read(Inputs, "inputs.json"),
+        father=read(Scan, "scan/father.json"),
+        mother=read(Scan, "scan/mother.json"),
+        pair=read(PairScan, "scan/pair.json"),
+        prior=read(Prior, "prior.json"),
+        ledger=_read_ledger(run / "ledger.jsonl", problems),
+        genome=read(Genome, "genome.json"),
+        comparison=read(Comparison, "comparison.json"),
+        health=read(Health, "health.json"),
+        child=read(ChildFiles, "child.json"),
+        answers=read_answers(run / "answers", problems),
+        problems=tuple(map(formats.brief, problems)),
+    )
+
+
+_LONG = re.compile(r'"(?:[^"\\]|\\.){301}')  # a JSON string that formats.brief would cut
+
+
+def _shorten(record: R) -> R:
+    """The record with every name or message a page could not carry cut to a length it can; the file keeps the whole."""
+    text = record.model_dump_json(by_alias=True)
+    return type(record).model_validate(_brief(json.loads(text))) if _LONG.search(text) else record
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, str):
+        return formats.brief(value)
+    if isinstance(value, list):
+        return [_brief(part) for part in value]
+    if isinstance(value, dict):
+        return {formats.brief(str(key)): _brief(part) for key, part in value.items()}
+    return value
+
+
+def _read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
+    """The evaluations, in order; a line cut short by a killed run is counted and left out."""
+    if not path.is_file():
+        return ()
+    lines: list[LedgerLine] = []
+    broken = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            if isinstance(data, dict):
+                data.pop("schema", None)
+            lines.append(LedgerLine.model_validate(_brief(data) if _LONG.search(line) else data))
+        except (ValueError, ValidationError):
+            broken += 1
+    if broken:
+        problems.append(f"ledger.jsonl: {broken} of {broken + len(lines)} lines cannot be read and are left out")
+    return tuple(lines)

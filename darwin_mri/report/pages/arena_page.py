@@ -1,0 +1,109 @@
+"""The page and table of an arena: verdict, every cell's composite, contrasts with all nulls, seeds, costs."""
+
+from __future__ import annotations
+
+import yaml
+
+from darwin_mri.records import CHILD, Alert, ArenaResult, ArenaRow, Contrast
+from darwin_mri.records.arena import PARENTS_ARM, cell_name
+from darwin_mri.report import formats
+from darwin_mri.report.model.elements import Code, Row, Section, Table, Text, table
+from darwin_mri.report.model.findings import COMPOSITE, READINGS, read_contrast
+from darwin_mri.report.model.verdict import Verdict
+from darwin_mri.report.model.view import View
+from darwin_mri.report.sections import accuracy
+from darwin_mri.report.sections.glossary import glossary_section
+
+
+def build_arena_view(result: ArenaResult) -> View:
+    """Put an arena into words; the same record gives an equal view."""
+    comparison = result.comparison
+    config = yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True)
+    return View(
+        name=result.name,
+        subtitle=f"{result.father} × {result.mother}  ·  {formats.plural(len(result.seeds), 'seed')}  ·  {result.items}"
+        " held-out items per seed",
+        verdict=Verdict("gain" if result.vigor else "level", result.sentence),
+        alerts=_alerts(result),
+        tiles=accuracy.tiles(comparison),
+        sections=(
+            Section("arena", "Arms and nulls", (arena_table(result), _rule(result))),
+            accuracy.scores_section(comparison),
+            accuracy.contrasts_section(comparison),
+            accuracy.slices_section(comparison),
+            Section("config", "Config", (Code("arena", config),)),
+            glossary_section(),
+        ),
+        tiles_note="The best arm's child (best on search items), held-out items of all seeds; the difference is against"
+        " the better parent.",
+    )
+
+
+def arena_table(result: ArenaResult) -> Table:
+    """One line per arm and null: composites by seed, the best child's difference from it, corrected p-value, cost."""
+    rows, last = [], ""
+    for row in result.rows:
+        child = (row.arm, row.null) == (result.best, CHILD)
+        contrast = None if child else _contrast(result, row)
+        cells = (
+            row.arm,
+            "" if row.null == CHILD else row.null,
+            "/".join(f"{ratio:g}" for ratio in row.ratios),
+            formats.percent(sum(row.values) / len(row.values)),
+            " / ".join(formats.fixed(100 * value, 1) for value in row.values),
+            formats.difference(contrast) if contrast else "",
+            formats.probability(contrast.p_holm) if contrast else "",
+            READINGS[read_contrast(contrast)] if contrast else "",
+            f"{row.seconds:.0f} s" if row.seconds else "",
+        )
+        rows.append(Row(cells, _role(result, row), child, row.arm != last))
+        last = row.arm
+    columns = ("arm", "null", "ratio", "mean", "by seed, %", "best child minus this", "p (Holm)", "child is", "made in")
+    return table(
+        "Composite of held-out items",
+        columns,
+        rows,
+        text=(0, 1, 2, 4, 7),
+        note="Each ratio was chosen on search items, for nulls as for arms. Differences are paired on items, intervals"
+        " by resampling facts and stories, p-values by flipping their signs and corrected by Holm over all lines. Time"
+        " is CPU time of making the donors; texts that several cells share are counted where they were written first.",
+    )
+
+
+def _contrast(result: ArenaResult, row: ArenaRow) -> Contrast | None:
+    """The best arm's child against a row, on the composite."""
+    for c in result.comparison.contrasts:
+        if row.arm == PARENTS_ARM:
+            same = c.other == row.null
+        elif row.arm == result.best:
+            same = c.null == row.null
+        else:
+            same = c.other == "baseline" and c.model == cell_name(row.arm, row.null)
+        if same and c.benchmark == COMPOSITE:
+            return c
+    return None
+
+
+def _role(result: ArenaResult, row: ArenaRow) -> str:
+    """Whose mark a row has."""
+    if row.arm == PARENTS_ARM:
+        return row.null
+    if row.null != CHILD:
+        return "null"
+    return "child" if row.arm == result.best else "baseline"
+
+
+def _rule(result: ArenaResult) -> Text:
+    ignorant = f" The ignorant mother is {result.ignorant}." if result.ignorant else ""
+    return Text(
+        f"Vigor is claimed when the child of the best arm ({result.best}) beats the father, the mother and every one of"
+        f" its nulls on the composite at p < 0.01 after correction.{ignorant}"
+    )
+
+
+def _alerts(result: ArenaResult) -> tuple[Alert, ...]:
+    alerts = result.comparison.alerts
+    if result.ignorant is not None:
+        return alerts
+    text = "No ignorant mother was given: that null is missing."
+    return (*alerts, Alert(level="warning", text=text, kind="no-ignorant-mother"))

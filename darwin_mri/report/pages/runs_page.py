@@ -1,0 +1,124 @@
+"""Several runs on one page: arms, presets, seeds or generations side by side, through the same view and renderers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from darwin_mri.records import Alert
+from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.score import MIXED_PROTOCOLS
+from darwin_mri.report import formats
+from darwin_mri.report.model import run_alerts, verdict
+from darwin_mri.report.model.findings import COMPOSITE, READINGS, against_better_parent, measured_score, read_contrast
+from darwin_mri.report.model.run_records import RunRecords
+from darwin_mri.report.model.verdict import Verdict
+from darwin_mri.report.model.view import Tile, View
+from darwin_mri.report.sections import runs_scores, runs_searches
+from darwin_mri.report.sections.glossary import glossary_section
+from darwin_mri.report.sections.runs_scores import Named
+
+
+def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> View:
+    """Put several runs into words.
+
+    Args:
+        runs: at least one, in the order to show them.
+        folders: names that tell runs of one name apart, one per run.
+
+    Returns:
+        a view of the same kind as that of one run; the same runs give an equal view.
+    """
+    named = list(zip(labels(runs, folders), runs, strict=True))
+    return View(
+        name=" · ".join(name for name, _ in named),
+        subtitle=f"{formats.plural(len(runs), 'run')} compared",
+        verdict=_verdict(named),
+        alerts=_alerts(named),
+        tiles=tuple(tile for pair in named if (tile := _tile(*pair)) is not None),
+        sections=(
+            runs_scores.overview_section(named),
+            runs_scores.scores_section(named),
+            runs_scores.contrasts_section(named),
+            runs_searches.genomes_section(named),
+            runs_searches.courses_section(named),
+            runs_searches.differences_section(named),
+            runs_searches.genealogy_section(named),
+            runs_searches.commands_section(named),
+            runs_searches.limits_section(named),
+            glossary_section(),
+        ),
+        tiles_note="Each run's child on its composite, held-out items; the difference is against its better parent.",
+        chip=formats.plural(len(runs), "run"),
+    )
+
+
+def labels(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> list[str]:
+    """A name per run: its own where no other run has it, else its folder's, else a number is added."""
+    names = [run.name for run in runs]
+    if folders:
+        names = [folder if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)]
+    return [f"{name} ({number + 1})" if names.count(name) > 1 else name for number, name in enumerate(names)]
+
+
+def _verdict(named: Sequence[Named]) -> Verdict:
+    verdicts = [(name, verdict.judge(run)) for name, run in named]
+    claimed = [name for name, one in verdicts if one.tone == "gain"]
+    compared = sum(one.tone != "none" for _, one in verdicts)
+    if not compared:
+        headline = "None of these runs can be judged: no child was compared with both its parents."
+    elif claimed:
+        shows = "shows" if len(claimed) == 1 else "show"
+        runs = formats.plural(compared, "judged run")
+        headline = f"{len(claimed)} of {runs} {shows} hybrid vigor: {formats.listing(claimed)}."
+    else:
+        headline = f"No hybrid vigor in {formats.plural(compared, 'judged run')}."
+    return Verdict("none", headline, tuple((name, one.headline) for name, one in verdicts))
+
+
+def _tile(name: str, run: RunRecords) -> Tile | None:
+    comparison = run.comparison
+    child = measured_score(comparison, "child") if comparison else None
+    if comparison is None or child is None:
+        return None
+    contrast = against_better_parent(comparison)
+    reading = f"{formats.points(contrast.difference)}, {READINGS[read_contrast(contrast)]}" if contrast else ""
+    parents = [s for role in PARENTS if (s := measured_score(comparison, role)) is not None]
+    lines = tuple(f"{s.role} {formats.percent(s.value)}" for s in parents)
+    return Tile(name, formats.percent(child.value), reading, lines)
+
+
+def _alerts(named: Sequence[Named]) -> tuple[Alert, ...]:
+    alerts = list(_incomparable(named))
+    for name, run in named:
+        alerts += [
+            alert.model_copy(update={"text": f"{name}: {alert.text}"})
+            for alert in run_alerts.find_alerts(run)
+            if alert.level != "note" or not run.comparison
+        ]
+    return run_alerts.sort_alerts(alerts)
+
+
+def _incomparable(named: Sequence[Named]) -> Iterator[Alert]:
+    """What forbids subtracting one run's score from another's."""
+    protocols: dict[str, dict[str, None]] = {}
+    items: dict[str, dict[frozenset[str], None]] = {}
+    for _, run in named:
+        for s in run.comparison.scores if run.comparison else ():
+            if s.evidence == "measured" and s.benchmark != COMPOSITE and s.protocol:
+                protocols.setdefault(s.benchmark, {})[s.protocol] = None
+        for benchmark, marks in run.answers.get("child", {}).items():
+            items.setdefault(benchmark, {})[frozenset(mark.key for mark in marks)] = None
+    for benchmark, known in protocols.items():
+        if len(known) > 1:
+            names = "; ".join(known)
+            text = f"The runs scored {benchmark} under different protocols ({names}): do not subtract them."
+            yield Alert(level="warning", text=text, kind=MIXED_PROTOCOLS, benchmark=benchmark)
+    for benchmark, known in items.items():
+        if len(known) > 1:
+            yield Alert(
+                level="warning",
+                text=f"The runs were not scored on the same items of {benchmark}: compare each child with its own"
+                " parents only.",
+                kind="different-items",
+                benchmark=benchmark,
+            )

@@ -1,0 +1,101 @@
+"""The report as one HTML file: no script, no request to any host, light and dark, for paper and telephones."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup, escape
+
+from darwin_mri.records.roles import FAMILIES, family_of
+from darwin_mri.report import formats
+from darwin_mri.report.charts import Chart, draw
+from darwin_mri.report.model.elements import GLYPHS, Table
+from darwin_mri.report.model.view import View
+from darwin_mri.report.renderers.templating import make_environment
+
+TONES = {"gain": "vigor", "level": "no vigor", "loss": "below", "none": "no verdict"}
+
+
+def render_html(view: View) -> str:
+    """The whole page.
+
+    Args:
+        view: from ``build_view``.
+
+    Returns:
+        HTML text; the same view gives the same text.
+    """
+    css = style_sheet("report.css")
+    page = environment().get_template("report.html.j2")
+    tone = view.chip or TONES[view.verdict.tone]
+    return page.render(view=view, css=Markup(css), policy=content_policy(css), tone=tone, roles=FAMILIES).lstrip()
+
+
+def content_policy(css: str) -> str:
+    """What the browser may do with the page: apply this very style sheet, and nothing else.
+
+    No script, no font, no image, no request, no form, and no other style.
+    """
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def render_tables(tables: tuple[Table, ...], heading: str = "") -> str:
+    """Tables as a fragment for a notebook: scoped styles, no ids, everything from outside escaped."""
+    page = environment().get_template("fragment.html.j2")
+    return page.render(tables=tables, heading=heading, css=Markup(style_sheet("fragment.css"))).strip()
+
+
+@cache
+def style_sheet(name: str) -> str:
+    """A style sheet of the templates folder, without its comments and indentation."""
+    css = resources.files("darwin_mri.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+    css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
+    return "\n".join(line.strip() for line in css.splitlines() if line.strip())
+
+
+@cache
+def environment() -> Environment:
+    """Jinja with the report's filters; outside text is always escaped."""
+    filters = {
+        "kind": lambda block: type(block).__name__.lower(),
+        "draw": _draw,
+        "glyph": lambda role: GLYPHS.get(role, ""),
+        "family": family_of,
+        "lang": mark_languages,
+    }
+    return make_environment(_finalize, filters, autoescape=True)
+
+
+_CHARACTERS = {
+    "ko": "[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]",
+    "ja": "[\u3041-\u30ff\u4e00-\u9fff]",
+}
+
+
+def mark_languages(text: str) -> Markup:
+    """Text with its Korean and Japanese passages marked: browsers pick fonts by language, screen readers the voice."""
+    language = formats.language(text)
+    if isinstance(text, Markup) or not language:
+        return escape(_finalize(text))
+    run = _CHARACTERS[language]
+    passages = re.split(f"({run}+(?:[ ·,()]*{run}+)*)", formats.clean(text))
+    return Markup("").join(
+        Markup('<span lang="{}">{}</span>').format(language, part) if number % 2 else escape(part)
+        for number, part in enumerate(passages)
+    )
+
+
+def _finalize(value: Any) -> Any:
+    """Outside text loses its invisible characters before Jinja escapes it; what is already markup stays."""
+    return formats.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _draw(chart: Chart, narrow: bool = False) -> Markup:
+    return Markup(draw(chart, narrow))

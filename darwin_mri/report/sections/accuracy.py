@@ -1,0 +1,266 @@
+"""Scores, contrasts and slices as sections: the numbers in words, the forest plots as data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from darwin_mri.records import Comparison, Contrast, Score
+from darwin_mri.records.roles import FAMILIES, PARENTS
+from darwin_mri.report import formats
+from darwin_mri.report.charts import Forest, ForestPanel, ForestRow
+from darwin_mri.report.model.elements import (
+    Bullets,
+    Figure,
+    Row,
+    Section,
+    Table,
+    Text,
+    other_label,
+    score_label,
+    table,
+)
+from darwin_mri.report.model.findings import (
+    COMPOSITE,
+    READINGS,
+    against_better_parent,
+    better_parent,
+    read_contrast,
+)
+from darwin_mri.report.model.view import Tile
+
+
+def benchmark_order(comparison: Comparison) -> list[str]:
+    """Composite first, then the headline's order, then what else was scored."""
+    names = dict.fromkeys((*comparison.headline, *(s.benchmark for s in comparison.scores)))
+    scored = {s.benchmark for s in comparison.scores}
+    return sorted((n for n in names if n in scored), key=lambda name: name != COMPOSITE)
+
+
+def sorted_scores(comparison: Comparison, benchmark: str) -> list[Score]:
+    """Scores on the whole of a benchmark: father, mother, child, base, nulls, baselines."""
+    scores = [s for s in comparison.scores if s.benchmark == benchmark and s.slice == "all"]
+    return sorted(scores, key=lambda s: FAMILIES.index(s.family))
+
+
+def _sorted_contrasts(comparison: Comparison, benchmark: str) -> list[Contrast]:
+    contrasts = [c for c in comparison.contrasts if c.benchmark == benchmark]
+    return sorted(contrasts, key=lambda c: FAMILIES.index(c.other))
+
+
+def score_table(comparison: Comparison, folded: bool = False) -> Table:
+    """Every score on a whole benchmark, one line each."""
+    rows = []
+    for benchmark in benchmark_order(comparison):
+        for index, s in enumerate(sorted_scores(comparison, benchmark)):
+            split = "" if s.split == "held-out" or s.evidence != "measured" else s.split
+            source = "; ".join(filter(None, (s.evidence, split, s.source)))
+            role = s.model if s.role == "child" and not has_parents(comparison) else score_label(s)
+            cells = (benchmark, role, s.model, formats.score(s), formats.percent(s.chance), source)
+            rows.append(Row(cells, s.family, s.role == "child", index == 0))
+    scores = table(
+        "Scores",
+        ("benchmark", "role", "model", "score, 95 % interval", "chance", "evidence"),
+        rows,
+        text=(0, 1, 2, 5),
+        folded=folded,
+        note="Measured scores are on held-out items unless the last column says otherwise. " + _protocols(comparison),
+    )
+    scores = replace(scores, marked=1)
+    return scores if any(row.cells[1] != row.cells[2] for row in rows) else scores.without(2)
+
+
+def has_parents(comparison: Comparison) -> bool:
+    """Whether parents were scored: without them the "child" is only the model that the others are compared with."""
+    return any(s.role in PARENTS for s in comparison.scores)
+
+
+def _protocols(comparison: Comparison) -> str:
+    protocols = list(dict.fromkeys(s.protocol for s in comparison.scores if s.evidence == "measured" and s.protocol))
+    return f"Protocol: {'; '.join(protocols)}." if protocols else ""
+
+
+def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
+    """Every contrast with its tests and the smallest difference it could have seen."""
+    rows = []
+    for benchmark in benchmark_order(comparison):
+        for index, c in enumerate(_sorted_contrasts(comparison, benchmark)):
+            cells = (
+                benchmark,
+                other_label(c),
+                formats.difference(c),
+                READINGS[read_contrast(c)],
+                formats.probability(c.p_value),
+                formats.probability(c.p_holm),
+                f"{c.wins}/{c.losses}",
+                formats.probability(c.p_mcnemar),
+                str(c.n),
+                formats.fixed(100 * c.detectable, 1),
+            )
+            rows.append(Row(cells, c.other, c.against_parent, index == 0))
+    first = next((s.model for s in comparison.scores if s.role == "child"), "child")
+    columns = (
+        "benchmark",
+        "child minus" if has_parents(comparison) else f"{first} minus",
+        "difference, 95 %",
+        "reading",
+        "p",
+        "Holm",
+        "won/lost",
+        "McNemar",
+        "n",
+        "visible",
+    )
+    contrasts = table(
+        "Contrasts",
+        columns,
+        rows,
+        text=(0, 1, 3),
+        folded=folded,
+        note="Paired on the same items. p by cluster sign flips; Holm over the declared family; McNemar is exact on"
+        " items won and lost. Visible: the smallest difference, in pp, that this many items show with 80 % power.",
+    )
+    return replace(contrasts, marked=1, spare=(7, 6, 9))
+
+
+def scores_section(comparison: Comparison | None) -> Section:
+    """Section 'scores': forest plot with every value printed, the full table folded under it."""
+    key, title = "scores", "Scores"
+    if comparison is None:
+        return Section(key, title, missing="comparison.json is missing: nothing was scored. Run darwin-mri breed.")
+    panels = []
+    for benchmark in benchmark_order(comparison):
+        scores = sorted_scores(comparison, benchmark)
+        reference = better_parent(comparison, benchmark)
+        chance = next((s.chance for s in scores if s.chance is not None), None)
+        rows = tuple(_forest_row(s) for s in scores)
+        panels.append(ForestPanel(benchmark, rows, chance, reference.value if reference else None))
+    if not panels:
+        return Section(key, title, missing="comparison.json holds no score.")
+    chart = Forest(
+        "fig-scores",
+        "Accuracy with 95 % intervals",
+        "For each benchmark one line per model: its accuracy as a mark, the 95 % interval as a whisker, chance as a"
+        " dotted tick. Every value is printed beside it and in the table below.",
+        tuple(panels),
+        legend=True,
+    )
+    note = (
+        "Filled marks are measured here, hollow ones are published or estimated by others and take no part in any test."
+    )
+    note += _composite(comparison)
+    return Section(key, title, (Figure(chart, (score_table(comparison, folded=True),), note),))
+
+
+def _composite(comparison: Comparison) -> str:
+    parts = [f"{formats.fixed(weight, 2)} {name}" for name, weight in comparison.composite.items()]
+    return f" Composite = {' + '.join(parts)}." if parts else ""
+
+
+def _forest_row(s: Score) -> ForestRow:
+    label = score_label(s)
+    if s.split not in ("held-out", "unknown"):
+        label += f" ({s.split} items)"
+    measured = s.evidence == "measured"
+    more = formats.score_details(s) + (f": {s.source}" if s.source and not measured else "")
+    return ForestRow(
+        label,
+        s.family,
+        s.value,
+        s.low,
+        s.high,
+        formats.score_interval(s),
+        more,
+        hollow=not measured,
+        strong=s.role == "child",
+    )
+
+
+def contrasts_section(comparison: Comparison | None) -> Section:
+    """Section 'contrasts': the child minus each other model."""
+    key, title = "contrasts", "Child against the others"
+    if comparison is None:
+        return Section(key, title, missing="comparison.json is missing: nothing was compared. Run darwin-mri breed.")
+    panels = []
+    for benchmark in benchmark_order(comparison):
+        rows = tuple(_contrast_row(c) for c in _sorted_contrasts(comparison, benchmark))
+        if rows:
+            panels.append(ForestPanel(benchmark, rows))
+    if not panels:
+        return Section(key, title, missing="comparison.json holds no contrast: there was no measured child to compare.")
+    chart = Forest(
+        "fig-contrasts",
+        "Child minus each other model, paired on items, with 95 % intervals",
+        "For each benchmark one line per other model: how many percentage points the child is above (right) or below"
+        " (left). The grey band is what this many items could not have shown.",
+        tuple(panels),
+        signed=True,
+        unit="percentage points, child minus the other",
+    )
+    note = (
+        "Grey bands: differences too small for this many items to show (80 % power). An interval that crosses zero is"
+        " no result."
+    )
+    sentence = (Text(comparison.vigor.sentence),) if comparison.vigor else ()
+    return Section(key, title, (*sentence, Figure(chart, (contrast_table(comparison),), note)))
+
+
+def _contrast_row(c: Contrast) -> ForestRow:
+    return ForestRow(
+        f"{formats.MINUS} {other_label(c)}",
+        c.other,
+        c.difference,
+        c.low,
+        c.high,
+        formats.difference(c),
+        f"{c.wins} won, {c.losses} lost",
+        strong=c.against_parent,
+        blind=c.detectable,
+    )
+
+
+def slices_section(comparison: Comparison | None) -> Section:
+    """Section 'slices': measured scores on parts of each benchmark, exploratory."""
+    key, title = "slices", "Slices"
+    scores = [s for s in comparison.scores if s.slice != "all" and s.evidence == "measured"] if comparison else []
+    if not scores:
+        return Section(key, title, missing="No benchmark was scored by slice in this run.")
+    roles = [role for role in (*PARENTS, "child") if any(s.role == role for s in scores)]
+    by_key = {(s.benchmark, s.slice, s.role): s for s in scores}
+    rows, last = [], ""
+    for benchmark, name in dict.fromkeys((s.benchmark, s.slice) for s in scores):
+        by_role = [by_key.get((benchmark, name, role)) for role in roles]
+        n = next((s.n for s in by_role if s is not None), None)
+        chance = next((s.chance for s in by_role if s is not None), None)
+        values = ("" if s is None else formats.score_interval(s) for s in by_role)
+        cells = (
+            benchmark,
+            name,
+            *(v or formats.ABSENT for v in values),
+            str(n or formats.ABSENT),
+            formats.percent(chance),
+        )
+        rows.append(Row(cells, group=benchmark != last))
+        last = benchmark
+    shown = table("Scores by slice", ("benchmark", "slice", *roles, "n", "chance"), rows, text=(0, 1))
+    return Section(
+        key,
+        title,
+        (Bullets(("Exploratory: intervals but no tests; the more slices, the more of them differ by luck.",)), shown),
+    )
+
+
+def tiles(comparison: Comparison | None) -> tuple[Tile, ...]:
+    """The head's figures, one per benchmark with a measured child."""
+    if comparison is None:
+        return ()
+    figures = []
+    for benchmark in benchmark_order(comparison):
+        scores = [s for s in sorted_scores(comparison, benchmark) if s.evidence == "measured" and s.split != "search"]
+        child = next((s for s in scores if s.role == "child"), None)
+        if child is None:
+            continue
+        lines = tuple(f"{s.role} {formats.percent(s.value)}" for s in scores if s.role in PARENTS)
+        contrast = against_better_parent(comparison, benchmark)
+        reading = f"{formats.points(contrast.difference)}, {READINGS[read_contrast(contrast)]}" if contrast else ""
+        figures.append(Tile(benchmark, formats.percent(child.value), reading, lines))
+    return tuple(figures)

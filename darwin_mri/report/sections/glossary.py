@@ -1,0 +1,59 @@
+"""The words a report uses, each explained in a sentence or two: the one text for every renderer."""
+
+from __future__ import annotations
+
+from darwin_mri.report.model.elements import Definitions, Section
+
+TERMS = {
+    "father, mother, child": (
+        "The father is the model whose architecture and tokenizer the child keeps. The mother is the model whose"
+        " weights are blended in. The child is the result."
+    ),
+    "genome": (
+        "The numbers (genes) that make a child. A ratio of 0 keeps a layer the father's; a larger one blends in more of"
+        " the mother."
+    ),
+    "MRI": "The scan of a model: how its layers behave on probe texts, and what is lost without each of them.",
+    "channel": "One kind of figure of the MRI, such as the importance of layers for one language.",
+    "FFN": "Feed-forward network: the part of a layer that treats each token alone.",
+    "NLL per byte": (
+        "Negative log-likelihood of a text divided by its bytes: how badly a model predicts the text. Lower is better."
+    ),
+    "CKA": "Centred kernel alignment: how alike two layers represent the same texts, 0 to 1.",
+    "layer map": "Which of the mother's layers each of the father's layers is paired with.",
+    "reliability": (
+        "How much of a channel's variation over layers is signal, 0 to 1: one minus the variance over bootstrap"
+        " resamples divided by the variance over layers."
+    ),
+    "prior": "Where the search starts and how far it may stray: a mean and a sigma for every gene, drawn from the MRI.",
+    "trust": "How reliable the evidence for a gene is, 0 to 1. The less trust, the wider the search looks.",
+    "protected, frozen": (
+        "A protected language or domain must not get worse. A layer is frozen, kept as the father's, when blending it"
+        " would harm a protected text by more than the tolerance."
+    ),
+    "fitness": "What the search raises: the child's score on search items.",
+    "held-out": "Items that the search never used. Scores are taken on these unless they say otherwise.",
+    "composite": "The weighted mean of the benchmarks' accuracies.",
+    "protocol": (
+        "How answers are taken: prompt, scoring rule and metric. Scores of different protocols must not be subtracted."
+    ),
+    "chance": "The accuracy of guessing.",
+    "base, baseline": (
+        "The base is the model that both parents were trained from. A baseline is any other model that is scored."
+    ),
+    "null child": (
+        "A child made without the step under test, such as one ratio everywhere or donor layers in another order. A"
+        " child that does not beat its null children owes nothing to that step."
+    ),
+    "hybrid vigor": "The child beats both parents on the composite, by more than chance explains.",
+    "interval": (
+        "95 % interval from resampling whole clusters of items (stories or facts). A difference whose interval holds"
+        " zero is no result."
+    ),
+    "Holm": "Correction of p-values for testing several contrasts at once.",
+}
+
+
+def glossary_section() -> Section:
+    """Section 'words': the terms of the page, explained."""
+    return Section("words", "Words", (Definitions(tuple(TERMS.items())),))

@@ -1,0 +1,153 @@
+"""Layers in words: which numbers a layer has, how they are called, and one line per layer for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from darwin_mri.records import Estimate, LayerScan, PairScan, Prior, Scan
+from darwin_mri.report import formats
+from darwin_mri.report.charts import ROOMY
+from darwin_mri.report.model.elements import Row, Table, table
+from darwin_mri.report.model.findings import rises
+
+MIXERS = {"full_attention": "full", "sliding_attention": "sliding", "linear_attention": "linear", "other": "other"}
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number of a layer: where it lies in the record and what it is called.
+
+    Attributes:
+        title: of its column.
+        site: where in the layer it was measured.
+        name: in the record.
+        meaning: in words.
+        digits: after the point; None for about four characters in all.
+    """
+
+    title: str
+    site: str
+    name: str
+    meaning: str
+    digits: int | None = 2
+
+    def read(self, layer: LayerScan) -> float | None:
+        """The number over all probes, or None where this layer has none."""
+        return layer.activation.get(self.site, {}).get("all", {}).get(self.name)
+
+    def show(self, value: float | None) -> str:
+        """The number as tables print it."""
+        return formats.compact(value) if self.digits is None else formats.fixed(value, self.digits)
+
+
+STATISTICS = (
+    Statistic("rms h", "h_out", "rms", "root mean square of the residual stream after the layer", None),
+    Statistic("max |h|", "h_out", "max_abs", "largest magnitude in it", None),
+    Statistic("kurtosis", "h_out", "kurtosis", "its excess kurtosis", None),
+    Statistic("outliers", "h_out", "outliers", "count of outlier features in it", None),
+    Statistic("directions", "h_out", "participation_ratio", "its participation ratio, (tr C)² / tr C²", None),
+    Statistic("influence", "h_out", "block_influence", "1 − cos(input, output) of the layer", 3),
+    Statistic("|f|/|h|", "f", "increment_ratio", "size of the FFN's increment beside the stream it is added to", 2),
+    Statistic("|m|/|h|", "m", "increment_ratio", "the same for the mixer (attention or linear attention)", 2),
+    Statistic("firing", "a", "firing", "share of neurons that fire", 2),
+    Statistic("dead", "a", "dead", "share of neurons that never fire", 2),
+)
+IN_TABLE = ("rms h", "|f|/|h|", "influence", "|m|/|h|")
+SPARE = ("|m|/|h|", "|f|/|h|", "influence", "rms h")  # what a narrow terminal goes without, the first one first
+RAISED = "per cent that NLL per byte rises when the layer's FFN is replaced by its mean"
+
+
+def mixer(name: str) -> str:
+    """Short name of a mixer."""
+    return MIXERS.get(name, name)
+
+
+def layer_label(layer: LayerScan) -> str:
+    """Mixer and number of a layer, as heat maps and their tables name it."""
+    return f"{mixer(layer.mixer)} {layer.index}"
+
+
+def rise_writer(scans: Sequence[Scan]) -> Callable[[Estimate | None], str]:
+    """How tables print a rise: with its interval for models of few layers; scan/*.json has those of deep models."""
+    return formats.rise if all(len(scan.layers) <= ROOMY for scan in scans) else formats.rise_number
+
+
+def layer_table(
+    scan: Scan, pair: PairScan | None = None, prior: Prior | None = None, languages: Sequence[str] | None = None
+) -> Table:
+    """One line per layer with the numbers a person needs.
+
+    Args:
+        scan: of one parent.
+        pair: both side by side; adds the layer map to the father.
+        prior: adds trust and frozen layers to the father.
+        languages: to show; Korean and English, or the first two, when absent.
+
+    Returns:
+        the table; columns that were not measured are left out.
+    """
+    measured = list(dict.fromkeys(k for layer in scan.layers for k in layer.language.raw_rise))
+    chosen = (
+        [k for k in languages if k in measured]
+        if languages
+        else [k for k in ("ko", "en") if k in measured] or measured[:2]
+    )
+    domains = list(dict.fromkeys(k for layer in scan.layers for k in layer.importance))
+    is_father = pair is None or pair.father.digest == scan.model.digest
+    columns: list[tuple[str, Callable[[LayerScan], str]]] = [
+        ("layer", lambda layer: str(layer.index)),
+        ("mixer", lambda layer: mixer(layer.mixer)),
+    ]
+    for statistic in STATISTICS:
+        if statistic.title in IN_TABLE and any(statistic.read(layer) is not None for layer in scan.layers):
+            columns.append((statistic.title, _statistic_reader(statistic)))
+    columns += [(k, _rise_reader(("language", k))) for k in chosen]
+    columns += [(name, _rise_reader(("domain", name))) for name in domains]
+    if pair is not None and is_father:
+        columns.append(("mother", _map_reader(pair)))
+    if prior is not None and is_father:
+        columns += _prior_columns(prior)
+    frozen_layers = set(prior.frozen) if prior and is_father else set()
+    rows = [
+        Row(tuple(read(layer) for _, read in columns), strong=layer.index in frozen_layers) for layer in scan.layers
+    ]
+    titles = [name for name, _ in columns]
+    note = "; ".join(f"{s.title}: {s.meaning}" for s in STATISTICS if s.title in titles)
+    if chosen or domains:
+        note += f". {', '.join([*chosen, *domains])}: {RAISED}."
+    if "mother" in titles:
+        note += " Mother: the mother's layer in the layer map."
+    if "trust" in titles:
+        note += (
+            " Trust: how reliable the evidence for the layer's gene is, 0 to 1. Frozen: the layer is kept as the"
+            " father's; the number is the share of resamples that agree."
+        )
+    spare = tuple(titles.index(name) for name in (*SPARE, *reversed(domains)) if name in titles)
+    return replace(table(f"Layers of {scan.model.ref}", titles, rows, text=(1,), note=note, folded=True), spare=spare)
+
+
+def _statistic_reader(statistic: Statistic) -> Callable[[LayerScan], str]:
+    return lambda layer: statistic.show(statistic.read(layer))
+
+
+def _rise_reader(key: tuple[str, str]) -> Callable[[LayerScan], str]:
+    return lambda layer: formats.rise_number(rises(layer).get(key))
+
+
+def _map_reader(pair: PairScan) -> Callable[[LayerScan], str]:
+    return lambda layer: str(pair.layer_map[layer.index]) if 0 <= layer.index < len(pair.layer_map) else formats.ABSENT
+
+
+def _prior_columns(prior: Prior) -> list[tuple[str, Callable[[LayerScan], str]]]:
+    layers = {layer.index: layer for layer in prior.layers}
+
+    def trust(layer: LayerScan) -> str:
+        known = layers.get(layer.index)
+        return formats.fixed(known.trust) if known else formats.ABSENT
+
+    def frozen(layer: LayerScan) -> str:
+        known = layers.get(layer.index)
+        return formats.fixed(known.frozen_stability) if known and known.frozen else ""
+
+    return [("trust", trust), ("frozen", frozen)]

@@ -1,0 +1,245 @@
+"""Where the run comes from and what it cannot show: genealogy, provenance and limits as sections."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import yaml
+
+from darwin_mri.records import ChildFiles, Comparison, Health, Inputs, Manifest
+from darwin_mri.report import formats
+from darwin_mri.report.charts import Birth, Pedigree
+from darwin_mri.report.model.elements import Block, Bullets, Code, Figure, Row, Section, Table, Tree, table
+from darwin_mri.report.model.findings import COMPOSITE
+from darwin_mri.report.model.run_records import RunRecords
+
+MOST_ANCESTORS = 50  # generations the family tree goes back
+
+
+def genealogy_section(run: RunRecords) -> Section:
+    """Section 'genealogy': every generation that led to the child, drawn and in words."""
+    key, title = "genealogy", "Genealogy"
+    tree = genealogy(run)
+    if tree is None:
+        return Section(key, title, missing="inputs.json and genome.json are missing: the parents are not known.")
+    known = births(run)
+    if not known:
+        return Section(key, title, (tree,))
+    line = chain(known)
+    chart = Pedigree(
+        "fig-genealogy",
+        f"{formats.plural(len(line), 'generation')} down to {run.name}",
+        "Each child stands after the parents it was bred from; its method stands above the line.",
+        tuple(line),
+    )
+    rows = [
+        Row((birth.child, birth.father, birth.mother, birth.method), strong=number == len(known) - 1)
+        for number, birth in enumerate(known)
+    ]
+    shown = table("Generations", ("child", "father", "mother", "method"), rows, text=range(4), folded=True)
+    return Section(key, title, (Figure(chart, (shown,)), tree))
+
+
+_BIRTH = re.compile(r"(?P<child>.+?) = (?P<father>.+?) x (?P<mother>.+) \((?P<method>[^()]*)\)", re.DOTALL)
+
+
+def births(run: RunRecords) -> list[Birth]:
+    """Every birth that the child and its parents declare, eldest first; lines in another form are left out."""
+    lines = list(run.child.genealogy) if run.child else []
+    if not lines and run.inputs:
+        lines = [line for parent in run.inputs.parents for line in parent.genealogy]
+    known = [Birth(**match.groupdict()) for line in dict.fromkeys(lines) if (match := _BIRTH.fullmatch(line))]
+    if run.genome is not None and not any(_same(birth.child, run.name) for birth in known):
+        known.append(Birth(run.name, run.genome.father, run.genome.mother, run.genome.method))
+    return known
+
+
+def chain(known: list[Birth]) -> list[Birth]:
+    """The last birth and, going back, the birth of each father; the mothers' own ancestors stand in the table."""
+    line = [known[-1]]
+    for birth in reversed(known[:-1]):
+        if _same(birth.child, line[0].father):
+            line.insert(0, birth)
+    return line[-MOST_ANCESTORS:]
+
+
+def _same(name: str, other: str) -> bool:
+    """Whether two names mean one model: a child's folder is its run's folder and ``child``."""
+    return (
+        name.rstrip("/").removesuffix("/child").rpartition("/")[2]
+        == other.rstrip("/").removesuffix("/child").rpartition("/")[2]
+    )
+
+
+def genealogy(run: RunRecords) -> Tree | None:
+    """The family tree from the child back; None when no parent is known."""
+    parents: list[Tree] = []
+    if run.inputs is not None:
+        for parent in run.inputs.parents:
+            parents.append(_ancestors(parent.ref, parent.role, parent.genealogy))
+    elif run.genome is not None:
+        known = (("father", run.genome.father), ("mother", run.genome.mother), ("base", run.genome.base))
+        parents = [Tree(ref, role) for role, ref in known if ref]
+    return Tree(run.name, "child", tuple(parents)) if parents else None
+
+
+def _ancestors(label: str, role: str, eldest_first: tuple[str, ...]) -> Tree:
+    """A parent with its ancestors nested behind it, the youngest nearest."""
+    node: Tree | None = None
+    for name in eldest_first[-MOST_ANCESTORS:]:
+        node = Tree(name, "ancestor", (node,) if node else ())
+    return Tree(label, role, (node,) if node else ())
+
+
+def provenance_section(run: RunRecords) -> Section:
+    """Section 'provenance': the command, versions, inputs, what was written, and the health check."""
+    key, title = "provenance", "Provenance"
+    blocks: list[Block] = []
+    if run.manifest is not None:
+        blocks += _manifest_blocks(run.manifest)
+    if run.inputs is not None:
+        blocks.append(inputs_table(run.inputs))
+    if run.child is not None:
+        blocks += _child_blocks(run.child)
+    if run.health is not None:
+        blocks.append(health_table(run.health))
+    missing = (
+        "manifest.json is missing: the command, versions and seed of this run are not known."
+        if run.manifest is None
+        else ""
+    )
+    return Section(key, title, tuple(blocks), missing)
+
+
+def command(manifest: Manifest) -> str:
+    """The command that repeats the run."""
+    return " ".join(shlex.quote(part) for part in manifest.argv) or "(no command was recorded)"
+
+
+def _manifest_blocks(manifest: Manifest) -> list[Block]:
+    commit = (
+        "not recorded"
+        if manifest.commit is None
+        else manifest.commit + (" with local changes" if manifest.dirty else "")
+    )
+    facts = [
+        ("started", manifest.created),
+        ("status", manifest.status),
+        ("commit", commit),
+        ("seed", str(manifest.seed)),
+        ("device", manifest.device),
+        ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()) or "not recorded"),
+    ]
+    config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    blocks: list[Block] = [
+        Code("Command to reproduce", command(manifest)),
+        table("Run", ("what", "value"), [Row(fact) for fact in facts], text=(0, 1)),
+        Code("Resolved configuration", config.rstrip("\n"), folded=True),
+    ]
+    # without this page's own time
+    seconds = {stage: spent for stage, spent in manifest.seconds.items() if stage != "report"}
+    if seconds:
+        rows = [Row((stage, formats.fixed(spent, 1))) for stage, spent in seconds.items()]
+        rows.append(Row(("total", formats.fixed(sum(seconds.values()), 1)), strong=True))
+        blocks.append(table("Seconds per stage", ("stage", "seconds"), rows, folded=True))
+    return blocks
+
+
+def inputs_table(inputs: Inputs) -> Table:
+    """Each parent with its revision, licence and digest."""
+    rows = [
+        Row(
+            (
+                p.role,
+                p.ref,
+                p.revision or formats.ABSENT,
+                p.family or formats.ABSENT,
+                p.license or formats.ABSENT,
+                p.digest[:16],
+                str(len(p.files)),
+                formats.size(sum(f.size for f in p.files)),
+            ),
+            p.role,
+        )
+        for p in inputs.parents
+    ]
+    columns = ("role", "model", "revision", "family", "licence", "sha256", "files", "size")
+    return table("Parents", columns, rows, text=(0, 1, 2, 3, 4, 5), note="Every file's own sha256 is in inputs.json.")
+
+
+def _child_blocks(child: ChildFiles) -> list[Block]:
+    rows = [Row((name, digest)) for name, digest in child.shards.items()]
+    text = f"{len(child.changed)} of {formats.plural(child.tensors, 'tensor')} differ from the father's."
+    return [table("Child", ("shard", "sha256"), rows, text=(0, 1), note=text)]
+
+
+def health_table(health: Health) -> Table:
+    """Each gate of the health check with its value and limit."""
+    rows = [
+        Row(
+            (
+                g.name,
+                "passed" if g.passed else "FAILED",
+                g.value if isinstance(g.value, str) else formats.compact(g.value),
+                g.limit,
+                g.note,
+            ),
+            strong=not g.passed,
+        )
+        for g in health.gates
+    ]
+    state = "passed" if health.passed else "FAILED"
+    return table(
+        f"Health check of the child: {state}", ("gate", "result", "value", "limit", "note"), rows, text=(0, 1, 3, 4)
+    )
+
+
+def limits_section(run: RunRecords) -> Section:
+    """Section 'limits': what a careful reader would object."""
+    return Section("limits", "Limits", (Bullets(tuple(_limits(run))),))
+
+
+def _limits(run: RunRecords) -> list[str]:
+    limits = [
+        "Intervals cover the choice of items only: not another random seed, another prompt, or other training data of"
+        " the parents."
+    ]
+    if run.comparison is not None:
+        limits += _score_limits(run.comparison)
+    if run.genome is not None:
+        limits.append(f"One search with one random seed ({run.genome.seed}): another seed finds another genome.")
+    if run.father is not None:
+        probes = run.father.probes
+        languages = formats.listing(list(probes.languages)) or "no language"
+        limits.append(
+            f"The MRI read {probes.documents} documents ({probes.tokens} tokens) in {languages}; mean ablation measures"
+            " what a layer's FFN does alone, not what it would do after a merge."
+        )
+    limits.append(
+        "What the parents' training data hold is not known: a benchmark may be contaminated in father, mother and child"
+        " alike."
+    )
+    return limits
+
+
+def _score_limits(comparison: Comparison) -> list[str]:
+    limits = []
+    sizes = {s.benchmark: s.n for s in comparison.scores if s.measured_whole and s.n and s.benchmark != COMPOSITE}
+    if sizes:
+        items = ", ".join(f"{name} {n}" for name, n in sizes.items())
+        least = "Differences smaller than the 'visible' column prove nothing, in either direction."
+        limits.append(f"Held-out items: {items}. {least}")
+    if any(name.startswith("nursery_") for name in sizes):
+        limits.append(
+            "Nursery benchmarks and parents are tiny and made for this project: they show that the method runs and how"
+            " it is judged, not how large models behave."
+        )
+    if any(s.evidence != "measured" for s in comparison.scores):
+        limits.append(
+            "Published and estimated scores were taken by others, under prompts and settings that may differ: they give"
+            " orientation and prove nothing."
+        )
+    if not any(s.null is not None for s in comparison.scores):
+        limits.append("No null child was scored: what search and MRI add over a uniform ratio is not known.")
+    return limits

@@ -1,0 +1,155 @@
+"""The runs side by side: overview, scores and contrasts on a page that compares several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from darwin_mri.records import Score
+from darwin_mri.records.roles import FAMILIES, PARENTS
+from darwin_mri.report import formats
+from darwin_mri.report.charts import Forest, ForestPanel, ForestRow
+from darwin_mri.report.model import verdict
+from darwin_mri.report.model.elements import Figure, Row, Section, table
+from darwin_mri.report.model.findings import (
+    COMPOSITE,
+    READINGS,
+    against_better_parent,
+    fitness_gap,
+    measured_score,
+    measured_scores,
+    read_contrast,
+)
+from darwin_mri.report.model.run_records import RunRecords
+from darwin_mri.report.sections.accuracy import benchmark_order
+
+Named = tuple[str, RunRecords]  # a run under the name it has on the page
+SHOWN = (*PARENTS, "child")
+
+
+def overview_section(named: Sequence[Named]) -> Section:
+    """The runs side by side, one line each."""
+    columns = (
+        "run",
+        "parents",
+        "method",
+        "seed",
+        "evaluations",
+        "child, composite",
+        "against the better parent",
+        "reading",
+        "fresh items",
+    )
+    rows = [_overview_row(name, run) for name, run in named]
+    note = "Fresh items: how far the winner's fitness moves on search items that did not choose it."
+    absent = [name for name, run in named if run.comparison is None]
+    missing = f"comparison.json is missing in {formats.listing(absent)}: nothing was scored there." if absent else ""
+    return Section("runs", "The runs", (table("Runs", columns, rows, text=(0, 1, 2, 7), note=note),), missing=missing)
+
+
+def _overview_row(name: str, run: RunRecords) -> Row:
+    genome, gap = run.genome, fitness_gap(run.genome)
+    child = measured_score(run.comparison, "child") if run.comparison else None
+    contrast = against_better_parent(run.comparison) if run.comparison else None
+    cells = (
+        name,
+        f"{genome.father} × {genome.mother}" if genome else "",
+        genome.method if genome else "",
+        str(genome.seed) if genome else "",
+        str(len(run.ledger)) if run.ledger else "",
+        formats.score_interval(child) if child else "",
+        formats.difference(contrast) if contrast else "",
+        READINGS[read_contrast(contrast)] if contrast else "",
+        formats.signed(None if gap is None else -gap, 3),
+    )
+    return Row(tuple(cell or formats.ABSENT for cell in cells), strong=verdict.judge(run).tone == "gain")
+
+
+def _benchmarks(named: Sequence[Named]) -> list[str]:
+    names = dict.fromkeys(b for _, run in named if run.comparison for b in benchmark_order(run.comparison))
+    return sorted(names, key=lambda name: name != COMPOSITE)
+
+
+def scores_section(named: Sequence[Named]) -> Section:
+    """Father, mother and child of every run, benchmark by benchmark."""
+    panels, rows = [], []
+    for benchmark in _benchmarks(named):
+        scores = [(name, s) for name, run in named for s in _family_scores(run, benchmark)]
+        for number, (name, s) in enumerate(scores):
+            cells = (benchmark, name, s.role, formats.score(s))
+            rows.append(Row(cells, s.role, s.role == "child", group=number == 0))
+        if scores:
+            drawn = tuple(_forest_row(name, s) for name, s in scores)
+            panels.append(ForestPanel(benchmark, drawn, _chance(named, benchmark)))
+    if not panels:
+        return Section("scores", "Scores", missing="No run has scores.")
+    chart = Forest(
+        "fig-scores",
+        "Accuracy of each run's parents and child, with 95 % intervals",
+        "For each benchmark, run by run: father, mother and child with their intervals; chance as a dotted tick.",
+        tuple(panels),
+    )
+    columns = ("benchmark", "run", "role", "score, 95 % interval")
+    shown = replace(table("Scores by run", columns, rows, text=(0, 1, 2), folded=True), marked=2)
+    return Section("scores", "Scores", (Figure(chart, (shown,)),))
+
+
+def _family_scores(run: RunRecords, benchmark: str) -> list[Score]:
+    """Measured scores of father, mother and child, in this order."""
+    scores = measured_scores(run.comparison, benchmark) if run.comparison else []
+    return sorted((s for s in scores if s.role in SHOWN), key=lambda s: FAMILIES.index(s.family))
+
+
+def _forest_row(name: str, s: Score) -> ForestRow:
+    more = f"n = {s.n}" if s.n is not None else ""
+    text = formats.score_interval(s)
+    return ForestRow(f"{name}: {s.role}", s.role, s.value, s.low, s.high, text, more, strong=s.role == "child")
+
+
+def _chance(named: Sequence[Named], benchmark: str) -> float | None:
+    scores = (s for _, run in named if run.comparison for s in run.comparison.scores)
+    chances = (s.chance for s in scores if s.benchmark == benchmark and s.slice == "all")
+    return next((chance for chance in chances if chance is not None), None)
+
+
+def contrasts_section(named: Sequence[Named]) -> Section:
+    """Each child minus its own better parent."""
+    panels, rows = [], []
+    for benchmark in _benchmarks(named):
+        drawn = []
+        for name, run in named:
+            c = against_better_parent(run.comparison, benchmark) if run.comparison else None
+            if c is None:
+                continue
+            text, reading = formats.difference(c), read_contrast(c)
+            drawn.append(
+                ForestRow(
+                    f"{name} {formats.MINUS} its {c.other}",
+                    "child",
+                    c.difference,
+                    c.low,
+                    c.high,
+                    text,
+                    f"{c.wins} won, {c.losses} lost",
+                    strong=reading == "above",
+                    blind=c.detectable,
+                )
+            )
+            cells = (benchmark, name, c.other, text, READINGS[reading], formats.probability(c.p_value), str(c.n))
+            rows.append(Row(cells, group=len(drawn) == 1))
+        if drawn:
+            panels.append(ForestPanel(benchmark, tuple(drawn)))
+    key, title = "contrasts", "Each child against its better parent"
+    if not panels:
+        return Section(key, title, missing="No run compares its child with both parents.")
+    chart = Forest(
+        "fig-contrasts",
+        "Child minus its better parent, paired on items, with 95 % intervals",
+        "For each benchmark one line per run. The grey band is what that many items could not have shown.",
+        tuple(panels),
+        signed=True,
+        unit="percentage points, child minus its better parent",
+    )
+    columns = ("benchmark", "run", "better parent", "difference, 95 %", "reading", "p", "n")
+    shown = table("Contrasts by run", columns, rows, text=(0, 1, 2, 4), folded=True)
+    return Section(key, title, (Figure(chart, (shown,)),))

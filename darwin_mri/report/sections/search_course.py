@@ -1,0 +1,196 @@
+"""The course of the search, and what its winner is worth on items that did not choose it, as sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from darwin_mri.records import Comparison, Genome, LedgerLine, Manifest, Score
+from darwin_mri.report import formats
+from darwin_mri.report.charts import Evolution, Forest, ForestPanel, ForestRow, Generation
+from darwin_mri.report.model.elements import Figure, Row, Section, Text, table
+
+MOST_GENERATIONS = 200  # rows of the evolution table
+
+
+def summarise(ledger: Sequence[LedgerLine]) -> tuple[Generation, ...]:
+    """The ledger by generation; raced and failed candidates count in neither best nor median."""
+    by_number: dict[int, list[LedgerLine]] = {}
+    for line in ledger:
+        by_number.setdefault(line.generation, []).append(line)
+    result: list[Generation] = []
+    best_so_far: float | None = None
+    items = 0
+    for number in sorted(by_number):
+        lines = by_number[number]
+        fitness = [line.fitness for line in lines if line.fitness is not None and line.status == "ok"]
+        best = max(fitness, default=None)
+        if best is not None:
+            best_so_far = best if best_so_far is None else max(best, best_so_far)
+        sigmas = [line.sigma for line in lines if line.sigma is not None]
+        items += sum(line.items for line in lines)
+        result.append(
+            Generation(
+                number,
+                best,
+                median(fitness) if fitness else None,
+                best_so_far,
+                sigmas[-1] if sigmas else None,
+                evaluations=len(lines),
+                failed=sum(line.status == "failed" for line in lines),
+                items=items,
+                fitness=tuple(fitness),
+            )
+        )
+    return tuple(result)
+
+
+def _spent(account: Mapping[str, int]) -> str:
+    """Item evaluations of the search in a sentence; nothing for genomes that keep no account."""
+    if not account:
+        return ""
+    parts = [f"{formats.count(account['asked'])} by candidates"]
+    parts += [f"{formats.count(account['logged'])} to choose anchors"] if account.get("logged") else []
+    parts += [f"{formats.count(account['retest'])} to re-test finalists"] if account.get("retest") else []
+    saved = f"; racing and anchors saved {formats.count(account['saved'])}" if account.get("saved", 0) > 0 else ""
+    return f" Item evaluations: {', '.join(parts)}{saved}."
+
+
+def evolution_section(ledger: Sequence[LedgerLine], genome: Genome | None = None) -> Section:
+    """Section 'evolution': fitness, step size and items spent by generation."""
+    key, title = "evolution", "Course of the search"
+    if not ledger:
+        return Section(
+            key, title, missing="ledger.jsonl is missing or empty: nothing was searched. Run darwin-mri breed."
+        )
+    generations = summarise(ledger)
+    states = {
+        state: sum(line.status == state for line in ledger) for state in dict.fromkeys(line.status for line in ledger)
+    }
+    text = (
+        f"{formats.plural(len(ledger), 'evaluation')} in {formats.plural(len(generations), 'generation')}:"
+        f" {', '.join(f'{count} {state}' for state, count in states.items())}; {formats.count(generations[-1].items)}"
+        f" item evaluations and {formats.fixed(sum(line.seconds for line in ledger), 0)} seconds. Fitness is measured"
+        " on search items only."
+    )
+    if genome is not None:
+        text += _spent(genome.account)
+    chart = Evolution(
+        "fig-evolution",
+        "Fitness, step size and items spent by generation",
+        "Step line: best fitness so far; diamonds: best of each generation; dots: every candidate; dashed: median;"
+        " crosses: failed candidates. Below: the search's sigma, and the items answered so far.",
+        generations,
+    )
+    every = max(1, -(-len(generations) // MOST_GENERATIONS))
+    rows = [
+        Row(
+            (
+                str(g.number),
+                str(g.evaluations),
+                str(g.failed),
+                formats.fixed(g.best, 4),
+                formats.fixed(g.median, 4),
+                formats.fixed(g.best_so_far, 4),
+                formats.fixed(g.sigma, 3),
+                formats.count(g.items),
+            )
+        )
+        for i, g in enumerate(generations)
+        if i % every == 0 or i == len(generations) - 1
+    ]
+    columns = ("generation", "evaluations", "failed", "best", "median", "best so far", "sigma", "items so far")
+    note = f"Every {every}th generation; ledger.jsonl has them all." if every > 1 else ""
+    shown = table("Course of the search by generation", columns, rows, note=note, folded=True)
+    return Section(key, title, (Text(text), Figure(chart, (shown,))))
+
+
+def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest: Manifest | None) -> Section:
+    """Section 'fresh': the winner on the items that chose it, beside items the search never saw.
+
+    Args:
+        genome: the search's winner.
+        comparison: scores on search and held-out items.
+        manifest: says whether fitness is smooth.
+
+    Returns:
+        the section; it says what is missing.
+    """
+    key, title = "fresh", "Search against held-out"
+    panels: list[ForestPanel] = []
+    rows: list[Row] = []
+    if genome is not None and genome.search_score is not None:
+        fitness = [("on its own items", genome.search_score)]
+        fitness += [("on fresh items", genome.retest_score)] if genome.retest_score is not None else []
+        fitness += [("on held-out items", genome.held_out_score)] if genome.held_out_score is not None else []
+        panels.append(
+            ForestPanel(
+                "winner's fitness",
+                tuple(
+                    ForestRow(label, "child", value, None, None, formats.fixed(value, 3), hollow=number == 0)
+                    for number, (label, value) in enumerate(fitness)
+                ),
+            )
+        )
+        rows += [
+            Row(("winner's fitness", label, formats.fixed(value, 3)), group=not i)
+            for i, (label, value) in enumerate(fitness)
+        ]
+    for benchmark, pair in _both_splits(comparison).items():
+        labels = [("on search items", pair[0]), ("on held-out items", pair[1])]
+        panels.append(
+            ForestPanel(
+                f"child, {benchmark}",
+                tuple(
+                    ForestRow(label, "child", s.value, s.low, s.high, formats.score(s), hollow=s.split == "search")
+                    for label, s in labels
+                ),
+            )
+        )
+        rows += [Row((benchmark, label, formats.score(s)), group=not i) for i, (label, s) in enumerate(labels)]
+    if not panels:
+        return Section(
+            key, title, missing="The winner's score on its own search items is not recorded: the gap is not known."
+        )
+    chart = Forest(
+        "fig-fresh",
+        "The winner on the items that chose it and on items it never met",
+        "Hollow: on the items the search used, which flatters the winner; filled: on others.",
+        tuple(panels),
+        unit="fitness or accuracy",
+        scale=1.0,
+    )
+    shown = table("Search against held-out", ("measure", "where", "value"), rows, text=(0, 1), folded=True)
+    return Section(key, title, (Text(_gap_sentence(genome, manifest)), Figure(chart, (shown,))))
+
+
+def _both_splits(comparison: Comparison | None) -> dict[str, tuple[Score, Score]]:
+    """The child's scores on search and held-out items, of benchmarks that were scored on both."""
+    scores = comparison.scores if comparison else ()
+    child = [s for s in scores if s.role == "child" and s.slice == "all" and s.evidence == "measured"]
+    known = {(s.benchmark, s.split): s for s in child}
+    names = dict.fromkeys(s.benchmark for s in child)
+    return {
+        name: (known[name, "search"], known[name, "held-out"])
+        for name in names
+        if (name, "search") in known and (name, "held-out") in known
+    }
+
+
+def _gap_sentence(genome: Genome | None, manifest: Manifest | None) -> str:
+    text = "The best of many tries is partly luck: its fitness on the items that chose it tends to be too high."
+    if genome is not None and genome.search_score is not None and genome.retest_score is not None:
+        gap = genome.search_score - genome.retest_score
+        text += (
+            f" On fresh search items it falls by {formats.fixed(gap, 3)}."
+            if gap > 0
+            else " On fresh search items it holds."
+        )
+    elif genome is not None:
+        text += " No fresh search items were left to re-score it on."
+    smooth = manifest.config.get("search", {}).get("smooth") if manifest else None
+    if smooth:
+        text += (
+            " Fitness is the probability given to the right choice, so it is not comparable with the accuracies above."
+        )
+    return text + " The scores above are on held-out items, which the search never saw."

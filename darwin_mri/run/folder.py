@@ -1,0 +1,189 @@
+"""A run is a folder: its paths, its manifest, and how long each stage took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Concatenate, ParamSpec, TypeVar
+
+import yaml
+
+from darwin_mri.config import Config
+from darwin_mri.errors import ConfigError, InputError
+from darwin_mri.records import Manifest, Record, write_text
+from darwin_mri.run.manifest import new_manifest, public_config
+from darwin_mri.run.progress import Progress, Silent
+
+RESUME_CONFIG = "state/config.yaml"
+# What a run writes, beside the child, which is replaced when the new one is ready.
+WRITTEN = (
+    *(f"{name}.json" for name in ("manifest", "inputs", "splits", "donors", "anchors", "prior")),
+    *(f"{name}.json" for name in ("genome", "child", "health", "comparison")),
+    *("ledger.jsonl", "report.html", "report.txt", "card.md", ".eval_results/*.yaml"),
+    *("scan/*.json", "answers/*/*.json*", "state/*.jsonl", "state/answers/*.jsonl"),
+)
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output")
+
+
+class Run:
+    """One run folder. As a context manager it leaves an honest status in the manifest, whatever happens inside.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        manifest: as it is on disk.
+        keep: whether records that are there are read instead of made again (``--resume``).
+        progress: where long work reports.
+    """
+
+    def __init__(
+        self, folder: Path, config: Config, manifest: Manifest, keep: bool, progress: Progress | None = None
+    ) -> None:
+        self.folder, self.config, self.manifest, self.keep = folder, config, manifest, keep
+        self.progress: Progress = progress or Silent()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None:
+            self.save_manifest(status="done")
+        elif isinstance(error, KeyboardInterrupt):
+            self.save_manifest(status="interrupted")
+        else:
+            lines = str(error).splitlines()
+            self.save_manifest(status="failed", note=lines[0] if lines else type(error).__name__)
+
+    def path(self, name: str) -> Path:
+        """The file or folder of a name in the run folder."""
+        return self.folder / name
+
+    def has(self, *names: str) -> bool:
+        """Whether this is a resumed run that has all of these files."""
+        return self.keep and all(self.path(name).is_file() for name in names)
+
+    def save_manifest(self, **changes: object) -> None:
+        """Change fields of the manifest and write it."""
+        self.manifest = self.manifest.model_copy(update=changes)
+        self.manifest.save(self.path("manifest.json"))
+
+    def stage(
+        self,
+        name: str,
+        function: Callable[Concatenate[Run, Inputs], Output],
+        *args: Inputs.args,
+        **kwargs: Inputs.kwargs,
+    ) -> Output:
+        """Run one stage and add its seconds to the manifest.
+
+        Args:
+            name: of the stage in the manifest.
+            function: called with this run and the arguments that follow.
+            *args: of the function.
+            **kwargs: of the function.
+
+        Returns:
+            What the function returns.
+        """
+        with self.timed(name):
+            return function(self, *args, **kwargs)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds spent inside to the manifest's account of ``stage``."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = dict(self.manifest.seconds)
+            seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 2)
+            self.save_manifest(seconds=seconds)
+
+    def record(self, name: str, kind: type[AnyRecord], make: Callable[[], AnyRecord]) -> AnyRecord:
+        """The record in a file: read when resuming and there, else made and written.
+
+        Args:
+            name: of the file.
+            kind: of the record.
+            make: makes it.
+
+        Returns:
+            The record.
+        """
+        if self.has(name):
+            return kind.load(self.path(name))
+        record = make()
+        record.save(self.path(name))
+        return record
+
+
+def open_run(
+    folder: Path,
+    config: Config,
+    argv: tuple[str, ...],
+    device: str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Make or reopen a run folder.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        argv: the command as typed, without absolute paths.
+        device: the run computes on.
+        resume: go on with the run that is there.
+        overwrite: replace the run that is there.
+        progress: where long work reports; nowhere when None.
+
+    Returns:
+        The run, its manifest written.
+
+    Raises:
+        InputError: the folder holds something else, or a run and neither ``resume`` nor ``overwrite`` was given.
+        ConfigError: resuming with a config other than the run's own.
+    """
+    manifest_path = folder / "manifest.json"
+    if resume:
+        manifest = Manifest.load(manifest_path)
+        before, now = dict(manifest.config), public_config(config)
+        if before != now:
+            changed = sorted(key for key in now if now[key] != before.get(key))
+            raise ConfigError(
+                f"{folder} was started with another config ({', '.join(changed)} differ): resume with its own"
+            )
+        run = Run(folder, config, manifest, keep=True, progress=progress)
+        run.save_manifest(status="running")
+        return run
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give --out a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not manifest_path.is_file():
+            raise InputError(f"{folder} is not empty and holds no run: give --out another folder")
+        if not overwrite:
+            raise InputError(
+                f"{folder} already holds a run: go on with it by --resume, replace it by --overwrite,"
+                " or choose another --out"
+            )
+        _clear(folder)
+    run = Run(folder, config, new_manifest(config, argv, device), keep=False, progress=progress)
+    run.save_manifest()
+    # Parents' folders as the user gave them, for --resume; state/ is never published.
+    write_text(
+        run.path(RESUME_CONFIG), yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    )
+    return run
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run wrote and nothing else."""
+    for pattern in WRITTEN:
+        for path in folder.glob(pattern):
+            path.unlink()

@@ -1,0 +1,18 @@
+"""What ``test_device.py`` asks of a GPU, asked of a fake device: tensors left on the host are found without one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_nothing_is_left_on_the_host() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.fake_device", "-p", "no:cacheprovider", "tests/pipeline/test_device.py"],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+        env={**os.environ, "DARWIN_MRI_TEST_DEVICE": "fake:0"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "passed" in done.stdout

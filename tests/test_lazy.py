@@ -1,0 +1,26 @@
+"""Packages whose names are imported on first use: light to import, and complete."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from darwin_mri import checkpoints, merging
+
+
+@pytest.mark.parametrize("package", ["darwin_mri", "darwin_mri.checkpoints", "darwin_mri.merging"])
+def test_importing_a_package_loads_neither_torch_nor_transformers(package: str) -> None:
+    code = f"import sys, {package}\nassert not {{'torch', 'transformers'}} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", [checkpoints, merging])
+def test_every_name_resolves_and_an_unknown_one_does_not(package: object) -> None:
+    names = getattr(package, "__all__")  # noqa: B009 - resolved at run time, like the names
+    assert len(names) > 10 and set(names) <= set(dir(package))
+    assert all(getattr(package, name) is not None for name in names)
+    with pytest.raises(AttributeError, match="no attribute 'Candidat'"):
+        getattr(package, "Candidat")  # noqa: B009
