@@ -24,8 +24,8 @@ class ConfigError(DarwinError):
 class GateError(DarwinError):
     """A stated gate is not passed.
 
-    Either there is no room for the run, which then does not begin, or the child fails its health check, and everything is
-    written.
+    Either there is no room for the run, which then does not begin, or the child fails its health check after
+    everything is written.
     """
 
     exit_code = 3

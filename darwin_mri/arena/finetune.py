@@ -6,11 +6,11 @@ loss is the next token's on what the parents wrote and on the general texts, in 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
 import torch
 
+from darwin_mri import seeds
 from darwin_mri.arena.settings import Entry
 from darwin_mri.checkpoints import submodule
 from darwin_mri.merging import DonorFFN
@@ -33,7 +33,7 @@ def finetune(context: Context, entry: Entry) -> Iterator[DonorFFN]:
     batches = paired_batches(father, father, texts, max_tokens=context.settings.max_tokens)
     marks = [_learned(context, batch) for batch in batches]
     optimizer = torch.optim.AdamW(parameters.values(), lr=entry.learning_rate, weight_decay=0.0)
-    order = random.Random(context.seed)
+    rng = seeds.named(context.seed, "finetune")
     try:
         with torch.enable_grad():
             for p in parameters.values():
@@ -41,7 +41,7 @@ def finetune(context: Context, entry: Entry) -> Iterator[DonorFFN]:
             for step in range(entry.steps):
                 rate = min(1.0, (step + 1) / max(1.0, WARM * entry.steps)) * (1 - step / entry.steps)
                 optimizer.param_groups[0]["lr"] = entry.learning_rate * rate
-                number = order.randrange(len(batches))
+                number = int(rng.integers(len(batches)))
                 batch = batches[number].father
                 logits = father.model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).logits
                 rows, columns = torch.nonzero(marks[number][:, 1:], as_tuple=True)

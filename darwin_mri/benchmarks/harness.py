@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from darwin_mri import seeds
 from darwin_mri.benchmarks.answers import to_answers
 from darwin_mri.benchmarks.backend_output import contain_output
 from darwin_mri.benchmarks.generation import END_OF_THINKING, chat_message, to_voted_answer
@@ -215,7 +215,7 @@ class HarnessEngine:
 
     def _evaluate(self, task: Any, chunk: Sequence[Item], *, chat: bool) -> dict[str, Any] | None:
         with contain_output(), torch.random.fork_rng():
-            torch.manual_seed(zlib.crc32("".join(item.key for item in chunk).encode()))
+            torch.manual_seed(seeds.integer(0, "sampled answers", *(item.key for item in chunk)))
             from lm_eval.evaluator import evaluate
 
             results: Any = evaluate(

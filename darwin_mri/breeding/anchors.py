@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
+from darwin_mri import seeds
+
 RIDGE = 0.1  # of the regression, in units of the features' variance
 
 
@@ -71,7 +73,7 @@ def choose_anchors(logged: np.ndarray, count: int, seed: int) -> Anchors:
     pool = logged.shape[1]
     if count >= pool:
         return Anchors(tuple(range(pool)), (1 / pool,) * pool, logged)
-    rng = np.random.default_rng(seed)
+    rng = seeds.named(seed, "anchors")
     points = logged.T  # (pool, models)
     # (anchors, models) and (pool,)
     centres, owner = (

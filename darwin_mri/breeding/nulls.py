@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from darwin_mri import seeds
 from darwin_mri.breeding.darwin import SearchSpace
 from darwin_mri.breeding.spaces import Start
 
@@ -23,7 +24,7 @@ def null_genomes(space: SearchSpace, start: Start, winner: dict[str, float], see
         winner's genes, to be applied to a donor whose tensors were shuffled.
     """
     values = np.array([winner[name] for name in start.names])  # (genes,)
-    rng = np.random.default_rng([seed, 1])
+    rng = seeds.named(seed, "null genomes")
     drawn = np.where(start.frozen, 0.0, rng.random(len(values)))  # (genes,)
     norm = np.linalg.norm(drawn)
     drawn = drawn * (np.linalg.norm(values) / norm if norm > 0 else 0.0)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from darwin_mri import seeds
 from darwin_mri.breeding.spaces import Start
 
 with warnings.catch_warnings():
@@ -54,7 +55,7 @@ class CMA:
 
     def __init__(self, start: Start, best: np.ndarray, population: int, seed: int, noise: float = 0.0) -> None:
         self.start, self.population, self.noise = start, population, noise
-        self.rng = np.random.default_rng(seed)
+        self.rng = seeds.named(seed, "cma")
         self.free = np.flatnonzero(~start.frozen)  # (free genes,)
         self.restarts = 0
         self._begin(best)
@@ -114,7 +115,7 @@ class Random:
     sigma = None
 
     def __init__(self, start: Start, population: int, seed: int) -> None:
-        self.start, self.population, self.rng = start, population, np.random.default_rng(seed)
+        self.start, self.population, self.rng = start, population, seeds.named(seed, "random search")
 
     def ask(self) -> list[np.ndarray]:
         """As ``Strategy``."""

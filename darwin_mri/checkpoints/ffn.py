@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.activations import ACT2FN
 
+from darwin_mri import seeds
 from darwin_mri.checkpoints.names import ACTIVATION_FIELDS, ACTIVATION_NAMES
 from darwin_mri.records import FfnAnatomy
 
@@ -112,7 +113,7 @@ def effective_gain(norm_module: nn.Module, hidden_size: int) -> tuple[torch.Tens
     norm._forward_hooks.clear()
     norm._forward_pre_hooks.clear()
     parameter = next(norm.parameters(), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seeds.integer(0, "norm gain"))
     # A mean of 1 makes LayerNorm's centring show.
     z = 1 + torch.randn(GAIN_PROBES, hidden_size, generator=generator)
     z = z.to(parameter.device)  # (probes, hidden)

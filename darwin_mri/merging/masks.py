@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 
@@ -10,21 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darwin_mri import seeds
 from darwin_mri.merging.blocks import BLOCK, blocks, total
 
 STEPS = 2**16  # keep_mask draws 16 bits per element, so a density is met to 1/65536
 SMALL = 2**16  # elements up to which a trim level is selected outright
 SAMPLED = 257  # of so many elements one brackets the level; a prime, so that it meets all columns of a matrix
-
-
-def _bits(seed: int, tensor_name: str, parent: str) -> np.random.SFC64:
-    """The stream of random bits of (seed, tensor name, parent).
-
-    numpy's bit generators promise one stream in all versions and mix in the whole hash; torch's CPU generator promises
-    no such thing, keeps 32 bits of a seed, and took about six times as long per mask.
-    """
-    digest = hashlib.sha256(f"{seed}\0{tensor_name}\0{parent}".encode()).digest()
-    return np.random.SFC64(int.from_bytes(digest, "big"))
 
 
 def keep_mask(shape: Sequence[int], density: float, seed: int, tensor_name: str, parent: str) -> Tensor:
@@ -47,7 +37,8 @@ def keep_mask(shape: Sequence[int], density: float, seed: int, tensor_name: str,
     level = round(density * STEPS)
     if level >= STEPS:
         return torch.ones((), dtype=torch.bool).expand(tuple(shape))  # no memory
-    bits, keep = _bits(seed, tensor_name, parent), np.empty(count, dtype=bool)
+    # Raw bits of the generator: torch's CPU generator took about six times as long per mask.
+    bits, keep = seeds.named(seed, tensor_name, parent).bit_generator, np.empty(count, dtype=bool)
     for start in range(0, count, BLOCK):  # a block's words stay in a core's cache
         part = keep[start : start + BLOCK]
         np.less(bits.random_raw((part.size + 3) // 4).view(np.uint16)[: part.size], np.uint16(level), out=part)
@@ -67,7 +58,7 @@ def uniform(shape: Sequence[int], seed: int, tensor_name: str, parent: str) -> T
         fp32 numbers of that shape.
     """
     count = math.prod(shape)
-    words = _bits(seed, tensor_name, parent).random_raw((count + 1) // 2).view(np.uint32)[:count]
+    words = seeds.named(seed, tensor_name, parent).bit_generator.random_raw((count + 1) // 2).view(np.uint32)[:count]
     # fp32 holds 24 bits exactly: with more, a draw could round up to 1.
     return torch.from_numpy((words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)).reshape(tuple(shape))
 

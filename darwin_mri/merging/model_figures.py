@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from darwin_mri import seeds
 from darwin_mri.merging.sampling import continue_prompts, opening_prompts, repetition, script_drift
 from darwin_mri.probes import Probe, document_nll, require_tokens, tokenize_probes
 
@@ -107,7 +108,8 @@ def sample_texts(author: str, model: Any, tokenizer: Any, probes: Sequence[Probe
     Returns:
         Texts with their prompts; blank ones are left out.
     """
-    written = continue_prompts(model, tokenizer, known_prompts(model, tokenizer, probes), SAMPLED_TOKENS, seed)
+    prompts = known_prompts(model, tokenizer, probes)
+    written = continue_prompts(model, tokenizer, prompts, SAMPLED_TOKENS, seeds.integer(seed, "sampled text", author))
     return tuple(
         Probe(prompt + continuation, "und", "prose", f"{author}-{i}")
         for i, (prompt, continuation) in enumerate(written)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from darwin_mri import seeds
 from darwin_mri.checkpoints.reader import CheckpointReader
 
 SHUFFLED = 2**26  # values put in a random order at once: an order takes four times the memory of what it orders
@@ -121,5 +121,4 @@ def noise_like(tensor: Tensor, seed: int, name: str) -> Tensor:
 
 
 def _generator(seed: int, name: str, use: str) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed}\0{name}\0{use}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.Generator().manual_seed(seeds.integer(seed, name, use))

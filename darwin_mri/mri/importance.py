@@ -121,6 +121,7 @@ def domain_importance(
     for domain in sorted({p.domain for p in tokenized.probes}):
         keep = np.array([p.domain == domain for p in tokenized.probes])
         result[domain], channels[f"{name}:{domain}"] = _estimate(
+            f"{name}:{domain}",
             ablated[:, keep],
             plain[keep],
             sizes[keep],
@@ -132,7 +133,7 @@ def domain_importance(
 
 
 def _estimate(
-    ablated: np.ndarray, plain: np.ndarray, sizes: np.ndarray, docs: list[str], resamples: int, seed: int
+    name: str, ablated: np.ndarray, plain: np.ndarray, sizes: np.ndarray, docs: list[str], resamples: int, seed: int
 ) -> tuple[list[Estimate], Channel]:
     names = sorted(set(docs))
     # A document in several languages is one unit of resampling.
@@ -140,13 +141,15 @@ def _estimate(
     # (layers, names), (names,), (names,): a document's texts added up
     ablated, plain, sizes = ablated @ member.T, member @ plain, member @ sizes
     values = relative_rise(ablated, plain, sizes, np.ones((1, len(names))))[0]
-    resampled = relative_rise(ablated, plain, sizes, bootstrap_weights(len(names), resamples, seed))
+    resampled = relative_rise(ablated, plain, sizes, bootstrap_weights(len(names), resamples, seed, name))
 
     def statistic(table: np.ndarray) -> np.ndarray:
         return table.sum(1)
 
     p_value = (
-        permutation_p((ablated - plain) / plain.sum(), statistic, seed=seed) if len(names) >= MIN_DOCUMENTS else 1.0
+        permutation_p((ablated - plain) / plain.sum(), statistic, name=name, seed=seed)
+        if len(names) >= MIN_DOCUMENTS
+        else 1.0
     )
     return estimates(values, resampled), channel(values, resampled, p_value, len(names))
 
@@ -177,7 +180,7 @@ def language_sensitivity(
     if not languages or not passages:
         return {}, {}, {}
     rows = {k: np.array([index[(name, k)] for name in passages]) for k in languages}
-    weights = np.vstack([np.ones((1, len(passages))), bootstrap_weights(len(passages), resamples, seed)])
+    weights = np.vstack([np.ones((1, len(passages))), bootstrap_weights(len(passages), resamples, seed, "language")])
     # language -> (1 + resamples, layers); the first row is the plain estimate
     rises = {k: relative_rise(ablated[:, r], plain[r], sizes[r], weights) for k, r in rows.items()}
     sensitivity: dict[str, list[Estimate]] = {}
@@ -192,7 +195,7 @@ def language_sensitivity(
         sensitivity[k] = estimates(contrast[0], contrast[1:])
         per_document = _document_contrast(ablated, plain, rows, k)
         p_value = (
-            permutation_p(per_document, lambda table: table.mean(1), seed=seed)
+            permutation_p(per_document, lambda table: table.mean(1), name=f"language:{k}", seed=seed)
             if len(passages) >= MIN_DOCUMENTS
             else 1.0
         )

@@ -36,7 +36,7 @@ def alignment(
         return {}, {}
     result: dict[str, list[Estimate]] = {}
     channels: dict[str, Channel] = {}
-    weights = bootstrap_weights(len(passages), resamples, seed)
+    weights = bootstrap_weights(len(passages), resamples, seed, "alignment")
     for language in languages:
         if language == pivot:
             continue
@@ -50,7 +50,11 @@ def alignment(
             mismatched = (cosine.sum(1) - cosine.diagonal()) / (len(passages) - 1)
             table[row] = cosine.diagonal() - mismatched
         resampled = weights @ table.T / len(passages)
-        p_value = permutation_p(table, lambda t: t.mean(1), seed=seed) if len(passages) >= MIN_DOCUMENTS else 1.0
+        p_value = (
+            permutation_p(table, lambda t: t.mean(1), name=f"alignment:{language}", seed=seed)
+            if len(passages) >= MIN_DOCUMENTS
+            else 1.0
+        )
         result[language] = estimates(table.mean(1), resampled)
         channels[f"alignment:{language}"] = channel(table.mean(1), resampled, p_value, len(passages))
     return result, channels

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from darwin_mri import seeds
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.records import Estimate, PresetFit, Prior
 
@@ -50,7 +51,7 @@ def halved_correlation(
     """
     names = [name for name in gains if name in predicted]
     left, right = (np.array([table[name] for name in names]) for table in (predicted, gains))  # (genes, blocks)
-    rng, rhos = np.random.default_rng(seed), []
+    rng, rhos = seeds.named(seed, "halvings"), []
     for _ in range(HALVINGS):
         order = rng.permutation(right.shape[1])
         half, other = np.split(order, 2)
@@ -111,7 +112,7 @@ def estimate_gain(blocks: np.ndarray, resamples: int, seed: int) -> Estimate:
     Returns:
         The estimate.
     """
-    draws = bootstrap_weights(len(blocks), resamples, seed) @ blocks / len(blocks)
+    draws = bootstrap_weights(len(blocks), resamples, seed, "gain") @ blocks / len(blocks)
     low, high = np.percentile(draws, [2.5, 97.5])
     value = float(blocks.mean())
     return Estimate(value=value, low=float(min(low, value)), high=float(max(high, value)))

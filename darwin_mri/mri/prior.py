@@ -63,7 +63,7 @@ def gene_trust(slopes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """
     if len(slopes) < MIN_DOCUMENTS:
         return np.zeros(slopes.shape[1])
-    resampled = bootstrap_weights(len(slopes), resamples, seed) @ slopes / len(slopes)  # (resamples, genes)
+    resampled = bootstrap_weights(len(slopes), resamples, seed, "trust") @ slopes / len(slopes)  # (resamples, genes)
     noise = np.var(resampled, axis=0)
     signal = max(float(np.var(slopes.mean(0)) - noise.mean()), 0.0)
     return signal / np.maximum(signal + noise, 1e-30)
@@ -85,7 +85,7 @@ def freeze_stability(
     Returns:
         Layer -> share in [0, 1].
     """
-    resampled = bootstrap_weights(len(harm), resamples, seed) @ harm / len(harm) / base
+    resampled = bootstrap_weights(len(harm), resamples, seed, "harm") @ harm / len(harm) / base
     out = {}
     for layer in sorted({index for index in layers if index is not None}):
         member = np.array([index == layer for index in layers])

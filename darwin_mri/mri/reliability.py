@@ -6,24 +6,26 @@ from collections.abc import Callable
 
 import numpy as np
 
+from darwin_mri import seeds
 from darwin_mri.records import Channel, Estimate
 
 MIN_DOCUMENTS = 4  # below this no interval is given
 ALPHA = 0.05
 
 
-def bootstrap_weights(documents: int, resamples: int, seed: int) -> np.ndarray:
+def bootstrap_weights(documents: int, resamples: int, seed: int, name: str) -> np.ndarray:
     """Multinomial resampling weights: how often each document is drawn.
 
     Args:
         documents: number of documents, drawn with replacement.
         resamples: number of resamples.
         seed: of the draws.
+        name: of what is resampled: other names give independent draws.
 
     Returns:
         (resamples, documents); every row adds up to ``documents``.
     """
-    rng = np.random.default_rng(seed)
+    rng = seeds.named(seed, "bootstrap", name)
     return rng.multinomial(documents, np.full(documents, 1 / documents), size=resamples).astype(float)
 
 
@@ -53,20 +55,26 @@ def reliability(values: np.ndarray, resampled: np.ndarray) -> float:
 
 
 def permutation_p(
-    table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, permutations: int = 200, seed: int = 0
+    table: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    name: str,
+    permutations: int = 200,
+    seed: int = 0,
 ) -> float:
     """p-value of the differences between layers: layer labels are shuffled, independently within each document.
 
     Args:
         table: (layers, documents) per-document values; the null says a document does not know its layer.
         statistic: maps such a table to (layers,) values.
+        name: of the channel: other names give independent shuffles.
         permutations: number of shuffles.
         seed: of the shuffles.
 
     Returns:
         Share of shuffles, the observed order among them, whose variance over layers reaches the observed one.
     """
-    rng = np.random.default_rng(seed)
+    rng = seeds.named(seed, "permutation", name)
     observed = np.var(statistic(table))
     reached = 0
     for _ in range(permutations):

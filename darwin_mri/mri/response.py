@@ -204,7 +204,7 @@ def responses(
         Slopes and harm per gene, in their order.
     """
     blocks = reference * (at_zero + at_reference) / 2  # (blocks, genes) harm
-    resampled = bootstrap_weights(len(blocks), resamples, seed) @ blocks / len(blocks)  # (resamples, genes)
+    resampled = bootstrap_weights(len(blocks), resamples, seed, "response") @ blocks / len(blocks)  # (resamples, genes)
     low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
     return [
         Response(

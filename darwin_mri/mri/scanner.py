@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from darwin_mri import seeds
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.errors import InputError
 from darwin_mri.mri.activations import Activations, measure_activations
@@ -268,7 +269,7 @@ def scan_pair(
 def _mapped(
     layer_map: tuple[int, ...], cka: np.ndarray, errors: np.ndarray, father: Activations, mother: Activations, seed: int
 ) -> tuple[MappedLayer, ...]:
-    rng = np.random.default_rng(seed)
+    rng = seeds.named(seed, "neuron pairs")
     out = []
     for i, j in enumerate(layer_map):
         value, half = float(cka[i, j]), 1.96 * float(errors[i, j])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from darwin_mri import seeds
 from darwin_mri.probes import TokenizedProbes, shared_positions
 
 FOLDS = 10  # groups of documents left out in turn for the standard error of CKA
@@ -44,7 +45,7 @@ def paired_positions(
             continue
         for a, b in shared_positions(list(father.ends[i]), list(mother.ends[j])):
             pairs.append((i, a, j, b))
-    order = np.random.default_rng(seed).permutation(len(pairs))[:limit]
+    order = seeds.named(seed, "positions").permutation(len(pairs))[:limit]
     chosen = [pairs[k] for k in sorted(order)]
     documents = np.array([i for i, *_ in chosen])
     return [(i, a) for i, a, _, _ in chosen], [(j, b) for _, _, j, b in chosen], documents
@@ -225,7 +226,7 @@ def map_p_value(
     """
     left, right = [_gram(x) for x in father], [_gram(y) for y in mother]
     observed = float(np.max(_cka(left, right, None), axis=1).mean())
-    rng = np.random.default_rng(seed)
+    rng = seeds.named(seed, "layer map")
     reached = 0
     for _ in range(permutations):
         order = torch.as_tensor(rng.permutation(len(documents)))

@@ -54,7 +54,7 @@ def activation_statistics(activations: Activations, resamples: int, seed: int) -
         Values and intervals per layer, and one verdict per site.
     """
     units = activations.units
-    weights = bootstrap_weights(BUCKETS, resamples, seed)[:, units.buckets]  # (resamples, units)
+    weights = bootstrap_weights(BUCKETS, resamples, seed, "activations")[:, units.buckets]  # (resamples, units)
     groups = {name: units.select(name) for name in units.groups()}
     values: list[dict[str, Groups]] = []
     intervals: list[dict[str, Intervals]] = []
@@ -144,5 +144,5 @@ def _verdict(activations: Activations, site: str, weights: np.ndarray, documents
         by_bucket.append(_from_sums(sums, width, site)[name])
     p_value = 1.0
     if documents >= MIN_DOCUMENTS and len(tables) > 1:
-        p_value = permutation_p(np.array(by_bucket), lambda t: t.mean(1), seed=seed)
+        p_value = permutation_p(np.array(by_bucket), lambda t: t.mean(1), name=f"activation:{site}", seed=seed)
     return channel(values, resampled, p_value, documents)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from darwin_mri import seeds
 from darwin_mri.errors import InputError
 from darwin_mri.probes.languages import language_fault
 from darwin_mri.records import ProbesInfo
@@ -103,7 +103,7 @@ def select_probes(
         by_domain[(probe.domain, "" if probe.pair else probe.language)].setdefault(probe.doc)
     for (domain, language), docs in sorted(by_domain.items()):
         names = list(docs)
-        random.Random(f"{seed}:{domain}:{language}").shuffle(names)
+        seeds.named(seed, "probes", domain, language).shuffle(names)
         chosen.update((domain, name) for name in names[:documents])
     kept = tuple(
         p

@@ -8,12 +8,12 @@ the ceiling, about as much as a preset can reach.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
+from darwin_mri import seeds
 from darwin_mri.benchmarks import Item, Scorer, gold_probability, group_by_cluster
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import Config
@@ -153,7 +153,7 @@ def _blocks(items: Items, config: Config) -> list[Part]:
     blocks: list[dict[str, list[Item]]] = [{name: [] for name in config.weights} for _ in range(count)]
     for name, members in clusters.items():
         order = sorted(members)
-        random.Random(f"{config.seed}:{name}:validation").shuffle(order)
+        seeds.named(config.seed, "validation", name).shuffle(order)
         for number, cluster in enumerate(order):
             blocks[number % count][name] += members[cluster]
     return list(blocks)

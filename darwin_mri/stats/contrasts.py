@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from darwin_mri import seeds
 from darwin_mri.records import Contrast, Vigor
 from darwin_mri.records.roles import CHILD_MINUS, PARENTS, Other, null_of_role
 from darwin_mri.stats.intervals import wilson
@@ -17,7 +18,7 @@ from darwin_mri.stats.paired import (
     sign_flip_p_value,
 )
 from darwin_mri.stats.scores import COMPOSITE, composite_mean, composite_samples, least_clusters
-from darwin_mri.stats.table import Table, Tables, generator
+from darwin_mri.stats.table import Table, Tables
 from darwin_mri.stats.vigor import judge_vigor
 
 _ORDER: tuple[Other, ...] = ("father", "mother", "base")  # all others follow in the order given
@@ -106,7 +107,7 @@ def _contrast(
         low, high = max(-1.0, difference - half), min(1.0, difference + half)
     counts = [table.wins_and_losses(child, other) for table in tables]
     wins, losses = sum(won for won, _ in counts), sum(lost for _, lost in counts)
-    rng = generator(tables[0].seed, benchmark, "flips")
+    rng = seeds.named(tables[0].seed, benchmark, "flips")
     return Contrast(
         name=f"{CHILD_MINUS}{opponent.label}",
         benchmark=benchmark,
@@ -150,7 +151,7 @@ def find_vigor(
     for parent in PARENTS:
         parts = [(shared[name].difference(keys["child"], keys[parent]), weight) for name, weight in composite.items()]
         first = shared[next(iter(composite))]
-        rng = generator(first.seed, COMPOSITE, "vigor")
+        rng = seeds.named(first.seed, COMPOSITE, "vigor")
         p_values[parent] = sign_flip_p_value(effects(parts), rng, "greater", first.resamples)
     scores = {role: composite_mean(shared, composite, keys[role]) for role in ("child", *PARENTS)}
     return judge_vigor(scores, p_values, by_parent)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from darwin_mri import seeds
 from darwin_mri.records import Answer
 from darwin_mri.stats import StatsError
 from darwin_mri.stats.paired import RESAMPLES, ClusterTotals, Floats, bootstrap_means
@@ -125,7 +125,7 @@ class Table:
 
     def generator(self, purpose: str) -> np.random.Generator:
         """Random numbers that depend on seed, benchmark and purpose only, never on what else is compared."""
-        return generator(self.seed, self.benchmark, purpose)
+        return seeds.named(self.seed, self.benchmark, purpose)
 
     def column(self, model: str) -> int:
         """Column of a model."""
@@ -225,8 +225,3 @@ def protocol_of(benchmark: str, model: str, answers: Sequence[Answer]) -> str:
     if len(hashes) > 1:
         raise StatsError(f"{benchmark}: {model} answered under {len(hashes)} protocols ({', '.join(hashes)}): use one")
     return hashes[0] if hashes else ""
-
-
-def generator(seed: int, *names: str) -> np.random.Generator:
-    """A numpy generator for a named purpose, the same on every machine."""
-    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])

@@ -52,12 +52,12 @@ def test_two_copies_of_one_model_map_to_themselves(father: LoadedModel) -> None:
 def test_noise_over_layers_is_called_no_signal() -> None:
     table = np.random.default_rng(0).normal(size=(6, 12))
     weights = np.random.default_rng(1).multinomial(12, np.full(12, 1 / 12), size=200)
-    p_value = permutation_p(table, lambda t: t.mean(1))
+    p_value = permutation_p(table, lambda t: t.mean(1), name="test")
     verdict = channel(table.mean(1), weights @ table.T / 12, p_value, 12)
     assert not verdict.informative and "no signal" in verdict.note
     clear = table * 0.1
     clear[3] += 5
-    p_value = permutation_p(clear, lambda t: t.mean(1))
+    p_value = permutation_p(clear, lambda t: t.mean(1), name="test")
     assert channel(clear.mean(1), weights @ clear.T / 12, p_value, 12).informative
 
 

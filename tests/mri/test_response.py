@@ -68,9 +68,8 @@ def test_torchs_deterministic_mode_is_restored() -> None:
 
 
 def test_items_of_another_tokenizer_are_refused_before_a_forward(tmp_path: Path) -> None:
-
     small = toys.pico_of_few_tokens(tmp_path / "small")
     model = load(ModelSource("small", small, None), device="cpu", dtype="float32")
     items = {"nursery_click": load_benchmark("nursery_click")[:2]}
     with pytest.raises(InputError, match="where the model has 100 embeddings"):
-        fitness_blocks(model.model, model.tokenizer, items, {"nursery_click": 1.0}, log=True)
+        fitness_blocks(model, items, {"nursery_click": 1.0}, log=True)

@@ -97,7 +97,7 @@ def _refit(
     layer, info, ffn = father.ffn(index)
     down, last = ffn_matrices(layer, ffn)[2], len(father.layers) - 1
     down = edits.get(index, down)
-    gain = _stream_gain(father, index, targets[0].batch, edits)
+    gain = _stream_gain(context, index, targets[0].batch, edits)
     norm = clip_gain(norm_gain(layer, info.post_norm, father.anatomy.hidden_size)) if info.post_norm else None
     width, hidden = down.shape[1], down.shape[0]
     aa, ad = Moment(width, width, device), Moment(width, hidden, device)
@@ -140,15 +140,16 @@ def _preserve_weight(context: Context, targets: Sequence[EditTarget]) -> float:
     return context.settings.hold * max(edited, 1) / max(preserved, 1)
 
 
-def _stream_gain(father: LoadedModel, index: int, batch: Batch, edits: dict[int, Tensor]) -> float:
+def _stream_gain(context: Context, index: int, batch: Batch, edits: dict[int, Tensor]) -> float:
     """The gain d(last state) / d(this layer's increment) along a random direction, measured by a small step.
 
     About 1 in a plain residual stream, a product of layer scalars in Gemma 4.
     """
+    father = context.father
     info, last = father.anatomy.layers[index], len(father.layers) - 1
     module = increment_module(father.layers[index], info)
     assert module is not None
-    generator = torch.Generator().manual_seed(index)
+    generator = context.generator("stream gain", index)
     direction = torch.randn(father.anatomy.hidden_size, generator=generator).to(father.device)  # (hidden,)
     scale: list[Tensor] = []
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from darwin_mri import seeds
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import ArmConfig
 from darwin_mri.errors import InputError
@@ -78,9 +79,9 @@ class Context:
             if info.ffn is not None and self.mother.anatomy.layers[self.layer_map[info.index]].ffn is not None
         ]
 
-    def generator(self, use: str) -> torch.Generator:
+    def generator(self, *names: str | int) -> torch.Generator:
         """Random numbers that depend on the seed and on what they are for."""
-        return torch.Generator().manual_seed((self.seed << 16) + sum(use.encode()))
+        return torch.Generator().manual_seed(seeds.integer(self.seed, *names))
 
 
 @dataclass(frozen=True)
