@@ -1,7 +1,10 @@
-"""What the nursery's models read, know and need: ``python -m experiments.nursery_quality --probes DIR/parallel_ntrex.jsonl``.
+"""What the nursery's models read, know and need.
 
-Bits per byte on NTREX against a unigram model of the same tokens (fitted, with one added to each count, on the sentences that are not read), and
-what mean-ablating each FFN does to that and to the accuracy on the nursery's search items. By hand, not by pytest: minutes.
+``python -m experiments.nursery_quality --probes DIR/parallel_ntrex.jsonl``
+
+Bits per byte on NTREX, against a unigram model of the same tokens: it is fitted, with one added to each count, on the
+sentences that are not read. Then what mean-ablating each FFN does to that, and to the accuracy on the nursery's search
+items. Run by hand, not by pytest: minutes.
 """
 
 from __future__ import annotations
@@ -16,73 +19,102 @@ from typing import Any
 import torch
 
 from darwin_mri.benchmarks import Scorer, accuracy, load_benchmark, split_items, to_answers
-from darwin_mri.checkpoints import find_anatomy, find_model, layer_modules, load_model, load_tokenizer
+from darwin_mri.checkpoints import find_model, load
 from darwin_mri.mri.activations import measure_activations
 from darwin_mri.nursery import list_nursery
-from darwin_mri.probes import Probe, TokenizedProbes, ablate, document_nll, increment_module, load_probes, tokenize_probes
+from darwin_mri.probes import (
+    Probe,
+    TokenizedProbes,
+    ablate,
+    document_nll,
+    increment_module,
+    load_probes,
+    tokenize_probes,
+)
 
 LANGUAGES = ("ko", "en")
 TASKS = ("nursery_click", "nursery_musr", "nursery_gpqa")
 MAX_TOKENS = 512
 
 
-def sentences(path: Path, language: str) -> list[Probe]:
+def read_sentences(path: Path, language: str) -> list[Probe]:
+    """The sentences of one language, as probes."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [Probe(text=row[language], language=language, domain="prose", doc=str(row["id"])) for row in rows]
 
 
-def bits_per_byte(model: Any, reading: TokenizedProbes) -> float:
-    nll = sum(float(document_nll(model, batch).double().sum()) for batch in reading.batches)
-    return nll / float(reading.bytes_read.sum()) / math.log(2)
+def bits_per_byte(model: Any, tokenized: TokenizedProbes) -> float:
+    """The model's loss."""
+    nll = sum(float(document_nll(model, batch).double().sum()) for batch in tokenized.batches)
+    return nll / float(tokenized.bytes_read.sum()) / math.log(2)
 
 
-def unigram(fitted: list[Probe], reading: TokenizedProbes, tokenizer: Any) -> float:
-    counts = Counter(token for probe in fitted for token in tokenizer.encode(probe.text, add_special_tokens=False))
+def unigram_bits_per_byte(training: list[Probe], tokenized: TokenizedProbes, tokenizer: Any) -> float:
+    """The loss of a unigram model.
+
+    Args:
+        training: texts it is fitted on.
+        tokenized: texts it is scored on.
+        tokenizer: makes tokens of the training texts.
+
+    Returns:
+        Bits per byte.
+    """
+    counts = Counter(token for probe in training for token in tokenizer.encode(probe.text, add_special_tokens=False))
     total = sum(counts.values()) + len(tokenizer)
     # Without a prefix token the model does not predict a text's first token, so neither does the unigram.
-    predicted = [token for ids in reading.ids for token in (ids if reading.prefix else ids[1:])]
+    predicted = [token for ids in tokenized.ids for token in (ids if tokenized.prefix else ids[1:])]
     nats = -sum(math.log((counts[token] + 1) / total) for token in predicted)
-    return nats / float(reading.bytes_read.sum()) / math.log(2)
+    return nats / float(tokenized.bytes_read.sum()) / math.log(2)
 
 
 @torch.inference_mode()
-def measure(name: str, path: Path, held: int) -> None:
-    source = find_model(f"nursery:{name}", offline=True)
-    tokenizer, model = load_tokenizer(source), load_model(source, device="cpu", dtype="float32")
-    anatomy, readings = find_anatomy(model), {}
+def print_model(name: str, path: Path, held_out: int) -> None:
+    """Print one model's table.
+
+    Args:
+        name: of a nursery model.
+        path: the sentences.
+        held_out: how many of them are read, from the file's end.
+    """
+    parent = load(find_model(f"nursery:{name}", offline=True), device="cpu", dtype="float32")
+    model, tokenizer, texts_by_language = parent.model, parent.tokenizer, {}
     print(f"\n{name}")
     for language in LANGUAGES:
-        texts = sentences(path, language)
-        readings[language] = tokenize_probes(texts[-held:], tokenizer, max_tokens=MAX_TOKENS, device="cpu")
-        known = unigram(texts[:-held], readings[language], tokenizer)
-        print(f"  {language}: {bits_per_byte(model, readings[language]):.2f} bits per byte, unigram {known:.2f}")
+        texts = read_sentences(path, language)
+        tokenized = tokenize_probes(texts[-held_out:], tokenizer, max_tokens=MAX_TOKENS, device="cpu")
+        texts_by_language[language] = tokenized
+        unigram = unigram_bits_per_byte(texts[:-held_out], tokenized, tokenizer)
+        print(f"  {language}: {bits_per_byte(model, tokenized):.2f} bits per byte, unigram {unigram:.2f}")
     scorer = Scorer(model, tokenizer)
     items = {task: list(split_items(load_benchmark(task), 1, 0.5).search) for task in TASKS}
     prepared = {task: scorer.prepare(part) for task, part in items.items()}
 
-    def row() -> list[float]:
+    def measure_row() -> list[float]:
         scores = [accuracy(to_answers(part, scorer.log_probabilities(prepared[task]))) for task, part in items.items()]
-        return [bits_per_byte(model, readings[language]) for language in LANGUAGES] + scores
+        return [bits_per_byte(model, texts_by_language[language]) for language in LANGUAGES] + scores
 
     probes = tokenize_probes(load_probes(None), tokenizer, max_tokens=MAX_TOKENS, device="cpu")
-    means = measure_activations(model, anatomy, probes)
+    means = measure_activations(parent, probes)
     print(f"  {'':8}" + "".join(f"{column:>14}" for column in (*LANGUAGES, *TASKS)))
-    print(f"  {'whole':8}" + "".join(f"{value:14.3f}" for value in row()))
-    for info, layer in zip(anatomy.layers, layer_modules(model, anatomy), strict=True):
+    print(f"  {'whole':8}" + "".join(f"{value:14.3f}" for value in measure_row()))
+    for info, layer in zip(parent.anatomy.layers, parent.layers, strict=True):
         module, mean = increment_module(layer, info, "f"), means.mean(info.index, "f")
         if module is None or mean is None:
             continue
-        with ablate(module, mean / anatomy.residual_multiplier):
-            print(f"  -FFN {info.index:<3}" + "".join(f"{value:14.3f}" for value in row()), flush=True)
+        with ablate(module, mean / parent.anatomy.residual_multiplier):
+            print(f"  -FFN {info.index:<3}" + "".join(f"{value:14.3f}" for value in measure_row()), flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.nursery_quality", description=__doc__)
+    """Print a table for every nursery model."""
+    description = (__doc__ or "").split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m experiments.nursery_quality", description=description)
     parser.add_argument("--probes", type=Path, required=True, help="NTREX as JSON lines with the keys id, ko and en")
     parser.add_argument("--held", type=int, default=200, help="sentences read, from the file's end")
     options = parser.parse_args()
     for entry in list_nursery():
-        measure(entry["name"], options.probes, options.held)
+        print_model(entry["name"], options.probes, options.held)
 
 
 if __name__ == "__main__":

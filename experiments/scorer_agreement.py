@@ -1,4 +1,7 @@
-"""Our scorer against lm-eval, item by item, on a sample of the real benchmarks: ``python -m experiments.scorer_agreement MODEL --data DIR``."""
+"""The fast scorer against lm-eval, item by item, on a sample of the real benchmarks.
+
+``python -m experiments.scorer_agreement MODEL --data DIR``. Run by hand, not by pytest: minutes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ from darwin_mri.problem.items import gpqa_password
 
 def main() -> int:
     """Print one line per task; exit 1 where a choice, a credit or a log-probability (by 1e-3) differs."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.scorer_agreement", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("model")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tasks", default="click,musr,gpqa")
@@ -34,21 +39,22 @@ def main() -> int:
     for task in options.tasks.split(","):
         items = sample_items(load_benchmark(task, options.data, password=gpqa_password()), options.items, 1)
         protocol = get_benchmark(task).protocol
-        ours = answer_all(FastEngine(Scorer(model, tokenizer, beyond_context=True)), items, protocol)
-        theirs = answer_all(HarnessEngine.in_memory(model, tokenizer, beyond_context=True), items, protocol)
+        fast = answer_all(FastEngine(Scorer(model, tokenizer, beyond_context=True)), items, protocol)
+        harness = answer_all(HarnessEngine.in_memory(model, tokenizer, beyond_context=True), items, protocol)
         same = sum(
             (a.choice, a.credit, a.metrics) == (b.choice, b.credit, b.metrics)
-            for a, b in zip(ours, theirs, strict=True)
+            for a, b in zip(fast, harness, strict=True)
         )
-        apart = max(
+        difference = max(
             abs(p - q)
-            for a, b in zip(ours, theirs, strict=True)
+            for a, b in zip(fast, harness, strict=True)
             for p, q in zip(a.log_probabilities, b.log_probabilities, strict=True)
         )
-        agreed &= same == len(items) and apart < 1e-3
+        agreed &= same == len(items) and difference < 1e-3
         print(
-            f"{task}: {same} of {len(items)} items with equal choice and credits; log-probabilities within {apart:.1e};"
-            f" {protocol.metric} {accuracy(ours):.4f} against {accuracy(theirs):.4f}",
+            f"{task}: {same} of {len(items)} items with equal choice and credits;"
+            f" log-probabilities within {difference:.1e};"
+            f" {protocol.metric} {accuracy(fast):.4f} against {accuracy(harness):.4f}",
             flush=True,
         )
     return 0 if agreed else 1
