@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from darwin_mri.config import BenchConfig as BenchConfig
     from darwin_mri.config import Config as Config
     from darwin_mri.config import load_config as load_config
+    from darwin_mri.config import make_config as make_config
     from darwin_mri.errors import DarwinError as DarwinError
     from darwin_mri.pipeline import bench as bench
     from darwin_mri.pipeline import breed as breed
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from darwin_mri.records import Prior as Prior
     from darwin_mri.records import Scan as Scan
     from darwin_mri.report import write_report as write_report
+    from darwin_mri.stages.score import ScoreOptions as ScoreOptions
 
 __version__ = "0.1.0"
 

@@ -1,8 +1,8 @@
 """Gain and loss of the arm competence as the father's FFN gets wider or narrower.
 
-``python -m experiments.ffn_widths --out DIR``. Wider fathers are made without training: new neurons are
-added to the nursery's 1,536 that read at random (gate and up rows drawn at the size of the old ones) and write nothing
-(down columns of zero). So the father answers as before, and the closed form has more neurons to work with. The narrow one keeps the
+``python -m experiments.ffn_widths --out DIR``. Wider fathers are made without training: new neurons are added to the
+nursery's 1,536 that read at random (gate and up rows drawn at the size of the old ones) and write nothing (down columns
+of zero). So the father answers as before, and the closed form has more neurons to work with. The narrow one keeps the
 neurons that write most, |a| times the norm of the down column in the mean over the built-in probes, and is a weaker
 father. Run by hand, not by pytest: minutes for each width.
 """
