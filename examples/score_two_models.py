@@ -4,7 +4,8 @@
 
 FOLDER gets the answers and ``comparison.json``; a temporary folder is used when it is not given, and answers that are
 there already are not computed again. Prints the accuracy of each model with its 95 % interval, then the difference
-between both: paired on items, so that questions that are hard for both do not blur it. Takes less than a minute on a CPU.
+between both: paired on items, so that questions that are hard for both do not blur it. Takes less than a minute on a
+CPU.
 """
 
 import sys
