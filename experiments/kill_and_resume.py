@@ -1,9 +1,10 @@
 """``breed`` killed with SIGKILL at random moments, resumed each time, and compared with an unbroken run.
 
-    python -m tests.pipeline.kill --kills 20 --config configs/david.yaml
+    python -m experiments.kill_and_resume --kills 20 --config configs/david.yaml
 
-A broken run that reaches its end is compared and followed by another, until there were that many kills. The unbroken run is made twice: the
-same command must also give the same. By hand, not by pytest: it takes as long as that many starts. Exit code 1 when anything differs.
+A broken run that reaches its end is compared and followed by another, until there were that many kills. The unbroken
+run is made twice: the same command must also give the same. It takes as long as that many starts; two kills on small
+models are an ordinary test (``tests/pipeline/test_kill.py``). Exit code 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-BREED = [sys.executable, "-m", "darwin_mri.cli", "breed", "--force", "--quiet"]
+BREED = [sys.executable, "-m", "darwin_mri", "breed", "--force", "--quiet"]
 
 
 def result(run: Path) -> dict[str, object]:
+    """What must be the same: the genome, the ledger (times apart), and the child's shards by sha256."""
     ledger = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
     shards = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((run / "child").glob("*.safetensors"))}
     kept = [{key: value for key, value in line.items() if key != "seconds"} for line in ledger]
@@ -29,6 +31,7 @@ def result(run: Path) -> dict[str, object]:
 
 
 def differences(run: Path, whole: dict[str, object]) -> list[str]:
+    """Which parts of a run's result are not those of the unbroken run."""
     return [key for key, value in result(run).items() if value != whole[key]]
 
 
@@ -58,7 +61,7 @@ def finishes(command: list[str], run: Path, after: float) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.pipeline.kill", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.kill_and_resume", description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument(
@@ -66,7 +69,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    dice, differs = random.Random(options.seed), []
+    rng, differs = random.Random(options.seed), []
     with tempfile.TemporaryDirectory() as folder:
         runs = [Path(folder) / name for name in ("whole", "again")]
         for run in runs:
@@ -80,16 +83,16 @@ def main() -> int:
         while killed < options.kills:
             broken = Path(folder) / f"broken-{killed}"
             command = [*BREED, "--config", str(options.config), "--out", str(broken)]
-            while not finishes(command, broken, options.longest * dice.random() if killed < options.kills else 3600.0):
+            while not finishes(command, broken, options.longest * rng.random() if killed < options.kills else 3600.0):
                 killed += 1
                 ledger = broken / "ledger.jsonl"
                 lines = ledger.read_text().count("\n") if ledger.is_file() else 0
                 print(f"kill {killed}: last written {newest(broken)}, {lines} ledger lines", flush=True)
                 if (broken / "manifest.json").is_file():
                     command = [*BREED, "--resume", str(broken)]
-            found = differences(broken, whole)
-            differs += found
-            print(f"resumed to its end after {killed} kills; differs: {found or 'nothing'}", flush=True)
+            changed = differences(broken, whole)
+            differs += changed
+            print(f"resumed to its end after {killed} kills; differs: {changed or 'nothing'}", flush=True)
     return 1 if differs else 0
 
 
