@@ -1,8 +1,8 @@
-"""A fake device, for tests where no GPU is: its tensors hold their values on the host, but refuse what a GPU refuses.
+"""A fake device, for tests without a GPU: its tensors hold their values on the host, but refuse what a GPU refuses.
 
-An operation on tensors of two devices raises, and so does ``numpy()``; results are those of a CPU, to the bit. It knows nothing of
-CUDA's own kernels, memory or speed. A pytest plugin (``-p tests.fake_device``), in a process of its own: torch takes one further device
-per process, and both patches must be there before darwin_mri is imported.
+An operation on tensors of two devices raises, and so does ``numpy()``; results are those of a CPU, to the bit. It knows
+nothing of CUDA's own kernels, memory or speed. It is a pytest plugin (``-p tests.fake_device``) for a process of its
+own: torch takes one further device per process, and both patches must be there before darwin_mri is imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 NAME = "fake"
 ROOM = 2**36  # bytes free where no limit is set
 WAITS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
-INDEXED = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default)  # by a mask, they ask how many it has
+INDEXED = (
+    torch.ops.aten.index.Tensor,
+    torch.ops.aten.index_put_.default,
+)  # with a mask, both must know how many of its values are set
 
 torch.inference_mode = lambda mode=True: torch.no_grad()  # tensors of a subclass cannot be split in inference mode
 torch.__future__.set_swap_module_params_on_conversion(True)  # or a tied head is untied by ``model.to``
@@ -28,7 +31,7 @@ DEVICE = torch.device(NAME, 0)
 
 
 class Memory:
-    """The bytes of storages that tensors on the device hold, counted while ``counted`` is open."""
+    """The bytes of the storages that tensors on the device hold, counted while ``counted`` is open."""
 
     def __init__(self) -> None:
         self.limit, self.live, self.peak, self._counts = 0, 0, 0, False
@@ -93,7 +96,7 @@ class FakeTensor(torch.Tensor):
     def __repr__(self) -> str:
         return f"FakeTensor({self.host})"
 
-    # What torch's own would refuse of a subclass, or answer with nothing.
+    # Torch's own versions refuse a subclass, or return nothing.
     def tolist(self) -> Any:
         FakeTensor.waits += 1
         return self.host.tolist()
@@ -107,8 +110,8 @@ class FakeTensor(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         values, shape = tree_flatten((args, kwargs or {}))
-        here = {id(t.host): t for t in values if isinstance(t, cls)}
-        left = [t for t in values if isinstance(t, torch.Tensor) and not isinstance(t, cls) and t.dim()]
+        inputs = {id(t.host): t for t in values if isinstance(t, cls)}
+        on_host = [t for t in values if isinstance(t, torch.Tensor) and not isinstance(t, cls) and t.dim()]
         to_host = func is torch.ops.aten.copy_.default and not isinstance(args[0], cls)
         masked = func in INDEXED and any(
             t.dtype == torch.bool for t in values if isinstance(t, cls) and t is not args[0]
@@ -117,16 +120,17 @@ class FakeTensor(torch.Tensor):
         if func is torch.ops.aten.copy_.default:  # the one that may go from device to device
             _host(args[0]).copy_(_host(args[1]))
             return args[0]
-        if left:
-            raise RuntimeError(f"{func}: tensors on {DEVICE} and {left[0].device}")
+        if on_host:
+            raise RuntimeError(f"{func}: tensors on {DEVICE} and {on_host[0].device}")
         args, options = tree_unflatten([_host(value) for value in values], shape)
         target = options.pop("device", None)
         out = func(*args, **options)
         if target is not None and torch.device(target).type != NAME:
             cls.waits += 1
             return out
-        there = {t: here[id(t)] if id(t) in here else cls(t) for t in tree_leaves(out) if isinstance(t, torch.Tensor)}
-        return tree_map_only(torch.Tensor, there.__getitem__, out)
+        hosts = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+        outputs = {t: inputs[id(t)] if id(t) in inputs else cls(t) for t in hosts}
+        return tree_map_only(torch.Tensor, outputs.__getitem__, out)
 
 
 def _host(x: Any) -> Any:
@@ -149,8 +153,8 @@ def _copy_from(source: torch.Tensor, target: torch.Tensor, non_blocking: bool = 
     return target
 
 
-for name, made in (("empty_strided", _empty_strided), ("empty.memory_format", _empty), ("_copy_from", _copy_from)):
-    _LIBRARY.impl(name, made, "PrivateUse1")
+for name, function in (("empty_strided", _empty_strided), ("empty.memory_format", _empty), ("_copy_from", _copy_from)):
+    _LIBRARY.impl(name, function, "PrivateUse1")
 
 from darwin_mri.checkpoints import devices  # noqa: E402  # not before the patches above
 

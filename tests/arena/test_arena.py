@@ -1,4 +1,4 @@
-"""An arena on the nursery's pair from the command line: every control is run, cells are kept, the father is left as he was."""
+"""An arena on the nursery's pair: every control is run, finished cells are kept, the father is left unchanged."""
 
 from __future__ import annotations
 
@@ -32,58 +32,65 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     science = [p for p in world_prompts(World(), 1, 1) if p[2].startswith("science")][:24]
     lines = [json.dumps({"text": t, "language": lang, "domain": "knowledge", "doc": doc}) for t, lang, doc in science]
     (folder / "prompts" / "science.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    made = {
-        "name": "small", "father": "nursery:gemma4-korean", "mother": "nursery:qwen35-mother", "ignorant": "nursery:gemma4-base",
+    arm = {"layers": [7], "documents": 2, "new_tokens": 3}
+    settings = {
+        "name": "small",
+        "father": "nursery:gemma4-korean",
+        "mother": "nursery:qwen35-mother",
+        "ignorant": "nursery:gemma4-base",
         "arms": {
-            "competence": {"method": "competence", "arm": {"layers": [7], "documents": 2, "new_tokens": 3}},
+            "competence": {"method": "competence", "arm": arm},
             "raw": {"method": "raw"},
-            "finetune": {"method": "finetune", "steps": 2, "arm": {"layers": [7], "documents": 2, "new_tokens": 3}, "nulls": False},
+            "finetune": {"method": "finetune", "steps": 2, "arm": arm, "nulls": False},
         },
-        "ratios": [1.0], "seeds": [1], "tasks": {"nursery_gpqa": 1.0}, "search_share": 0.9, "search_items": 8,
+        "ratios": [1.0],
+        "seeds": [1],
+        "tasks": {"nursery_gpqa": 1.0},
+        "search_share": 0.9,
+        "search_items": 8,
         "prompts": str(folder / "prompts"),
-    }  # fmt: skip
-    (folder / "arena.yaml").write_text(yaml.safe_dump(made), encoding="utf-8")
+    }
+    (folder / "arena.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     return folder / "arena.yaml"
 
 
 @pytest.fixture(scope="module")
 def run(file: Path) -> Path:
     out = file.parent / "out"
-    found = CliRunner().invoke(app, ["arena", "--config", str(file), "--out", str(out), "--offline", "--quiet"])
-    assert found.exit_code == 0, found.output
-    assert "No vigor" in found.output
+    outcome = CliRunner().invoke(app, ["arena", "--config", str(file), "--out", str(out), "--offline", "--quiet"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "No vigor" in outcome.output
     return out
 
 
 def test_every_cell_leaves_a_record_and_a_page_is_written(run: Path) -> None:
     cells = sorted(path.relative_to(run / "cells" / "seed-1").with_suffix("") for path in run.rglob("cells/**/*.json"))
-    wanted = ["parents/father", "parents/mother", "competence/child", "raw/child", "finetune/child"]
-    wanted += [f"competence/{null}" for null in NULLS]
-    wanted += [f"raw/{null}" for null in ("random", "shuffled", "layers", "ignorant")]
-    assert sorted(map(str, cells)) == sorted(wanted)
+    expected = ["parents/father", "parents/mother", "competence/child", "raw/child", "finetune/child"]
+    expected += [f"competence/{null}" for null in NULLS]
+    expected += [f"raw/{null}" for null in ("random", "shuffled", "layers", "ignorant")]
+    assert sorted(map(str, cells)) == sorted(expected)
     result = ArenaResult.load(run / "arena.json")
-    assert len(result.rows) == len(wanted) and result.items == 56
+    assert len(result.rows) == len(expected) and result.items == 56
     assert str(run) not in (run / "arena.json").read_text(encoding="utf-8")
     assert (run / "arena.html").read_text(encoding="utf-8").count("father-writes") > 1
 
 
-def test_finished_cells_are_kept_and_changed_ones_run_again(file: Path, run: Path) -> None:
+def test_finished_cells_are_kept_and_missing_ones_run_again(file: Path, run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("cells/**/*.json")}
     config = load_arena(file)
-    again = run_arena(config, run, offline=True)
-    assert again == ArenaResult.load(run / "arena.json")
+    second = run_arena(config, run, offline=True)
+    assert second == ArenaResult.load(run / "arena.json")
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    path = run / "cells" / "seed-1" / "raw" / "random.json"
-    path.unlink()
-    old = ArenaCell.load(run / "cells" / "seed-1" / "raw" / "child.json")
+    cells = run / "cells" / "seed-1" / "raw"
+    (cells / "random.json").unlink()
+    child = ArenaCell.load(cells / "child.json")
     third = run_arena(config, run, offline=True)
-    assert path.is_file() and [(r.arm, r.null, r.values) for r in third.rows] == [
-        (r.arm, r.null, r.values) for r in again.rows
-    ]
-    assert ArenaCell.load(run / "cells" / "seed-1" / "raw" / "child.json") == old
+    values = [[(row.arm, row.null, row.values) for row in result.rows] for result in (second, third)]
+    assert (cells / "random.json").is_file() and values[0] == values[1]
+    assert ArenaCell.load(cells / "child.json") == child
 
 
-def test_each_null_breaks_what_it_names(file: Path) -> None:
+def test_each_null_differs_from_the_child_as_its_name_says(file: Path) -> None:
     config = load_arena(file)
     models = {
         role: load(find_model(ref), device="cpu", dtype="float32")
@@ -128,7 +135,7 @@ def test_a_wrong_config_is_one_clear_line(file: Path, change: dict[str, object],
         load_arena(path)
 
 
-def test_prompts_of_no_world_are_refused(file: Path) -> None:
+def test_prompts_of_an_unknown_world_are_refused(file: Path) -> None:
     config = load_arena(file).model_copy(update={"prompts": "nursery@moon"})
     with pytest.raises(ConfigError, match="nursery@moon names no world"):
         run_arena(config, file.parent / "moon", offline=True)

@@ -33,7 +33,18 @@ def config(**changes: object) -> ArenaConfig:
 
 
 def cell(arm: str, null: str, seed: int, items: tuple[Item, ...], right: float) -> ArenaCell:
-    """A cell with a given share of facts right, the easiest first: cells are nested as real ones nearly are."""
+    """A cell with a given share of facts right, the easiest first: cells are nested, as real ones nearly are.
+
+    Args:
+        arm: name of the arm, or ``parents``.
+        null: name of the null, or ``child``; a role for parents.
+        seed: of the split.
+        items: of the benchmark.
+        right: share of facts that are answered correctly.
+
+    Returns:
+        The cell, with answers to the held-out items.
+    """
     held_out = split_items(items, seed).held_out
     answers = tuple(
         Answer(
@@ -72,7 +83,7 @@ def test_vigor_when_parents_and_nulls_are_beaten() -> None:
 
 
 @pytest.mark.parametrize("null", ["ignorant", "outside-text"])
-def test_one_null_as_good_takes_the_claim_away(null: str) -> None:
+def test_one_null_as_good_as_the_child_denies_vigor(null: str) -> None:
     outcome = result(0.9, {null: 0.9, "random": 0.45})
     assert not outcome.vigor and outcome.sentence.startswith(f"No vigor: a does not beat the null {null} ")
 
@@ -107,11 +118,10 @@ def test_the_page_and_the_table_show_every_cell() -> None:
     assert ArenaResult.model_validate_json(outcome.to_json()) == outcome
 
 
-def test_nulls_are_those_that_mean_something() -> None:
+def test_each_method_has_the_nulls_that_apply_to_it() -> None:
     settings = config()
     assert nulls_of(Entry(method="raw"), settings) == ["random", "shuffled", "layers", "ignorant"]
-    assert "mask" in nulls_of(Entry(method="competence"), settings) and "layers" not in nulls_of(
-        Entry(method="competence"), settings
-    )
+    competence = nulls_of(Entry(method="competence"), settings)
+    assert "mask" in competence and "layers" not in competence
     assert "ignorant" not in nulls_of(Entry(method="raw"), config(ignorant=None))
     assert nulls_of(Entry(method="raw", nulls=False), settings) == []

@@ -13,10 +13,10 @@ def tensors(seed: int, dtype: torch.dtype = torch.bfloat16, near: dict[str, torc
     """Five tensors of several ranks; with ``near``, small steps away from those."""
     generator = torch.Generator().manual_seed(seed)
     shapes = {"layers.0.down": (6, 10), "layers.0.up": (10, 6), "layers.1.up": (4, 7), "norm": (5,), "scalar": ()}
-    drawn = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    values = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     if near is not None:
-        drawn = {name: near[name].float() + 0.1 * value for name, value in drawn.items()}
-    return {name: value.to(dtype) for name, value in drawn.items()}
+        values = {name: near[name].float() + 0.1 * value for name, value in values.items()}
+    return {name: value.to(dtype) for name, value in values.items()}
 
 
 def save_folder(folder: Path, content: dict[str, torch.Tensor], shards: int = 1) -> Path:

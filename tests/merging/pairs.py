@@ -23,14 +23,11 @@ def loaded(folder: Path) -> LoadedModel:
     return load(source(folder), "0", device="cpu", dtype="float32")
 
 
-side = loaded
-
-
 def texts(count: int, length: int, seed: int = 0) -> tuple[Probe, ...]:
-    """Random printable text: pico models know no language anyway, and every byte occurs."""
+    """Random printable text: pico models know no language anyway."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(32, 127, (count, length), generator=generator).tolist()
-    return tuple(Probe("".join(map(chr, row)), "en", "prose", f"t{number}") for number, row in enumerate(drawn))
+    codes = torch.randint(32, 127, (count, length), generator=generator).tolist()
+    return tuple(Probe("".join(map(chr, row)), "en", "prose", f"t{number}") for number, row in enumerate(codes))
 
 
 def context(father: LoadedModel, mother: LoadedModel, read: tuple[Probe, ...] = (), **changes: Any) -> Context:

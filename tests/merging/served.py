@@ -1,4 +1,4 @@
-"""Pico fathers that other engines can serve: tokenizers and sizes that llama.cpp and vLLM know, where transformers takes any."""
+"""Pico fathers that other engines can serve: with tokenizers and sizes that llama.cpp and vLLM know."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from tests.merging.commands import call
+from tests.commands import call
 from tests.toys import pico_gemma4, pico_qwen35
 
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -82,7 +82,7 @@ def lacking(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def promised(folder: Path) -> None:
+def listed_only(folder: Path) -> None:
     rewrite(folder, lambda tensors: tensors.pop(UP))
 
 
@@ -106,7 +106,7 @@ def no_special_token(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
-def torn_tokenizer(folder: Path) -> None:
+def half_tokenizer(folder: Path) -> None:
     whole = (folder / "tokenizer.json").read_bytes()
     (folder / "tokenizer.json").write_bytes(whole[: len(whole) // 2])
 
@@ -135,14 +135,24 @@ def pickled(folder: Path) -> None:
 
 
 BOTH = [
-    (cut, "is cut short"), (huge_header, "header cannot fit"), (unknown_dtype, "unknown dtype 'BF17'"), (promised, "holds model"),
-    (leaving_link, "link that leaves"), (leaving_index, "outside the folder"), (missing_shard, "not there"),
-    (pickled, "only pickled weights"), (torn_tokenizer, "tokenizer.json cannot be read as JSON"),
-]  # fmt: skip
+    (cut, "is cut short"),
+    (huge_header, "header cannot fit"),
+    (unknown_dtype, "unknown dtype 'BF17'"),
+    (listed_only, "holds model"),
+    (leaving_link, "link that leaves"),
+    (leaving_index, "outside the folder"),
+    (missing_shard, "not there"),
+    (pickled, "only pickled weights"),
+    (half_tokenizer, "tokenizer.json cannot be read as JSON"),
+]
 MOTHERS = [
-    (not_a_number, f"tensor '{UP}' of the child has NaN"), (integers, f"{UP} is I16"), (lacking, "lacks tensors of the father"),
-    (more, "1 tensors the father lacks"), (other_shape, "has shape (40, 32)"), (no_special_token, "special token '<bos>'"),
-]  # fmt: skip
+    (not_a_number, f"tensor '{UP}' of the child has NaN"),
+    (integers, f"{UP} is I16"),
+    (lacking, "lacks tensors of the father"),
+    (more, "1 tensors the father lacks"),
+    (other_shape, "has shape (40, 32)"),
+    (no_special_token, "special token '<bos>'"),
+]
 
 
 def merge_words(
@@ -172,60 +182,84 @@ def refused(
 
 
 @pytest.mark.parametrize(
-    ("who", "damage", "words"),
+    ("role", "damage", "message"),
     [("father", *case) for case in BOTH] + [("mother", *case) for case in [*BOTH, *MOTHERS]],
     ids=lambda value: value.__name__ if callable(value) else None,
 )
-def test_damaged_folders(
-    originals: Path, tmp_path: Path, who: str, damage: Callable[[Path], None], words: str,
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    for role in ("father", "mother"):
-        shutil.copytree(originals / role, tmp_path / role)
-    damage(tmp_path / who)
-    assert words in refused(merge_words(tmp_path), tmp_path, capfd, monkeypatch)
+def test_damaged_folders_are_refused_in_one_line(
+    originals: Path,
+    tmp_path: Path,
+    role: str,
+    damage: Callable[[Path], None],
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("father", "mother"):
+        shutil.copytree(originals / name, tmp_path / name)
+    damage(tmp_path / role)
+    assert message in refused(merge_words(tmp_path), tmp_path, capfd, monkeypatch)
 
 
-def test_nan_in_what_a_cross_child_keeps_of_the_father(
+def test_nan_in_a_tensor_that_no_gene_moves_is_refused(
     originals: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tensors that no gene moves are looked at as well."""
     for role in ("father", "mother"):
         shutil.copytree(originals / role, tmp_path / role)
     rewrite(tmp_path / "father", lambda t: t["model.norm.weight"].view(-1)[:1].fill_(float("nan")), "model.norm.weight")
     genome = {
-        "space": "layers", "method": "linear", "seed": 1, "father": str(tmp_path / "father"), "mother": str(tmp_path / "mother"),
-        "genes": {"g": 0.5}, "ratios": [], "tensors": {"g": [UP]},
-    }  # fmt: skip
+        "space": "layers",
+        "method": "linear",
+        "seed": 1,
+        "father": str(tmp_path / "father"),
+        "mother": str(tmp_path / "mother"),
+        "genes": {"g": 0.5},
+        "ratios": [],
+        "tensors": {"g": [UP]},
+    }
     (tmp_path / "genome.json").write_text(json.dumps(genome))
     words = ["merge", "--genome", tmp_path / "genome.json", "--out", tmp_path / "child", "--quiet"]
     assert "the father's tensor 'model.norm.weight' has NaN" in refused(words, tmp_path, capfd, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("mother", "words"),
+    ("mother", "message"),
     [
         ("wide", "hidden_size 40, the father 32"),
         ("deep", "num_hidden_layers 6, the father 4"),
         ("stranger", "use an arm"),
     ],
 )
-def test_unfit_mothers(
-    originals: Path, tmp_path: Path, mother: str, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_unfit_mothers_are_refused_in_one_line(
+    originals: Path,
+    tmp_path: Path,
+    mother: str,
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for role in ("father", mother):
         shutil.copytree(originals / role, tmp_path / role)
-    assert words in refused(merge_words(tmp_path, mother=mother), tmp_path, capfd, monkeypatch)
+    assert message in refused(merge_words(tmp_path, mother=mother), tmp_path, capfd, monkeypatch)
 
 
-def test_usage_is_exit_code_2(
-    originals: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--genome"),
+        (["--genome", "a", "--mergekit", "b"], "--mergekit"),
+        (["--genome", "a", "--seed", "2", "--out", "x"], "--seed"),
+        (["--mergekit", "none.yaml", "--out", "x"], "none.yaml"),
+    ],
+)
+def test_wrong_usage_of_merge_is_exit_code_2(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for words in (
-        ["merge"],
-        ["merge", "--genome", "a", "--mergekit", "b"],
-        ["merge", "--genome", "a", "--seed", "2", "--out", "x"],
-        ["merge", "--mergekit", tmp_path / "none.yaml", "--out", "x"],
-    ):
-        code, _, stderr = call(capfd, monkeypatch, *words)
-        assert code == 2 and len(stderr.strip().splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = call(capfd, monkeypatch, "merge", *words)
+    assert code == 2 and not stdout and message in stderr and len(stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())

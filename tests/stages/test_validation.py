@@ -1,4 +1,4 @@
-"""``scan --validate``: the truth is what writing a child of that one gene and scoring it gives, and the figures follow from it."""
+"""``scan --validate``: a gene's truth is what writing its child and scoring it gives; the figures follow from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from darwin_mri.benchmarks import Scorer, gold_probability, load_benchmark, spli
 from darwin_mri.checkpoints import find_model, load_model, load_tokenizer
 from darwin_mri.config import load_config
 from darwin_mri.records import Genome, PairScan, Validation
-from tests.pipeline.conftest import small
+from tests.family import small
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +36,18 @@ def validated(family: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     return config, out, record
 
 
-def test_every_gene_and_preset_has_its_line(validated: tuple[Path, Path, Validation]) -> None:
+def test_every_gene_and_every_preset_is_measured(validated: tuple[Path, Path, Validation]) -> None:
     _, out, record = validated
     genes = {gene["name"] for gene in json.loads((out / "prior.json").read_text())["genes"]}
     assert set(record.gain) == genes and set(record.harm) == {"ko"}
     assert [fit.preset for fit in record.presets] == ["response", "v5", "v6", "paper"]
 
 
-def test_rho_is_that_of_the_numbers_kept(validated: tuple[Path, Path, Validation]) -> None:
+def test_the_rank_correlation_is_that_of_the_kept_numbers(validated: tuple[Path, Path, Validation]) -> None:
     for fit in validated[2].presets:
         names = [name for name in validated[2].gain if name in fit.prediction]
-        said, truth = [fit.prediction[n] for n in names], [validated[2].gain[n].value for n in names]
-        rho: Any = spearmanr(said, truth)
+        predictions, truths = [fit.prediction[n] for n in names], [validated[2].gain[n].value for n in names]
+        rho: Any = spearmanr(predictions, truths)
         assert fit.same_items == pytest.approx(rho.statistic, abs=1e-9)
         assert fit.spearman is not None and fit.low is not None and fit.high is not None
         assert -1 <= fit.low <= fit.spearman <= fit.high <= 1
@@ -60,17 +60,23 @@ def test_the_truth_of_a_gene_is_that_of_its_written_child(
     config = load_config(path, {})
     gene = max(record.gain, key=lambda name: abs(record.gain[name].value))
     genome = Genome(
-        space=config.search.space, method=config.method, seed=config.seed, father=config.father, mother=config.mother,
-        base=config.base, genes={name: config.reference_ratio * (name == gene) for name in record.gain}, ratios=(),
-    )  # fmt: skip
+        space=config.search.space,
+        method=config.method,
+        seed=config.seed,
+        father=config.father,
+        mother=config.mother,
+        base=config.base,
+        genes={name: config.reference_ratio * (name == gene) for name in record.gain},
+        ratios=(),
+    )
     pipeline.merge(config, genome, tmp_path / "child", offline=True)
     tokenizer, fitness = load_tokenizer(find_model(config.father, offline=True)), {}
-    for who, folder in (("father", config.father), ("child", str(tmp_path / "child"))):
+    for role, folder in (("father", config.father), ("child", str(tmp_path / "child"))):
         scorer = Scorer(load_model(find_model(folder, offline=True), device="cpu", dtype="float32"), tokenizer)
-        fitness[who] = 0.0
+        fitness[role] = 0.0
         for name, weight in config.weights.items():
-            truth = split_items(load_benchmark(name), config.seed, config.bench.search_share).search
-            gold = gold_probability(truth, scorer.log_probabilities(scorer.prepare(truth)))
-            fitness[who] += weight * float(gold.mean())
-    # The record weighs its blocks of items alike, though some hold one item more: the difference is of the second order.
+            items = split_items(load_benchmark(name), config.seed, config.bench.search_share).search
+            gold = gold_probability(items, scorer.log_probabilities(scorer.prepare(items)))
+            fitness[role] += weight * float(gold.mean())
+    # The record weighs its blocks of items alike, though some hold one item more: a difference of the second order.
     assert record.gain[gene].value == pytest.approx(fitness["child"] - fitness["father"], rel=0.1)

@@ -18,6 +18,6 @@ def call(
     capfd.readouterr()
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    done = capfd.readouterr()
+    output = capfd.readouterr()
     code = stopped.value.code
-    return (code if isinstance(code, int) else 0), done.out, done.err
+    return (code if isinstance(code, int) else 0), output.out, output.err

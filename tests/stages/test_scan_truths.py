@@ -1,10 +1,9 @@
-"""Truths planted in copies of a nursery model, and what ``darwin-mri scan`` says of them."""
+"""Copies of a nursery model with a known difference, and what ``darwin-mri scan`` measures of it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from darwin_mri import cli
 from darwin_mri.nursery import MODELS
 from darwin_mri.probes import load_probes
+from tests.commands import call
 
 LANGUAGES = ("ko", "en", "ja")
 FIELDS = ("text", "language", "domain", "doc", "pair")
 HANGUL = range(0xEA, 0xEE)  # first UTF-8 bytes of Hangul syllables (and of few other letters)
-DAMAGE = 4.0  # rms of what is added to Hangul tokens: the stream's own is near 1
-GATE = 20.0  # how surely the planted neuron is closed on other tokens
+DAMAGE = 4.0  # rms of what is added to Hangul tokens, where the residual stream's rms is near 1
+GATE = 20.0  # scales the neuron's gate, so that it is closed on other tokens
 
 
 def scan(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out: Path, *words: Path | str) -> Any:
@@ -31,18 +30,14 @@ def scan(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out
     lines = [json.dumps({key: getattr(p, key) for key in FIELDS}, ensure_ascii=False) for p in texts]
     (probes / "parallel.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     fixed = ("--probes", probes, "--documents", "8", "--out", out, "--offline", "--quiet", "--json")
-    monkeypatch.setattr(sys, "argv", ["darwin-mri", "scan", *map(str, (*words, *fixed))])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    done = capfd.readouterr()
-    assert not stopped.value.code, done.err
-    return json.loads(done.out)
+    code, stdout, stderr = call(capfd, monkeypatch, "scan", *words, *fixed)
+    assert code == 0, stderr
+    return json.loads(stdout)
 
 
 @pytest.fixture
 def copy() -> tuple[Any, Any]:
-    """A nursery model with a head of its own, so that its embeddings can be changed without changing what it says."""
+    """A nursery model with a head of its own, so that its embeddings can be changed without changing its head."""
     folder = MODELS / "gemma4-base"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, tie_word_embeddings=False)
     model.lm_head.weight = torch.nn.Parameter(model.get_input_embeddings().weight.detach().clone())
@@ -56,11 +51,17 @@ def save(model: Any, tokenizer: Any, folder: Path) -> Path:
 
 
 @torch.no_grad()
-def plant_korean_ffn(model: Any, tokenizer: Any, k: int) -> None:
-    """Hangul tokens get an offset when they are embedded; the FFN of layer ``k`` becomes one neuron that takes it away again.
+def make_korean_ffn(model: Any, tokenizer: Any, k: int) -> None:
+    """Add an offset to the embeddings of Hangul tokens, and make layer ``k``'s FFN one neuron that takes it away again.
 
-    The neuron opens on Hangul alone: its gate and up rows are a linear classifier of the FFN's inputs. What it adds has the
-    size of the post-norm's gain, here ``DAMAGE``, and the offset's direction, so layer k matters for Korean and for nothing else.
+    The neuron opens on Hangul alone: its gate and up rows are a linear classifier of the FFN's inputs. What it adds has
+    the size of the post-norm's gain, here ``DAMAGE``, and the offset's direction, so layer k matters for Korean and for
+    nothing else.
+
+    Args:
+        model: changed in place.
+        tokenizer: of the model.
+        k: index of the layer.
     """
     embeddings, layer = model.get_input_embeddings(), model.model.layers[k]
     pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
@@ -70,15 +71,15 @@ def plant_korean_ffn(model: Any, tokenizer: Any, k: int) -> None:
     direction /= direction.square().mean().sqrt()
     embeddings.weight[: len(hangul)][hangul] += DAMAGE * direction / embeddings.weight.shape[1] ** 0.5  # Gemma's scale
 
-    seen: list[torch.Tensor] = []
-    handle = layer.mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].flatten(0, 1)))
+    reads: list[torch.Tensor] = []
+    handle = layer.mlp.register_forward_pre_hook(lambda _, args: reads.append(args[0].flatten(0, 1)))
     labels = []
     for probe in load_probes()[::4]:
         ids = tokenizer(probe.text, return_tensors="pt", truncation=True, max_length=96)["input_ids"]
         model(input_ids=ids, use_cache=False)
         labels.append(hangul[ids[0]].float() * 2 - 1)
     handle.remove()
-    inputs, labels = torch.cat(seen), torch.cat(labels)
+    inputs, labels = torch.cat(reads), torch.cat(labels)
     classifier = torch.linalg.lstsq(inputs, labels[:, None]).solution[:, 0]
     assert ((inputs @ classifier).sign() == labels).float().mean() > 0.99
 
@@ -98,17 +99,17 @@ def _byte_letters() -> dict[int, str]:
 
 
 @pytest.mark.parametrize("k", [0, 3])
-def test_the_layer_that_matters_for_korean_only_is_the_most_korean_sensitive(
+def test_the_layer_that_matters_for_korean_only_is_most_sensitive(
     copy: tuple[Any, Any], k: int, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tokenizer = copy
-    plant_korean_ffn(model, tokenizer, k)
-    document = scan(capfd, monkeypatch, tmp_path / "out", save(model, tokenizer, tmp_path / "planted"))
+    make_korean_ffn(model, tokenizer, k)
+    document = scan(capfd, monkeypatch, tmp_path / "out", save(model, tokenizer, tmp_path / "korean"))
     layers = [layer["language"]["sensitivity"] for layer in document["father"]["layers"]]
     korean = [layer["ko"] for layer in layers]
     assert max(range(len(korean)), key=lambda i: korean[i]["value"]) == k
     others = [estimate["high"] for i, estimate in enumerate(korean) if i != k]
-    assert korean[k]["low"] > max(others), (korean[k], others)  # not by luck: the intervals are apart
+    assert korean[k]["low"] > max(others), (korean[k], others)  # the intervals are apart
     assert all(layers[k]["ko"]["value"] > layers[k][other]["value"] for other in layers[k] if other != "ko")
 
 

@@ -10,19 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from darwin_mri.errors import DarwinError, InputError
-from darwin_mri.pipeline import check
-from darwin_mri.problem import health
+from darwin_mri.errors import DarwinError
 from darwin_mri.problem.parents import Parents
 from darwin_mri.records import Scan
 from darwin_mri.run import Silent, open_run
 from darwin_mri.stages.scan import scan_parents
-from tests.pipeline.conftest import small
+from tests.family import small
 
 
 @contextmanager
 def too_little_for(model: Any, tokens: int) -> Iterator[None]:
-    """While open, a forward over more than ``tokens`` asks the real allocator for more than any machine has."""
+    """While open, a forward over more than ``tokens`` tokens asks the real allocator for more than any machine has."""
 
     def ask(_: Any, args: tuple[Any, ...]) -> None:
         if args[0].numel() > tokens:
@@ -64,21 +62,6 @@ def test_a_scan_halves_batches_that_do_not_fit(family: dict[str, Path], tmp_path
         assert layer.activation["f"]["all"]["rms"] == pytest.approx(expected.activation["f"]["all"]["rms"], rel=1e-5)
 
 
-def test_a_text_that_does_not_fit_alone_is_one_clear_line(family: dict[str, Path], tmp_path: Path) -> None:
+def test_one_text_that_does_not_fit_is_one_clear_line(family: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(DarwinError, match=r"lower scan\.max_tokens"):
         scan_father(family, tmp_path / "run", fits=8)
-
-
-def test_no_memory_for_the_health_check_is_one_clear_line(
-    family: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = health.load_model
-
-    def short(*args: Any, **options: Any) -> Any:
-        torch.empty(2**60, dtype=torch.uint8)  # more than any machine has: the real allocator's error
-        return whole(*args, **options)
-
-    monkeypatch.setattr(health, "load_model", short)
-    with pytest.raises(DarwinError, match=r"the health check does not fit in memory: free memory") as raised:
-        check(str(family["sister"]), str(family["father"]), device="cpu")
-    assert not isinstance(raised.value, InputError)

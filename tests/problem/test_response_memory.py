@@ -18,7 +18,7 @@ from darwin_mri.mri.slopes import Directions, Loss, SlopeReader
 from darwin_mri.problem.slopes import gene_directions
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.run import MeasurementCache, Silent
-from tests.pipeline.conftest import small
+from tests.family import small
 
 WEIGHTS = {"nursery_click": 0.6, "nursery_musr": 0.4}
 
@@ -64,11 +64,11 @@ def test_short_of_memory_the_pieces_are_halved_until_they_fit(
     pair: tuple[LoadedModel, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
 ) -> None:
     father, directions = pair
-
     make = fitness_of(father, items)
-    found = []
+    budgets, slopes = {}, {}
     for name, blocks in (("roomy", make), ("short", short_of_memory(1100, make))):
         loss = Loss("fitness", blocks)
+        before = loss.budget
         reader = SlopeReader(
             father.model,
             list(directions),
@@ -76,12 +76,14 @@ def test_short_of_memory_the_pieces_are_halved_until_they_fit(
             MeasurementCache(tmp_path / f"{name}.jsonl", "", False),
             Silent(),
         )
-        found.append((loss.budget, *reader(loss, 0.5), loss.budget))
-    assert found[0][0] == found[0][3] and found[1][3] <= 1100 < found[1][0]
-    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-3, atol=1e-6)
+        slopes[name], _ = reader(loss, 0.5)
+        budgets[name] = before, loss.budget
+    assert budgets["roomy"][0] == budgets["roomy"][1]
+    assert budgets["short"][1] <= 1100 < budgets["short"][0]
+    np.testing.assert_allclose(slopes["short"], slopes["roomy"], rtol=1e-3, atol=1e-6)
 
 
-def test_where_one_item_does_not_fit_it_says_so(pair: tuple[LoadedModel, Any], tmp_path: Path) -> None:
+def test_one_item_that_does_not_fit_is_one_clear_line(pair: tuple[LoadedModel, Any], tmp_path: Path) -> None:
     father, directions = pair
 
     def piece(_: Any) -> torch.Tensor:
@@ -95,18 +97,18 @@ def test_where_one_item_does_not_fit_it_says_so(pair: tuple[LoadedModel, Any], t
         reader(Loss("fitness", lambda _: [[never]]), 0.0)
 
 
-def test_what_a_file_holds_needs_no_directions(
+def test_slopes_kept_in_a_file_need_no_directions(
     pair: tuple[LoadedModel, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
 ) -> None:
     father, directions = pair
-
     make = fitness_of(father, items)
 
     def never() -> Directions:
         raise AssertionError("the directions are made although every block is known")
 
-    found = []
+    slopes = []
     for kept, directed in ((False, lambda: directions), (True, never)):
         saved = MeasurementCache(tmp_path / "slopes.jsonl", "", kept)
-        found.append(SlopeReader(father.model, list(directions), directed, saved, Silent())(Loss("fitness", make), 0.5))
-    assert (found[0][0] == found[1][0]).all()
+        reader = SlopeReader(father.model, list(directions), directed, saved, Silent())
+        slopes.append(reader(Loss("fitness", make), 0.5)[0])
+    assert slopes[0].size and (slopes[0] == slopes[1]).all()

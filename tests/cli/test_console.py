@@ -12,9 +12,9 @@ from darwin_mri.cli import console
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    written = io.StringIO()
-    monkeypatch.setattr(console, "err", Console(file=written, width=200))
-    return written
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=stream, width=200))
+    return stream
 
 
 def _lines(log: io.StringIO, quiet: bool = False) -> list[str]:
@@ -24,11 +24,11 @@ def _lines(log: io.StringIO, quiet: bool = False) -> list[str]:
     return log.getvalue().splitlines()
 
 
-def test_a_short_stage_says_its_name(log: io.StringIO) -> None:
+def test_a_short_stage_prints_its_name_alone(log: io.StringIO) -> None:
     assert _lines(log) == ["reading [all] ..."]
 
 
-def test_a_long_stage_says_how_far_it_is(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_stage_prints_how_far_it_is(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 2000, 40))  # seconds: every second step is over a minute after the last line
     monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
     lines = _lines(log)
@@ -36,6 +36,6 @@ def test_a_long_stage_says_how_far_it_is(log: io.StringIO, monkeypatch: pytest.M
     assert len(lines) == 6 and "10 of 10" in lines[-1]
 
 
-def test_quiet_says_nothing(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_stage_prints_nothing(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "LOGGED_EVERY", 0.0)
     assert not _lines(log, quiet=True)

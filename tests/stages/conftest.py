@@ -1,0 +1,5 @@
+"""The pico family, for the tests of this package."""
+
+from tests.family import family
+
+__all__ = ["family"]
