@@ -80,14 +80,28 @@ def fault(function: ast.FunctionDef) -> str:
     return ", ".join([*missing, *(["Returns"] if silent else [])])
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_docstring_that_leaves_something_out_is_noticed() -> None:
+    """The check below must be able to fail."""
+    head = "def f(a: int, b: int, *, c: int) -> int:\n"
+    for docstring, missing in (
+        ("Sum.", "a, b, c, Returns"),
+        ("Sum.\n\n    Args:\n        a: one.\n        c: three.\n", "b, Returns"),
+        ("Sum.\n\n    Args:\n        a: one.\n        b: two.\n        c: three.\n\n    Returns:\n        All.\n", ""),
+    ):
+        (function,) = ast.parse(f'{head}    """{docstring}"""\n').body
+        assert isinstance(function, ast.FunctionDef) and fault(function) == missing
+
+
+# A command explains its options in its help (tests/cli/test_help.py).
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if "cli" not in path.parts], ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_functions_of_three_or_more_parameters_explain_them(path: Path) -> None:
-    if "cli" in path.parts:
-        return  # a command explains its options in its help
     faults = {
         name: missing
         for name, function in functions(path)
-        if not name.rpartition(".")[2].startswith("_") and len(parameters(function)) >= 3
+        if not name.rpartition(".")[2].startswith("_")
+        and len(parameters(function)) >= 3
         and not any(ast.unparse(d).endswith("overload") for d in function.decorator_list)
         and (missing := fault(function))
     }

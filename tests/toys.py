@@ -46,6 +46,9 @@ def pico(
         max_shard_size: split the weights into shards of this size (``"40KB"``).
         dtype: of the saved weights.
         changes: configuration fields to set otherwise.
+
+    Returns:
+        The folder.
     """
     return _save(FAMILIES[family](changes), path, seed, max_shard_size, dtype)
 
@@ -117,7 +120,7 @@ def _save(config: Any, path: Path, seed: int, max_shard_size: str, dtype: str) -
 
 @torch.no_grad()
 def _roughen(model: nn.Module) -> None:
-    """Move every norm gain, bias and layer scalar off its round start, so that a test on them can fail."""
+    """Add noise to norm gains, biases and layer scalars: at their initial 0 or 1 no test notices one ignored."""
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         one_dimensional = value.dim() == 1 and value.is_floating_point()
         if one_dimensional and ("norm" in name or "ln_" in name or name.endswith(("bias", "layer_scalar"))):
@@ -156,18 +159,28 @@ def _qwen35(changes: dict[str, Any]) -> Any:
 
 def _wrap_gemma4(text: Any, vision: bool) -> Any:
     tower = {
-        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": text.num_hidden_layers,
-        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "patch_size": 4,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": text.num_hidden_layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "patch_size": 4,
         "position_embedding_size": 16,
-    }  # fmt: skip
+    }
     return transformers.Gemma4Config(text_config=text.to_dict(), vision_config=tower if vision else None)
 
 
 def _wrap_qwen35(text: Any, vision: bool) -> Any:
     tower = {
-        "depth": 2, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "patch_size": 4,
-        "out_hidden_size": HIDDEN, "num_position_embeddings": 16,
-    }  # fmt: skip
+        "depth": 2,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_heads": 2,
+        "patch_size": 4,
+        "out_hidden_size": HIDDEN,
+        "num_position_embeddings": 16,
+    }
     return transformers.Qwen3_5Config(text_config=text.to_dict(), vision_config=tower, tie_word_embeddings=True)
 
 
@@ -178,25 +191,43 @@ def _plain(name: str, **own: Any) -> Callable[[dict[str, Any]], Any]:
 
 def _gpt2(changes: dict[str, Any]) -> Any:
     fields = {
-        "vocab_size": VOCABULARY, "n_embd": HIDDEN, "n_inner": WIDTH, "n_layer": LAYERS, "n_head": 4,
-        "n_positions": 512, "initializer_range": 0.15,
-    }  # fmt: skip
+        "vocab_size": VOCABULARY,
+        "n_embd": HIDDEN,
+        "n_inner": WIDTH,
+        "n_layer": LAYERS,
+        "n_head": 4,
+        "n_positions": 512,
+        "initializer_range": 0.15,
+    }
     return transformers.GPT2Config(**{**fields, **IDS, **changes})
 
 
 def _gptj(changes: dict[str, Any]) -> Any:
     fields = {
-        "vocab_size": VOCABULARY, "n_embd": HIDDEN, "n_inner": WIDTH, "n_layer": LAYERS, "n_head": 4, "rotary_dim": 4,
-        "n_positions": 512, "initializer_range": 0.15,
-    }  # fmt: skip
+        "vocab_size": VOCABULARY,
+        "n_embd": HIDDEN,
+        "n_inner": WIDTH,
+        "n_layer": LAYERS,
+        "n_head": 4,
+        "rotary_dim": 4,
+        "n_positions": 512,
+        "initializer_range": 0.15,
+    }
     return transformers.GPTJConfig(**{**fields, **IDS, **changes})
 
 
 def _mamba2(changes: dict[str, Any]) -> Any:
     fields = {
-        "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 8,
-        "state_size": 8, "n_groups": 2, "chunk_size": 8, "expand": 2,
-    }  # fmt: skip
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": 2,
+        "num_heads": 8,
+        "head_dim": 8,
+        "state_size": 8,
+        "n_groups": 2,
+        "chunk_size": 8,
+        "expand": 2,
+    }
     return transformers.Mamba2Config(**{**fields, **IDS, **changes})
 
 

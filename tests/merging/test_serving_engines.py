@@ -53,7 +53,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module", params=FATHERS)
 def generation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A wrapped father and his child with other FFNs."""
+    """A wrapped father and its child with other FFNs."""
     root = tmp_path_factory.mktemp(request.param)
     father = FATHERS[request.param](root / "father")
     with CheckpointReader(father) as reader:

@@ -176,6 +176,9 @@ def test_a_wrapped_multimodal_father_keeps_its_tower(family: dict[str, Path], tm
     loaded: Any = AutoModelForImageTextToText.from_pretrained(tmp_path / "run" / "child", output_loading_info=True)
     info = loaded[1]
     assert not info["missing_keys"] and not info["unexpected_keys"]
+    with CheckpointReader(tmp_path / "run" / "child") as written, CheckpointReader(parents["f"]) as father:
+        tower = [name for name in father.names() if "vision" in name]
+        assert tower and all(torch.equal(written.tensor(name), father.tensor(name)) for name in tower)
 
 
 def test_a_failed_health_check_is_a_gate(
@@ -211,7 +214,7 @@ def test_published_spaces_breed_and_merge_again(
     assert digests(tmp_path / "child") == digests(out / "child")
 
 
-def test_ray_finds_what_one_process_finds(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
+def test_ray_and_one_process_breed_the_same_child(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("ray")
     pipeline.breed(small(family, search={"workers": "ray", "actors": 2}), tmp_path / "run", force=True)
     assert Genome.load(tmp_path / "run" / "genome.json") == Genome.load(run / "genome.json")

@@ -1,4 +1,4 @@
-"""A server that speaks as much of the hub's protocol as fetching files takes."""
+"""A server with as much of the hub's protocol as fetching files takes."""
 
 from __future__ import annotations
 

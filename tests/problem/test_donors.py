@@ -1,4 +1,4 @@
-"""What parents complete while donors are built: questions in the languages they are asked in."""
+"""What parents complete while donors are built: questions in the language they are written in."""
 
 from __future__ import annotations
 

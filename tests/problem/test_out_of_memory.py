@@ -19,7 +19,7 @@ def allocate_too_much() -> None:
     torch.empty(2**60, dtype=torch.uint8)
 
 
-def raise_(error: Exception) -> None:
+def fail_with(error: Exception) -> None:
     raise error
 
 
@@ -28,7 +28,7 @@ def raise_(error: Exception) -> None:
     [
         allocate_too_much,
         lambda: bytearray(2**62),
-        lambda: raise_(torch.OutOfMemoryError("CUDA out of memory")),
+        lambda: fail_with(torch.OutOfMemoryError("CUDA out of memory")),
     ],
     ids=["torch on a CPU", "Python", "torch on a GPU"],
 )

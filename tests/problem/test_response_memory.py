@@ -104,7 +104,7 @@ def test_slopes_kept_in_a_file_need_no_directions(
     make = fitness_of(father, items)
 
     def never() -> Directions:
-        raise AssertionError("the directions are made although every block is known")
+        raise AssertionError("the directions are computed although every block is known")
 
     slopes = []
     for kept, directed in ((False, lambda: directions), (True, never)):

@@ -1,4 +1,4 @@
-"""Measurements are kept as they are made, and read again only where they are of the same thing."""
+"""Measurements are kept one by one, and read again only where they are of the same thing."""
 
 from __future__ import annotations
 
