@@ -219,6 +219,22 @@ def test_the_command_plan_prints_tables_or_json_and_exits_rightly(
         assert code == expected and message in stderr and len(stderr.strip().splitlines()) == 1
 
 
+def test_a_method_on_the_command_line_brings_its_own_space(
+    toys: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's space is for its operator; the arm on the command line changes FFNs only."""
+    monkeypatch.setattr(machine, "host_memory", lambda: 2**36)
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        f"father: {toys['father']}\nmother: {toys['mother']}\nsearch: {{space: layers}}\n", encoding="utf-8"
+    )
+    words = ["plan", "--config", path, "--device", "cpu", "--out", tmp_path / "run"]
+    code, stdout, _ = call(capfd, monkeypatch, *words)
+    assert code == 3 and "model_type qwen3_5_text" in " ".join(stdout.split())
+    code, stdout, stderr = call(capfd, monkeypatch, *words, "--method", "folded")
+    assert code == 0 and not stderr and "This run fits" in stdout
+
+
 def test_too_little_room_is_a_problem_with_advice(
     toys: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
