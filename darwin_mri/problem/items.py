@@ -22,9 +22,7 @@ from darwin_mri.benchmarks import (
 )
 from darwin_mri.checkpoints import ModelSource, load_tokenizer
 from darwin_mri.config import BenchConfig, Config
-from darwin_mri.errors import InputError
 from darwin_mri.records import BenchmarkInfo, Protocol, SplitItems, Splits
-from darwin_mri.run.folder import Run
 
 
 @dataclass(frozen=True)
@@ -88,19 +86,6 @@ def choose_items(config: Config, models: Sequence[ModelSource], *, offline: bool
         benchmarks=tuple(stored),
     )
     return Items(pool, search, fresh, held_out, tuple(info for _, info in loaded.values()), splits)
-
-
-def store_splits(run: Run, splits: Splits) -> None:
-    """Write which items the run searches on and reports, or check that a resumed run still has the same.
-
-    Raises:
-        InputError: the benchmark files have changed since the run began.
-    """
-    kept = run.record("splits.json", Splits, lambda: splits)
-    if kept != splits:
-        raise InputError(
-            f"{run.folder.name} was started on other benchmark items: give it the same data, or start a new run"
-        )
 
 
 def load_items(
