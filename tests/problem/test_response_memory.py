@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def items() -> dict[str, tuple[Item, ...]]:
     return {name: sample_items(load_benchmark(name), 20, 1) for name in WEIGHTS}
 
 
-def fitness_of(father: LoadedModel, items: dict[str, tuple[Item, ...]]) -> Callable[[int], list[Block]]:
+def fitness_of(father: LoadedModel, items: dict[str, tuple[Item, ...]]) -> Callable[[int], Sequence[Block]]:
     """Token budget -> the blocks of the fitness loss."""
     return lambda budget: fitness_blocks(father, items, WEIGHTS, log=True, token_budget=budget)
 
@@ -51,7 +51,7 @@ def test_pieces_add_up_to_the_block(pair: tuple[LoadedModel, Any], items: dict[s
     np.testing.assert_allclose(other_slopes, slopes, rtol=1e-3, atol=1e-6)
 
 
-def short_of_memory(fits: int, loss: Callable[[int], list[Block]]) -> Callable[[int], list[Block]]:
+def short_of_memory(fits: int, loss: Callable[[int], Sequence[Block]]) -> Callable[[int], Sequence[Block]]:
     """Blocks whose backward pass fails above a budget of ``fits`` tokens, as it would on a small device."""
 
     def fail(_: Any) -> torch.Tensor:

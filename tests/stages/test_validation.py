@@ -58,6 +58,7 @@ def test_the_truth_of_a_gene_is_that_of_its_written_child(
 ) -> None:
     path, _, record = validated
     config = load_config(path, {})
+    assert config.search.space is not None
     gene = max(record.gain, key=lambda name: abs(record.gain[name].value))
     genome = Genome(
         space=config.search.space,
