@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from darwin_mri.errors import ConfigError
 from darwin_mri.merging.candidate import Candidate
 from darwin_mri.nursery.prompts import world_prompts
 from darwin_mri.nursery.world import World
-from darwin_mri.records import ArenaCell, ArenaResult
+from darwin_mri.records import ArenaResult
 
 NULLS = ["random", "shuffled", "mask", "ignorant", "father-writes", "outside-text"]
 
@@ -75,19 +76,31 @@ def test_every_cell_leaves_a_record_and_a_page_is_written(run: Path) -> None:
     assert (run / "arena.html").read_text(encoding="utf-8").count("father-writes") > 1
 
 
+def written(run: Path) -> dict[Path, int]:
+    """When each cell was written."""
+    return {path: path.stat().st_mtime_ns for path in run.rglob("cells/**/*.json")}
+
+
+def scores(result: ArenaResult) -> list[tuple[object, ...]]:
+    return [(row.arm, row.null, row.values) for row in result.rows]
+
+
 def test_finished_cells_are_kept_and_missing_ones_run_again(file: Path, run: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("cells/**/*.json")}
-    config = load_arena(file)
-    second = run_arena(config, run, offline=True)
-    assert second == ArenaResult.load(run / "arena.json")
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-    cells = run / "cells" / "seed-1" / "raw"
-    (cells / "random.json").unlink()
-    child = ArenaCell.load(cells / "child.json")
-    third = run_arena(config, run, offline=True)
-    values = [[(row.arm, row.null, row.values) for row in result.rows] for result in (second, third)]
-    assert (cells / "random.json").is_file() and values[0] == values[1]
-    assert ArenaCell.load(cells / "child.json") == child
+    before, first, config = written(run), ArenaResult.load(run / "arena.json"), load_arena(file)
+    assert run_arena(config, run, offline=True) == first and written(run) == before
+    missing = run / "cells" / "seed-1" / "raw" / "random.json"
+    missing.unlink()
+    assert scores(run_arena(config, run, offline=True)) == scores(first)
+    assert {path for path, time in written(run).items() if time != before[path]} == {missing}
+
+
+def test_only_the_cells_of_a_changed_arm_run_again(file: Path, run: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(run, tmp_path / "out")
+    before, config = written(out), load_arena(file)
+    raw = config.arms["raw"].model_copy(update={"method": "folded"})
+    run_arena(config.model_copy(update={"arms": {**config.arms, "raw": raw}}), out, offline=True)
+    changed = {path for path, time in written(out).items() if time != before[path]}
+    assert changed == {path for path in before if path.parent.name == "raw"}
 
 
 def test_each_null_differs_from_the_child_as_its_name_says(file: Path) -> None:
