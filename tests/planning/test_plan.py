@@ -286,8 +286,9 @@ def test_a_model_on_the_hub_is_planned_from_its_headers(
         timeout=120,
         env=env,
     )
-    assert process.returncode in (0, 3), process.stderr  # 3 where a busy machine has no 8 GiB for the arm
-    planned = [(p["layers"], p["parameters"], p["size"]) for p in json.loads(process.stdout)["parents"]]
+    document = json.loads(process.stdout)
+    assert process.returncode == (0 if document["fits"] else 3), process.stderr  # a busy machine may have no room
+    planned = [(p["layers"], p["parameters"], p["size"]) for p in document["parents"]]
     surveys = [survey(Path(toys[role])) for role in ("father", "mother")]
     assert planned == [(len(s.anatomy.layers), s.parameters, s.size) for s in surveys]
     weights = [count for name, count in fetched if name.endswith(".safetensors")]
@@ -302,7 +303,7 @@ def test_a_model_on_the_hub_is_planned_from_its_headers(
 def test_the_plan_counts_what_a_search_keeps(
     method: Any, densities: tuple[float, float], base: str, dtype: torch.dtype
 ) -> None:
-    father, mother, other = (torch.randn(64, 64).to(dtype) for _ in range(3))
+    father, mother, other = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
     settings = Settings(density=densities[0], density_father=densities[1])
     blended = blend(method, (father, mother), father if base == "father" else other, settings, seed=1, name="x")
     config = Config(
