@@ -67,6 +67,7 @@ def scan(config: Config, out: Path, *, pair: bool, **options: Unpack[RunOptions]
         (the scans, the prior); no prior for a single model.
     """
     parents = Parents.find(config, roles=None if pair else (FATHER,), offline=options.get("offline", False))
+    parents.load()  # a model that cannot be scanned is refused before anything is written
     with _open(out, parents, options) as run:
         run.stage("inputs", prepare_inputs, parents, items=pair)
         scans = run.stage("scan", scan_parents, parents)

@@ -21,7 +21,6 @@ from darwin_mri.cli.options import (
     resume_hint,
     stdout,
 )
-from darwin_mri.stages.score import ScoreOptions
 
 
 def bench(
@@ -84,6 +83,7 @@ def bench(
     from darwin_mri import pipeline
     from darwin_mri.config import make_bench_config
     from darwin_mri.errors import ConfigError
+    from darwin_mri.pipeline import ScoreOptions
     from darwin_mri.report import contrasts_table, scores_table
     from darwin_mri.report.renderers.command_tables import bench_notes
 
