@@ -45,18 +45,18 @@ def finetune(context: Context, entry: Entry) -> Iterator[DonorFFN]:
                 batch = batches[number].father
                 logits = father.model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).logits
                 rows, columns = torch.nonzero(marks[number][:, 1:], as_tuple=True)
-                wanted = batch.ids[rows, columns + 1]
-                torch.nn.functional.cross_entropy(logits[rows, columns].float(), wanted).backward()
+                following = batch.ids[rows, columns + 1]  # (places,)
+                torch.nn.functional.cross_entropy(logits[rows, columns].float(), following).backward()
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-        made = {name: p.detach().clone() for name, p in parameters.items()}
+        trained = {name: p.detach().clone() for name, p in parameters.items()}
     finally:
         with torch.no_grad():
             for name, p in parameters.items():
                 p.copy_(before[name])
                 p.requires_grad_(False)
     for index in layers:
-        yield DonorFFN(index, None, {name: made[name].cpu() for name in names if names[name] == index})
+        yield DonorFFN(index, None, {name: trained[name].cpu() for name in names if names[name] == index})
 
 
 def _learned(context: Context, batch: PairedBatch) -> torch.Tensor:
@@ -71,9 +71,9 @@ def _learned(context: Context, batch: PairedBatch) -> torch.Tensor:
 def _ffn_names(context: Context, layers: list[int]) -> dict[str, int]:
     """Parameter name -> layer of every FFN weight of these layers."""
     of = {id(p): name for name, p in context.father.model.named_parameters()}
-    found = {}
+    layer_of = {}
     for index in layers:
         layer, _, ffn = context.father.ffn(index)
         for part in dict.fromkeys(filter(None, (ffn.gate, ffn.up, ffn.down))):
-            found[of[id(submodule(layer, part).weight)]] = index
-    return found
+            layer_of[of[id(submodule(layer, part).weight)]] = index
+    return layer_of

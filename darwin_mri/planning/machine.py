@@ -88,5 +88,5 @@ def processor_speed(seconds: float = 0.1) -> float:
 def cores() -> int:
     """Processor cores this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return min(allowed, int(told)) if told.isdigit() and int(told) else allowed
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(threads)) if threads.isdigit() and int(threads) else allowed

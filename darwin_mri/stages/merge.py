@@ -100,9 +100,9 @@ def _merge_on_disk(genome: Genome, parents: Parents) -> Merge:
 
 
 def _sibling_source(father: Survey, other: ModelSource, names: list[str]) -> FolderSource:
-    found = survey(other.folder)
-    require_siblings(father, found, other.ref)
-    matches = counterparts(father, found, names)
+    sibling = survey(other.folder)
+    require_siblings(father, sibling, other.ref)
+    matches = counterparts(father, sibling, names)
     missing = [name for name in names if name not in matches]
     if missing:
         raise InputError(f"{other.ref} lacks tensor {missing[0]}, which the genome moves: not a sibling of the father")
