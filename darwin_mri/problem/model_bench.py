@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from darwin_mri.benchmarks import EndpointEngine, Engine, FastEngine, HarnessEngine, Item, Scorer, get_benchmark
 from darwin_mri.benchmarks.store import AnswerStore
@@ -128,7 +129,7 @@ class ModelBench:
     def _protocols(self) -> dict[str, Protocol]:
         return {task: task_protocol(self.bench, task) for task in self.items}
 
-    def _engine(self, model: object, tokenizer: object, fast: bool) -> Engine:
+    def _engine(self, model: Any, tokenizer: Any, fast: bool) -> Engine:
         beyond = self.bench.long_items == "beyond"
         if fast:
             return FastEngine(Scorer(model, tokenizer, beyond_context=beyond))

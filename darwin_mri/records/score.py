@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from pydantic import model_validator
 
@@ -96,8 +96,9 @@ class Score(Part):
     @classmethod
     def _fill_null(cls, data: Any) -> Any:
         """Records of earlier versions name the kind of null child in the role alone."""
-        if isinstance(data, dict) and "null" not in data and isinstance(role := data.get("role"), str):
-            return data | {"null": null_of_role(role)}
+        given = _fields(data)
+        if "null" not in given and isinstance(role := given.get("role"), str):
+            return {**given, "null": null_of_role(role)}
         return data
 
     @property
@@ -154,15 +155,16 @@ class Contrast(Part):
     @classmethod
     def _fill_other(cls, data: Any) -> Any:
         """Records of earlier versions name the other model in the contrast's name alone."""
-        if not isinstance(data, dict) or "other" in data or not isinstance(name := data.get("name"), str):
+        given = _fields(data)
+        if "other" in given or not isinstance(name := given.get("name"), str):
             return data
         label = name.removeprefix(CHILD_MINUS)
         null = null_of_role(label)
         if null is not None:
-            return data | {"other": "null", "null": null}
+            return {**given, "other": "null", "null": null}
         if label in ("father", "mother", "base"):
-            return data | {"other": label}
-        return data | {"other": "baseline", "model": label}
+            return {**given, "other": label}
+        return {**given, "other": "baseline", "model": label}
 
     @property
     def against_parent(self) -> bool:
@@ -221,10 +223,11 @@ class Alert(Part):
     @classmethod
     def _fill_kind(cls, data: Any) -> Any:
         """Records of earlier versions have the text alone; only mixed protocols are looked for later."""
-        if not isinstance(data, dict) or "kind" in data or not isinstance(text := data.get("text"), str):
+        given = _fields(data)
+        if "kind" in given or not isinstance(text := given.get("text"), str):
             return data
         mixed = _MIXED_TEXT.match(text)
-        return data | {"kind": MIXED_PROTOCOLS, "benchmark": mixed["benchmark"]} if mixed else data
+        return {**given, "kind": MIXED_PROTOCOLS, "benchmark": mixed["benchmark"]} if mixed else data
 
 
 class Coverage(Part):
@@ -285,3 +288,8 @@ class Comparison(Record):
     secondary: tuple[Score, ...] = ()
     benchmarks: tuple[BenchmarkInfo, ...] = ()
     protocols: tuple[Protocol, ...] = ()
+
+
+def _fields(data: Any) -> dict[str, Any]:
+    """What a record is made from, as its fields; none where it is no mapping, which pydantic refuses."""
+    return cast(dict[str, Any], data) if isinstance(data, dict) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +94,7 @@ class Run:
             return function(self, *args, **kwargs)
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> Generator[None]:
         """Add the seconds spent inside to the manifest's account of ``stage``."""
         began = time.monotonic()
         try:
@@ -160,7 +160,7 @@ def open_run(
                 f"{folder} was started with another config ({', '.join(changed)} differ): resume with its own"
             )
         run = Run(folder, config, manifest, keep=True, progress=progress)
-        run.save_manifest(status="running")
+        run.save_manifest(status="running", note="")
         return run
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give --out a folder")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def gentle_interrupt(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+def gentle_interrupt(say: Callable[[str], None]) -> Generator[Callable[[], bool]]:
     """Gives a function that says whether Ctrl-C was pressed. Outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -42,7 +42,7 @@ def new_manifest(config: Config, argv: tuple[str, ...], device: str) -> Manifest
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that a result depends on, as far as they are installed."""
-    versions = {}
+    versions: dict[str, str] = {}
     for name in VERSIONED:
         try:
             versions[name] = importlib.metadata.version(name)

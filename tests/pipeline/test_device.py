@@ -1,7 +1,7 @@
 """CPU and GPU agree: runs where CUDA is. Where it is not, ``test_fake_device.py`` runs these on a fake device.
 
-Tolerances: fp32 on both, TF32 off, so what is left is the order of sums: 1e-3 relative for statistics and losses, 1e-3 nats for
-log-probabilities, and the same bits for a candidate's tensors.
+Tolerances: fp32 on both, TF32 off, so what is left is the order of sums: 1e-3 relative for statistics and losses, 1e-3
+nats for log-probabilities, and the same bits for a candidate's tensors.
 """
 
 from __future__ import annotations
@@ -240,9 +240,8 @@ def test_a_run_fits_in_what_the_plan_says_and_is_refused_below(
         breed(config, tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
     cap(needed)
-    with MEMORY.counted():
-        with suppress(GateError):  # the pico child may fail its health check
-            breed(config, tmp_path / "run")
+    with MEMORY.counted(), suppress(GateError):  # the pico child may fail its health check
+        breed(config, tmp_path / "run")
     assert (tmp_path / "run" / "comparison.json").is_file()
     assert 0 < MEMORY.peak <= needed
 

@@ -9,10 +9,14 @@ from pathlib import Path
 
 
 def test_nothing_is_left_on_the_host() -> None:
+    plugins = ["-p", "tests.fake_device", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.fake_device", "-p", "no:cacheprovider", "tests/pipeline/test_device.py"],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "pytest", "-q", "-x", *plugins, "tests/pipeline/test_device.py"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "DARWIN_MRI_TEST_DEVICE": "fake:0"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     assert "passed" in done.stdout
