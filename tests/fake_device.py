@@ -7,7 +7,6 @@ own: torch takes one further device per process, and both patches must be there 
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,13 +59,23 @@ class Memory:
             self.live += size
             self.peak = max(self.peak, self.live)
         self._owners[key] = self._owners.get(key, 0) + 1
-        weakref.finalize(tensor, self._release, key, size)
+        tensor.claim = Claim(self, key, size)
 
-    def _release(self, key: int, size: int) -> None:
+    def release(self, key: int, size: int) -> None:
         self._owners[key] = self._owners.get(key, 1) - 1
-        if not self._owners[key]:
+        if self._owners[key] <= 0:
             del self._owners[key]
             self.live -= size
+
+
+class Claim:
+    """A tensor's share in a storage, gone with the tensor. Not a weak reference: torch swaps no tensor that has one."""
+
+    def __init__(self, memory: Memory, key: int, size: int) -> None:
+        self.memory, self.key, self.size = memory, key, size
+
+    def __del__(self) -> None:
+        self.memory.release(self.key, self.size)
 
 
 MEMORY = Memory()
@@ -76,6 +85,7 @@ class FakeTensor(torch.Tensor):
     """A tensor whose values are those of ``host``, a tensor on the host."""
 
     host: torch.Tensor
+    claim: Claim
     waits = 0  # how often the host would have waited for a device to read a value
     __torch_function__: Any = torch._C._disabled_torch_function_impl
 

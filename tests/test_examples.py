@@ -48,7 +48,7 @@ def test_reading_a_run_needs_no_torch() -> None:
     lines = run_example("read_a_run.py").splitlines()
     assert lines[0].endswith("genes") and lines[2].startswith("frozen layers, to protect ko")
     assert "ybrid vigor" in lines[-1]
-    code = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); assert 'torch' not in sys.modules"
+    code = "import runpy, sys; runpy.run_path(sys.argv.pop(), run_name='__main__'); assert 'torch' not in sys.modules"
     script = str(ROOT / "examples" / "read_a_run.py")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code, script], env=env, check=True, capture_output=True)

@@ -112,11 +112,11 @@ def test_racing_saves_items_and_keeps_the_better_half(tmp_path: Path) -> None:
     assert stopped and all(line.items < ITEMS and "better half" in line.reason for line in stopped)
     assert sum(line.items for line in raced[1].lines) < 0.8 * sum(line.items for line in whole[1].lines)
     assert raced[0].ranking[0].fitness == pytest.approx(whole[0].ranking[0].fitness, abs=0.01)
-    # Here all items agree, so no candidate of the better half may ever be stopped.
+    # Here all items agree, so no candidate whose score on all items is in the better half may ever be stopped.
     for generation in range(1, max(line.generation for line in raced[1].lines) + 1):
         lines = [line for line in raced[1].lines if line.generation == generation]
-        better = sorted((line.fitness or 0.0 for line in lines), reverse=True)[: len(lines) // 2]
-        assert all(line.status == "ok" for line in lines if (line.fitness or 0.0) in better)
+        lines.sort(key=lambda line: -sum(sum(bowl(line.genes, block)["toy"]) for block in range(BLOCKS)))
+        assert {line.status for line in lines[: len(lines) // 2]} <= {"ok"}
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5, 30, 77, 120, 150])
@@ -174,10 +174,14 @@ def test_failed_candidates_are_recorded_with_a_reason_and_the_search_goes_on(tmp
         3: lambda: time.sleep(30),
     }
 
+    order: dict[tuple[float, ...], int] = {}
+
     def shaky(genes: Mapping[str, float], block: int) -> ItemScores:
-        draw = int(1e6 * sum(genes.values()))  # a candidate fails the same way on every block
-        opening = len(set(genes.values())) == 1
-        return faults[draw % 4]() if draw % 10 < 3 and not opening else bowl(genes, block)
+        key = tuple(genes.values())  # a candidate fails the same way on every block
+        if len(set(key)) == 1:  # the opening candidates work
+            return bowl(genes, block)
+        number = order.setdefault(key, len(order))
+        return faults[number // 3 % 4]() if number % 3 == 0 else bowl(genes, block)
 
     result, ledger = run(tmp_path, workers=InProcess(shaky, limit=0.2))
     failed = [line for line in ledger.lines if line.status == "failed"]

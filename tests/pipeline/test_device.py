@@ -25,12 +25,13 @@ from darwin_mri.merging.arms import ARMS, build_donors
 from darwin_mri.mri import gene_slopes, text_blocks
 from darwin_mri.mri.accumulators import MaskedRows, SegmentSum
 from darwin_mri.mri.activations import measure_activations
-from darwin_mri.pipeline import BreedResult, breed
+from darwin_mri.pipeline import breed
 from darwin_mri.planning import machine, plan_run
 from darwin_mri.probes import TokenizedProbes
 from darwin_mri.problem import parents
 from darwin_mri.problem.parents import Parents, chosen_probes, tokenize_for_scan
 from darwin_mri.problem.space import sibling_space
+from darwin_mri.records import Comparison, Health
 from darwin_mri.run import open_run
 from darwin_mri.stages.scan import scan_parents
 from tests import toys
@@ -196,54 +197,48 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def breed_on_device(family: dict[str, Path], out: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> BreedResult:
-    monkeypatch.setattr(model_figures, "PROMPTS", 2)  # what makes the fake device slow: many small operations
-    monkeypatch.setattr(model_figures, "NEW_TOKENS", 8)
-    monkeypatch.setattr(model_figures, "SAMPLED_TOKENS", 8)
-    if "waits" in kind:
-        monkeypatch.setattr(parents, "free_memory", lambda _: 0)
-    mother = family["mother" if "crossed" in kind else "sister"]
-    return breed(small(family, device="cuda", mother=str(mother), **{**SHORT, **RUNS[kind]}), out, force=True)
-
-
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_whole_run(family: dict[str, Path], tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = breed_on_device(family, tmp_path / "run", kind, monkeypatch)
-    assert result.health.gates and result.comparison.scores
-    assert sum(path.stat().st_size for path in (tmp_path / "run" / "child").glob("*.safetensors")) > 0
-
-
-@pytest.mark.skipif(DEVICE == "cuda", reason="caps the fake device's memory")
-@pytest.mark.parametrize("kind", RUNS)
-def test_a_run_fits_in_what_the_plan_says_and_is_refused_below(
-    family: dict[str, Path], tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tests.fake_device import MEMORY
-
-    monkeypatch.setattr(model_figures, "PROMPTS", 2)
-    monkeypatch.setattr(model_figures, "NEW_TOKENS", 8)
-    monkeypatch.setattr(model_figures, "SAMPLED_TOKENS", 8)
+    """On the fake device with as much memory as the plan says a run needs at least, and refused with one byte less."""
+    for name, value in (("PROMPTS", 2), ("NEW_TOKENS", 8), ("SAMPLED_TOKENS", 8)):
+        monkeypatch.setattr(model_figures, name, value)  # what makes the fake device slow: many small operations
     mother = family["mother" if "crossed" in kind else "sister"]
     config = small(family, device="cuda", mother=str(mother), **{**SHORT, **RUNS[kind]})
+    out = tmp_path / "run"
+    if DEVICE == "cuda":
+        if "waits" in kind:
+            monkeypatch.setattr(parents, "free_memory", lambda _: 0)
+        breed(config, out, force=True)
+    else:
+        from tests.fake_device import MEMORY
 
-    def cap(size: int) -> None:
-        device = machine.Device("a fake device", size, 1e12, "stated")
-        monkeypatch.setattr(machine, "accelerator", lambda: device)
-        MEMORY.limit = size
+        needed = least_memory(config, monkeypatch)
+        limit_memory(needed - 1, monkeypatch)
+        with pytest.raises(GateError, match="device memory: 1 of"):
+            breed(config, out)
+        assert not out.exists()
+        limit_memory(needed, monkeypatch)
+        with MEMORY.counted(), suppress(GateError):  # the pico child may fail its health check
+            breed(config, out)
+        assert 0 < MEMORY.peak <= needed
+    assert Health.load(out / "health.json").gates and Comparison.load(out / "comparison.json").scores
+    assert sum(path.stat().st_size for path in (out / "child").glob("*.safetensors")) > 0
 
-    cap(1)  # so small that everything which can gives way: the plan then says the least that is enough
-    needed = next(
-        need.needed for need in plan_run(config, tmp_path, offline=True).needs if need.name == "device memory"
-    )
-    cap(needed - 1)
-    with pytest.raises(GateError, match="device memory: 1 of"):
-        breed(config, tmp_path / "refused")
-    assert not (tmp_path / "refused").exists()
-    cap(needed)
-    with MEMORY.counted(), suppress(GateError):  # the pico child may fail its health check
-        breed(config, tmp_path / "run")
-    assert (tmp_path / "run" / "comparison.json").is_file()
-    assert 0 < MEMORY.peak <= needed
+
+def limit_memory(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the fake device so many bytes, and let the plan know."""
+    from tests.fake_device import MEMORY
+
+    device = machine.Device("a fake device", size, 1e12, "stated")
+    monkeypatch.setattr(machine, "accelerator", lambda: device)
+    MEMORY.limit = size
+
+
+def least_memory(config: Config, monkeypatch: pytest.MonkeyPatch) -> int:
+    """What the plan says of a device so small that all which can gives way."""
+    limit_memory(1, monkeypatch)
+    needs = plan_run(config, Path(), offline=True).needs
+    return next(need.needed for need in needs if need.name == "device memory")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,20 @@ def test_mixed_protocols_of_an_earlier_version_are_recognised() -> None:
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)
-def test_committed_comparisons_load_with_every_null_and_parent(path: Path) -> None:
-    assert '"other"' not in path.read_text(encoding="utf-8")  # written by an earlier version
-    comparison = Comparison.load(path)
+def test_a_comparison_of_an_earlier_version_loads_with_every_null_and_parent(path: Path, tmp_path: Path) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    added = {"scores": ("null",), "contrasts": ("other", "null", "model"), "alerts": ("kind", "benchmark")}
+    for part, names in added.items():
+        for entry in document[part]:
+            for name in names:
+                del entry[name]
+    earlier = tmp_path / "comparison.json"
+    earlier.write_text(json.dumps(document), encoding="utf-8")
+    comparison = Comparison.load(earlier)
+    complete = Comparison.load(path)
+    assert comparison.scores == complete.scores
+    facts = [[(c.name, c.benchmark, c.other, c.null) for c in each.contrasts] for each in (comparison, complete)]
+    assert facts[0] == facts[1]
     nulls = {score.null for score in comparison.scores if score.family == "null"}
     assert nulls == {contrast.null for contrast in comparison.contrasts if contrast.other == "null"} != set()
     for contrast in comparison.contrasts:
