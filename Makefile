@@ -73,8 +73,9 @@ example: $(READY) ## render the committed example again, and the README's pictur
 nursery: $(READY) ## list the small trained parents that ship with the package
 	$(DARWIN) nursery
 
+# without the reordering: it would put the files of one long test last, one after the other on one core
 test: $(READY) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## formatting, lint, docstrings, types, and which package may import which
 	$(BIN)/ruff format --check $(SOURCES)
