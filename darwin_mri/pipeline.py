@@ -16,6 +16,7 @@ from darwin_mri.errors import GateError
 from darwin_mri.planning import require_room
 from darwin_mri.problem.health import examine_child
 from darwin_mri.problem.parents import FATHER, Parents
+from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
 from darwin_mri.problem.scans import Scans
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Prior
 from darwin_mri.report import write_report
@@ -27,6 +28,7 @@ from darwin_mri.stages.donors import make_space
 from darwin_mri.stages.health import check_run_child
 from darwin_mri.stages.inputs import prepare_inputs
 from darwin_mri.stages.merge import merge_genome
+from darwin_mri.stages.plan import plan
 from darwin_mri.stages.prior import measure_prior
 from darwin_mri.stages.scan import scan_parents
 from darwin_mri.stages.score import ScoreOptions
@@ -34,7 +36,7 @@ from darwin_mri.stages.score import score_models as bench
 from darwin_mri.stages.search import find_winner
 from darwin_mri.stages.validation import validate
 
-__all__ = ["BreedResult", "RunOptions", "ScoreOptions", "bench", "breed", "check", "merge", "scan"]
+__all__ = ["BreedResult", "RunOptions", "ScoreOptions", "bench", "breed", "check", "merge", "plan", "scan"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def scan(config: Config, out: Path, *, pair: bool, **options: Unpack[RunOptions]
         (the scans, the prior); no prior for a single model.
     """
     parents = Parents.find(config, roles=None if pair else (FATHER,), offline=options.get("offline", False))
+    require_answers(parents, OF_A_PAIR if pair else OF_ONE)
     parents.load()  # a model that cannot be scanned is refused before anything is written
     with _open(out, parents, options) as run:
         run.stage("inputs", prepare_inputs, parents, items=pair)
@@ -97,6 +100,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
             everything is written all the same.
     """
     parents = Parents.find(config, offline=options.get("offline", False))
+    require_answers(parents)
     if not force:
         require_room(config, parents.surveys(), out)
     with _open(out, parents, options) as run:

@@ -161,6 +161,7 @@ class MemorySource:
     def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
         self.tensors = tensors
         self.disk_names = {name: name for name in tensors}
+        self.assemblies = ()
 
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor of a parameter name."""

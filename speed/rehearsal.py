@@ -23,9 +23,10 @@ from typing import Any
 import torch
 import yaml
 
-from darwin_mri.checkpoints import CheckpointReader, disk_names, find_model, load_tokenizer
+from darwin_mri.checkpoints import find_model, load_tokenizer
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.merging.donors import DonorFFN, keep_donors
+from darwin_mri.merging.folder_sources import father_source
 from darwin_mri.records import Genome
 from speed.processes import run_apart
 from speed.shapes import SPREAD, write_parent
@@ -168,7 +169,7 @@ def write_stand_in_run(run: Path, father: Path) -> None:
     """
     shutil.rmtree(run, ignore_errors=True)
     surveyed = survey(father)
-    prefix = surveyed.anatomy.prefix
+    prefix, disk = surveyed.anatomy.prefix, father_source(surveyed).disk_names
     names = {
         layer.index: [
             f"{prefix}.{layer.index}.{part}.weight" for part in (layer.ffn.gate, layer.ffn.up, layer.ffn.down) if part
@@ -179,7 +180,7 @@ def write_stand_in_run(run: Path, father: Path) -> None:
     generator = torch.Generator().manual_seed(1)
 
     def random_tensor(name: str) -> torch.Tensor:
-        empty = torch.empty(surveyed.tensors[name].shape, dtype=torch.bfloat16)
+        empty = torch.empty(surveyed.tensors[disk[name]].shape, dtype=torch.bfloat16)
         return empty.normal_(0, SPREAD, generator=generator)
 
     def donors() -> Iterator[DonorFFN]:
@@ -188,8 +189,6 @@ def write_stand_in_run(run: Path, father: Path) -> None:
 
     record = keep_donors(run / "state" / "donors", donors(), lambda _: torch.bfloat16, arm="folded")
     record.save(run / "donors.json")
-    with CheckpointReader(father) as reader:
-        disk = disk_names([name for layer_names in names.values() for name in layer_names], reader.names())
     genes = {f"L{index}.ffn": 0.1 + 0.2 * index / len(names) for index in names}
     genome = Genome(
         space="ffn",

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from darwin_mri.checkpoints import find_model
-from darwin_mri.checkpoints.skeleton import TIED, configuration_alone, meta_model
+from darwin_mri.checkpoints.meta import whole_meta_model
+from darwin_mri.checkpoints.skeleton import configuration_alone, saved_tensors
 
 PARENTS = {"father": ("google/gemma-4-E4B-it", "gemma4-base"), "mother": ("Qwen/Qwen3.5-4B", "qwen35-mother")}
 SPREAD = 0.02  # of every matrix
@@ -110,7 +111,7 @@ def write_parent(
     """
     folder.mkdir(parents=True)
     config = configuration(role, small, changes)
-    model, known = meta_model(config, role)
+    model, known = whole_meta_model(config, role)
     known.architectures = [type(model).__name__]
     known.save_pretrained(folder)
     starts = _starts(role)
@@ -134,9 +135,7 @@ def _groups(model: Any) -> Iterator[dict[str, tuple[int, ...]]]:
     """Tensors as they are saved, in shards of at most ``SHARD`` bytes."""
     group: dict[str, tuple[int, ...]] = {}
     size = 0
-    for name, value in model.state_dict().items():
-        if name == TIED:
-            continue
+    for name, value in saved_tensors(model).items():
         if group and size + 2 * value.numel() > SHARD:
             yield group
             group, size = {}, 0

@@ -10,12 +10,13 @@ import torch
 from darwin_mri.arena.finetune import finetune
 from darwin_mri.arena.settings import FINETUNE, Entry
 from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.merging import DonorFFN, Donors, Merge, RandomSource, Settings, ShuffledSource
 from darwin_mri.merging.arms import Context, build_donors, competence
 from darwin_mri.merging.arms.context import SynthesizedText
 from darwin_mri.merging.arms.synthesis import synthesize_texts
+from darwin_mri.merging.folder_sources import father_source
 from darwin_mri.mri.similarity import proportional_map
-from darwin_mri.problem.space import folder_source
 from darwin_mri.records import CHILD
 
 
@@ -29,7 +30,7 @@ class CellFactory:
 
     def __init__(self, context: Context, ignorant: LoadedModel | None) -> None:
         self.context, self.ignorant = context, ignorant
-        self.father = folder_source(context.father.source, context.father.parameter_names)
+        self.father = father_source(survey(context.father.source.folder))
         self._texts: dict[str, tuple[SynthesizedText, ...]] = {}
         self._built: dict[str, Donors] = {}
 

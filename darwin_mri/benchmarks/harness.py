@@ -249,6 +249,11 @@ def upstream_click() -> Callable[[Mapping[str, Any]], tuple[str, list[str]]]:
     return lambda row: (utils.get_context(row), utils.get_choices(row))
 
 
+def require_backend(name: str) -> None:
+    """Raise InputError unless lm-eval is installed, ConfigError unless it has this backend."""
+    _lm_class(name)
+
+
 def _lm_class(backend: str) -> Any:
     with contain_output():
         try:

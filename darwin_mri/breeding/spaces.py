@@ -113,7 +113,7 @@ def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str]) -> Space:
     Args:
         name: ``ffn`` or ``layers``.
         anatomy: of the father.
-        tensors: parameter names of the whole model that a child may change (those the other parent has in that shape).
+        tensors: names in memory of the text model's tensors that a child may change.
 
     Returns:
         The space; its genes are in the order of the layers, the one outside the layers last.
@@ -128,17 +128,10 @@ def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str]) -> Space:
     return Space(name, tuple(Gene(gene, layer, tuple(sorted(by_gene[(gene, layer)]))) for gene, layer in order))
 
 
-def _is_tower(tensor: str) -> bool:
-    return any(part in tensor for part in ("vision", "visual", "audio"))
-
-
 def _gene(space: str, anatomy: Anatomy, prefix: str, tensor: str) -> tuple[str, int | None] | None:
     """(name, layer) of a tensor's gene; None where the space has none for it."""
     if not tensor.startswith(prefix):
-        # The text model's own embeddings, norms and head; never a vision or audio tower beside it.
-        text = anatomy.prefix.rpartition(".")[0]
-        is_text = tensor.startswith((f"{text}.", "lm_head.", "embed_out.")) and not _is_tower(tensor)
-        return ("outside", None) if space == "layers" and is_text else None
+        return ("outside", None) if space == "layers" else None  # embeddings, norms and head
     index, _, rest = tensor.removeprefix(prefix).partition(".")
     info = anatomy.layers[int(index)]
     in_ffn = info.ffn is not None and (

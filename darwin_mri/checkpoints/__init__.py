@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from darwin_mri.checkpoints.find import ModelSource as ModelSource
     from darwin_mri.checkpoints.find import find_model as find_model
     from darwin_mri.checkpoints.find import nursery_names as nursery_names
+    from darwin_mri.checkpoints.libraries import quiet as quiet
     from darwin_mri.checkpoints.loading import load_model as load_model
     from darwin_mri.checkpoints.loading import load_tokenizer as load_tokenizer
-    from darwin_mri.checkpoints.loading import quiet as quiet
     from darwin_mri.checkpoints.model import LoadedModel as LoadedModel
     from darwin_mri.checkpoints.model import load as load
+    from darwin_mri.checkpoints.model import stored_tensors as stored_tensors
     from darwin_mri.checkpoints.model import swapped as swapped
     from darwin_mri.checkpoints.model import waiting_on_host as waiting_on_host
     from darwin_mri.checkpoints.model import working_dtype as working_dtype
-    from darwin_mri.checkpoints.naming import disk_names as disk_names
     from darwin_mri.checkpoints.reader import CheckpointReader as CheckpointReader
     from darwin_mri.checkpoints.verify import answers_digest as answers_digest
     from darwin_mri.checkpoints.verify import file_digests as file_digests

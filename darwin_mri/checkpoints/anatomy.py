@@ -10,7 +10,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from darwin_mri.checkpoints.ffn import activation_names, recompute_ffn, submodule
-from darwin_mri.checkpoints.loading import first_line, quiet
+from darwin_mri.checkpoints.libraries import first_line, quiet
 from darwin_mri.checkpoints.names import (
     ATTENTION_NAMES,
     FFN_CLASS_WORDS,
@@ -42,6 +42,9 @@ class Passage(NamedTuple):
     output: torch.Tensor | None
 
 
+Passages = dict[nn.Module, Passage]
+
+
 def find_anatomy(model: Any) -> Anatomy:
     """Find each layer's mixer, FFN and the FFN's norms by data flow in one tiny forward.
 
@@ -59,9 +62,28 @@ def find_anatomy(model: Any) -> Anatomy:
     """
     config = model.config.get_text_config()
     decoder, prefix = _decoder_and_prefix(model, config)
-    layers = list(model.get_submodule(prefix))
-    passages = _probe(decoder, layers, config)
-    parts = [_layer_anatomy(index, layer, config, passages) for index, layer in enumerate(layers)]
+    return _anatomy(model, prefix, _probe(decoder, list(model.get_submodule(prefix)), config))
+
+
+def outline_anatomy(model: Any) -> Anatomy:
+    """As ``find_anatomy`` of a model without values: no forward, so norms are left open and no FFN is re-computed.
+
+    Args:
+        model: on the meta device.
+
+    Returns:
+        The anatomy.
+
+    Raises:
+        CheckpointError: not a decoder, or its layer list cannot be found.
+    """
+    return _anatomy(model, _decoder_and_prefix(model, model.config.get_text_config())[1], None)
+
+
+def _anatomy(model: Any, prefix: str, passages: Passages | None) -> Anatomy:
+    config = model.config.get_text_config()
+    layers = enumerate(model.get_submodule(prefix))
+    parts = [_layer_anatomy(index, layer, config, passages) for index, layer in layers]
     return Anatomy(
         family=config.model_type,
         prefix=prefix,
@@ -101,9 +123,9 @@ def _decoder_and_prefix(model: Any, config: Any) -> tuple[nn.Module, str]:
     return decoder, next(name for name, module in model.named_modules() if module is chosen)
 
 
-def _probe(decoder: nn.Module, layers: list[nn.Module], config: Any) -> dict[nn.Module, Passage]:
+def _probe(decoder: nn.Module, layers: list[nn.Module], config: Any) -> Passages:
     """Run a few tokens through the decoder and record what passed through each direct child of each layer."""
-    passages: dict[nn.Module, Passage] = {}
+    passages: Passages = {}
 
     def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         given = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
@@ -128,15 +150,15 @@ def _probe(decoder: nn.Module, layers: list[nn.Module], config: Any) -> dict[nn.
     return passages
 
 
-def _layer_anatomy(index: int, layer: nn.Module, config: Any, passages: dict[nn.Module, Passage]) -> LayerAnatomy:
+def _layer_anatomy(index: int, layer: nn.Module, config: Any, passages: Passages | None) -> LayerAnatomy:
     mixer, mixer_module = _find_mixer(index, layer, config)
     name, note = _ffn_child(layer)
     ffn, pre_norm, post_norm, mixer_post_norm = None, None, None, None
     if name is not None:
         ffn, note = _ffn_anatomy(layer, name, config, passages)
-    if ffn is not None:
+    if ffn is not None and passages is not None:
         pre_norm, post_norm = _find_norms(layer, ffn.module, passages)
-    if mixer_module is not None and submodule(layer, mixer_module) in passages:
+    if mixer_module is not None and passages is not None and submodule(layer, mixer_module) in passages:
         # In a block with parallel branches the FFN itself takes the mixer's output; that is no norm.
         follower = _find_norms(layer, mixer_module, passages)[1]
         mixer_post_norm = None if follower == name else follower
@@ -189,17 +211,12 @@ def _is_ffn_class(module: nn.Module) -> bool:
     return any(word in type(module).__name__ for word in FFN_CLASS_WORDS)
 
 
-def _ffn_anatomy(
-    layer: nn.Module, name: str, config: Any, passages: dict[nn.Module, Passage]
-) -> tuple[FfnAnatomy | None, str]:
+def _ffn_anatomy(layer: nn.Module, name: str, config: Any, passages: Passages | None) -> tuple[FfnAnatomy | None, str]:
     """The FFN's parts, validated on what passed through it; None with the reason where it is no plain FFN."""
     module = submodule(layer, name)
     layout = ffn_layout(module)
     if layout is None:
         return None, f"{name} ({type(module).__name__}) has no projections of a known layout"
-    passage = passages.get(module)
-    if passage is None or passage.given is None or passage.output is None:
-        return None, f"{name} took no part in the probe forward"
     activations = activation_names(module, config)
     if not activations:
         return None, f"{name} has an activation without a name"
@@ -218,6 +235,11 @@ def _ffn_anatomy(
         width=weight.shape[0 if transposed else 1],
         validation_error=0.0,
     )
+    if passages is None:
+        return ffn, ""
+    passage = passages.get(module)
+    if passage is None or passage.given is None or passage.output is None:
+        return None, f"{name} took no part in the probe forward"
     tried = [ffn.model_copy(update={"activation": activation}) for activation in activations]
     errors = [_validation_error(layer, one, passage.given, passage.output) for one in tried]
     error = min(errors)
@@ -239,7 +261,7 @@ def _validation_error(layer: nn.Module, ffn: FfnAnatomy, given: torch.Tensor, re
     return float((again.float() - returned.float()).norm() / scale)
 
 
-def _find_norms(layer: nn.Module, ffn: str, passages: dict[nn.Module, Passage]) -> tuple[str | None, str | None]:
+def _find_norms(layer: nn.Module, ffn: str, passages: Passages) -> tuple[str | None, str | None]:
     """Names of the children that hand the FFN its input and take its output, None where nothing stands there."""
     through = passages[submodule(layer, ffn)]
     pre_norm, post_norm = None, None

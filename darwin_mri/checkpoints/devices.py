@@ -12,6 +12,7 @@ from darwin_mri.checkpoints.host import host_memory
 from darwin_mri.errors import DarwinError, InputError
 
 Result = TypeVar("Result")
+_resolved = ""  # the device that was resolved last
 
 
 def resolve_device(device: str) -> str:
@@ -20,6 +21,17 @@ def resolve_device(device: str) -> str:
     Raises:
         InputError: an unknown name, or CUDA where the machine has none.
     """
+    global _resolved
+    _resolved = _resolve(device)
+    return _resolved
+
+
+def computing_device() -> str:
+    """The device that this process computes on: the one resolved last, else what ``auto`` means."""
+    return _resolved or _resolve("auto")
+
+
+def _resolve(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":

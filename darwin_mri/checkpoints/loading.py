@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from darwin_mri.checkpoints.devices import resolve_device
+from darwin_mri.checkpoints.devices import is_out_of_memory, resolve_device
 from darwin_mri.checkpoints.find import ModelSource
+from darwin_mri.checkpoints.libraries import first_line, hide_cuda_kernels, quiet
+from darwin_mri.checkpoints.meta import loading_class, read_config
 from darwin_mri.errors import CheckpointError, InputError
 
-# Kernels that transformers picks up, where they are installed, when it imports a family's code, and that fail on a CPU.
-# A process whose first model of a family runs on a CPU goes without them.
-CUDA_ONLY = ("fla", "causal_conv1d", "mamba_ssm")
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -50,10 +37,11 @@ def load_model(source: ModelSource, *, device: str, dtype: str = "auto") -> PreT
     target = resolve_device(device)
     if target != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it no matrix product is repeatable
-    with quiet(), _hide_modules(CUDA_ONLY if target == "cpu" else ()):
+    config = read_config(source.folder, source.ref)
+    auto = loading_class(config, source.ref)
+    with quiet(), hide_cuda_kernels(target):
         try:
-            config = AutoConfig.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
-            model, info = _auto_class(source, config).from_pretrained(
+            model, info = auto.from_pretrained(
                 source.folder,
                 config=config,
                 dtype=DTYPES[dtype],
@@ -64,9 +52,14 @@ def load_model(source: ModelSource, *, device: str, dtype: str = "auto") -> PreT
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # a family's code, a quantizer or a file may raise anything
+            if isinstance(error, MemoryError) or is_out_of_memory(error):
+                raise
             raise CheckpointError(f"{source.ref} does not load: {_reason(error, source)}") from error
-    _refuse_partial(source, info)
+    reshaped = {name: (own, asked) for name, own, asked in info["mismatched_keys"]}
+    refuse_partial(source.ref, info["missing_keys"], reshaped)
+    if info.get("error_msgs"):
+        raise CheckpointError(f"{source.ref} does not load: {str(info['error_msgs'][0]).splitlines()[0]}")
     model.eval().requires_grad_(False)
     return model.to(target)
 
@@ -76,71 +69,36 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     with quiet():
         try:
             return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
+        except Exception as error:  # as above
             raise CheckpointError(f"{source.ref} has no tokenizer that loads: {_reason(error, source)}") from error
 
 
-@contextmanager
-def _hide_modules(names: Sequence[str]) -> Iterator[None]:
-    """While open, these packages cannot be imported, unless they have been already."""
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None stops an import
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
+def refuse_partial(
+    ref: str, missing: Iterable[str], reshaped: Mapping[str, tuple[Sequence[int], Sequence[int]]]
+) -> None:
+    """Refuse a model that would be loaded with random weights.
 
+    Args:
+        ref: what the error calls it.
+        missing: parameters that are nowhere on disk.
+        reshaped: parameter -> (shape on disk, shape that config.json asks for).
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence transformers' progress bars, log lines and warnings while open; this package reports what matters."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _auto_class(source: ModelSource, config: Any) -> Any:
-    """The Auto class for a configuration; a concrete class would take a wrapper's folder and load nothing from it."""
-    for auto in (AutoModelForCausalLM, AutoModelForImageTextToText):
-        if type(config) in auto._model_mapping:
-            return auto
-    raise CheckpointError(f"{source.ref}: model_type {config.model_type!r} is not a language model that writes text")
-
-
-def _refuse_partial(source: ModelSource, info: dict[str, Any]) -> None:
+    Raises:
+        CheckpointError: there is one of either kind.
+    """
     # A tied head is missing along with the embedding it shares, which is the better name to show.
-    missing = sorted(info["missing_keys"], key=lambda name: ("lm_head" in name, name))
-    if missing:
+    absent = sorted(missing, key=lambda name: ("lm_head" in name, name))
+    if absent:
         raise CheckpointError(
-            f"{source.ref} lacks {len(missing)} of the model's weights (first: {missing[0]}),"
-            " which would be random: refused"
+            f"{ref} lacks {len(absent)} of the model's weights (first: {absent[0]}), which would be random: refused"
         )
-    mismatched = sorted(info["mismatched_keys"])
-    if mismatched:
-        name, shape, expected = mismatched[0]
+    for name, (shape, asked) in sorted(reshaped.items()):
         raise CheckpointError(
-            f"{source.ref}: {name} has shape {tuple(shape)} where config.json asks for {tuple(expected)}"
-            f" ({len(mismatched)} such weights): refused"
+            f"{ref}: {name} has shape {tuple(shape)} where config.json asks for {tuple(asked)}"
+            f" ({len(reshaped)} such weights): refused"
         )
-    if info.get("error_msgs"):
-        raise CheckpointError(f"{source.ref} does not load: {str(info['error_msgs'][0]).splitlines()[0]}")
 
 
 def _reason(error: Exception, source: ModelSource) -> str:
     """An error's first line, without this machine's folders."""
     return first_line(error).replace(str(source.folder), source.ref)
-
-
-def first_line(error: Exception) -> str:
-    """An error's class and the first line of its text: other libraries' errors run over many."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

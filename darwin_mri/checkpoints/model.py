@@ -48,9 +48,9 @@ class LoadedModel:
         return next(self.model.parameters()).device
 
     @property
-    def parameter_names(self) -> list[str]:
-        """Names of all parameters, a tied one once."""
-        return [name for name, _ in self.model.named_parameters()]
+    def tensor_names(self) -> list[str]:
+        """Names of all that a folder stores: parameters, a tied one once, and the buffers among them."""
+        return list(stored_tensors(self.model))
 
     def ffn(self, index: int) -> tuple[nn.Module, LayerAnatomy, FfnAnatomy]:
         """The module, the anatomy and the FFN's anatomy of a layer; raises InputError where it has no plain FFN."""
@@ -58,6 +58,13 @@ class LoadedModel:
         if info.ffn is None:
             raise InputError(f"layer {index} has no plain FFN ({info.note})")
         return self.layers[index], info, info.ffn
+
+
+def stored_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and stored buffers of a model by name, themselves and not copies; a tied one once."""
+    tensors = dict(model.named_parameters())
+    stored = model.state_dict(keep_vars=True)
+    return tensors | {name: buffer for name, buffer in model.named_buffers() if name in stored}
 
 
 def load(

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from darwin_mri.checkpoints.find import HUB_ID, NURSERY
-from darwin_mri.checkpoints.survey import Survey, TensorInfo, read_tokens
+from darwin_mri.checkpoints.survey import Survey, TensorInfo
 from darwin_mri.checkpoints.verify import DTYPE_BITS, read_json_object
+from darwin_mri.checkpoints.vocabulary import read_vocabulary
 from darwin_mri.errors import CheckpointError
 
-SMALL = ("config.json", "tokenizer.json", "*.index.json")
+SMALL = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "chat_template*", "*.index.json")
 
 
 def is_remote(ref: str, offline: bool) -> bool:
@@ -56,4 +57,4 @@ def survey_remote(ref: str) -> Survey:
             size = int(info.data_offsets[1]) - int(info.data_offsets[0])
             tensors[name] = TensorInfo(info.dtype, tuple(info.shape), size)
     config = read_json_object(folder, "config.json")
-    return Survey(folder, config, tensors, tuple(sorted(metadata.files_metadata)), *read_tokens(folder))
+    return Survey(folder, config, tensors, tuple(sorted(metadata.files_metadata)), read_vocabulary(folder))

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from darwin_mri.checkpoints.find import HUB_ID
-from darwin_mri.checkpoints.survey import Survey, TensorInfo, read_tokens
+from darwin_mri.checkpoints.survey import Survey, TensorInfo
 from darwin_mri.checkpoints.verify import PICKLES, read_json_object
-from darwin_mri.errors import CheckpointError
+from darwin_mri.checkpoints.vocabulary import read_vocabulary
 
 SHAPES = Path(__file__).with_name("shapes")
 STORED = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "float16": ("F16", 2)}
-TIED = "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -62,33 +61,19 @@ def survey_configuration(configuration: Configuration, ref: str) -> Survey:
     Raises:
         CheckpointError: transformers does not know the configuration.
     """
-    model, config = meta_model(configuration.config, ref)
+    from darwin_mri.checkpoints.meta import whole_meta_model
+
+    model, config = whole_meta_model(configuration.config, ref)
     dtype, size = STORED[str(config.dtype or config.get_text_config().dtype or "float32").removeprefix("torch.")]
-    tied = bool(config.get_text_config().tie_word_embeddings)
     tensors = {
         name: TensorInfo(dtype, tuple(value.shape), value.numel() * size)
-        for name, value in model.state_dict().items()
-        if not (tied and name == TIED)
+        for name, value in saved_tensors(model).items()
     }
     folder = configuration.folder or Path(ref)
-    tokens = read_tokens(configuration.folder) if configuration.folder else (None, None)
-    return Survey(folder, dict(configuration.config), tensors, (), *tokens)
+    vocabulary = read_vocabulary(configuration.folder) if configuration.folder else None
+    return Survey(folder, dict(configuration.config), tensors, (), vocabulary)
 
 
-def meta_model(config: Mapping[str, Any], ref: str) -> tuple[Any, Any]:
-    """(model without values, its configuration) of a config.json, in the class that loads such a folder whole.
-
-    Raises:
-        CheckpointError: transformers does not know the configuration.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-
-    try:
-        known = AutoConfig.for_model(**config)
-        wrapped = known.get_text_config() is not known
-        auto: Any = AutoModelForImageTextToText if wrapped else AutoModelForCausalLM
-        with torch.device("meta"):
-            return auto.from_config(known), known
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{ref}: its configuration is not understood: {str(error).splitlines()[0]}") from None
+def saved_tensors(model: Any) -> dict[str, Any]:
+    """What a model's folder holds: parameters and stored buffers by name, without those tied to another."""
+    return {name: value for name, value in model.state_dict().items() if name not in model.all_tied_weights_keys}

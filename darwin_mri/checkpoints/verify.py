@@ -16,6 +16,8 @@ from darwin_mri.records import FileDigest
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+ADAPTER = "adapter_config.json"
+UNQUANTIZED = frozenset({"F64", "F32", "F16", "BF16", "BOOL", "I64"})
 CACHED = "models--"  # how the hub's cache begins a model's folder: models--owner--name/snapshots/REVISION
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 ANSWERING = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")  # what a loader may read
@@ -67,13 +69,34 @@ def verify_folder(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder.name} is not a model folder: it has no config.json")
     _refuse_leaving_links(folder)
     config = _read_config(folder)
+    dtypes: set[str] = set()
     for name, tensors in _promised_weights(folder).items():
-        absent = sorted(tensors - read_header(folder / name).keys())
+        header = read_header(folder / name)
+        dtypes |= {entry["dtype"] for entry in header.values()}
+        absent = sorted(tensors - header.keys())
         if absent:
             raise CheckpointError(
                 f"{folder.name}/{INDEX} says that {name} holds {absent[0]}, which it does not: fetch the model again"
             )
+    _refuse_leftovers(folder, config, dtypes)
     return config
+
+
+def _refuse_leftovers(folder: Path, config: dict[str, Any], dtypes: set[str]) -> None:
+    """Refuse what makes one folder two models: some loaders would use it, others not."""
+    if (folder / ADAPTER).is_file():
+        raise CheckpointError(
+            f"{folder.name} holds whole weights and an adapter ({ADAPTER}), and loaders differ on which model that is:"
+            " move the adapter's files away, or merge it into the weights first"
+        )
+    for part in (config, config.get("text_config")):
+        quantization = part.get("quantization_config") if isinstance(part, dict) else None
+        if quantization and dtypes <= UNQUANTIZED:
+            method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+            raise CheckpointError(
+                f"{folder.name}/config.json has a quantization_config ({method}), but no weight is quantized:"
+                " take it out of config.json"
+            )
 
 
 def weight_files(folder: Path) -> tuple[str, ...]:

@@ -48,9 +48,9 @@ def plan(
     debug: Debug = False,
 ) -> None:
     """Say what a run would need and whether it can be run, without reading a weight; exit 3 when it cannot."""
+    from darwin_mri import pipeline
     from darwin_mri.config import load_config
     from darwin_mri.errors import ConfigError
-    from darwin_mri.planning import plan_run
     from darwin_mri.report import print_plan
 
     if config_file is None and (father is None or mother is None):
@@ -65,7 +65,7 @@ def plan(
         "data": data,
         "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }
-    record = plan_run(load_config(config_file, overrides), out, offline=offline, rate=rate and rate * 1e12)
+    record = pipeline.plan(load_config(config_file, overrides), out, offline=offline, rate=rate and rate * 1e12)
     if as_json:
         print_json(record.model_dump(mode="json", by_alias=True))
     else:

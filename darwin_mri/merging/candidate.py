@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from darwin_mri.checkpoints import free_memory
+from darwin_mri.checkpoints import free_memory, stored_tensors
 from darwin_mri.merging.blending import Blend
 from darwin_mri.merging.merge import Merge, tensor_ratios
 from darwin_mri.merging.settings import Exceptions, Settings
@@ -43,7 +43,9 @@ class Candidate:
         self, model: Any, tensors: Mapping[str, tuple[str, ...]], merge: Merge, *, keep_bytes: int | None = None
     ) -> None:
         self.model, self.tensors, self.merge = model, tensors, merge
-        self.parameters = dict(model.named_parameters())
+        self.parameters = stored_tensors(model)
+        self._assembly_of = {part: whole for whole in merge.father.assemblies for part in whole.names}
+        self._parts: dict[str, torch.Tensor] = {}  # of assemblies, until all of one are there
         device = next(iter(self.parameters.values())).device
         self.keep_bytes = int(KEPT_SHARE * free_memory(device)) if keep_bytes is None else keep_bytes
         self.ahead = 0 if device.type == "cpu" else AHEAD
@@ -55,11 +57,14 @@ class Candidate:
     @torch.no_grad()
     def apply(self, genes: Mapping[str, float], exceptions: Exceptions | None = None) -> None:
         """Make the model the child of these genes; ``exceptions`` replace the merge's own for this child."""
-        changed = {
-            name: (ratio, settings)
-            for name, (ratio, settings) in tensor_ratios(self.merge, self.tensors, genes, exceptions).items()
+        ratios = tensor_ratios(self.merge, self.tensors, genes, exceptions)
+        names = {
+            name
+            for name, (ratio, settings) in ratios.items()
             if (ratio, settings) != self.current.get(name, (0.0, settings) if settings.zero_is_father else None)
         }
+        names |= {part for name in names & self._assembly_of.keys() for part in self._assembly_of[name].names}
+        changed = {name: ratio for name, ratio in ratios.items() if name in names}
         anew = {
             name: settings for name, (ratio, settings) in changed.items() if self._needs_parents(name, ratio, settings)
         }
@@ -68,17 +73,34 @@ class Candidate:
             if name in anew:
                 self._write_anew(name, ratio, settings, next(blends))
             elif ratio == 0.0 and settings.zero_is_father:
-                self.parameters[name].copy_(self.merge.father.tensor(name))
+                self._target(name).copy_(self.merge.father.tensor(name))
             else:
-                self._kept[name].blend.write(self.parameters[name], ratio, self.merge.father.dtype(name))
+                self._kept[name].blend.write(self._target(name), ratio, self.merge.father.dtype(name))
             self.current[name] = (ratio, settings)
+        self._assemble()
 
     @torch.no_grad()
     def restore(self) -> None:
         """Make the model the father again."""
         for name in self.current:
-            self.parameters[name].copy_(self.merge.father.tensor(name))
+            self._target(name).copy_(self.merge.father.tensor(name))
+        self._assemble()
         self.current.clear()
+
+    def _target(self, name: str) -> torch.Tensor:
+        """What a tensor is written into: the parameter, or a part that is assembled with the others later."""
+        if name not in self._assembly_of:
+            return self.parameters[name]
+        whole, shape = self.parameters[self._assembly_of[name].first], self.merge.father.tensor(name).shape
+        self._parts[name] = torch.empty(shape, dtype=whole.dtype, device=whole.device)
+        return self._parts[name]
+
+    def _assemble(self) -> None:
+        """Put the parts that were written into their parameters."""
+        for assembly in dict.fromkeys(self._assembly_of[name] for name in self._parts):
+            for name, tensor in assembly.build([self._parts[part] for part in assembly.names]).items():
+                self.parameters[name].copy_(tensor)
+        self._parts.clear()
 
     def _blends(self, settings_of: Mapping[str, Settings]) -> Iterator[Blend]:
         """The blends of these tensors in order, made ahead by threads where a device waits for the host."""
@@ -102,7 +124,7 @@ class Candidate:
 
     def _write_anew(self, name: str, ratio: float, settings: Settings, blend: Blend) -> None:
         """Write a tensor from a blend that was just made, and keep the blend where there is memory for it."""
-        parameter, dtype = self.parameters[name], self.merge.father.dtype(name)
+        parameter, dtype = self._target(name), self.merge.father.dtype(name)
         if ratio in blend.known:  # the other parent itself of linear and slerp, which kept vectors would round
             parameter.copy_(blend.child(ratio, dtype))
             return

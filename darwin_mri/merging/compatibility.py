@@ -1,30 +1,19 @@
-"""Which operators and arms some parents allow, and why not the rest: from names, shapes and configurations alone."""
+"""Which operators and arms some parents allow, and why not the rest: from headers and configurations alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from darwin_mri.checkpoints.naming import EMBEDDINGS, TIED_HEADS, disk_names
-from darwin_mri.checkpoints.survey import Survey, is_foreign
+from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import ARMS, OPERATORS
 from darwin_mri.errors import CheckpointError, InputError
+from darwin_mri.merging.chat_files import chat_notes
+from darwin_mri.merging.differences import computation_notes, structural_fault, token_fault, token_notes
 from darwin_mri.merging.settings import NEEDS_BASE
 from darwin_mri.records import Anatomy
 
 FLOATING = ("F64", "F32", "F16", "BF16")
-BUFFERS = (
-    "BOOL",
-    "I64",
-)  # masks and positions that older checkpoints store beside their weights; the child has the father's
-COMPARED = (
-    "model_type",
-    "hidden_size",
-    "num_hidden_layers",
-    "intermediate_size",
-    "vocab_size",
-    "num_attention_heads",
-    "head_dim",
-)
+WHOLE = ("BOOL", "I64")  # masks and positions that some families store; the child has the father's
 
 
 def sibling_fault(father: Survey, other: Survey, ref: str) -> str | None:
@@ -37,23 +26,23 @@ def sibling_fault(father: Survey, other: Survey, ref: str) -> str | None:
 
     Returns:
         The first reason, None where there is none.
+
+    Raises:
+        CheckpointError: one of the folders does not load whole.
     """
-    father_config, other_config = father.text_config, other.text_config
-    for key in COMPARED:
-        if key in father_config and key in other_config and father_config[key] != other_config[key]:
-            return f"{ref} has {key} {other_config[key]}, the father {father_config[key]}"
+    fault = structural_fault(father, other, ref)
+    if fault:
+        return fault
+    _ = father.layout, other.layout  # a folder that does not load whole is refused as such
     try:
-        names = counterparts(father, other)
+        names = text_counterparts(father, other)
     except CheckpointError as error:
-        return f"{ref} lacks tensors of the father: {error}"
-    extra = sorted(set(other.text_names) - set(names.values()))
-    if extra:
-        return f"{ref} has {len(extra)} tensors the father lacks (first: {extra[0]})"
+        return f"{ref} {error}"
     for name, counterpart in names.items():
         father_tensor, other_tensor = father.tensors[name], other.tensors[counterpart]
         if father_tensor.shape != other_tensor.shape:
             return f"{ref}: {counterpart} has shape {other_tensor.shape}, the father's {father_tensor.shape}"
-        if father_tensor.dtype == other_tensor.dtype and father_tensor.dtype in BUFFERS:
+        if father_tensor.dtype == other_tensor.dtype and father_tensor.dtype in WHOLE:
             continue
         for owner, stored in (("the father's", father_tensor), (f"{ref}'s", other_tensor)):
             if stored.dtype not in FLOATING:
@@ -61,33 +50,64 @@ def sibling_fault(father: Survey, other: Survey, ref: str) -> str | None:
     return token_fault(father, other, ref)
 
 
-def token_fault(father: Survey, other: Survey, ref: str) -> str | None:
-    """Why the rows of two embeddings do not mean the same tokens, in one sentence.
+def sibling_notes(father: Survey, other: Survey, ref: str) -> tuple[str, ...]:
+    """What a user should know of a merge that is possible, in sentences.
+
+    Args:
+        father: the father's survey.
+        other: that of another parent.
+        ref: what the sentences call it.
+
+    Returns:
+        Fields of the configuration that change the computation, tokens, chat template, and tensors that have no part.
+    """
+    notes = [*computation_notes(father, other, ref), *token_notes(father, other, ref), *chat_notes(father, other, ref)]
+    for owner, layout in (("the father", father.layout), (ref, other.layout)):
+        if layout.unexpected:
+            notes.append(
+                f"{len(layout.unexpected)} tensors of {owner} have no part: transformers does not know them"
+                f" (first: {layout.unexpected[0]})"
+            )
+    lost = sorted(set(other.layout.others) - set(father.layout.others))
+    if lost:
+        notes.append(f"{len(lost)} tensors of {ref} beside its text model are not in the child (first: {lost[0]})")
+    return tuple(notes)
+
+
+def text_counterparts(father: Survey, other: Survey) -> dict[str, str]:
+    """The tensors of the father's text model on disk -> the other folder's, whose names may differ.
+
+    A head that the other folder ties to its embedding is that embedding, so two names may lead to one tensor.
 
     Args:
         father: the father's survey.
         other: that of another parent or the base.
-        ref: what the sentence calls it.
 
     Returns:
-        The first reason; None where they mean the same, or where one folder has no tokenizer.json.
+        Name on the father's disk -> name on the other's.
+
+    Raises:
+        CheckpointError: one of the two has a tensor that the other lacks.
     """
-    if father.tokens is None or other.tokens is None:
-        return None
-    for token, number in father.tokens.items():
-        if other.tokens.get(token) != number:
-            has = f"has it as {other.tokens[token]}" if token in other.tokens else "lacks it"
-            return f"{ref}'s tokenizer does not know the father's special token {token!r} as {number} ({has})"
-    if father.vocabulary != other.vocabulary:
-        return f"{ref}'s tokenizer has {other.vocabulary} tokens, the father's {father.vocabulary}"
-    return None
+    own, theirs = father.layout, other.layout
+    sources = {
+        name: name if name in theirs.text_tensors else theirs.text_ties.get(name, "") for name in own.text_tensors
+    }
+    lacking = [own.text_tensors[name] for name, source in sources.items() if source not in theirs.text_tensors]
+    if lacking:
+        raise CheckpointError(f"lacks {len(lacking)} tensors of the father (first: {lacking[0]})")
+    for name in sorted(set(theirs.text_tensors) - set(sources.values())):
+        extra = theirs.text_tensors[name]
+        tied = own.text_ties.get(name)
+        if tied is None:
+            raise CheckpointError(f"has tensors that the father lacks (first: {extra})")
+        if not other.same_values(extra, theirs.text_tensors[sources[tied]]):
+            raise CheckpointError(f"has {extra} of its own, which the father ties to {own.text_tensors[tied]}")
+    return {own.text_tensors[name]: theirs.text_tensors[source] for name, source in sources.items()}
 
 
 def counterparts(father: Survey, other: Survey, names: Iterable[str] | None = None) -> dict[str, str]:
-    """The father's tensor names -> the other folder's, whose prefixes may differ.
-
-    Towers keep their own names, where both folders have them. A head that the other folder ties to its embedding is
-    that embedding, so two names may lead to one tensor.
+    """As ``text_counterparts``, with the tensors beside the text model that both folders have under one name.
 
     Args:
         father: the father's survey.
@@ -98,16 +118,12 @@ def counterparts(father: Survey, other: Survey, names: Iterable[str] | None = No
         Name on the father's disk -> name on the other's.
 
     Raises:
-        CheckpointError: a tensor of the father's text model is missing in the other folder.
+        CheckpointError: as ``text_counterparts``.
     """
     chosen = set(father.tensors if names is None else names)
-    text = [name for name in father.text_names if name in chosen]
-    matches = disk_names(text, other.text_names)
-    embedding = next((name for name in other.text_names if name.endswith(EMBEDDINGS)), None)
-    if embedding is not None:
-        matches |= {head: embedding for head in text if head.endswith(TIED_HEADS) and head not in matches}
-    rest = sorted(chosen - set(father.text_names))
-    return matches | {name: name for name in rest if name in other.tensors and is_foreign(name)}
+    beside = sorted(set(father.layout.others) & set(other.layout.others))
+    alike = {name: name for name in beside if father.tensors[name].shape == other.tensors[name].shape}
+    return {name: found for name, found in (text_counterparts(father, other) | alike).items() if name in chosen}
 
 
 def require_siblings(father: Survey, other: Survey, ref: str) -> None:
@@ -173,6 +189,39 @@ def arm_fault(arm: str, father: Anatomy, mother: Anatomy) -> str | None:
     return None
 
 
+def needs_ffn(method: str, role: str) -> bool:
+    """Whether a parent must have a plain FFN in some layer; ``competence`` needs none of the other parent."""
+    return role == "father" or method != "competence"
+
+
+def _ffn_fault(method: str, father: Survey, others: Sequence[Survey]) -> str | None:
+    """Which parent lacks an FFN that its scan or the method needs."""
+    for role, survey in zip(("father", "mother"), (father, *others), strict=False):
+        layers = survey.anatomy.layers
+        if needs_ffn(method, role) and not any(layer.ffn for layer in layers):
+            return f"the {role} has no plain FFN in any layer ({layers[0].note}), so it cannot be scanned"
+    return None
+
+
+def method_fault(method: str, father: Survey, others: Sequence[Survey], base: Survey | None) -> str | None:
+    """Why an operator or arm cannot merge these parents, in one sentence; None where it can.
+
+    Args:
+        method: an operator's or arm's name.
+        father: the father's survey.
+        others: those of the other parents.
+        base: that of the base, or None.
+
+    Returns:
+        The first reason.
+    """
+    if method in OPERATORS:
+        return operator_fault(method, father, others, base) or _ffn_fault(method, father, others)
+    if len(others) != 1:
+        return f"crosses the father with one mother, not with {len(others)}"
+    return arm_fault(method, father.anatomy, others[0].anatomy) or _ffn_fault(method, father, others)
+
+
 def all_faults(father: Survey, others: Sequence[Survey], base: Survey | None) -> dict[str, str | None]:
     """Why each operator and each arm is not possible.
 
@@ -184,7 +233,4 @@ def all_faults(father: Survey, others: Sequence[Survey], base: Survey | None) ->
     Returns:
         Operator or arm -> the first reason in one sentence, None where it is possible.
     """
-    faults = {method: operator_fault(method, father, others, base) for method in OPERATORS}
-    if len(others) != 1:
-        return faults | dict.fromkeys(ARMS, f"crosses the father with one mother, not with {len(others)}")
-    return faults | {arm: arm_fault(arm, father.anatomy, others[0].anatomy) for arm in ARMS}
+    return {method: method_fault(method, father, others, base) for method in (*OPERATORS, *ARMS)}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from darwin_mri.checkpoints import CheckpointReader
-from darwin_mri.checkpoints.naming import EMBEDDINGS, TIED_HEADS
 from darwin_mri.merging.child import write_child
 from darwin_mri.merging.merge import Merge, tensor_ratios
 from darwin_mri.records import ChildFiles, Genome
@@ -42,7 +40,8 @@ def write_genome(
     ratios = tensor_ratios(merge, tensors, genome.genes, genome.exceptions)
     moved = {name: ratio for name, ratio in ratios.items() if ratio[0] != 0.0 or not ratio[1].zero_is_father}
     on_disk = {merge.on_disk(name): name for name in moved}
-    on_disk |= {copy: on_disk[name] for copy, name in tied_copies(father, on_disk).items()}
+    # A loader ties a copy again and may take either for the truth.
+    on_disk |= {copy: on_disk[name] for copy, name in merge.father.copies.items() if name in on_disk}
     name = out.parent.name or out.name
     note = {
         "schema": 1,
@@ -58,20 +57,3 @@ def write_genome(
             note=note,
             on_tensor=lambda _: advance(1),
         )
-
-
-def tied_copies(folder: Path, changed: Iterable[str]) -> dict[str, str]:
-    """Heads that the files hold a second time beside the embedding they are tied to -> that embedding, if it changes.
-
-    A loader ties both again and may take either for the truth, so both must change together.
-    """
-    copies = {}
-    with CheckpointReader(folder) as reader:
-        heads = [name for name in reader.names() if name.endswith(TIED_HEADS)]
-        for name in changed:
-            if name.endswith(EMBEDDINGS):
-                for head in heads:
-                    if reader.shape(head) == reader.shape(name) and reader.dtype(head) == reader.dtype(name):
-                        same = bool((reader.tensor(head) == reader.tensor(name)).all())
-                        copies |= {head: name} if same else {}
-    return copies

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from darwin_mri import seeds
+from darwin_mri.checkpoints.assembly import Assembly
 from darwin_mri.checkpoints.reader import CheckpointReader
 
 SHUFFLED = 2**26  # values put in a random order at once: an order takes four times the memory of what it orders
@@ -28,10 +29,19 @@ class FolderSource:
     Args:
         reader: the open folder.
         disk_names: parameter name -> tensor name on disk.
+        copies: tensor on disk -> the one that it repeats: both change together.
+        assemblies: parameters whose parts have names of their own here.
     """
 
-    def __init__(self, reader: CheckpointReader, disk_names: Mapping[str, str]) -> None:
-        self.reader, self.disk_names = reader, disk_names
+    def __init__(
+        self,
+        reader: CheckpointReader,
+        disk_names: Mapping[str, str],
+        copies: Mapping[str, str] | None = None,
+        assemblies: Iterable[Assembly] = (),
+    ) -> None:
+        self.reader, self.disk_names, self.copies = reader, disk_names, copies or {}
+        self.assemblies = tuple(assemblies)
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of a parameter name, in the dtype it has on disk."""

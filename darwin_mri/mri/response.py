@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
+from darwin_mri.checkpoints import stored_tensors
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.probes import Batch, document_nll
 from darwin_mri.records import Response
@@ -94,7 +95,7 @@ def gene_slopes(
         (slopes (blocks, genes), losses (blocks,)).
     """
     genes = list(directions)
-    parameters = dict(model.named_parameters())
+    parameters = stored_tensors(model)
     decoder = model.get_decoder()
     prefix = next(name for name, module in model.named_modules() if module is decoder)
     device = next(iter(parameters.values())).device

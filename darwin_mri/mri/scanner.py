@@ -10,6 +10,7 @@ import torch
 
 from darwin_mri import seeds
 from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.checkpoints.layout import text_names
 from darwin_mri.errors import InputError
 from darwin_mri.mri.activations import Activations, measure_activations
 from darwin_mri.mri.importance import LossCache, ablation_nll, domain_importance, language_sensitivity
@@ -163,13 +164,11 @@ def scan_parent(
 
 def _outside(parent: LoadedModel) -> dict[str, dict[str, float]]:
     """Weight statistics of the text model's matrices outside its layers: embeddings, an untied head."""
-    text = parent.anatomy.prefix.rpartition(".")[0]
+    parameters = dict(parent.model.named_parameters())
     return {
-        name: tensor_statistics(parameter)
-        for name, parameter in parent.model.named_parameters()
-        if parameter.ndim == 2
-        and not name.startswith(f"{parent.anatomy.prefix}.")
-        and name.startswith((f"{text}.", "lm_head.", "embed_out."))
+        name: tensor_statistics(parameters[name])
+        for name in text_names(parent.model, parameters)
+        if parameters[name].ndim == 2 and not name.startswith(f"{parent.anatomy.prefix}.")
     }
 
 
@@ -252,7 +251,7 @@ def scan_pair(
     layer_map = monotone_map(cka) if informative else proportional
     weights = ()
     if father.anatomy.family == mother.anatomy.family and len(father.layers) == len(mother.layers):
-        weights = sibling_weights(father.model, mother.model, father.anatomy)
+        weights = sibling_weights(father, mother)
     return PairScan(
         father=model_info(father),
         mother=model_info(mother),

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from darwin_mri.checkpoints import layer_modules
+from darwin_mri.checkpoints import LoadedModel, layer_modules
 from darwin_mri.records import Anatomy, PairWeights
 
 BINS = 256
@@ -76,21 +76,18 @@ def weight_statistics(model: Any, anatomy: Anatomy) -> list[dict[str, dict[str, 
     return out
 
 
-def sibling_weights(father: Any, mother: Any, anatomy: Anatomy) -> tuple[PairWeights, ...]:
+def sibling_weights(father: LoadedModel, mother: LoadedModel) -> tuple[PairWeights, ...]:
     """How far siblings' weights are apart, per layer and part; empty where the two have not the same tensors.
 
     Args:
-        father: transformers' model.
-        mother: transformers' model of the same architecture; it may wait in host memory.
-        anatomy: of both.
+        father: of which the parts of each layer are known.
+        mother: of the same architecture, alone or in a wrapper; it may wait in host memory.
 
     Returns:
         Two entries per layer, ``ffn`` and ``mixer``, where each has tensors in common.
     """
     out = []
-    for info, father_layer, mother_layer in zip(
-        anatomy.layers, layer_modules(father, anatomy), layer_modules(mother, anatomy), strict=True
-    ):
+    for info, father_layer, mother_layer in zip(father.anatomy.layers, father.layers, mother.layers, strict=True):
         other = dict(mother_layer.named_parameters())
         parts: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {"ffn": [], "mixer": []}
         for name, parameter in father_layer.named_parameters():

@@ -50,7 +50,7 @@ def _speed(device: machine.Device | None, rate: float | None) -> tuple[float, st
 
 def layer_parameters(survey: Survey) -> int:
     """Parameters of the matrices that every token is multiplied with."""
-    shapes = [survey.tensors[name].shape for name in survey.text_names if LAYER.match(name)]
+    shapes = [survey.tensors[name].shape for name in survey.layout.text_tensors.values() if LAYER.match(name)]
     return sum(prod(shape) for shape in shapes if len(shape) >= 2)
 
 

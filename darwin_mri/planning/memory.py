@@ -138,7 +138,7 @@ def _scan_sums(config: Config, survey: Survey) -> int:
 
 
 def _vocabulary(survey: Survey) -> int:
-    return int(survey.text_config.get("vocab_size") or 0)
+    return int(survey.text_config.vocab_size)
 
 
 def _batch(survey: Survey, each: int, tokens: int) -> int:

@@ -16,7 +16,7 @@ from darwin_mri.checkpoints.skeleton import configuration_alone, survey_configur
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import ARMS, Config
 from darwin_mri.errors import CheckpointError, GateError
-from darwin_mri.merging.compatibility import all_faults, sibling_fault, token_fault
+from darwin_mri.merging.compatibility import all_faults, sibling_fault, sibling_notes
 from darwin_mri.planning import machine
 from darwin_mri.planning.duration import estimate_seconds
 from darwin_mri.planning.memory import can_wait, ffn_parameters, stage_bytes
@@ -53,7 +53,7 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
     parents = {role: survey for role, (survey, _) in surveys.items() if role != "base"}
     father, *others = parents.values()
     base = surveys["base"][0] if config.base else None
-    differences = [fault for role in list(parents)[1:] if (fault := sibling_fault(father, parents[role], role))]
+    unlike = [fault for role in list(parents)[1:] if (fault := sibling_fault(father, parents[role], role))]
     faults = all_faults(father, tuple(others), base)
     present = _device(config)
     device = present or (machine.ABSENT if config.device == "cuda" else None)
@@ -63,9 +63,11 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
     return Plan(
         method=config.method,
         parents=tuple(_parent(role, _shown(refs[role]), *survey) for role, survey in surveys.items()),
-        siblings=not differences,
-        sibling_reason=differences[0] if differences else "",
-        tokenizers=_tokenizers(parents),
+        siblings=not unlike,
+        sibling_reason=unlike[0] if unlike else "",
+        notes=()
+        if unlike
+        else tuple(note for role in list(parents)[1:] for note in sibling_notes(father, parents[role], role)),
         methods=tuple(
             PlanMethod(
                 name=name, kind="arm" if name in ARMS else "operator", possible=reason is None, reason=reason or ""
@@ -115,6 +117,11 @@ def _survey(ref: str, offline: bool) -> tuple[Survey, str]:
         return survey_configuration(alone, ref), alone.note
 
 
+def is_whole_here(ref: str, offline: bool) -> bool:
+    """Whether a parent's weights are on this machine, so that a run would read them as they are."""
+    return not is_remote(ref, offline) and configuration_alone(ref) is None
+
+
 def _shown(ref: str) -> str:
     """A reference without this machine's folders."""
     return Path(ref).name if Path(ref).is_absolute() else ref
@@ -135,19 +142,9 @@ def _parent(role: str, ref: str, survey: Survey, note: str) -> PlanParent:
         dtype=sizes.most_common(1)[0][0] if sizes else "none",
         size=survey.size,
         shards=len(survey.shards),
-        vocabulary=survey.vocabulary,
+        vocabulary=len(survey.vocabulary.ids) if survey.vocabulary else None,
         note=note,
     )
-
-
-def _tokenizers(parents: Mapping[str, Survey]) -> str:
-    """How every other parent's tokenizer compares with the father's; the first difference."""
-    (_, father), *others = parents.items()
-    for role, parent in parents.items():
-        if parent.tokens is None:
-            return f"not compared: the {role} has no tokenizer.json"
-    faults = [fault for role, other in others if (fault := token_fault(father, other, role))]
-    return faults[0] if faults else "the same special tokens and vocabulary size"
 
 
 def _needs(config: Config, surveys: Sequence[Survey], device: machine.Device | None, out: Path) -> tuple[PlanNeed, ...]:

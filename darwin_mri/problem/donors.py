@@ -8,16 +8,17 @@ from pathlib import Path
 import torch
 
 from darwin_mri.benchmarks import Item
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging import DonorFFN, keep_donors, verify_donors
 from darwin_mri.merging.arms import Context, build_donors
+from darwin_mri.merging.folder_sources import father_source
 from darwin_mri.nursery.prompts import world_prompts
 from darwin_mri.nursery.world import WORLD_SEED, World
 from darwin_mri.probes import Probe, load_probes, select_probes
 from darwin_mri.probes.languages import guess_language
 from darwin_mri.problem.parents import MOTHER, Parents
-from darwin_mri.problem.space import folder_source
 from darwin_mri.records import DonorRecord
 from darwin_mri.run import Progress, Run
 
@@ -78,7 +79,7 @@ def make_donors(
         config.prior.protect,
         gate_rms,
     )
-    dtypes = folder_source(father.source, father.parameter_names).dtype
+    dtypes = father_source(survey(father.source.folder)).dtype
     with progress.stage(f"donors ({config.method})", len(context.pairs())) as advance, torch.inference_mode():
 
         def counted() -> Iterator[DonorFFN]:

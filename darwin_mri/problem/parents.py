@@ -23,6 +23,7 @@ from darwin_mri.checkpoints import (
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import InputError
+from darwin_mri.merging.compatibility import needs_ffn, sibling_fault, sibling_notes
 from darwin_mri.planning.memory import fits_beside, stage_bytes
 from darwin_mri.probes import Probe, TokenizedProbes, load_probes, require_tokens, select_probes, tokenize_probes
 from darwin_mri.problem.items import Items, choose_items
@@ -47,7 +48,6 @@ class Parents:
     ) -> None:
         self.config, self.sources, self.base, self.device, self.offline = config, sources, base, device, offline
         self._models: dict[str, LoadedModel] = {}
-        self._surveys: dict[Path, Survey] = {}
 
     @classmethod
     def find(
@@ -111,7 +111,8 @@ class Parents:
         for role in (FATHER, *self.others) if together else (*self.others, FATHER):
             if role not in self._models:
                 self._load(role, self.device if together or role == FATHER else "cpu")
-            require_ffn(self._models[role].anatomy, self.sources[role].ref)
+            if needs_ffn(self.config.method, role):
+                require_ffn(self._models[role].anatomy, self.sources[role].ref)
 
     def _load(self, role: str, device: str) -> None:
         self._models[role] = load(
@@ -134,7 +135,7 @@ class Parents:
     def _size(self, source: ModelSource) -> int:
         """Bytes a model takes when it is read beside the father, activations among them."""
         each = 4 if self.config.dtype == "float32" else 2
-        surveys = [self.survey(self.sources[FATHER]), survey(source.folder)]
+        surveys = [survey(self.sources[FATHER].folder), survey(source.folder)]
         beside = stage_bytes(self.config, surveys, each, accelerator=True)
         return max(beside["health"], beside["bench"]) - surveys[0].parameters * each
 
@@ -142,15 +143,20 @@ class Parents:
         """sha256 over the digests of a parent's weight files."""
         return weights_digest(file_digests(self.sources[role].folder))
 
-    def survey(self, source: ModelSource) -> Survey:
-        """Headers, configuration and special tokens of a folder, read once."""
-        if source.folder not in self._surveys:
-            self._surveys[source.folder] = survey(source.folder)
-        return self._surveys[source.folder]
-
     def surveys(self) -> list[Survey]:
-        """Of all parents, the father's first."""
-        return [self.survey(source) for source in self.sources.values()]
+        """Headers, configuration and tokens of all parents, the father's first."""
+        return [survey(source.folder) for source in self.sources.values()]
+
+    def notes(self) -> tuple[str, ...]:
+        """In what siblings differ beside their weights, in sentences; nothing across architectures."""
+        father, *others = self.surveys()
+        siblings = {} if self.config.cross else dict(zip(self.others, others, strict=True))
+        return tuple(
+            note
+            for role, other in siblings.items()
+            if not sibling_fault(father, other, role)
+            for note in sibling_notes(father, other, role)
+        )
 
     @cached_property
     def probes(self) -> tuple[Probe, ...]:

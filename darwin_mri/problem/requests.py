@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darwin_mri.checkpoints import CheckpointReader, find_model
+from darwin_mri.checkpoints import find_model
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config, load_config
+from darwin_mri.merging.compatibility import sibling_fault
 from darwin_mri.problem.donors import DONORS
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.recipes import genome_config, read_genome, sibling_tensors, write_genome_recipe
@@ -115,9 +117,6 @@ def scan_config(config_file: Path | None, overrides: dict[str, Any], *, offline:
 
 
 def _same_tensors(first: str, second: str, offline: bool) -> bool:
-    """Whether two folders hold the same tensors in the same shapes: siblings, as far as headers can tell."""
-    folders = [find_model(ref, offline=offline).folder for ref in (first, second)]
-    with CheckpointReader(folders[0]) as one, CheckpointReader(folders[1]) as other:
-        return one.names() == other.names() and all(
-            tuple(one.shape(name)) == tuple(other.shape(name)) for name in one.names()
-        )
+    """Whether two models are siblings, as far as headers and configurations tell."""
+    father, other = (survey(find_model(ref, offline=offline).folder) for ref in (first, second))
+    return sibling_fault(father, other, "mother") is None

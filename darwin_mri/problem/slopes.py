@@ -48,10 +48,15 @@ def gene_directions(space: MergeSpace, father: LoadedModel, reference: float) ->
     Returns:
         Directions of the parameters' shapes, in fp32.
     """
-    return {
-        gene.name: {name: space.merge.direction(name, reference).to(father.device) for name in gene.tensors}
-        for gene in space.space.genes
-    }
+    assemblies = space.merge.father.assemblies
+    directions = {}
+    for gene in space.space.genes:
+        own = {name: space.merge.direction(name, reference).to(father.device) for name in gene.tensors}
+        for assembly in assemblies:
+            if assembly.names[0] in own:  # parts of one parameter belong to one gene
+                own |= assembly.build([own.pop(part) for part in assembly.names])
+        directions[gene.name] = own
+    return directions
 
 
 def gene_tensors(space: MergeSpace, father: LoadedModel) -> dict[str, GeneTensors]:

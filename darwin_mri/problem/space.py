@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from darwin_mri.breeding import DarwinSpace, SearchSpace, Space, make_space
-from darwin_mri.checkpoints import CheckpointReader, LoadedModel, ModelSource, disk_names
+from darwin_mri.checkpoints import LoadedModel, ModelSource
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
-from darwin_mri.errors import CheckpointError, InputError
 from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings
-from darwin_mri.merging.compatibility import require_siblings
+from darwin_mri.merging.folder_sources import father_source, sibling_source
 from darwin_mri.merging.settings import Exceptions
 from darwin_mri.records import DonorRecord, Prior
 
@@ -108,17 +107,16 @@ def sibling_space(
     Raises:
         InputError: another parent or the base is no sibling of the father; says in what they differ.
     """
-    names, father_survey = father.parameter_names, survey(father.source.folder)
-    for source in (*others, *([base] if base else [])):
-        require_siblings(father_survey, survey(source.folder), source.ref)
-    own = folder_source(father.source, names)
+    known = survey(father.source.folder)
+    own = father_source(known)
+    names = movable_names(father, own)
     ancestor = None
     if base is not None:
-        ancestor = own if base.folder == father.source.folder else folder_source(base, names)
+        ancestor = own if base.folder == father.source.folder else sibling_source(known, base, own)
     settings = Settings(density=config.density, density_father=config.density_father, rescale=config.rescale)
     merge = Merge(
         own,
-        tuple(folder_source(source, names) for source in others),
+        tuple(sibling_source(known, source, own) for source in others),
         ancestor,
         config.method,
         settings,
@@ -127,6 +125,13 @@ def sibling_space(
     )
     space = "layers" if config.search.space in PUBLISHED else config.search.space or "layers"
     return MergeSpace(make_space(space, father.anatomy, names), merge)
+
+
+def movable_names(father: LoadedModel, own: FolderSource) -> list[str]:
+    """What of the father may change: the floating tensors of its text model, parts of assembled ones among them."""
+    parts = [name for assembly in own.assemblies for name in assembly.names]
+    names = [name for name in (*father.tensor_names, *parts) if name in own.disk_names]
+    return [name for name in names if own.dtype(name).is_floating_point]
 
 
 def donor_space(
@@ -144,24 +149,9 @@ def donor_space(
     Returns:
         The merge space.
     """
-    donors, own = DonorFolder(folder), folder_source(father.source, father.parameter_names)
+    donors, own = DonorFolder(folder), father_source(survey(father.source.folder))
     merge = Merge(own, (donors,), None, "replace" if donors.replacing else "linear", Settings(), config.seed)
     return MergeSpace(make_space("ffn", father.anatomy, donors.names()), merge, gate_rms=gate_rms, donors=record)
-
-
-def folder_source(source: ModelSource, names: list[str]) -> FolderSource:
-    """A folder's tensors under the father's in-memory names.
-
-    Raises:
-        InputError: the folder lacks some of the father's parameters, so it is no sibling.
-    """
-    reader = CheckpointReader(source.folder)
-    try:
-        return FolderSource(reader, disk_names(names, reader.names()))
-    except CheckpointError as error:
-        raise InputError(
-            f"{source.ref} is no sibling of the father ({error}): for another architecture use an arm, such as folded"
-        ) from None
 
 
 def arm_settings(config: Config) -> dict[str, object]:

@@ -80,9 +80,11 @@ class Inputs(Record):
 
     Attributes:
         parents: every model it read.
+        notes: in what parents of one architecture differ beside their weights, in sentences.
     """
 
     parents: tuple[ParentInput, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Health(Record):

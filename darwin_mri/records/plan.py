@@ -93,7 +93,7 @@ class Plan(Record):
         parents: every model it would read.
         siblings: whether tensors of the pair can be blended as they are.
         sibling_reason: why they cannot; empty where they can.
-        tokenizers: how the parents' tokenizers compare, in words.
+        notes: what to know of siblings: fields of the configuration that change the computation, tokens, chat template.
         methods: every operator and arm, and whether it is possible on this pair.
         needs: disk and memory.
         evaluations: candidates that would be scored, finalists' re-tests included.
@@ -108,7 +108,7 @@ class Plan(Record):
     parents: tuple[PlanParent, ...]
     siblings: bool
     sibling_reason: str = ""
-    tokenizers: str
+    notes: tuple[str, ...] = ()
     methods: tuple[PlanMethod, ...]
     needs: tuple[PlanNeed, ...]
     evaluations: int

@@ -24,12 +24,15 @@ def prepare_inputs(run: Run, parents: Parents, *, items: bool = True) -> Inputs:
     Raises:
         InputError: a resumed run's parents or items have changed since it began.
     """
-    inputs = Inputs(parents=tuple(describe_parent(role, source) for role, source in parents.named.items()))
+    described = tuple(describe_parent(role, source) for role, source in parents.named.items())
+    inputs = Inputs(parents=described, notes=parents.notes())
     if run.has("inputs.json"):
         before = Inputs.load(run.path("inputs.json"))
         if [p.digest for p in before.parents] != [p.digest for p in inputs.parents]:
             raise InputError(f"{run.folder.name} was started with other parents (weights differ): start a new run")
     inputs.save(run.path("inputs.json"))
+    for note in inputs.notes:
+        run.progress.say(f"note: {note}")
     parents.load()
     if items:
         _warn_about_items(run)

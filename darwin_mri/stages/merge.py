@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from darwin_mri.checkpoints import CheckpointReader, ModelSource, disk_names
-from darwin_mri.checkpoints.survey import Survey, layer_of, survey
+from darwin_mri.checkpoints import ModelSource
+from darwin_mri.checkpoints.survey import layer_of, survey
 from darwin_mri.errors import InputError
-from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings, verify_donors
+from darwin_mri.merging import DonorFolder, Merge, Settings, verify_donors
 from darwin_mri.merging.ancestry import read_ancestry
 from darwin_mri.merging.atomic_folder import existing_parent, refuse_occupied
-from darwin_mri.merging.compatibility import counterparts, require_siblings
+from darwin_mri.merging.folder_sources import father_source, sibling_source
 from darwin_mri.merging.genome_child import write_genome
 from darwin_mri.merging.settings import SETTINGS
 from darwin_mri.mri.similarity import proportional_map
@@ -63,6 +63,8 @@ def merge_genome(
         # The child says who its parents were, not which models the genome was bred with.
         refs = {role: source.ref for role, source in parents.named.items()}
         genome = genome.model_copy(update={"base": None, **refs})
+    for note in parents.notes():
+        progress.say(f"note: {note}")
     if config.cross:
         return _merge_cross(genome, parents, out, donors, progress)
     if not genome.tensors:
@@ -89,24 +91,14 @@ def _merge_on_disk(genome: Genome, parents: Parents) -> Merge:
     """The merge of the folders under the father's names on disk; no model is loaded."""
     names = sorted({name for tensors in genome.tensors.values() for name in tensors})
     source = parents.sources[FATHER]
-    father = parents.survey(source)
+    father = survey(source.folder)
     unknown = [name for name in names if name not in father.tensors]
     if unknown:
         raise InputError(f"the genome moves tensor {unknown[0]}, which {source.ref} does not have: check --father")
-    own = FolderSource(CheckpointReader(source.folder), {name: name for name in names})
-    others = tuple(_sibling_source(father, other, names) for other in parents.other_sources)
-    base = _sibling_source(father, parents.base, names) if parents.base else None
+    own = father_source(father, names)
+    others = tuple(sibling_source(father, other, own) for other in parents.other_sources)
+    base = sibling_source(father, parents.base, own) if parents.base else None
     return Merge(own, others, base, genome.method, genome_settings(genome), genome.seed, genome.exceptions)
-
-
-def _sibling_source(father: Survey, other: ModelSource, names: list[str]) -> FolderSource:
-    sibling = survey(other.folder)
-    require_siblings(father, sibling, other.ref)
-    matches = counterparts(father, sibling, names)
-    missing = [name for name in names if name not in matches]
-    if missing:
-        raise InputError(f"{other.ref} lacks tensor {missing[0]}, which the genome moves: not a sibling of the father")
-    return FolderSource(CheckpointReader(other.folder), matches)
 
 
 def _merge_cross(genome: Genome, parents: Parents, out: Path, donors: Path | None, progress: Progress) -> ChildFiles:
@@ -142,12 +134,10 @@ def _require_donors(genome: Genome, folder: Path, origin: str) -> None:
 
 
 def _write_cross(genome: Genome, father: ModelSource, donors: Path, out: Path, progress: Progress) -> ChildFiles:
-    source = DonorFolder(donors)
-    with CheckpointReader(father.folder) as reader:
-        names = disk_names(source.names(), reader.names())
-    own = FolderSource(CheckpointReader(father.folder), names)
-    for name in source.names():
-        if own.reader.shape(names[name]) != source.reader.shape(name):
+    source, own = DonorFolder(donors), father_source(survey(father.folder))
+    names = {name: own.disk_names.get(name, "") for name in source.names()}
+    for name, disk in names.items():
+        if not disk or own.reader.shape(disk) != source.reader.shape(name):
             raise InputError(f"the donor of {name} has another shape than {father.ref}'s tensor: check --father")
     merge = Merge(own, (source,), None, "replace" if source.replacing else "linear", Settings(), genome.seed)
     by_disk = {disk: name for name, disk in names.items()}

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from darwin_mri.checkpoints import find_model, load_model, load_tokenizer, loading, resolve_device
+from darwin_mri.checkpoints import find_model, load_model, load_tokenizer, resolve_device
+from darwin_mri.checkpoints.libraries import CUDA_ONLY, hide_cuda_kernels
 from darwin_mri.errors import CheckpointError, InputError
 from tests import toys
 
@@ -114,8 +115,8 @@ def test_a_folder_name_that_is_not_utf8_is_refused(folder: Path, tmp_path: Path)
 
 
 def test_cuda_kernels_are_hidden_while_loading_on_a_cpu(folder: Path) -> None:
-    before = {name: sys.modules.get(name) for name in loading.CUDA_ONLY}
-    with loading._hide_modules(loading.CUDA_ONLY), pytest.raises(ImportError):
-        importlib.import_module(loading.CUDA_ONLY[0])
+    before = {name: sys.modules.get(name) for name in CUDA_ONLY}
+    with hide_cuda_kernels("cpu"), pytest.raises(ImportError):
+        importlib.import_module(CUDA_ONLY[0])
     load_model(find_model(str(folder)), device="cpu")
-    assert {name: sys.modules.get(name) for name in loading.CUDA_ONLY} == before
+    assert {name: sys.modules.get(name) for name in CUDA_ONLY} == before

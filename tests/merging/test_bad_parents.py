@@ -148,11 +148,24 @@ BOTH = [
 MOTHERS = [
     (not_a_number, f"tensor '{UP}' of the child has NaN"),
     (integers, f"{UP} is I16"),
-    (lacking, "lacks tensors of the father"),
-    (more, "1 tensors the father lacks"),
-    (other_shape, "has shape (40, 32)"),
-    (no_special_token, "special token '<bos>'"),
+    (lacking, "lacks 1 of the model's weights (first: model.layers.1.mlp.up_proj.weight)"),
+    (other_shape, "has shape (40, 32) where config.json asks for (48, 32)"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(more, "transformers does not know them (first: model.layers.1.mlp.extra.weight)"), (no_special_token, "'<bos>'")],
+)
+def test_what_has_no_part_is_told_and_merged_without(
+    originals: Path, tmp_path: Path, change: Callable[[Path], None], words: str,
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name in ("father", "mother"):
+        shutil.copytree(originals / name, tmp_path / name)
+    change(tmp_path / "mother")
+    code, _, stderr = call(capfd, monkeypatch, *merge_words(tmp_path)[:-1])
+    assert code == 0 and words in " ".join(stderr.split())
 
 
 def merge_words(

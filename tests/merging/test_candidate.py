@@ -9,10 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from darwin_mri.checkpoints import CheckpointReader, LoadedModel, ModelSource, disk_names, load
+from darwin_mri.checkpoints import CheckpointReader, LoadedModel, ModelSource, load
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging import Candidate, FolderSource, Merge, RandomSource, Settings, ShuffledSource, write_child
+from darwin_mri.merging import Candidate, Merge, RandomSource, Settings, ShuffledSource, write_child
+from darwin_mri.merging.folder_sources import father_source
 from tests.toys import pico_gemma4
 
 UP, DOWN = ("model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight")
@@ -34,18 +36,14 @@ def father(folders: dict[str, Path]) -> LoadedModel:
 
 
 def merge_of(folders: dict[str, Path], father: LoadedModel, method: str) -> Merge:
-    readers = {role: CheckpointReader(folder) for role, folder in folders.items()}
-    sources = {
-        role: FolderSource(reader, disk_names(father.parameter_names, reader.names()))
-        for role, reader in readers.items()
-    }
+    sources = {role: father_source(survey(folder)) for role, folder in folders.items()}
     return Merge(sources["father"], (sources["mother"],), sources["base"], method, Settings(density=0.6), 1)
 
 
 def genes_of(father: LoadedModel) -> dict[str, tuple[str, ...]]:
     """A gene for each layer's FFN, one for its other tensors, and one for what lies in no layer: gene -> parameters."""
     genes: dict[str, list[str]] = {}
-    for name in father.parameter_names:
+    for name in father.tensor_names:
         _, _, inner = name.partition(".layers.")
         part = "ffn" if ".mlp." in name else "rest"
         genes.setdefault(f"L{inner.partition('.')[0]}.{part}" if inner else "outside", []).append(name)
@@ -120,7 +118,7 @@ def test_a_null_parent_without_an_origin_is_changed_whole(folders: dict[str, Pat
 def test_unchanged_tensors_are_the_fathers_bytes(folders: dict[str, Path], father: LoadedModel) -> None:
     merge = merge_of(folders, father, "dare_ties")
     with CheckpointReader(folders["father"]) as reader:
-        for name in father.parameter_names[:5]:
+        for name in father.tensor_names[:5]:
             assert torch.equal(merge.tensor(name, 0.0), reader.tensor(merge.on_disk(name)))
 
 
@@ -152,7 +150,7 @@ def test_a_small_memory_changes_no_bit(folders: dict[str, Path], father: LoadedM
         children.append(logits(father.model))
         kept_out.append(len(candidate.kept_out))
         candidate.restore()
-    assert kept_out[0] == 0 < kept_out[1] < kept_out[2] == len(father.parameter_names)
+    assert kept_out[0] == 0 < kept_out[1] < kept_out[2] == len(father.tensor_names)
     assert torch.equal(children[0], children[1]) and torch.equal(children[0], children[2])
 
 

@@ -136,7 +136,7 @@ def test_parity_with_mergekit(
                 wrong &= ~_undefined(name, folders[family], one.shape)
             assert not bool(wrong.any()), f"{name}: {int(wrong.sum())} of {wrong.numel()}"
             compared += 1
-        assert compared >= len(survey(child).text_names) - 8
+        assert compared >= len(survey(child).layout.text_tensors) - 8
 
 
 def _undefined(name: str, at: dict[str, str], shape: torch.Size) -> torch.Tensor:
@@ -182,7 +182,7 @@ def test_a_recipe_read_and_written_gives_the_same_child(
 def test_a_runs_genome_exports_by_layer(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
     """Genes by layer become filters on name prefixes, and mean the same ratios on the way back."""
     at = folders["qwen35"]
-    names = survey(Path(at["father"])).text_names
+    names = tuple(survey(Path(at["father"])).layout.text_tensors.values())
     tensors = {f"L{i}.ffn": tuple(n for n in names if f"layers.{i}.mlp." in n) for i in range(4)}
     tensors |= {f"L{i}.mixer": tuple(n for n in names if f"layers.{i}." in n and ".mlp." not in n) for i in range(4)}
     genes = {gene: round(0.1 * k, 1) for k, gene in enumerate(tensors)}
@@ -252,7 +252,7 @@ def test_gradients_and_filters_resolve_as_documented(folders: dict[str, dict[str
         {"value": 0.9},
     ]
     father = survey(Path(at["father"]))
-    values = tensor_values(read_recipe(save(data, tmp_path / "r.yaml")), father, father.text_names)
+    values = tensor_values(read_recipe(save(data, tmp_path / "r.yaml")), father, father.layout.text_tensors.values())
     queries = [f"model.layers.{layer}.self_attn.q_proj.weight" for layer in range(4)]
     assert [round(float(values[name]["ratio"]), 4) for name in queries] == [0, 0.3333, 0.6667, 1]
     assert values["model.layers.2.mlp.up_proj.weight"]["ratio"] == 0.3

@@ -30,7 +30,7 @@ def test_slopes_in_bfloat16_are_those_of_fp32_to_its_precision(ratio: float) -> 
         directions = {
             f"L{index}.ffn": {
                 name: mother[name] - base[name]  # the task vector
-                for name in father.parameter_names
+                for name in father.tensor_names
                 if name.startswith(f"{father.anatomy.prefix}.{index}.mlp.")
             }
             for index in range(len(father.layers))

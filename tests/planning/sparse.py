@@ -6,6 +6,9 @@ import json
 import struct
 from pathlib import Path
 
+from darwin_mri.checkpoints.meta import whole_meta_model
+from darwin_mri.checkpoints.skeleton import saved_tensors
+
 
 def sparse_model(folder: Path, family: str, layers: int, hidden: int, ffn: int, vocabulary: int) -> Path:
     """A folder as large as a real model whose weights are a hole in the file, so that reading them takes minutes.
@@ -21,21 +24,6 @@ def sparse_model(folder: Path, family: str, layers: int, hidden: int, ffn: int, 
     Returns:
         The folder.
     """
-    folder.mkdir()
-    shapes = {"model.embed_tokens.weight": (vocabulary, hidden)}
-    for i in range(layers):
-        place = f"model.layers.{i}."
-        shapes |= {f"{place}mlp.gate_proj.weight": (ffn, hidden), f"{place}mlp.up_proj.weight": (ffn, hidden)}
-        shapes |= {f"{place}mlp.down_proj.weight": (hidden, ffn), f"{place}self_attn.o_proj.weight": (hidden, 2048)}
-    header, at = {}, 0
-    for name, shape in shapes.items():
-        size = 2 * shape[0] * shape[1]
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    with (folder / "model.safetensors").open("wb") as stream:
-        stream.write(struct.pack("<Q", len(text)) + text)
-        stream.truncate(8 + len(text) + at)
     config = {
         "model_type": family,
         "hidden_size": hidden,
@@ -45,5 +33,16 @@ def sparse_model(folder: Path, family: str, layers: int, hidden: int, ffn: int, 
         "hidden_activation": "gelu_pytorch_tanh",
         "tie_word_embeddings": True,
     }
+    model, _ = whole_meta_model(config, folder.name)
+    header, at = {}, 0
+    for name, tensor in saved_tensors(model).items():
+        size = 2 * tensor.numel()
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    folder.mkdir()
+    with (folder / "model.safetensors").open("wb") as stream:
+        stream.write(struct.pack("<Q", len(text)) + text)
+        stream.truncate(8 + len(text) + at)
     (folder / "config.json").write_text(json.dumps(config))
     return folder

@@ -18,8 +18,8 @@ from tests.toys import pico
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
-    """What was surveyed, read as probes and loaded, in order; the real functions do the work."""
-    log: dict[str, list[Any]] = {"survey": [], "load_probes": [], "load": []}
+    """What was read as probes and loaded, in order; the real functions do the work."""
+    log: dict[str, list[Any]] = {"load_probes": [], "load": []}
 
     def count(name: str) -> None:
         original = getattr(module, name)
@@ -42,11 +42,10 @@ def test_every_file_is_surveyed_read_and_loaded_once(family: dict[str, Path], ca
     for _ in range(2):
         parents.load()
         assert [survey.folder for survey in parents.surveys()] == [family["father"], family["sister"]]
-        assert parents.survey(parents.named["base"]).folder == family["base"]
+        assert all(one is other for one, other in zip(parents.surveys(), parents.surveys(), strict=True))
         assert parents.probes is parents.probes and {p.language for p in parents.probes} == {"ko", "en", "code"}
         assert parents.tokenized("father").probes
         assert parents.father is parents.model("father")
-    assert sorted(calls["survey"]) == sorted(family[name] for name in ("father", "sister", "base"))
     assert len(calls["load_probes"]) == 1
     assert [source.folder for source in calls["load"]] == [family["father"], family["sister"]]
 

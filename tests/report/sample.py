@@ -146,7 +146,8 @@ def _inputs(father: str) -> Inputs:
                 family="qwen3_5",
                 license="apache-2.0",
             ),
-        )
+        ),
+        notes=("mother's weights are for rope_theta 1000000.0, the child computes with the father's 10000.0",),
     )
 
 

@@ -43,7 +43,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def genome_of(family: dict[str, Path], method: str, ratio: float, **changes: Any) -> Genome:
-    names = survey(family["father"]).text_names
+    names = tuple(survey(family["father"]).layout.text_tensors.values())
     data = {
         "space": "layers",
         "method": method,
@@ -79,7 +79,7 @@ def test_ratio_zero_gives_the_fathers_bytes(family: dict[str, Path], tmp_path: P
 def test_ratio_one_gives_the_mothers_bytes(family: dict[str, Path], tmp_path: Path, method: str) -> None:
     child = tensors_of(write(genome_of(family, method, 1.0), tmp_path / "child"))
     mother = tensors_of(family["mother"])
-    for name in survey(family["father"]).text_names:
+    for name in tuple(survey(family["father"]).layout.text_tensors.values()):
         assert torch.equal(child[name].view(torch.uint8), mother[name].view(torch.uint8)), name
 
 
@@ -151,7 +151,7 @@ def test_causal_masks_stored_beside_weights_do_not_matter(family: dict[str, Path
         folders[role] = shutil.copytree(family[role], tmp_path / role)
         extra = {"model.layers.0.self_attn.bias": torch.ones(4, 4, dtype=torch.bool)}
         _add(folders[role], extra)
-    names = survey(family["father"]).text_names
+    names = tuple(survey(family["father"]).layout.text_tensors.values())
     genome = genome_of({**family, **folders}, "linear", 1.0, tensors={"all": names}, base=None)
     assert tensors_of(write(genome, tmp_path / "child"))["model.layers.0.self_attn.bias"].dtype == torch.bool
 

@@ -38,8 +38,8 @@ def tensor_values(recipe: Recipe, father: Survey, names: Iterable[str]) -> dict[
         ConfigError: a parameter is missing or no number, weights sum to 0, or slices leave layers out.
     """
     layers = _layer_counts(father.tensors)
-    depth = father.text_config.get("num_hidden_layers")
-    if recipe.slices and isinstance(depth, int) and sum(count for _, count in recipe.slices) != depth:
+    depth = len(father.anatomy.layers)
+    if recipe.slices and sum(count for _, count in recipe.slices) != depth:
         covered = sum(count for _, count in recipe.slices)
         raise ConfigError(f"{recipe.where}: its slices hold {covered} layers, the father {depth}: keep every layer")
     try:

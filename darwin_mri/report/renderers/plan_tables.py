@@ -32,7 +32,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(
         f"siblings: {'yes' if plan.siblings else 'no: ' + plan.sibling_reason}", markup=False, highlight=False
     )
-    console.print(f"tokenizers: {plan.tokenizers}", markup=False, highlight=False)
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
     methods = _table("method", "kind", "", "why not", title="What this pair allows")
     for m in plan.methods:
         name = f"{m.name} (chosen)" if m.name == plan.method else m.name

@@ -100,6 +100,8 @@ def provenance_section(run: RunRecords) -> Section:
         blocks += _manifest_blocks(run.manifest)
     if run.inputs is not None:
         blocks.append(inputs_table(run.inputs))
+        if run.inputs.notes:
+            blocks.append(Bullets(run.inputs.notes))
     if run.child is not None:
         blocks += _child_blocks(run.child)
     if run.health is not None:

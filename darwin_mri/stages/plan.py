@@ -1,0 +1,35 @@
+"""The check before a run: what it needs, and every reason for which it would be refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from darwin_mri.config import Config
+from darwin_mri.planning import is_whole_here, plan_run
+from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.questions import OF_A_RUN, ask_method, refusals
+from darwin_mri.records import Plan
+
+
+def plan(config: Config, out: Path, *, offline: bool = False, rate: float | None = None) -> Plan:
+    """What a run needs, and what stands in its way; no weight is read and nothing is fetched but small files.
+
+    Args:
+        config: of the run.
+        out: where it would be written.
+        offline: never ask the hub.
+        rate: FLOP/s that a forward pass reaches; from this machine when None.
+
+    Returns:
+        The plan. Where every parent is on this machine, its problems are all that ``breed`` would refuse.
+
+    Raises:
+        CheckpointError: a parent cannot be found or its files are damaged.
+    """
+    record = plan_run(config, out, offline=offline, rate=rate)
+    if not all(is_whole_here(ref, offline) for ref in config.parents.values()):
+        return record
+    parents = Parents.find(config, device="auto" if config.device == "cuda" else None, offline=offline)
+    asked = [str(error) for error in refusals(parents, [q for q in OF_A_RUN if q is not ask_method])]
+    problems = tuple(dict.fromkeys((*record.problems, *asked)))
+    return record.model_copy(update={"problems": problems, "fits": not problems})
