@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.items import Item, continuation
 from darwin_mri.errors import InputError
+from darwin_mri.probes import prefix_tokens
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,21 @@ class Prepared:
         return len(self.contexts[index]) + max(len(ids) for ids in self.continuations[index])
 
 
+def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Token ids of texts as every engine gives them to a model.
+
+    The special tokens that the tokenizer puts before a text come once, also where the text begins with them already, as
+    chat templates write it. What the tokenizer appends to a text (<eos>, [SEP]) is left out: here every text goes on.
+    """
+    if not texts:
+        return []
+    prefix = list(prefix_tokens(tokenizer))
+    bare = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return [ids if ids[:1] == prefix[:1] else prefix + ids for ids in bare]
+
+
 def prepare(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> Prepared:
-    """Tokenise items with the tokenizer's own special tokens, as lm-eval's HFLM does by default.
+    """Tokenise items as ``encode`` does.
 
     Context plus choice is encoded as one text and cut after the context's tokens. Where a tokenizer merges the end of
     the context with the choice, encode(context) is no prefix of encode(context + choice); the cut then moves left to
@@ -49,7 +63,7 @@ def prepare(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> Prepar
         InputError: nothing of the context, or no token of a choice, is left after the cut; the message names the key.
     """
     texts = [text for item in items for text in (item.context, *(item.context + continuation(c) for c in item.choices))]
-    encoded = iter(tokenizer(texts, return_attention_mask=False)["input_ids"] if texts else [])
+    encoded = iter(encode(texts, tokenizer))
     names, contexts, continuations = [], [], []
     for item in items:
         name = item.name

@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx2
 
-from darwin_mri.benchmarks.generation import chat_message, to_voted_answer
+from darwin_mri.benchmarks.generation import Reply, chat_message, to_voted_answer
 from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.parameters import REFUSED, SWITCH, Parameters, Refusal, read_refusal
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.records import Answer, Protocol
@@ -26,6 +27,8 @@ KEY_VARIABLE = "OPENAI_API_KEY"  # its value is sent, never stored
 PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before the first retry, doubled for each further one up to the longest
 TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
 FORBIDDEN = {401, 403}
+TEXT_PARTS = ("text", "output_text")
+REASONING = ("reasoning_content", "reasoning")  # where servers put thoughts, beside the answer
 
 
 class EndpointEngine:
@@ -50,7 +53,7 @@ class EndpointEngine:
         self.url, hostname = base_url(url)
         self.timeout, self.retries, self.concurrency = timeout, retries, concurrency
         self._loopback = hostname in ("localhost", "127.0.0.1", "::1")  # no proxy stands between
-        self._knows_template = True  # lowered when the server refuses chat_template_kwargs
+        self._parameters = Parameters()
         self.model = model or self._only_model()
 
     def answers(self, items: Sequence[Item], protocol: Protocol) -> Iterator[Answer]:
@@ -60,7 +63,7 @@ class EndpointEngine:
         answered; when the server is gone, the answers under way are waited for.
 
         Raises:
-            ConfigError: the protocol is not generative.
+            ConfigError: the protocol is not generative, or the server refuses a parameter that it cannot do without.
             InputError: the server refuses items, or all of the first.
             DarwinError: the server does not answer any more.
         """
@@ -70,8 +73,8 @@ class EndpointEngine:
         client, stop = self._client(), threading.Event()
 
         def answer(item: Item) -> Answer:
-            texts = [self._sample(client, item, protocol, n, stop) for n in range(generation.samples)]
-            return to_voted_answer(item, texts, protocol)
+            replies = [self._sample(client, item, protocol, n, stop) for n in range(generation.samples)]
+            return to_voted_answer(item, replies, protocol)
 
         threads = _Threads(items, answer, self.concurrency, stop)
         try:
@@ -92,8 +95,10 @@ class EndpointEngine:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx2.Client(timeout=self.timeout, headers=headers, trust_env=not self._loopback)
 
-    def _sample(self, client: httpx2.Client, item: Item, protocol: Protocol, number: int, stop: threading.Event) -> str:
-        """One generated answer without separate reasoning; empty where the model wrote only that."""
+    def _sample(
+        self, client: httpx2.Client, item: Item, protocol: Protocol, number: int, stop: threading.Event
+    ) -> Reply:
+        """One generated answer without separate reasoning; its text is empty where the model wrote only that."""
         generation = protocol.generation or Generation()
         body: dict[str, Any] = {
             "model": self.model,
@@ -101,18 +106,24 @@ class EndpointEngine:
             "max_tokens": generation.max_new_tokens,
             "temperature": generation.temperature,
             "seed": number,
-            "chat_template_kwargs": {"enable_thinking": generation.thinking},
+            SWITCH: {"enable_thinking": generation.thinking},
         }
         reply = self._post(client, body, item.name, stop)
         try:
-            content = reply["choices"][0]["message"].get("content")
+            choice = reply["choices"][0]
+            message, reason = choice["message"], choice.get("finish_reason")
+            content, reasoning = message.get("content"), any(message.get(field) for field in REASONING)
         except (KeyError, IndexError, TypeError, AttributeError):
             raise DarwinError(
                 f"{self.url} returned no chat message for {item.name}: it is not OpenAI-compatible"
             ) from None
-        if isinstance(content, list):  # the interface's other form: parts, of which some are text
-            content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-        return content if isinstance(content, str) else ""
+        if isinstance(content, list):  # the interface's other form: parts, of which some are the answer's text
+            parts = [part for part in content if isinstance(part, dict) and part.get("type", "text") in TEXT_PARTS]
+            content = "".join(str(part.get("text") or "") for part in parts)
+        reason = reason.lower() if isinstance(reason, str) else ""
+        # Where nothing tells how it ended, a text without an end of thinking may be all thought.
+        thinks = generation.thinking and not reason and not reasoning
+        return Reply(content if isinstance(content, str) else "", reason, thinks)
 
     def _post(self, client: httpx2.Client, body: dict[str, Any], where: str, stop: threading.Event) -> Any:
         """The server's reply to one request, tried again where that may help."""
@@ -121,7 +132,7 @@ class EndpointEngine:
             if attempt and stop.wait(_pause(attempt)):
                 break
             try:
-                reply = self._send(client, body)
+                reply = self._send(client, body, where)
                 if reply.is_success:
                     return reply.json()
             except httpx2.TimeoutException:
@@ -138,21 +149,43 @@ class EndpointEngine:
             " kept, the same command goes on when the server is back"
         )
 
-    def _send(self, client: httpx2.Client, body: dict[str, Any]) -> httpx2.Response:
-        """One request; without the switch for thinking where the server does not take it."""
-        if not self._knows_template:
-            body.pop("chat_template_kwargs", None)
-        reply = client.post(f"{self.url}/chat/completions", json=body)
-        if reply.status_code not in (400, 422) or "chat_template_kwargs" not in body:
-            return reply
-        plain = {key: value for key, value in body.items() if key != "chat_template_kwargs"}
-        without = client.post(f"{self.url}/chat/completions", json=plain)
-        if not without.is_success:
-            return reply
-        if body["chat_template_kwargs"]["enable_thinking"]:  # the switch is no part of the standard
-            raise InputError(f"{self.url} takes no chat_template_kwargs: set thinking at the server")
-        self._knows_template = False
-        return without
+    def _send(self, client: httpx2.Client, body: dict[str, Any], where: str) -> httpx2.Response:
+        """One request, asked again as long as the server refuses parameters that can be met otherwise."""
+        thinking, message = body[SWITCH]["enable_thinking"], body["messages"][0]["content"]
+        while True:
+            sent = self._parameters.apply(body)
+            reply = client.post(f"{self.url}/chat/completions", json=sent)
+            if reply.status_code not in REFUSED:
+                return reply
+            refusal = read_refusal(reply, sent, message)
+            if refusal is None:
+                return self._send_plain(client, sent, reply)
+            if not self._parameters.meet(refusal, thinking=thinking):
+                self._raise(refusal, reply.status_code, where)
+
+    def _send_plain(self, client: httpx2.Client, sent: dict[str, Any], refused: httpx2.Response) -> httpx2.Response:
+        """The request without the switch for thinking, where that is what the server refuses without naming it."""
+        if SWITCH not in sent:
+            return refused
+        plain = {name: value for name, value in sent.items() if name != SWITCH}
+        reply = client.post(f"{self.url}/chat/completions", json=plain)
+        if not reply.is_success:
+            return refused
+        if sent[SWITCH]["enable_thinking"]:
+            self._raise(Refusal(SWITCH, "", True), refused.status_code, "")
+        self._parameters.leave_out(SWITCH)
+        return reply
+
+    def _raise(self, refusal: Refusal, status: int, where: str) -> NoReturn:
+        if not refusal.unsupported:
+            raise InputError(
+                f"{self.url} refuses {where} (status {status}; {refusal}): change the setting of this name"
+            )
+        remedy = "set thinking at the server" if refusal.parameter == SWITCH else "give a value that it takes"
+        raise ConfigError(
+            f"{self.url} does not take a parameter that decides what is measured (status {status}; {refusal}): {remedy}"
+            " or ask another server"
+        )
 
     def _require_retryable(self, status: int, where: str) -> None:
         if status in FORBIDDEN:

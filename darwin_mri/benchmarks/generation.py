@@ -1,18 +1,19 @@
-"""Generated answers: the message to a chat model, the letter read from its text, and the vote over samples."""
+"""Generated answers: the message to a chat model, the letter read from its reply, and the vote over samples."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from string import ascii_uppercase
+from typing import NamedTuple
 
 import numpy as np
 
 from darwin_mri.benchmarks.answers import best_choice
 from darwin_mri.benchmarks.items import Item, item_hash, lettered
-from darwin_mri.records import Answer, Protocol
+from darwin_mri.records import Answer, Protocol, is_finished
 
-# What stands before the last end of thinking is thought, not answer; so is what follows a beginning that has no end.
+# What stands before the last end of thinking is thought, not answer; so is all where a beginning has no end.
 END_OF_THINKING = ("</think>", "<channel|>", "[/THINK]", "</thought>", "</reasoning>")
 BEGIN_OF_THINKING = ("<think>", "<|channel>", "[THINK]", "<thought>", "<reasoning>")
 BOXED = re.compile(r"\\boxed\s*\{")  # as good as "Answer:"
@@ -29,23 +30,53 @@ STATED = re.compile(
 BARE = re.compile(r"\s*[(\[]?([A-Z])(?:[\s).\]:]*|[).\]:] .*)")  # nothing but the letter, or one line "C. the choice"
 
 
+class Reply(NamedTuple):
+    """What a model wrote.
+
+    Attributes:
+        text: without its prompt; marks of thinking are part of it.
+        finish_reason: how it ended, as engines name it ("stop", "length", ...); empty where the engine does not tell.
+        thinks: whether it begins inside a thought, which the prompt has opened.
+    """
+
+    text: str
+    finish_reason: str = ""
+    thinks: bool = False
+
+
 def chat_message(item: Item, protocol: Protocol) -> str:
     """The user message: question, lettered choices, and the protocol's instruction."""
     question = item.message or f"{item.context}\n{lettered(item.choices)}"
     return f"{question}\n\n{protocol.prompt.format(letters=', '.join(ascii_uppercase[: len(item.choices)]))}"
 
 
-def read_letter(text: str, choices: int) -> int | None:
-    r"""Index of the choice that a generated text names, None where it names none or more than one.
+def inside_thought(text: str, thinks: bool = False) -> bool:
+    """Whether a text ends inside a thought; ``thinks``: it begins inside one."""
+    begin = max(text.rfind(marker) for marker in BEGIN_OF_THINKING)
+    end = max(text.rfind(marker) for marker in END_OF_THINKING)
+    return begin > end or (thinks and end < 0)
 
-    The text after the last end of thinking counts; of thinking that was cut off, nothing. The last stated answer
-    ("Answer: C", "\boxed{C}") is taken, else a text that is a bare letter, or one line that begins with it ("C. the
-    choice").
+
+def read_reply(reply: Reply, choices: int) -> int | None:
+    """Index of the choice that a reply names, None where it names none or more than one.
+
+    Only what was finished as an answer counts: nothing of a reply that was cut off, whatever it stated before, or of a
+    thought that has no end; else the text after the last end of thinking.
     """
+    if not is_finished(reply.finish_reason) or inside_thought(reply.text, reply.thinks):
+        return None
+    text = reply.text
     for marker in END_OF_THINKING:
         text = text.rpartition(marker)[2]
-    for marker in BEGIN_OF_THINKING:
-        text = text.partition(marker)[0]
+    return read_letter(text, choices)
+
+
+def read_letter(text: str, choices: int) -> int | None:
+    r"""Index of the choice that an answer names, None where it names none or more than one.
+
+    The last stated answer ("Answer: C", "\boxed{C}") is taken, else a text that is a bare letter, or one line that
+    begins with it ("C. the choice").
+    """
     text = MARKUP.sub("", BOXED.sub(" answer: ", text)).strip()
     letters = ascii_uppercase[:choices]
     stated = [letter for groups in STATED.findall(text) for letter in groups if letter in letters and letter]
@@ -55,23 +86,24 @@ def read_letter(text: str, choices: int) -> int | None:
     return letters.index(bare[1]) if bare and bare[1] in letters else None
 
 
-def to_voted_answer(item: Item, texts: Sequence[str], protocol: Protocol) -> Answer:
+def to_voted_answer(item: Item, replies: Sequence[Reply], protocol: Protocol) -> Answer:
     """One answer from the samples of an item: the choice that most of them name.
 
     Ties share the credit; where no sample names a choice, none is earned.
 
     Args:
         item: the item.
-        texts: one generated text per sample; not kept.
+        replies: one per sample; of their texts nothing is kept.
         protocol: its headline is acc or maj@k; with k samples their mean accuracy is kept beside it as mean@k.
 
     Returns:
-        The answer, with the votes of each choice.
+        The answer, with the votes of each choice and how each reply ended.
     """
-    named = [read_letter(text, len(item.choices)) for text in texts]
+    named = [read_reply(reply, len(item.choices)) for reply in replies]
     votes = np.bincount([choice for choice in named if choice is not None], minlength=len(item.choices))
     choice, credit = best_choice(votes, item.gold) if votes.any() else (-1, 0.0)
-    metrics = {protocol.metric: credit, f"mean@{len(texts)}": votes[item.gold] / len(texts)} if len(texts) > 1 else {}
+    samples = len(replies)
+    metrics = {protocol.metric: credit, f"mean@{samples}": votes[item.gold] / samples} if samples > 1 else {}
     return Answer(
         key=item_hash(item),
         cluster=item.cluster,
@@ -83,4 +115,5 @@ def to_voted_answer(item: Item, texts: Sequence[str], protocol: Protocol) -> Ans
         choices=len(item.choices),
         metrics=metrics,
         votes=tuple(int(v) for v in votes),
+        finish_reasons=tuple(reply.finish_reason for reply in replies),
     )

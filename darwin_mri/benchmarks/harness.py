@@ -20,9 +20,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from darwin_mri import seeds
 from darwin_mri.benchmarks.answers import to_answers
 from darwin_mri.benchmarks.backend_output import contain_output
-from darwin_mri.benchmarks.generation import END_OF_THINKING, chat_message, to_voted_answer
-from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.chat import Prompt, render_chat
+from darwin_mri.benchmarks.generation import chat_message, to_voted_answer
+from darwin_mri.benchmarks.items import Item, continuation
 from darwin_mri.benchmarks.lengths import computable_context, stated_context
+from darwin_mri.benchmarks.lm_texts import keep_endings, share_tokens, to_reply
 from darwin_mri.checkpoints.devices import retry_smaller
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
@@ -38,8 +40,10 @@ LOGITS_BYTES = 2e9  # HFLM keeps rows x tokens x vocabulary in float32, twice
 class HarnessEngine:
     """A language model of lm-eval that answers a benchmark's items.
 
+    Wherever texts are rendered and tokenised here and not by a server, it is done as for every other engine.
+
     Args:
-        lm: any model class of lm-eval.
+        lm: any model class of lm-eval; its ways of tokenising and decoding are replaced.
         name: engine that answers are recorded as coming from, such as "lm-eval hf".
         vocabulary: size of the logits, where the batch size is chosen here (a model in memory); None: ``lm`` chooses.
 
@@ -50,6 +54,7 @@ class HarnessEngine:
 
     def __init__(self, lm: Any, name: str, vocabulary: int | None = None) -> None:
         self.lm, self.name, self.vocabulary = lm, name, vocabulary
+        self.tokenizer, self.tells_endings = share_tokens(lm), keep_endings(lm)
         self.most_rows = MOST_ROWS
         self.fixed_rows: int | None = None
 
@@ -60,7 +65,6 @@ class HarnessEngine:
         tokenizer: PreTrainedTokenizerBase,
         *,
         beyond_context: bool = False,
-        generation: Generation | None = None,
     ) -> HarnessEngine:
         """HFLM on a resident model as it is now.
 
@@ -68,7 +72,6 @@ class HarnessEngine:
             model: a causal language model.
             tokenizer: the model's tokenizer; it is copied, since HFLM may add a padding token.
             beyond_context: as in ``Scorer``.
-            generation: how answers are generated, where they are.
 
         Returns:
             The engine.
@@ -86,7 +89,6 @@ class HarnessEngine:
                 batch_size=1,
                 max_length=limit or 2**31,
                 softmax_dtype=torch.float32,
-                **_thinking(tokenizer, generation),
             )
         vocabulary = model.config.get_text_config().vocab_size
         return cls(lm, "lm-eval hf", vocabulary)
@@ -128,34 +130,46 @@ class HarnessEngine:
         """As ``Engine``, longest items first.
 
         Raises:
-            InputError: an item is longer than the model's context.
+            InputError: an item is longer than the model's context, or the chat template leaves its question out.
             DarwinError: lm-eval fails; the message never quotes a prompt.
         """
         order = sorted(items, key=lambda item: -max(len(item.context), len(item.message)))  # memory fails at the start
         for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
-            self._refuse_long(chunk, protocol)
-            if protocol.kind == "generate":
-                texts = self._ask(_chat_task(chunk, protocol), chunk, "resps", chat=True)
-                yield from (to_voted_answer(item, row[0], protocol) for item, row in zip(chunk, texts, strict=True))
+            if protocol.generation is not None:
+                yield from self._generated(chunk, protocol, protocol.generation)
             else:
-                pairs = self._ask(_choice_task(chunk), chunk, "filtered_resps", chat=False)
-                scores = [np.array([float(pair[0]) for pair in row]) for row in pairs]  # (choices,) of each item
-                yield from to_answers(chunk, scores, protocol.hash)
+                yield from self._scored(chunk, protocol)
 
-    def _refuse_long(self, chunk: Sequence[Item], protocol: Protocol) -> None:
+    def _scored(self, chunk: Sequence[Item], protocol: Protocol) -> list[Answer]:
+        self._refuse_long(chunk, [[item.context + continuation(choice) for choice in item.choices] for item in chunk])
+        pairs = self._ask(_choice_task(chunk), chunk, "filtered_resps", chat=False)
+        scores = [np.array([float(pair[0]) for pair in row]) for row in pairs]  # (choices,) of each item
+        return to_answers(chunk, scores, protocol.hash)
+
+    def _generated(self, chunk: Sequence[Item], protocol: Protocol, generation: Generation) -> Iterator[Answer]:
+        prompts = [self._prompt(item, chat_message(item, protocol), generation.thinking) for item in chunk]
+        self._refuse_long(chunk, [[prompt.text] for prompt in prompts], generation.max_new_tokens)
+        texts = self._ask(_chat_task(chunk, prompts, generation), chunk, "resps", chat=self.tokenizer is None)
+        for item, prompt, row in zip(chunk, prompts, texts, strict=True):
+            replies = [to_reply(text, tells_ending=self.tells_endings, thinks=prompt.opens_thought) for text in row[0]]
+            yield to_voted_answer(item, replies, protocol)
+
+    def _prompt(self, item: Item, message: str, thinking: bool) -> Prompt:
+        """The rendered message; the message alone where a server renders it."""
+        if self.tokenizer is None:
+            return Prompt(message)
+        switches = getattr(self.lm, "chat_template_args", None) or {}
+        return render_chat(self.tokenizer, message, item.name, **{**switches, "thinking": thinking})
+
+    def _refuse_long(self, chunk: Sequence[Item], texts: Sequence[Sequence[str]], room: int = 0) -> None:
         """Refuse items longer than the context: lm-eval would cut them from the left and say so in its log only."""
         most = getattr(self.lm, "max_length", None)
-        room = protocol.generation.max_new_tokens if protocol.generation else 0
-        for item in chunk:
+        for item, read in zip(chunk, texts, strict=True):
             # No tokenizer makes more tokens than bytes.
-            if most is None or len((item.context + item.message).encode()) + 512 + room <= most:
+            if most is None or max(len(text.encode()) for text in read) + 512 + room <= most:
                 continue
-            if protocol.kind == "generate":
-                chat = [{"role": "user", "content": chat_message(item, protocol)}]
-                tokens = self._tokens(self.lm.apply_chat_template(chat)) + room
-            else:
-                tokens = max(self._tokens(f"{item.context} {choice}") for choice in item.choices)
+            tokens = max(map(self._tokens, read)) + room
             if tokens > most:
                 raise InputError(
                     f"{item.name} has {tokens} tokens, more than the model's {most} positions: leave it"
@@ -273,18 +287,6 @@ def _lm_class(backend: str) -> Any:
             ) from error
 
 
-def _thinking(tokenizer: PreTrainedTokenizerBase, generation: Generation | None) -> dict[str, Any]:
-    """HFLM's arguments for thinking: the switch of the chat template, and the token that ends it."""
-    if generation is None:
-        return {}
-    arguments: dict[str, Any] = {"chat_template_args": {"enable_thinking": generation.thinking}}
-    vocabulary = tokenizer.get_vocab()
-    ends = [vocabulary[marker] for marker in END_OF_THINKING if marker in vocabulary]
-    if ends:  # a special token would vanish when the text is decoded, and with it the end of the thoughts
-        arguments["think_end_token"] = ends[0]
-    return arguments
-
-
 def _choice_task(items: Sequence[Item]) -> Any:
     """The items as a multiple-choice task; lm-eval's default delimiter, one space, is the one of ``Item``."""
     rows = [{"context": item.context, "choices": list(item.choices), "gold": item.gold} for item in items]
@@ -299,15 +301,14 @@ def _choice_task(items: Sequence[Item]) -> Any:
     )
 
 
-def _chat_task(items: Sequence[Item], protocol: Protocol) -> Any:
+def _chat_task(items: Sequence[Item], prompts: Sequence[Prompt], generation: Generation) -> Any:
     """The items as a generation task; letters are read from the answers here, not by its filters."""
-    generation = protocol.generation or Generation()
     sampling = {"do_sample": True, "temperature": generation.temperature} if generation.temperature else {}
     return _task(
         items[0].benchmark,
-        [{"message": chat_message(item, protocol)} for item in items],
+        [{"prompt": prompt.text} for prompt in prompts],
         output_type="generate_until",
-        doc_to_text=lambda doc: doc["message"],
+        doc_to_text=lambda doc: doc["prompt"],
         doc_to_target=lambda doc: "",
         generation_kwargs={"until": [], "max_gen_toks": generation.max_new_tokens, **({"do_sample": False} | sampling)},
         repeats=generation.samples,

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from darwin_mri.benchmarks.encoding import prepare
+from darwin_mri.benchmarks.chat import render_chat
+from darwin_mri.benchmarks.encoding import encode, prepare
 from darwin_mri.benchmarks.generation import chat_message
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.errors import InputError
 from darwin_mri.records import Protocol
 
+TRIAL_QUESTION = "Which colour has the sky?\n\nA. blue\nB. red\n\nAnswer with one letter."
 LongItems = Literal["error", "skip", "beyond"]
 
 
@@ -70,11 +71,13 @@ class Reader:
         if protocol.generation is None:
             prepared = prepare(items, self.tokenizer)
             return [prepared.longest(index) for index in range(len(prepared))]
-        chats = [[{"role": "user", "content": chat_message(item, protocol)}] for item in items]
-        render: Any = self.tokenizer.apply_chat_template
-        texts = [render(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
-        encoded: Any = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        return [len(ids) + protocol.generation.max_new_tokens for ids in encoded]
+        generation = protocol.generation
+        prompts = [
+            render_chat(self.tokenizer, chat_message(item, protocol), item.name, thinking=generation.thinking)
+            for item in items
+        ]
+        encoded = encode([prompt.text for prompt in prompts], self.tokenizer)
+        return [len(ids) + generation.max_new_tokens for ids in encoded]
 
 
 def fit_items(
@@ -125,20 +128,21 @@ def fit_items(
     return kept, tuple(items[index] for index in sorted(over))
 
 
-def require_chat(readers: Iterable[Reader]) -> None:
-    """Require of every model a chat template that takes a message: generated answers need one.
+def require_chat(readers: Iterable[Reader]) -> tuple[str, ...]:
+    """Require of every model a chat template that renders a question: generated answers need one.
+
+    Returns:
+        The models whose template takes the question only as a list of parts.
 
     Raises:
         InputError: a model has none.
     """
+    in_parts = []
     for reader in readers:
         if not reader.tokenizer.chat_template:
             raise InputError(
                 f"{reader.model} has no chat template, which generated answers need: use --protocol loglikelihood"
             )
-        try:
-            reader.tokenizer.apply_chat_template(
-                [{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True
-            )
-        except jinja2.TemplateError as error:
-            raise InputError(f"{reader.model}: its chat template fails ({error}): mend it") from None
+        if render_chat(reader.tokenizer, TRIAL_QUESTION, reader.model, thinking=False).in_parts:
+            in_parts.append(reader.model)
+    return tuple(in_parts)

@@ -42,7 +42,7 @@ def generative(benchmark: str, language: str, generation: Generation) -> Protoco
     metric = f"maj@{generation.samples}" if generation.samples > 1 else "acc"
     return Protocol(
         name=f"{benchmark}-chat-letter",
-        version=2,  # of how the letter is read
+        version=3,  # of how the letter is read
         kind="generate",
         metric=metric,
         prompt=INSTRUCTIONS[language],

@@ -116,14 +116,13 @@ def load_items(
     password = password or gpqa_password()
     protocols = {name: task_protocol(bench, name) for name in bench.tasks}
     readers = [Reader.of_folder(source.ref, source.folder, load_tokenizer(source)) for source in models]
-    if bench.protocol == "generate":
-        require_chat(readers)
+    in_parts = require_chat(readers) if bench.protocol == "generate" else ()
     loaded = {}
     for name, protocol in protocols.items():
         whole = load_benchmark(name, Path(data) if data else None, offline=offline, password=password)
         kept, long = fit_items(sample(whole), protocol, readers, bench.long_items)
-        count = {"beyond" if bench.long_items == "beyond" else "left_out": len(long)}
-        loaded[name] = kept, describe_benchmark(name, whole).model_copy(update=count)
+        facts = {"beyond" if bench.long_items == "beyond" else "left_out": len(long), "in_parts": in_parts}
+        loaded[name] = kept, describe_benchmark(name, whole).model_copy(update=facts)
     return loaded
 
 

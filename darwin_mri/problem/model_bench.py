@@ -133,8 +133,7 @@ class ModelBench:
         beyond = self.bench.long_items == "beyond"
         if fast:
             return FastEngine(Scorer(model, tokenizer, beyond_context=beyond))
-        generation = self.bench.generation if self.bench.protocol == "generate" else None
-        return HarnessEngine.in_memory(model, tokenizer, beyond_context=beyond, generation=generation)
+        return HarnessEngine.in_memory(model, tokenizer, beyond_context=beyond)
 
     def _collect(self, key: str, model: _Model, protocols: Mapping[str, Protocol]) -> AnswersByTask:
         answers: AnswersByTask = {}

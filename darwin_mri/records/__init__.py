@@ -34,6 +34,7 @@ from darwin_mri.records.score import (
     Evidence,
     Score,
     Vigor,
+    is_finished,
 )
 
 __all__ = [
@@ -93,5 +94,6 @@ __all__ = [
     "Splits",
     "Validation",
     "Vigor",
+    "is_finished",
     "write_text",
 ]

@@ -15,6 +15,13 @@ Evidence = Literal["measured", "published", "estimated"]
 Split = Literal["held-out", "search", "full", "all", "unknown"]
 Level = Literal["serious", "warning", "note"]
 LEVELS: tuple[Level, ...] = get_args(Level)  # the serious first
+# Names of the end that a model gives its text itself; empty where the engine does not tell how it ended.
+FINISHED = {"", "stop", "eos", "eos_token", "stop_sequence", "end_turn"}
+
+
+def is_finished(finish_reason: str) -> bool:
+    """Whether a model ended its text itself; false for one that was cut off ("length", "content_filter", ...)."""
+    return finish_reason in FINISHED
 
 
 class Answer(Part):
@@ -33,6 +40,8 @@ class Answer(Part):
         choices: how many choices the item offers; 0 in files from before this field.
         metrics: credit by every metric of the protocol, the headline metric among them.
         votes: for generated answers, how many samples named each choice; what is missing named none.
+        finish_reasons: for generated answers, how each sample ended ("stop", "length", "content_filter", ...); empty
+            text where the engine does not tell.
     """
 
     key: str
@@ -46,6 +55,12 @@ class Answer(Part):
     choices: int = 0
     metrics: dict[str, float] = {}
     votes: tuple[int, ...] = ()
+    finish_reasons: tuple[str, ...] = ()
+
+    @property
+    def cut_off(self) -> int:
+        """Number of samples that were cut off."""
+        return sum(not is_finished(reason) for reason in self.finish_reasons)
 
 
 class Score(Part):
@@ -254,6 +269,7 @@ class BenchmarkInfo(Part):
         coverage: items at hand, by part.
         left_out: items longer than a compared model's context, left out for every model.
         beyond: items read beyond a compared model's stated context.
+        in_parts: models whose chat template takes the question only as a list of parts.
     """
 
     name: str
@@ -262,6 +278,7 @@ class BenchmarkInfo(Part):
     coverage: tuple[Coverage, ...] = ()
     left_out: int = 0
     beyond: int = 0
+    in_parts: tuple[str, ...] = ()
 
 
 class Comparison(Record):

@@ -45,7 +45,7 @@ def find_alerts(
     contrasts: Sequence[Contrast],
     composite: str,
     benchmarks: Sequence[BenchmarkInfo] = (),
-    silent: Mapping[tuple[str, str], float] | None = None,
+    silent: Mapping[tuple[str, str], tuple[float, float]] | None = None,
     places: Mapping[tuple[str, str], Sequence[tuple[int, int]]] | None = None,
 ) -> tuple[Alert, ...]:
     """Alerts of a comparison, the serious first.
@@ -56,7 +56,7 @@ def find_alerts(
         contrasts: of the child with each other model.
         composite: the composite's benchmark name.
         benchmarks: what the benchmarks' names stand for.
-        silent: by (model, benchmark) the share of generated answers that name no choice.
+        silent: by (model, benchmark) the shares of generated answers that name no choice, and that were cut off.
         places: by (model, benchmark) each item's (choice, gold).
 
     Returns:
@@ -68,6 +68,7 @@ def find_alerts(
         *mixed_protocols((*measured, *published), composite),
         *_unknown_protocols(measured, published),
         *_incomplete(benchmarks),
+        *_in_parts(benchmarks),
         *_silent(silent or {}),
         *_one_place(places or {}),
         *_few_items(measured, contrasts, composite),
@@ -141,14 +142,21 @@ def _about(benchmark: str, kind: str, text: str) -> Alert:
     return Alert(level="warning", text=text, kind=kind, benchmark=benchmark)
 
 
-def _silent(shares: Mapping[tuple[str, str], float]) -> Iterable[Alert]:
-    for (model, benchmark), share in shares.items():
+def _in_parts(benchmarks: Sequence[BenchmarkInfo]) -> Iterable[Alert]:
+    for model in dict.fromkeys(model for info in benchmarks for model in info.in_parts):
+        text = f"The chat template of {model} leaves plain text out of the prompt: it is asked in a list of parts."
+        yield Alert(level="note", text=text, kind="content-parts")
+
+
+def _silent(shares: Mapping[tuple[str, str], tuple[float, float]]) -> Iterable[Alert]:
+    for (model, benchmark), (share, cut_off) in shares.items():
         if share > SILENT:
+            remedy = f" {_percent(cut_off)} were cut off: give more --max-new-tokens." if cut_off else ""
             yield _about(
                 benchmark,
                 "silent-answers",
                 f"{_percent(share)} of the answers of {model} on {benchmark} name no choice and count as wrong: it may"
-                " not have followed the instruction, or run out of tokens while thinking.",
+                f" not have followed the instruction, or run out of tokens while thinking.{remedy}",
             )
 
 

@@ -125,11 +125,14 @@ def _scores(
     return scores, secondary
 
 
-def _silent(answers: Sequence[Answer], protocols: Mapping[str, Protocol]) -> float:
-    """Share of generated answers in which no choice was named."""
+def _silent(answers: Sequence[Answer], protocols: Mapping[str, Protocol]) -> tuple[float, float]:
+    """Shares of generated answers in which no choice was named, and which were cut off."""
     generations = [protocols[a.protocol].generation for a in answers if a.protocol in protocols]
     samples = sum(generation.samples for generation in generations if generation)
-    return 1 - sum(sum(answer.votes) for answer in answers) / samples if samples else 0.0
+    if not samples:
+        return 0.0, 0.0
+    named = sum(sum(answer.votes) for answer in answers)
+    return 1 - named / samples, sum(answer.cut_off for answer in answers) / samples
 
 
 def _check(

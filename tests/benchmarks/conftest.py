@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from typing import Any
 
@@ -24,6 +27,8 @@ from transformers import (
 from darwin_mri.benchmarks import Item, load_benchmark, sample_items
 from darwin_mri.nursery.world import World
 
+Respond = Callable[[dict[str, Any]], tuple[int, Any]]  # a request's body -> status, reply
+ServeJson = Callable[[Respond], str]
 VOCABULARY = 900
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -144,3 +149,37 @@ def mixed_items() -> tuple[Item, ...]:
         for name in ("nursery_click", "nursery_musr", "nursery_gpqa")
         for item in sample_items(load_benchmark(name), 8, 3)
     )
+
+
+@pytest.fixture
+def serve_json() -> Iterator[ServeJson]:
+    """Start a server on loopback that serves one model and replies to requests by a function; its URL."""
+    servers = []
+
+    def start(respond: Respond) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.reply(200, {"data": [{"id": "served"}]})
+
+            def do_POST(self) -> None:
+                self.reply(*respond(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+
+            def reply(self, status: int, data: Any) -> None:
+                sent = json.dumps(data).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(sent)))
+                self.end_headers()
+                self.wfile.write(sent)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}/v1"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

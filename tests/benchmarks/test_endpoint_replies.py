@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +18,24 @@ from darwin_mri.problem.model_bench import ModelBench
 from darwin_mri.run import Silent
 
 from . import files
+from .conftest import ServeJson
 
 PROTOCOL = get_benchmark("click").chat_protocol(Generation(max_new_tokens=4))
 Reply = Callable[[str], tuple[int, Any]]  # message -> status, content
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Reply], str]]:
-    """Start a server on loopback that replies by a function; its URL."""
-    servers = []
+def serve(serve_json: ServeJson) -> Callable[[Reply], str]:
+    """Start a server on loopback that answers messages by a function; its URL."""
 
     def start(reply: Reply) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, content = reply(body["messages"][0]["content"])
-                sent = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(sent)))
-                self.end_headers()
-                self.wfile.write(sent)
+        def respond(body: dict[str, Any]) -> tuple[int, Any]:
+            status, content = reply(body["messages"][0]["content"])
+            return status, {"choices": [{"message": {"content": content}}]}
 
-            def log_message(self, *_: Any) -> None:
-                pass
+        return serve_json(respond)
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}/v1"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 @pytest.fixture(scope="module")

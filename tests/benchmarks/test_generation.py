@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darwin_mri.benchmarks import Item, get_benchmark
-from darwin_mri.benchmarks.generation import chat_message, read_letter, to_voted_answer
+from darwin_mri.benchmarks.generation import Reply, chat_message, read_reply, to_voted_answer
 from darwin_mri.config import Generation
 
 ITEM = Item(
@@ -65,18 +65,41 @@ GREEDY = get_benchmark("click").chat_protocol(Generation())
     ],
 )
 def test_the_letter_in_a_text(text: str, letter: str | None) -> None:
-    assert read_letter(text, 4) == (None if letter is None else ascii_uppercase.index(letter))
+    assert read_reply(Reply(text, "stop"), 4) == (None if letter is None else ascii_uppercase.index(letter))
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        (Reply("Answer: B", "stop"), "B"),
+        (Reply("Answer: B", "eos_token"), "B"),
+        (Reply("Answer: B"), "B"),  # an engine that does not tell
+        (Reply("Answer: B", "length"), None),  # "Answer: B or ...", "Answer: B? No, ..."
+        (Reply("Answer: B\nBecause", "length"), None),
+        (Reply("<think>A?</think>\nAnswer: B", "length"), None),
+        (Reply("Answer: B", "content_filter"), None),
+        (Reply("Answer: B", "tool_calls"), None),
+        (Reply("Answer: A</think>Answer: B", "stop", thinks=True), "B"),
+        (Reply("Answer: B", "stop", thinks=True), None),  # the prompt opened the thought, nothing closed it
+        (Reply("Answer: B\n<think>Or is it A?", "stop"), None),
+        (Reply("<think>A?</think>Answer: B<think>Or A?", "stop"), None),
+        (Reply("<|channel>thought\nAnswer: A<channel|>Answer: B", "stop"), "B"),
+        (Reply("", "stop"), None),
+    ],
+)
+def test_only_what_was_finished_as_an_answer_counts(reply: Reply, letter: str | None) -> None:
+    assert read_reply(reply, 4) == (None if letter is None else ascii_uppercase.index(letter))
 
 
 @given(st.text(max_size=200), st.integers(2, 5))
 def test_whatever_a_model_writes_names_a_choice_or_none(text: str, choices: int) -> None:
-    choice = read_letter(text, choices)
+    choice = read_reply(Reply(text, "stop"), choices)
     assert choice is None or 0 <= choice < choices
 
 
 @given(st.lists(st.sampled_from(["Answer: A", "Answer: B", "Answer: C", "none"]), min_size=4, max_size=4))
 def test_votes(texts: list[str]) -> None:
-    answer = to_voted_answer(ITEM, texts, MAJORITY)
+    answer = to_voted_answer(ITEM, [Reply(text, "stop") for text in texts], MAJORITY)
     counts = [sum(t.endswith(letter) and t != "none" for t in texts) for letter in "ABCD"]
     assert answer.votes == tuple(counts)
     assert answer.metrics["mean@4"] == counts[1] / 4
@@ -88,8 +111,15 @@ def test_votes(texts: list[str]) -> None:
 
 
 def test_one_greedy_answer_has_no_second_metric() -> None:
-    right, wrong, none = (to_voted_answer(ITEM, [t], GREEDY) for t in ("Answer: B", "Answer: C", "hm"))
+    right, wrong, none = (to_voted_answer(ITEM, [Reply(t)], GREEDY) for t in ("Answer: B", "Answer: C", "hm"))
     assert [(a.choice, a.credit, a.metrics) for a in (right, wrong, none)] == [(1, 1, {}), (2, 0, {}), (-1, 0, {})]
+
+
+def test_how_each_sample_ended_is_kept_with_the_answer() -> None:
+    replies = [Reply("Answer: B", "stop"), *[Reply("Answer: A. But", "length")] * 2, Reply("Answer: B")]
+    answer = to_voted_answer(ITEM, replies, MAJORITY)
+    assert answer.votes == (0, 2, 0, 0) and answer.choice == 1
+    assert answer.finish_reasons == ("stop", "length", "length", "") and answer.cut_off == 2
 
 
 def test_messages_carry_the_protocols_instruction() -> None:

@@ -47,7 +47,7 @@ def test_generated_answers(
 ) -> None:
     generation = Generation(max_new_tokens=3, **sampling)
     protocol = get_benchmark("gpqa").chat_protocol(generation)
-    engine = HarnessEngine.in_memory(*writer, generation=generation)
+    engine = HarnessEngine.in_memory(*writer)
     answers = answer_all(engine, items, protocol)
     assert Counter(a.choice for a in answers) == {2: len(items)}
     assert {a.votes for a in answers} == {(0, 0, generation.samples, 0)}
@@ -59,7 +59,7 @@ def test_the_prompt_is_the_chat_templates(
 ) -> None:
     model, tokenizer = writer
     protocol = get_benchmark("gpqa").chat_protocol(Generation(max_new_tokens=1))
-    engine = HarnessEngine.in_memory(model, tokenizer, generation=protocol.generation)
+    engine = HarnessEngine.in_memory(model, tokenizer)
     seen: list[str] = []
     generate = engine.lm.generate_until
     engine.lm.generate_until = lambda requests: seen.extend(r.args[0] for r in requests) or generate(requests)

@@ -303,7 +303,7 @@ def test_every_setting_that_decides_a_score_changes_the_protocols_hash() -> None
     assert all(len(p.hash) == 12 for p in protocols)
     assert get_benchmark("musr").protocol.metric == "acc_norm"
     maj = get_benchmark("click").chat_protocol(Generation(samples=8, temperature=0.6, thinking=True))
-    assert maj.label == "click-chat-letter v2, thinking, maj@8, T = 0.6, 2048 tokens"
+    assert maj.label == "click-chat-letter v3, thinking, maj@8, T = 0.6, 2048 tokens"
     assert json.loads(maj.model_dump_json())["generation"]["samples"] == 8
     with pytest.raises(DarwinError, match="repeats a log-likelihood task"):
         get_benchmark("click_upstream").chat_protocol(Generation())

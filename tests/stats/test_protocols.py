@@ -95,6 +95,21 @@ def test_other_metrics_stand_apart_from_the_headline() -> None:
     assert {s.metric for s in comparison.scores if s.slice == "all" and s.benchmark != "composite"} == {"acc_norm"}
 
 
+def test_cut_off_answers_are_counted() -> None:
+    rows = sat({"C": {"click": CHAT.hash}, "F": {"click": CHAT.hash}})
+    ended = {"C": ("stop", "stop", "length", "length"), "F": ("stop", "stop", "", "")}
+    for key, reasons in ended.items():
+        update = {"votes": (2, 0, 0, 0), "finish_reasons": reasons}
+        rows[key]["click"] = [answer.model_copy(update=update) for answer in rows[key]["click"]]
+    texts = [alert.text for alert in compare(rows, MODELS, [CHAT], CHANCE, {"click": 1.0}, 1, resamples=199).alerts]
+    told = {
+        model: next(t for t in texts if f"answers of {model} on click name no choice" in t)
+        for model in ("david", "opus")
+    }
+    assert told["david"].endswith(" 50.0 % were cut off: give more --max-new-tokens.")
+    assert told["opus"].endswith("run out of tokens while thinking.")
+
+
 def test_silent_answers_partial_sets_and_left_out_items_raise_alerts() -> None:
     rows = sat({"C": {"click": CHAT.hash, "musr": CHAT.hash}, "F": {"click": CHAT.hash, "musr": CHAT.hash}})
     for key, votes in (("C", (4, 0, 0, 0)), ("F", (3, 0, 0, 0))):
