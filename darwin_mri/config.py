@@ -20,6 +20,8 @@ from darwin_mri.config_sections import (
     Served,
 )
 from darwin_mri.errors import ConfigError
+from darwin_mri.files import read_text
+from darwin_mri.quantities import KINDS, quantity_fault
 
 __all__ = [
     "ARMS",
@@ -64,11 +66,9 @@ class Config(Section):
     mother: str
     base: str | None = None
     method: Method = "task_arithmetic"
-    density: float = Field(
-        default=1.0, gt=0, le=1, description="share of the mother's task vector kept (ties, dare_*, della)"
-    )
+    density: float = Field(default=1.0, description="share of the mother's task vector kept (ties, dare_*, della)")
     density_father: float = Field(
-        default=1.0, gt=0, le=1, description="share of the father's task vector kept (ties, dare_*, della)"
+        default=1.0, description="share of the father's task vector kept (ties, dare_*, della)"
     )
     rescale: Literal["inverse_density", "l1", "none"] = Field(
         default="inverse_density",
@@ -118,6 +118,16 @@ class Config(Section):
         if not isinstance(search, dict) or search.get("space") is not None:
             return given
         return {**given, "search": {**search, "space": "ffn" if given.get("method") in ARMS else "layers"}}
+
+    @model_validator(mode="after")
+    def _possible(self) -> Config:
+        """What a merge's numbers may be is said in ``quantities``, for genomes and recipes as well."""
+        common = {"density": self.density, "density_father": self.density_father}
+        for where, numbers in (("", common), *((f"tensors '{name}': ", own) for name, own in self.tensors.items())):
+            for name, value in numbers.items():
+                if name in KINDS and (fault := quantity_fault(name, value)):
+                    raise ValueError(where + fault)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -217,7 +227,7 @@ def load_section(kind: type[AnySection], path: Path) -> AnySection:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        data = yaml.safe_load(read_text(path)) or {}
     except FileNotFoundError:
         raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

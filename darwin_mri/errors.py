@@ -15,6 +15,10 @@ class CheckpointError(InputError):
     """A model folder is damaged, incomplete or not a model."""
 
 
+class OutputError(DarwinError):
+    """A file could not be written, although its folder could when the work began (a full disk, a folder removed)."""
+
+
 class ConfigError(DarwinError):
     """The configuration is wrong: exit code 2, as any wrong usage."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from darwin_mri.config import ARMS, OPERATORS, Config, SearchConfig, load_config
+from darwin_mri.config import ARMS, OPERATORS, Config, SearchConfig, load_config, make_config
 from darwin_mri.errors import ConfigError
+from darwin_mri.merging import Settings
 
 PAIR = {"father": "a", "mother": "b"}
 
@@ -68,3 +71,19 @@ def test_data_alone_means_the_real_benchmarks(tmp_path: Path) -> None:
     path.write_text("father: a\nmother: b\nfitness: {gpqa: 1}\nbench: {tasks: [gpqa, click]}\n")
     config = load_config(path, {"data": "D"})
     assert config.fitness == {"gpqa": 1.0} and config.bench.tasks == ("gpqa", "click")
+
+
+@pytest.mark.parametrize("name", ["density", "density_father"])
+def test_one_rule_says_what_a_density_is(name: str) -> None:
+    """The same of a config, of single tensors in it, and of a merge."""
+    parents: dict[str, Any] = {"father": "a", "mother": "b", "method": "dare_ties"}
+    for value in (0, 0.0, 0.5, 1):
+        assert getattr(make_config({**parents, name: value}, "x"), name) == value
+        assert getattr(replace(Settings(), **{name: value}), name) == value
+    for value in (-0.1, 1.5):
+        words = f"{name} {value} must be a number between 0 and 1"
+        for given in ({name: value}, {"tensors": {"*.mlp.*": {name: value}}}):
+            with pytest.raises(ConfigError, match=words):
+                make_config({**parents, **given}, "x")
+        with pytest.raises(ConfigError, match=words):
+            replace(Settings(), **{name: value})

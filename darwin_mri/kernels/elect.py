@@ -77,7 +77,7 @@ def elect(
     factors: tuple[float, float],
     weight: float,
     ratio: float,
-    divide: str,
+    divisors: tuple[float, float, float],
     scale: float,
 ) -> None:
     """Write B + s elected(w u, r v), in fp32 and rounded once, with the bits that plain torch gives.
@@ -93,7 +93,7 @@ def elect(
         factors: what the task vectors are multiplied with after that.
         weight: w, the father's.
         ratio: r, the other parent's.
-        divide: ratio, weights or none, as ``Settings.divide``.
+        divisors: of a value where the father alone is elected, where the other alone is, and where both are; none is 0.
         scale: s.
     """
     count = base.numel()
@@ -101,9 +101,9 @@ def elect(
         return
     rounded = getattr(tl, str(dtype).removeprefix("torch."))
     # A value is multiplied with slope * (1 where both parents agree, else 0) + share.
-    # Unless the weights divide, these are 0 and 1, which change nothing.
-    pairs = [(1 - 1 / w, 1 / w) if divide == "weights" and w not in (0.0, 1.0) else (0.0, 1.0) for w in (weight, ratio)]
-    both_share = 0.0 if divide == "none" else 1 / max(weight + ratio, 1e-12) - 1
+    # Where nothing is divided these are 0 and 1, which change nothing.
+    *alone, shared = divisors
+    pairs, both_share = [(1 - 1 / own, 1 / own) for own in alone], 1 / shared - 1
     as_bytes = [keep.view(torch.uint8) if keep is not None and keep.dtype == torch.bool else keep for keep in keeps]
     masks = [base if keep is None else keep for keep in as_bytes]
     with torch.cuda.device(base.device):

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 from darwin_mri import kernels
+from darwin_mri.errors import ConfigError
 from darwin_mri.merging.streaming import StreamedBlend, is_constant, require_ratio
+
+NO_WEIGHT = 1e-30  # a weight so near 0 divides nothing
+ROUNDING = 1e-7  # of fp32: weights that sum to less of their size sum to 0
 
 
 class Blend(Protocol):
@@ -165,7 +169,7 @@ class Election(StreamedBlend):
             factors=(father.factor, other.factor),
             weight=self.weight,
             ratio=ratio,
-            divide=self.divide,
+            divisors=divisors(self.weight, ratio, self.divide),
             scale=self.scale,
         )
         return True
@@ -202,6 +206,8 @@ class Replacement:
             ConfigError: the ratio is negative or no number.
         """
         require_ratio(ratio)
+        if ratio < 0:
+            raise ConfigError(f"ratio {ratio} must be at least 0: it is the share of neurons that are replaced")
         return torch.where(self.order < ratio, self.donor, self.father).to(dtype)
 
     def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
@@ -226,10 +232,8 @@ class Replacement:
 def elect(father: Tensor, other: Tensor, weight: float, ratio: float, divide: str) -> tuple[Tensor, Tensor]:
     """TIES' election by summed mass and the mean over the parents that agree (arXiv 2306.01708, steps 2 and 3).
 
-    The elected sign is sgn(father + other). Where one parent has it, that parent's value stands, divided under
-    ``weights`` by its own weight; where both have it, their sum over the sum of their weights. ``ratio`` differs from
-    the paper's mean off r = 1 alone: a mean divided by the other parent's weight would hand its value over whole at any
-    r > 0.
+    The elected sign is sgn(father + other). Where one parent has it, that parent's value stands, where both have it
+    their sum; each is divided as ``divisors`` says.
 
     Args:
         father: w times the trimmed or masked F - B, any shape, fp32.
@@ -245,14 +249,39 @@ def elect(father: Tensor, other: Tensor, weight: float, ratio: float, divide: st
     sign = (father + other).sign_()
     father, other = (father * sign).clamp_(min=0), (other * sign).clamp_(min=0)
     both = torch.minimum(father, other).sign_()  # 1 where both have the elected sign, else 0
-    if divide == "weights":
-        for value, own in ((father, weight), (other, ratio)):
-            if own not in (0.0, 1.0):
-                value.mul_(both.mul(1 - 1 / own).add_(1 / own))
+    *alone, shared = divisors(weight, ratio, divide)
+    for value, own in zip((father, other), alone, strict=True):
+        if own != 1.0:
+            value.mul_(both.mul(1 - 1 / own).add_(1 / own))
     magnitude = father.add_(other)
-    if divide != "none":
-        magnitude.addcmul_(magnitude, both, value=1 / max(weight + ratio, 1e-12) - 1)
+    if shared != 1.0:
+        magnitude.addcmul_(magnitude, both, value=1 / shared - 1)
     return magnitude, sign
+
+
+def divisors(weight: float, ratio: float, divide: str) -> tuple[float, float, float]:
+    """What an elected value is divided by: where the father alone agrees, where the other alone does, where both do.
+
+    ``ratio`` differs from the paper's mean off r = 1 alone: a mean divided by the other parent's weight would hand its
+    value over whole at any r > 0. A negative weight there is that of the negated task vector. ``weights`` divides by
+    signed weights, and by 1 where they sum to 0, as mergekit does.
+
+    Args:
+        weight: w, the father's.
+        ratio: r, the other's.
+        divide: ratio, weights or none (``Settings``).
+
+    Returns:
+        Three numbers, none of them 0.
+    """
+    weight, ratio = (0.0 if abs(own) < NO_WEIGHT else own for own in (weight, ratio))
+    size = abs(weight) + abs(ratio)
+    if divide == "none":
+        return 1.0, 1.0, 1.0
+    if divide == "ratio":
+        return 1.0, 1.0, size or 1.0
+    shared = weight + ratio
+    return weight or 1.0, ratio or 1.0, shared if abs(shared) > ROUNDING * size else 1.0
 
 
 def _add(ratio: float, origin: Tensor, vector: Tensor) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 
 from darwin_mri.errors import ConfigError
+from darwin_mri.quantities import quantity_fault
 
 NEEDS_BASE: frozenset[str] = frozenset({"ties", "dare_ties", "della"})
 RESCALES: tuple[str, ...] = ("inverse_density", "l1", "none")
 DIVIDES: tuple[str, ...] = ("ratio", "weights", "none")
+WORDS: dict[str, tuple[str, ...]] = {"rescale": RESCALES, "divide": DIVIDES}
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,18 @@ class Settings:
     Attributes:
         density: share of the other parent's task vector that is kept, in [0, 1] (ties, dare_*, della).
         density_father: the same of the father's; without a base dare_linear keeps the father whole.
-        weight_father: weight of the father's task vector beside the other's r; other methods than linear and slerp.
+        weight_father: weight of the father's task vector beside the other's r, negative to take it away; other methods
+            than linear and slerp.
         rescale: what makes up for dropped elements: ``inverse_density`` (1 / density, DARE's own), ``l1`` (the L1 norm
             before over the one after, mergekit's) or ``none``.
         epsilon: width of della's window of probabilities.
         divide: how elected vectors are averaged (ties, dare_ties, della): ``ratio`` where both parents agree by
-            weight_father + r, else not at all, so that a small r is a small step; ``weights`` by the weights of those
-            that agree (the TIES paper's mean; mergekit's ``normalize: true``); ``none`` (their sum).
+            |weight_father| + |r|, else not at all, so that a small r is a small step; ``weights`` by the weights of
+            those that agree, signs included (the TIES paper's mean; mergekit's ``normalize: true``); ``none`` (their
+            sum).
         scale: what the whole change from the base is multiplied with: TIES' lambda.
+
+    Each number's range is that of ``quantities``.
 
     Raises:
         ConfigError: a value no operator can mean.
@@ -44,19 +49,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            kind = str if isinstance(field.default, str) else (int, float)
             value = getattr(self, field.name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise ConfigError(f"{field.name} {value!r} must be a {'word' if kind is str else 'number'}")
-        for name in ("density", "density_father"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} {getattr(self, name)} must be between 0 and 1")
-        for name in ("weight_father", "epsilon", "scale"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} {getattr(self, name)} must be a number of at least 0")
-        for name, known in (("rescale", RESCALES), ("divide", DIVIDES)):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose one of {', '.join(known)}")
+            if field.name in WORDS:
+                if value not in WORDS[field.name]:
+                    raise ConfigError(
+                        f"{field.name} '{value}' is unknown: choose one of {', '.join(WORDS[field.name])}"
+                    )
+            elif fault := quantity_fault(field.name, value):
+                raise ConfigError(fault)
 
     def density_of(self, parent: str) -> float:
         """Share of a parent's task vector that is kept; every parent but ``father`` has the same."""
@@ -101,10 +101,9 @@ def settings_for(name: str, common: Settings, exceptions: Exceptions) -> tuple[S
         if name == pattern or fnmatchcase(name, pattern):
             own.update(values)
     ratio = own.pop("ratio", None)
+    if ratio is not None and (fault := quantity_fault("ratio", ratio)):
+        raise ConfigError(f"tensor '{name}': {fault}")
     unknown = sorted(set(own) - set(SETTINGS))
     if unknown:
         raise ConfigError(f"tensor setting '{unknown[0]}' is unknown: choose ratio or one of {', '.join(SETTINGS)}")
-    try:
-        return (replace(common, **own) if own else common), (None if ratio is None else float(ratio))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise ConfigError(f"the settings {own} of tensor '{name}' are not all numbers or known words") from None
+    return (replace(common, **own) if own else common), (None if ratio is None else float(ratio))  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.blocks import by_blocks
+from darwin_mri.quantities import quantity_fault
 
 BlockOf = Callable[[Tensor], Tensor]
 """Whole tensor -> its current flat fp32 block."""
@@ -94,7 +94,7 @@ class StreamedBlend(ABC):
         """The child's tensor at a ratio, a new one, rounded once to ``dtype``.
 
         Raises:
-            ConfigError: the ratio is negative or no number.
+            ConfigError: the ratio is no finite number.
         """
         require_ratio(ratio)
         if ratio in self.known:
@@ -169,9 +169,9 @@ def streamed(block: Callable[[BlockOf], Tensor], tensors: tuple[Tensor, ...], ou
 
 
 def require_ratio(ratio: float) -> None:
-    """Raise ConfigError unless the ratio is a number of at least 0."""
-    if not 0 <= ratio < math.inf:
-        raise ConfigError(f"ratio {ratio} must be a number of at least 0")
+    """Raise ConfigError unless the ratio is a finite number."""
+    if fault := quantity_fault("ratio", ratio):
+        raise ConfigError(fault)
 
 
 def is_constant(tensor: Tensor) -> bool:

@@ -11,13 +11,14 @@ from typing import Any
 from darwin_mri.checkpoints.find import NURSERY, find_model
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, make_config
-from darwin_mri.errors import InputError
+from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import Settings
 from darwin_mri.merging.compatibility import FLOATING, counterparts, require_siblings
 from darwin_mri.merging.mergekit import genome_fields, read_recipe, tensor_values, write_recipe
 from darwin_mri.merging.settings import SETTINGS, settings_for
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import sibling_space
+from darwin_mri.quantities import quantity_fault
 from darwin_mri.records import Genome, write_text
 
 TensorsByGene = dict[str, tuple[str, ...]]
@@ -92,7 +93,7 @@ def write_genome_recipe(
     Raises:
         ConfigError: mergekit has no such method.
         CheckpointError: a parent is not found.
-        InputError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     refs = {**config.parents, "base": config.base}
     sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
@@ -105,10 +106,7 @@ def write_genome_recipe(
     # mergekit knows hub ids and folders, not the nursery.
     named = {role: str(sources[role].folder) if ref and ref.startswith(NURSERY) else ref for role, ref in refs.items()}
     text, notes = write_recipe(genome.method, named, father, values, main_dtype(father))
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): choose another --export-mergekit") from None
+    write_text(path, text)
     return notes
 
 
@@ -132,6 +130,15 @@ def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
     Raises:
         ConfigError: a value that no config can have.
     """
+    try:
+        common = genome_settings(genome)
+        for name in genome.exceptions:
+            settings_for(name, common, genome.exceptions)
+        for gene, ratio in genome.genes.items():
+            if fault := quantity_fault("ratio", ratio):
+                raise ConfigError(f"gene {gene}: {fault}")
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     own = {key: genome.settings[key] for key in ("density", "density_father", "rescale") if key in genome.settings}
     data: dict[str, Any] = {
         "name": "merge",

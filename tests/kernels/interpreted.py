@@ -51,7 +51,7 @@ def children() -> None:
     ):
         settings = Settings(density=density, density_father=own, divide=divide, scale=scale, weight_father=weight)
         streamed = blend(method, (father, mother), base, settings, seed=1, name="x")
-        for function, ratio in itertools.product((streamed, streamed.kept(torch.device("cpu"))), (0.3, 1.0)):
+        for function, ratio in itertools.product((streamed, streamed.kept(torch.device("cpu"))), (0.3, 1.0, -0.8)):
             plain, by_kernel = (write(function, ratio, fit) for fit in (lambda *_: False, all_dense))
             assert torch.equal(by_kernel, plain), f"{method} at {ratio} with {settings}"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from darwin_mri.records import Genome
 from tests.toys import pico_gemma4, pico_qwen35
 
 ORACLE = os.environ.get("DARWIN_MRI_MERGEKIT_PYTHON")
+ADDED = ("linear", "task_arithmetic", "dare_linear")
 FAMILIES = ("gemma4", "gemma4-wrapped", "qwen35", "qwen35-wrapped")
 RUN = """
 import json, sys
@@ -76,6 +79,19 @@ def recipe(method: str, at: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def taken_away(method: str, at: dict[str, str]) -> dict[str, Any]:
+    """A recipe that takes the mother away; it neither trims nor drops, so that nothing is left to a choice or draw."""
+    common: dict[str, Any] = {"merge_method": method, "dtype": "float32", "out_dtype": "bfloat16"}
+    if method == "slerp":
+        models: list[dict[str, Any]] = [{"model": at["father"]}, {"model": at["mother"]}]
+        return common | {"base_model": at["father"], "models": models, "parameters": {"t": [-0.3, 1.2]}}
+    mother = [-0.2, -0.9] if method in ADDED else -0.5
+    models = [{"model": at[role], "parameters": {"weight": w}} for role, w in (("father", 0.75), ("mother", mother))]
+    if method == "linear":
+        return common | {"models": models}
+    return common | {"base_model": at["base"], "models": models, "parameters": {"lambda": -0.9}}
+
+
 def save(data: dict[str, Any], path: Path) -> Path:
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return path
@@ -93,7 +109,8 @@ def oracle(folders: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPath
     if not ORACLE:
         pytest.skip("DARWIN_MRI_MERGEKIT_PYTHON names no interpreter with mergekit 0.1.5")
     root = tmp_path_factory.mktemp("oracle")
-    jobs = [
+    jobs = [(taken_away(method, folders["qwen35"]), str(root / f"taken-{method}")) for method in OPERATORS]
+    jobs += [
         (recipe(method, folders[family]), str(root / f"{family}-{method}"))
         for family in FAMILIES
         for method in ("linear", "slerp", "task_arithmetic", "ties")
@@ -121,7 +138,27 @@ def test_parity_with_mergekit(
     that cancel exactly (mergekit keeps the positive one, we none).
     """
     child = child_of(save(recipe(method, folders[family]), tmp_path / "r.yaml"), tmp_path / "child")
-    with CheckpointReader(child) as reader, CheckpointReader(oracle / f"{family}-{method}") as mergekit:
+    undefined = partial(_undefined, at=folders[family]) if method == "ties" else None
+    _compare(child, oracle / f"{family}-{method}", undefined)
+
+
+@pytest.mark.parametrize("method", OPERATORS)
+def test_parity_where_a_parent_is_taken_away(
+    oracle: Path, folders: dict[str, dict[str, str]], tmp_path: Path, method: str
+) -> None:
+    """Negative weights and lambda, and a t outside [0, 1]; apart from vectors that cancel."""
+    at = folders["qwen35"]
+
+    def cancels(name: str, shape: torch.Size) -> torch.Tensor:
+        father, mother, base = (CheckpointReader(Path(at[role])).tensor(name).float() for role in at)
+        return (0.75 * (father - base) - 0.5 * (mother - base)).abs() < 1e-6
+
+    child = child_of(save(taken_away(method, at), tmp_path / "r.yaml"), tmp_path / "child")
+    _compare(child, oracle / f"taken-{method}", None if method in (*ADDED, "slerp") else cancels)
+
+
+def _compare(child: Path, other: Path, undefined: Callable[[str, torch.Size], torch.Tensor] | None) -> None:
+    with CheckpointReader(child) as reader, CheckpointReader(other) as mergekit:
         compared = 0
         for name in reader.names():
             if name not in mergekit.names():
@@ -132,14 +169,14 @@ def test_parity_with_mergekit(
             # A step of bf16 at the size of the larger of the two, and of the summands that cancelled.
             step = torch.maximum(one.float().abs(), two.float().abs()) * 2**-7 + 1e-6
             wrong = (one.float() - two.float()).abs() > step
-            if method == "ties":
-                wrong &= ~_undefined(name, folders[family], one.shape)
+            if undefined is not None:
+                wrong &= ~undefined(name, one.shape)
             assert not bool(wrong.any()), f"{name}: {int(wrong.sum())} of {wrong.numel()}"
             compared += 1
         assert compared >= len(survey(child).layout.text_tensors) - 8
 
 
-def _undefined(name: str, at: dict[str, str], shape: torch.Size) -> torch.Tensor:
+def _undefined(name: str, shape: torch.Size, *, at: dict[str, str]) -> torch.Tensor:
     """Elements on which the two definitions of ties differ."""
     with CheckpointReader(Path(at["base"])) as b:
         base = b.tensor(name).float()
@@ -153,6 +190,26 @@ def _undefined(name: str, at: dict[str, str], shape: torch.Size) -> torch.Tensor
         edge |= (vector.abs() == level[0]) | (vector.abs() == level[1])
         vectors.append(vector)
     return edge | (vectors[0] + vectors[1] == 0)
+
+
+@pytest.mark.parametrize("method", OPERATORS)
+def test_a_recipe_that_takes_a_parent_away_is_read_and_written(
+    folders: dict[str, dict[str, str]], tmp_path: Path, method: str
+) -> None:
+    """YAML -> genome -> YAML -> genome with densities from 0 to 1: the same child, byte for byte."""
+    data = taken_away(method, folders["gemma4"])
+    if method not in ("linear", "slerp", "task_arithmetic"):
+        for model in data["models"]:
+            model["parameters"]["density"] = [0, 0.25, 1]
+    read = read_genome(save(data, tmp_path / "one.yaml"), 3, True)
+    assert min([read.genome.genes["all"], *(float(own.get("ratio", 1)) for own in read.genome.exceptions.values())]) < 0
+    export_recipe(
+        MergeRequest(read.genome, genome_config(read.genome, "test", **read.refs)), tmp_path / "two.yaml", offline=True
+    )
+    one, two = (child_of(tmp_path / name, tmp_path / name[:3], 3) for name in ("one.yaml", "two.yaml"))
+    father = Path(folders["gemma4"]["father"])
+    for shard in one.glob("*.safetensors"):
+        assert shard.read_bytes() == (two / shard.name).read_bytes() != (father / shard.name).read_bytes()
 
 
 @pytest.mark.parametrize("method", OPERATORS)
@@ -299,12 +356,12 @@ def test_a_recipe_with_an_unsupported_option_is_refused(
 @pytest.mark.parametrize(
     ("weight", "words"),
     [
-        ("abc", "no number"),
-        ([0.1, "x"], "no number"),
-        ([[0.1], [0.2]], "no number"),
-        (float("nan"), "finite"),
-        (float("inf"), "finite"),
-        (-0.6, "sum to 0"),
+        ("abc", "r.yaml: weight 'abc' is no number"),
+        ([0.1, "x"], "r.yaml: weight is no number"),
+        ([[0.1], [0.2]], "r.yaml: weight is no number"),
+        (float("nan"), "r.yaml: weight nan must be a finite number"),
+        (float("inf"), "r.yaml: weight inf must be a finite number"),
+        (-0.6, "r.yaml: the weights of tensor .* sum to 0"),
     ],
 )
 def test_a_weight_that_is_no_usable_number_is_refused(
@@ -318,6 +375,34 @@ def test_a_weight_that_is_no_usable_number_is_refused(
     path = save({"merge_method": "linear", "models": models}, tmp_path / "r.yaml")
     with pytest.raises(ConfigError, match=words):
         read_genome(path, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "shared", "words"),
+    [
+        ("dare_ties", {"density": 1.5}, {}, "density 1.5 must be a number between 0 and 1"),
+        ("ties", {"density": [0, -0.5]}, {}, "density -"),
+        ("della", {"epsilon": -0.1}, {}, "epsilon -0.1 must be a finite number of at least 0"),
+        ("ties", {}, {"lambda": "big"}, "lambda 'big' is no number"),
+        ("task_arithmetic", {}, {"lambda": float("inf")}, "lambda inf must be a finite number"),
+        ("ties", {}, {"normalize": "no way"}, "normalize 'no way' must be true or false"),
+        ("dare_linear", {}, {"rescale": "l1"}, "rescale 'l1' must be true or false"),
+        ("slerp", {}, {"t": float("nan")}, "t nan must be a finite number"),
+    ],
+)
+def test_a_value_is_refused_by_the_recipes_own_name(
+    folders: dict[str, dict[str, str]],
+    tmp_path: Path,
+    method: str,
+    own: dict[str, Any],
+    shared: dict[str, Any],
+    words: str,
+) -> None:
+    at = folders["gemma4"]
+    models = [{"model": at["father"]}, {"model": at["mother"], "parameters": {"weight": 0.5, **own}}]
+    data = {"merge_method": method, "base_model": at["father"], "models": models, "parameters": shared}
+    with pytest.raises(ConfigError, match=f"^mine.yaml: {words}.*tensor model"):
+        read_genome(save(data, tmp_path / "mine.yaml"), 1, True)
 
 
 def test_slices_that_leave_layers_out_are_refused(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import NEEDS_BASE, Settings, blend, keep_mask
-from darwin_mri.merging.blending import elect
+from darwin_mri.merging.blending import Replacement, elect
 from darwin_mri.merging.blocks import BLOCK
 from darwin_mri.merging.streaming import StreamedBlend
 
@@ -234,7 +234,7 @@ def test_wrong_use_is_refused_with_a_reason() -> None:
     for method in sorted(NEEDS_BASE):
         with pytest.raises(ConfigError, match="needs a base"):
             merge(method, f, m, None, 0.5)
-    for ratio in (-0.1, math.nan, math.inf):
+    for ratio in (math.nan, math.inf, -math.inf):
         with pytest.raises(ConfigError, match="ratio"):
             merge("linear", f, m, None, ratio)
     with pytest.raises(ConfigError, match="scale"):
@@ -247,3 +247,55 @@ def test_wrong_use_is_refused_with_a_reason() -> None:
         merge("linear", f.int(), m, None, 0.5)
     with pytest.raises(ConfigError, match="rescale"):
         Settings(rescale="l2")
+
+
+weights = st.floats(-1.5, 1.5)
+
+
+def plain_election(u: Tensor, v: Tensor, weight: float, ratio: float) -> Tensor:
+    """mergekit's TIES without trimming, normalized: the signed sum over the signed weights of those that agree."""
+    merged = torch.zeros_like(u)
+    for at in range(u.numel()):
+        parts = [(weight * float(u[at]), weight), (ratio * float(v[at]), ratio)]
+        sign = math.copysign(1, sum(value for value, _ in parts))
+        agreeing = [part for part in parts if part[0] * sign > 0]
+        divisor = sum(own for _, own in agreeing)
+        merged[at] = sum(value for value, _ in agreeing) / (divisor if abs(divisor) > 1e-6 else 1)
+    return merged
+
+
+@given(seed=seeds, weight=weights, ratio=weights)
+@settings(max_examples=40, deadline=None)
+def test_a_negative_weight_takes_a_parent_away(seed: int, weight: float, ratio: float) -> None:
+    weight, ratio = round(weight, 2), round(ratio, 2)
+    f, m, b = (tensor.flatten() for tensor in parents(seed))
+    added = b + weight * (f - b) + ratio * (m - b)
+    for method in ("task_arithmetic", "dare_linear"):
+        assert torch.allclose(merge(method, f, m, b, ratio, weight_father=weight), added, atol=1e-5)
+    child = merge("ties", f, m, b, ratio, weight_father=weight, divide="weights")
+    together = (weight * (f - b) + ratio * (m - b)).abs() > 1e-6
+    assert torch.allclose(child[together], (b + plain_election(f - b, m - b, weight, ratio))[together], atol=1e-3)
+
+
+@given(seed=seeds, ratio=st.floats(0, 1.5))
+@settings(max_examples=20, deadline=None)
+def test_a_negative_ratio_is_that_of_the_negated_task_vector(seed: int, ratio: float) -> None:
+    """Of a genome, whose small steps stay small whatever their sign."""
+    f, m, b = parents(seed)
+    for method in ("ties", "della"):
+        taken, negated = merge(method, f, m, b, -ratio), merge(method, f, b - (m - b), b, ratio)
+        assert torch.allclose(taken, negated, atol=1e-5)
+
+
+def test_a_share_of_neurons_is_never_negative() -> None:
+    f, m, _ = parents(3)
+    with pytest.raises(ConfigError, match="share of neurons"):
+        Replacement(f, m, torch.rand(f.shape)).child(-0.5)
+
+
+@pytest.mark.parametrize("method", ["ties", "dare_linear", "dare_ties", "della"])
+def test_density_zero_keeps_nothing_of_a_parent(method: str) -> None:
+    f, m, b = parents(4)
+    child = merge(method, f, m, b, 0.7, density=0.0, density_father=0.0)
+    assert torch.equal(child, b)
+    assert torch.allclose(merge(method, f, m, b, 0.7, density=0.0), f, atol=1e-6)

@@ -11,6 +11,7 @@ import yaml
 
 from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError
+from darwin_mri.files import read_text
 from darwin_mri.merging.settings import NEEDS_BASE
 
 IGNORED = {"int8_mask"}  # changes memory, not the result
@@ -53,7 +54,7 @@ def read_recipe(path: Path) -> Recipe:
         ConfigError: not YAML, a method or option that is not supported, or another number of parents than two.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_text(path))
     except FileNotFoundError:
         raise ConfigError(f"mergekit recipe {path} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

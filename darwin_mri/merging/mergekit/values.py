@@ -7,18 +7,19 @@ the recipe's, as mergekit documents it.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from darwin_mri.checkpoints.survey import LAYER, Survey
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.mergekit.recipe import Recipe
+from darwin_mri.quantities import quantity_fault
 
 NORMALIZED = {"linear": True, "ties": True, "della": True}  # mergekit's default of ``normalize``; False elsewhere
 RESCALED = {"dare_linear": True, "dare_ties": True, "della": True}  # of ``rescale``
 ADDING = ("task_arithmetic", "dare_linear")  # task vectors are added up, without an election
+NO_SUM = 1e-8  # weights whose sum is nearer to 0 are not normalized; mergekit's limit
 Values = dict[str, float | str]
 """One tensor's ratio and settings, as ``Settings`` and genomes name them."""
 
@@ -35,30 +36,21 @@ def tensor_values(recipe: Recipe, father: Survey, names: Iterable[str]) -> dict[
         Name -> the tensor's ratio and settings.
 
     Raises:
-        ConfigError: a parameter is missing or no number, weights sum to 0, or slices leave layers out.
+        ConfigError: a parameter is missing or has a value it cannot have, weights sum to 0, or slices leave layers out;
+            named as in the recipe.
     """
     layers = _layer_counts(father.tensors)
     depth = len(father.anatomy.layers)
     if recipe.slices and sum(count for _, count in recipe.slices) != depth:
         covered = sum(count for _, count in recipe.slices)
         raise ConfigError(f"{recipe.where}: its slices hold {covered} layers, the father {depth}: keep every layer")
-    try:
-        return {name: _values(recipe, name, layers) for name in names}
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        raise ConfigError(f"{recipe.where}: a parameter is no number, or no list of numbers or filters") from None
-    except ZeroDivisionError:
-        raise ConfigError(
-            f"{recipe.where}: the weights of a tensor sum to 0: give at least one of them weight"
-        ) from None
+    return {name: _values(recipe, name, layers) for name in names}
 
 
 def genome_fields(recipe: Recipe, values: Mapping[str, Values]) -> dict[str, Any]:
     """Fields of a genome record that say the same as a recipe.
 
     What most tensors have is common, the rest are exceptions by name.
-
-    Raises:
-        ConfigError: a parameter is not a finite number.
     """
     most = Counter(tuple(sorted(own.items())) for own in values.values()).most_common(1)[0][0]
     common = dict(most)
@@ -67,9 +59,6 @@ def genome_fields(recipe: Recipe, values: Mapping[str, Values]) -> dict[str, Any
         for name, own in values.items()
         if own != common
     }
-    numbers = [value for own in values.values() for value in own.values() if isinstance(value, float)]
-    if not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{recipe.where}: a parameter is not a finite number")
     ratio = float(common.pop("ratio"))
     return {
         "space": "layers",
@@ -86,18 +75,20 @@ def _values(recipe: Recipe, name: str, layers: Mapping[str, int]) -> Values:
     method = recipe.method
     look_up = _Parameters(recipe, name, layers)
     if method == "slerp":
-        return {"ratio": float(look_up("shared", "t", None))}
+        return {"ratio": look_up.number("shared", "t")}
     # Whether the father is the base, or stands for it: then it has no task vector.
     alone = recipe.base == recipe.father or (recipe.base is None and method != "linear")
-    weights = [
-        0.0 if role == "father" and alone else float(look_up(role, "weight", None)) for role in ("father", "mother")
-    ]
-    normalize = bool(look_up("shared", "normalize", NORMALIZED.get(method, False)))
+    weights = [0.0 if role == "father" and alone else look_up.number(role, "weight") for role in ("father", "mother")]
+    normalize = look_up.flag("normalize", NORMALIZED.get(method, False))
     if method == "linear":
         if not normalize and abs(sum(weights) - 1) > 1e-6:
-            raise ConfigError(f"{recipe.where}: linear weights must sum to 1, or be normalized ({weights} for {name})")
+            raise ConfigError(
+                f"{recipe.where}: each tensor's weights must sum to 1, or normalize be true ({weights} for {name})"
+            )
+        if abs(sum(weights)) < NO_SUM:
+            raise ConfigError(f"{recipe.where}: the weights of tensor {name} sum to 0: give them another sum")
         return {"ratio": weights[1] / sum(weights)}
-    own: Values = {"scale": float(look_up("shared", "lambda", 1.0))}
+    own: Values = {"scale": look_up.number("shared", "lambda", 1.0)}
     own |= _weighing(method, weights, alone, normalize)
     if recipe.base is None and method in ADDING:
         own["ratio"] = float(own["ratio"]) * float(own.pop("scale"))
@@ -107,7 +98,7 @@ def _values(recipe: Recipe, name: str, layers: Mapping[str, int]) -> Values:
 def _weighing(method: str, weights: Sequence[float], alone: bool, normalize: bool) -> Values:
     """The parents' weights in the methods with task vectors, and how an election divides by them."""
     if method in ADDING:
-        divisor = sum(weights) if normalize and sum(weights) else 1.0
+        divisor = sum(weights) if normalize and abs(sum(weights)) >= NO_SUM else 1.0
         return {"ratio": weights[1] / divisor, "weight_father": 1.0 if alone else weights[0] / divisor}
     return {
         "ratio": weights[1],
@@ -121,15 +112,15 @@ def _dropping(recipe: Recipe, look_up: _Parameters, alone: bool) -> Values:
     method = recipe.method
     own: Values = {}
     if method != "task_arithmetic":
-        own["density"] = float(look_up("mother", "density", 1.0))
-        own["density_father"] = 1.0 if alone else float(look_up("father", "density", 1.0))
-    rescale = bool(look_up("shared", "rescale", RESCALED.get(method, False)))
+        own["density"] = look_up.number("mother", "density", 1.0)
+        own["density_father"] = 1.0 if alone else look_up.number("father", "density", 1.0)
+    rescale = look_up.flag("rescale", RESCALED.get(method, False))
     if method in ("task_arithmetic", "ties") and rescale:
         raise ConfigError(f"{recipe.where}: rescale is for methods that drop at random: leave it out of {method}")
     if method in RESCALED:
         own["rescale"] = "l1" if rescale else "none"
     if method == "della":  # the whole width of the window; mergekit's is half of it
-        own["epsilon"] = 2 * float(look_up("mother", "epsilon", 0.15))
+        own["epsilon"] = 2 * look_up.number("mother", "epsilon", 0.15)
     return own
 
 
@@ -140,16 +131,42 @@ class _Parameters:
         self._recipe, self._name = recipe, name
         self._slice, self._depth = _place(name, recipe.slices, layers)
 
-    def __call__(self, role: str, key: str, default: Any) -> Any:
-        """The value for a role; raises ConfigError where neither the recipe nor ``default`` gives one."""
+    def number(self, role: str, key: str, default: float | None = None) -> float:
+        """A number for a role; raises ConfigError where it cannot be, or is missing and has no default."""
+        value = self._find(role, key)
+        if value is None:
+            value = default
+        if value is None:
+            raise ConfigError(f"{self._recipe.where}: parameter '{key}' is missing for tensor {self._name}")
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            self._refuse(f"{key} {value!r} is no number, or no list of numbers or filters")
+        if fault := quantity_fault(key, number):
+            self._refuse(fault)
+        return number
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Whether a parameter that all models share is set."""
+        value = self._find("shared", key)
+        if not isinstance(value, int | float | None):
+            self._refuse(f"{key} {value!r} must be true or false")
+        return default if value is None else bool(value)
+
+    def _find(self, role: str, key: str) -> Any:
+        """The first value that the recipe has for a role; None where it has none."""
         for number, parameters in self._recipe.sources[role]:
             if number in (None, self._slice):
-                value = _evaluate(parameters.get(key), self._name, self._depth)
+                try:
+                    value = _evaluate(parameters.get(key), self._name, self._depth)
+                except (TypeError, ValueError, OverflowError, RecursionError):
+                    self._refuse(f"{key} is no number, or no list of numbers or filters")
                 if value is not None:
                     return value
-        if default is None:
-            raise ConfigError(f"{self._recipe.where}: parameter '{key}' is missing for tensor {self._name}")
-        return default
+        return None
+
+    def _refuse(self, fault: str) -> NoReturn:
+        raise ConfigError(f"{self._recipe.where}: {fault} (tensor {self._name})") from None
 
 
 def _evaluate(setting: Any, name: str, depth: float) -> Any:

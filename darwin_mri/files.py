@@ -1,0 +1,92 @@
+"""Files of the user: text with or without a byte order mark, and output that cannot be written, said in one line."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
+from darwin_mri.errors import InputError, OutputError
+
+ADVICE = {
+    errno.ENOSPC: "free space on its disk and run again",
+    errno.EDQUOT: "free space within the quota and run again",
+    errno.EFBIG: "lift the limit on file sizes (ulimit -f) and run again",
+    errno.ENOENT: "a folder vanished or takes no files: check the path and run again",
+}
+OTHER_ADVICE = "check the path and its permissions, or choose another"
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a UTF-8 file, without the byte order mark that some editors put first."""
+    return path.read_text(encoding="utf-8-sig", errors=errors)
+
+
+def describe_os_error(error: OSError, path: Path | str | None = None) -> str:
+    """One line on what the system refused: the file, the reason and what to do."""
+    where = error.filename if path is None else path
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return f"{where or 'the output'}: {reason}: {ADVICE.get(error.errno or 0, OTHER_ADVICE)}"
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Turn what the system refuses inside into an OutputError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {describe_os_error(error, path)}") from error
+
+
+def require_folder(folder: Path, option: str = "--out") -> None:
+    """Raise InputError unless a folder can be made and written to; asked before any work, and nothing is left behind.
+
+    Args:
+        folder: to be written; it need not exist.
+        option: the user gave it with.
+    """
+    try:
+        try:
+            folder.lstat()  # a name that is too long, a path under a file, links in a circle
+        except FileNotFoundError:
+            existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
+        else:
+            if not folder.is_dir():
+                raise InputError(f"{folder} exists and is not a folder: choose another {option}")
+            existing = folder
+        Path(tempfile.mkdtemp(prefix=".darwin_mri-", dir=existing)).rmdir()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{folder} cannot be written to ({reason}): choose another {option}") from None
+
+
+def require_output(folder: Path, patterns: Iterable[str], option: str = "--out") -> None:
+    """Raise InputError unless a folder can be written to and its files can be made in it.
+
+    Args:
+        folder: to be written; it need not exist.
+        patterns: of the files in it, relative to it; ``*`` as in ``Path.glob``.
+        option: the user gave the folder with.
+    """
+    require_folder(folder, option)
+    for pattern in patterns:
+        above = [str(part) for part in Path(pattern).parents if part.name and "*" not in part.name]
+        blocked = [path for part in above for path in folder.glob(part) if not path.is_dir()]
+        blocked += [path for path in folder.glob(pattern) if path.is_dir()]
+        if blocked:
+            raise InputError(f"{blocked[0]} is in the way of the output: move it, or choose another {option}")
+
+
+def require_file(path: Path, option: str) -> None:
+    """Raise InputError unless a file can be written at a path that the user gave with an option."""
+    require_folder(path.parent, option)
+    try:
+        path.lstat()
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: give {option} a file")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another {option}") from None
