@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,3 +23,9 @@ def call(
     output = capfd.readouterr()
     code = stopped.value.code
     return (code if isinstance(code, int) else 0), output.out, output.err
+
+
+def spawn(*words: str | Path | int, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """The command in a process of its own, whose streams have an encoding of their own."""
+    command = [sys.executable, "-m", "darwin_mri", *map(str, words)]
+    return subprocess.run(command, capture_output=True, env={**os.environ, **env}, timeout=300)

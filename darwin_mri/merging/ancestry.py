@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from darwin_mri.files import read_text
 from darwin_mri.merging.atomic_folder import NOTE
 
 
 def read_ancestry(folder: Path) -> tuple[str, ...]:
     """The ancestors in a folder's darwin_mri.json, eldest first; empty for any other model."""
     try:
-        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        note = json.loads(read_text(folder / NOTE))
         return tuple(str(line) for line in note["genealogy"])
     except (OSError, ValueError, KeyError, TypeError):
         return ()

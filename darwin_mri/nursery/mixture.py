@@ -34,7 +34,7 @@ def read_paragraphs(corpus: Path, names: tuple[str, ...]) -> list[str]:
         path = corpus / name
         if not path.is_file():
             raise InputError(f"corpus file {name} is missing in {corpus}: pass --corpus the folder that holds it")
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
+        with gzip.open(path, "rt", encoding="utf-8-sig") as stream:
             paragraphs += [line.strip().replace("\t", "\n") for line in stream if line.strip()]
     return paragraphs
 

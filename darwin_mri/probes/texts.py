@@ -11,6 +11,7 @@ from pathlib import Path
 
 from darwin_mri import seeds
 from darwin_mri.errors import InputError
+from darwin_mri.files import read_text
 from darwin_mri.probes.languages import language_fault
 from darwin_mri.records import ProbesInfo
 
@@ -52,7 +53,7 @@ def load_probes(folder: Path | None = None) -> tuple[Probe, ...]:
     probes = []
     for path in files:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_text(path).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"probe file {path.name} cannot be read as UTF-8 text: {error}") from None
         if not any(line.strip() for line in lines):

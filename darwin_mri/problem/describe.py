@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from darwin_mri.checkpoints import ModelSource, file_digests, weights_digest
+from darwin_mri.files import read_text
 from darwin_mri.merging.ancestry import read_ancestry
 from darwin_mri.records import ParentInput
 
@@ -31,7 +32,7 @@ def describe_parent(role: str, source: ModelSource) -> ParentInput:
 def stated_license(folder: Path) -> str:
     """The licence in the front matter of the folder's model card (README.md); one called ``other`` by its own name."""
     try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
+        text = read_text(folder / "README.md")
         front = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, IndexError):
         return ""

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darwin_mri.errors import InputError
+from darwin_mri.files import read_text, writing
 
 SCHEMA = 1
 
@@ -55,7 +56,7 @@ class Record(Part):
                 wrong field.
         """
         try:
-            data: Any = json.loads(path.read_text(encoding="utf-8"))
+            data: Any = json.loads(read_text(path))
         except FileNotFoundError:
             raise InputError(f"{path} is missing: run the stage that writes it") from None
         except (OSError, ValueError, RecursionError) as error:
@@ -84,14 +85,15 @@ def show_in_notebooks(kind: type[AnyRecord], show: Callable[[AnyRecord], str]) -
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a text file atomically, making its folder; raises OutputError where the system refuses."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

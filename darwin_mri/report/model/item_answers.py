@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from darwin_mri.files import read_text
+
 ROLES = ("father", "mother", "child")
 
 
@@ -46,7 +48,7 @@ def read_answers(folder: Path, problems: list[str]) -> Answers:
 
 def _read(path: Path) -> tuple[list[Mark], int]:
     marks, broken = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         if not line.strip():
             continue
         try:

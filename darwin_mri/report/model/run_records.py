@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from darwin_mri.errors import InputError
+from darwin_mri.files import read_text
 from darwin_mri.records import (
     ChildFiles,
     Comparison,
@@ -135,7 +136,7 @@ def _read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
         return ()
     lines: list[LedgerLine] = []
     broken = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         if not line.strip():
             continue
         try:
