@@ -14,7 +14,7 @@ from darwin_mri.cli.arena import arena
 from darwin_mri.cli.bench import bench
 from darwin_mri.cli.breed import breed
 from darwin_mri.cli.check import check
-from darwin_mri.cli.console import err
+from darwin_mri.cli.console import accept_all_text, err
 from darwin_mri.cli.merge import merge
 from darwin_mri.cli.nursery import app as nursery
 from darwin_mri.cli.options import DEBUG
@@ -22,6 +22,7 @@ from darwin_mri.cli.plan import plan
 from darwin_mri.cli.report import report
 from darwin_mri.cli.scan import scan
 from darwin_mri.errors import DarwinError
+from darwin_mri.files import describe_os_error
 
 app = typer.Typer(
     name="darwin-mri",
@@ -53,18 +54,29 @@ def _main(
 def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 usage, 3 a gate failed, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    accept_all_text()
     try:
         code = app(standalone_mode=False, prog_name="darwin-mri")
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except TyperException as error:  # wrong usage: an unknown option, a missing argument
         usage: Any = error  # its type does not declare show, all of its children have it
         usage.show()
         sys.exit(usage.exit_code)
-    except DarwinError as error:
+    except (DarwinError, OSError) as error:
         if DEBUG in sys.argv:
             raise
-        err.print(f"darwin-mri: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        sys.exit(_say(error))
     except (KeyboardInterrupt, typer.Abort):
         err.print("interrupted", markup=False)
         sys.exit(130)
+
+
+def _say(error: DarwinError | OSError) -> int:
+    """Print an error in one line; the value is the exit code."""
+    if isinstance(error, BrokenPipeError):  # whoever read the output has had enough
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for what is flushed at the end)
+        return 1
+    text = str(error) if isinstance(error, DarwinError) else describe_os_error(error)
+    err.print(f"darwin-mri: {' '.join(text.split())}", markup=False, highlight=False, soft_wrap=True)
+    return error.exit_code if isinstance(error, DarwinError) else 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +14,38 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-err = Console(stderr=True)
+
+class AnyConsole(Console):
+    """A console that draws lines and bars in ASCII where its stream has no Unicode: rich takes UTF-8 for granted."""
+
+    @property
+    def encoding(self) -> str:
+        """Of the stream that is written to."""
+        return (getattr(self.file, "encoding", None) or "utf-8").lower()
+
+
+err = AnyConsole(stderr=True)
+stdout = AnyConsole()
+# Of the reports' own signs: a minus must not be lost.
+SIMILAR = dict(
+    zip("\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}·…×²±‖●■◆▲○╱█\N{NARROW NO-BREAK SPACE}", "---..x2~|*#*^o/# ", strict=True)
+)
 LOGGED_EVERY = 60.0  # seconds between two lines of a stage where there is no terminal
+
+
+def accept_all_text() -> None:
+    """Let both streams take any text: a sign that the encoding lacks is printed as a similar one, else as ``?``."""
+    codecs.register_error("similar", _similar)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="similar")
+
+
+def _similar(error: UnicodeError) -> tuple[str, int]:
+    """What is printed in place of signs that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(SIMILAR.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 class ConsoleProgress:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from darwin_mri.cli.console import err
+from darwin_mri.cli.console import err, stdout
 
 DEBUG = "--debug"
-stdout = Console()
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")]
 Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
@@ -47,8 +45,13 @@ BenchmarkData = Annotated[
 
 
 def print_json(document: Any) -> None:
-    """One JSON document to stdout."""
-    sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    """One JSON document to stdout; signs that the stream's encoding lacks are escaped, as JSON allows."""
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    try:
+        text.encode(stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=1)
+    sys.stdout.write(text + "\n")
 
 
 def note(text: str, *, quiet: bool = False) -> None:
@@ -60,7 +63,7 @@ def note(text: str, *, quiet: bool = False) -> None:
 def command_line() -> tuple[str, ...]:
     """The command as typed, with absolute paths cut to their last names: it is published in the manifest."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return ("darwin-mri", *words)
+    return ("darwin-mri", *(word.encode("utf-8", "replace").decode() for word in words))  # a name may be any bytes
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
