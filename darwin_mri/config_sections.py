@@ -102,6 +102,12 @@ class SearchConfig(Section):
     )
     limit: float = Field(default=0.0, ge=0, description="seconds for one block of items; 0 for none")
 
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> SearchConfig:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus {self.gpus:g}: Ray gives an actor a share of one GPU, or whole GPUs")
+        return self
+
 
 class ArmConfig(Section):
     """How a cross-architecture donor is built from the mother (aligned, transplant, refit, competence)."""

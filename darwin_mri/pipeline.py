@@ -14,13 +14,14 @@ from darwin_mri.checkpoints.find import find_model
 from darwin_mri.config import Config, make_config
 from darwin_mri.errors import GateError
 from darwin_mri.planning import require_room
+from darwin_mri.planning.surroundings import require_surroundings
 from darwin_mri.problem.health import examine_child
 from darwin_mri.problem.parents import FATHER, Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
 from darwin_mri.problem.scans import Scans
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Prior
 from darwin_mri.report import write_report
-from darwin_mri.run import Progress, Run, RunOptions, Silent, open_run
+from darwin_mri.run import Progress, Run, RunOptions, Silent, open_run, require_run_folder
 from darwin_mri.stages.anchors import score_others
 from darwin_mri.stages.bench import bench_run
 from darwin_mri.stages.child import write_run_child
@@ -68,6 +69,7 @@ def scan(config: Config, out: Path, *, pair: bool, **options: Unpack[RunOptions]
     Returns:
         (the scans, the prior); no prior for a single model.
     """
+    require_run_folder(out)
     parents = Parents.find(config, roles=None if pair else (FATHER,), offline=options.get("offline", False))
     require_answers(parents, OF_A_PAIR if pair else OF_ONE)
     parents.load()  # a model that cannot be scanned is refused before anything is written
@@ -96,9 +98,12 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
         The run folder and the last records.
 
     Raises:
+        InputError: the run folder cannot be written to.
+        ConfigError: the workers cannot be had.
         GateError: disk or memory cannot hold the run, and nothing is begun; or the child fails its health check, and
             everything is written all the same.
     """
+    require_surroundings(config, out)
     parents = Parents.find(config, offline=options.get("offline", False))
     require_answers(parents)
     if not force:

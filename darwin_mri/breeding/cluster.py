@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from darwin_mri.breeding.capacity import INSTALL, cluster_fault, living, room_fault
 from darwin_mri.breeding.workers import Evaluate, Outcome, Task, evaluate_task
 from darwin_mri.errors import ConfigError, DarwinError
 
@@ -48,7 +49,7 @@ class RayWorkers:
         limit: seconds for one task, 0 for none; an actor that takes longer is killed.
 
     Raises:
-        ConfigError: Ray is not installed.
+        ConfigError: Ray is not installed, does not answer at the address, or cannot give these actors.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class RayWorkers:
         try:
             import ray
         except ImportError:
-            raise ConfigError("workers: ray needs Ray: pip install 'darwin-mri[ray]'") from None
+            raise ConfigError(INSTALL) from None
         self.ray, self.limit = ray, limit
         self.started = not ray.is_initialized()
         if self.started:
+            if fault := cluster_fault(actors, gpus, address):
+                raise ConfigError(fault)
             # Actors import this package from where it is installed; nothing of the working folder is shipped.
             ray.init(
                 address=address or "local",
@@ -75,6 +78,10 @@ class RayWorkers:
                 include_dashboard=False,
                 logging_level=logging.ERROR,
             )
+        self.actors = []
+        if fault := room_fault(actors, gpus, living(ray.nodes()), "Ray"):
+            self.close()
+            raise ConfigError(fault)
 
         class Worker:
             def __init__(self) -> None:

@@ -20,6 +20,7 @@ from darwin_mri.merging.compatibility import all_faults, sibling_fault, sibling_
 from darwin_mri.planning import machine
 from darwin_mri.planning.duration import estimate_seconds
 from darwin_mri.planning.memory import can_wait, ffn_parameters, stage_bytes
+from darwin_mri.planning.surroundings import surrounding_faults
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent
 
 PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
@@ -59,7 +60,7 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
     device = present or (machine.ABSENT if config.device == "cuda" else None)
     needs = _needs(config, list(parents.values()), device, out)
     stages, basis = estimate_seconds(config, list(parents.values()), device, rate)
-    problems = _problems(config, faults, needs, present)
+    problems = (*_problems(config, faults, needs, present), *surrounding_faults(config, out))
     return Plan(
         method=config.method,
         parents=tuple(_parent(role, _shown(refs[role]), *survey) for role, survey in surveys.items()),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from darwin_mri.files import writing
 from darwin_mri.records import write_text
 
 CacheKey = tuple[str | int | float, ...]
@@ -46,5 +47,5 @@ class MeasurementCache:
 
     def put(self, where: CacheKey, values: np.ndarray) -> None:
         """Keep what was measured there."""
-        with self.path.open("a", encoding="utf-8") as stream:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"where": where, "values": values.tolist()}) + "\n")

@@ -13,6 +13,7 @@ import yaml
 
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError, InputError
+from darwin_mri.files import require_output
 from darwin_mri.records import Manifest, Record, write_text
 from darwin_mri.run.manifest import new_manifest, public_config
 from darwin_mri.run.progress import Progress, Silent
@@ -122,6 +123,11 @@ class Run:
         return record
 
 
+def require_run_folder(folder: Path) -> None:
+    """Raise InputError unless all that a run writes can be written there; asked before any work."""
+    require_output(folder, (*WRITTEN, RESUME_CONFIG, "state/donors/*.safetensors", "child/darwin_mri.json"))
+
+
 def open_run(
     folder: Path,
     config: Config,
@@ -147,9 +153,11 @@ def open_run(
         The run, its manifest written.
 
     Raises:
-        InputError: the folder holds something else, or a run and neither ``resume`` nor ``overwrite`` was given.
+        InputError: the folder cannot be written to or holds something else, or a run and neither ``resume`` nor
+            ``overwrite`` was given.
         ConfigError: resuming with a config other than the run's own.
     """
+    require_run_folder(folder)
     manifest_path = folder / "manifest.json"
     if resume:
         manifest = Manifest.load(manifest_path)
@@ -162,8 +170,6 @@ def open_run(
         run = Run(folder, config, manifest, keep=True, progress=progress)
         run.save_manifest(status="running", note="")
         return run
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give --out a folder")
     if folder.is_dir() and any(folder.iterdir()):
         if not manifest_path.is_file():
             raise InputError(f"{folder} is not empty and holds no run: give --out another folder")
