@@ -16,6 +16,7 @@ from darwin_mri.arena.judging import judge
 from darwin_mri.arena.settings import ArenaConfig, Entry, nulls_of
 from darwin_mri.benchmarks import Item, Prepared, Scorer, load_benchmark, sample_items, split_items, to_answers
 from darwin_mri.checkpoints import LoadedModel, file_digests, find_model, load, resolve_device, weights_digest
+from darwin_mri.files import require_output
 from darwin_mri.merging import Candidate, Donors
 from darwin_mri.merging.arms import Context
 from darwin_mri.mri.similarity import proportional_map
@@ -28,6 +29,7 @@ from darwin_mri.run import Progress, Silent
 ItemsByTask = Mapping[str, Sequence[Item]]
 AnswersByTask = dict[str, tuple[Answer, ...]]
 PARENTS = "parents"  # the folder of father's and mother's own cells
+WRITTEN = ("arena.json", "arena.html", "cells/seed-*/*/*.json")
 GENE = "donors"  # the one gene of a cell: the ratio of all donors
 
 
@@ -50,6 +52,7 @@ def run_arena(
         ConfigError, InputError: a model, benchmark or prompt cannot be used.
     """
     progress = progress or Silent()
+    require_output(out, WRITTEN)
     arena = _Arena(config, out, offline)
     plan = [(seed, name, null) for seed in config.seeds for name, null in arena.plan()]
     cells: list[ArenaCell] = []

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from darwin_mri.benchmarks.engines import Engine
 from darwin_mri.benchmarks.items import Item, item_hash
+from darwin_mri.files import writing
 from darwin_mri.records import Answer, AnswerSet, Protocol, write_text
 from darwin_mri.run import Progress
 
@@ -59,14 +60,14 @@ class AnswerStore:
             self.progress.say(f"{identity.model}, {identity.benchmark}: {len(items) - len(missing)} answers taken over")
         if missing:
             engine = open_engine()
-            journal.parent.mkdir(parents=True, exist_ok=True)
-            end_last_line(journal)
-            with journal.open("a", encoding="utf-8", newline="\n") as stream:
-                for answer in engine.answers(missing, protocol):
+            with writing(journal):
+                journal.parent.mkdir(parents=True, exist_ok=True)
+                end_last_line(journal)
+            for answer in engine.answers(missing, protocol):
+                with writing(journal), journal.open("a", encoding="utf-8", newline="\n") as stream:
                     stream.write(answer.model_dump_json() + "\n")
-                    stream.flush()
-                    kept[answer.key] = answer
-                    advance(1)
+                kept[answer.key] = answer
+                advance(1)
         answers = [kept[item_hash(item)] for item in items]
         path = answers_path(self.folder, key, identity.benchmark)
         write_text(path, "".join(answer.model_dump_json() + "\n" for answer in answers))

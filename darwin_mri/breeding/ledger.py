@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from darwin_mri.breeding.workers import Outcome, Task
 from darwin_mri.errors import DarwinError
+from darwin_mri.files import writing
 from darwin_mri.records import LedgerLine
 
 Line = TypeVar("Line", bound=BaseModel)
@@ -142,8 +143,9 @@ def _read(path: Path, parse: Callable[[bytes], Line]) -> list[Line]:
 
 
 def _append(path: Path, line: BaseModel) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())

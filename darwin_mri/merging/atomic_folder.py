@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from darwin_mri.errors import DarwinError, InputError
+from darwin_mri.errors import DarwinError, InputError, OutputError
+from darwin_mri.files import describe_os_error
 
 NOTE = "darwin_mri.json"  # written last: a folder without it is no finished child
 PARTIAL, EARLIER = "partial", "earlier"
@@ -155,7 +156,7 @@ def _full_disk_explained(partial: Path, needed: int) -> Iterator[None]:
                 "or choose another --out"
             ) from None
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise OutputError(f"cannot write the child: {describe_os_error(error)}") from error
         written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
         missing = max(1, needed - written - shutil.disk_usage(partial).free)
         raise DarwinError(

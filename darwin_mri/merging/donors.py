@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.errors import InputError
+from darwin_mri.files import writing
 from darwin_mri.records import DonorLayer, DonorRecord
 
 ORDER = ".order"  # stored beside a tensor: in which order its neurons are replaced
@@ -110,9 +112,10 @@ def keep_donors(
     Raises:
         InputError: the arm built none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.safetensors"):
+            old.unlink()
     records = []
     for layer in layers:
         tensors = {name: value.to(dtype(name)).contiguous().cpu() for name, value in layer.tensors.items()}
@@ -121,9 +124,7 @@ def keep_donors(
             for name, value in layer.orders.items()
         }
         path = folder / f"layer-{layer.layer:03d}.safetensors"
-        partial = path.with_suffix(".partial")
-        save_file(tensors, partial)
-        partial.replace(path)
+        _save(tensors, path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         records.append(
             DonorLayer(
@@ -133,6 +134,16 @@ def keep_donors(
     if not records:
         raise InputError(f"arm {arm} built no donor: no father layer has an FFN it can change")
     return DonorRecord(arm=arm, layers=tuple(records))
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    with writing(path):
+        try:
+            save_file(tensors, partial)
+        except SafetensorError as error:  # what the system refuses, as text
+            raise OSError(str(error)) from None
+        partial.replace(path)
 
 
 def verify_donors(folder: Path, record: DonorRecord) -> bool:

@@ -25,6 +25,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from darwin_mri.files import require_output
 from darwin_mri.nursery.mixture import ENGLISH_FILES, KOREAN_FILES, Mixture, read_paragraphs
 from darwin_mri.nursery.shapes import new_model
 from darwin_mri.nursery.world import WORLD_SEED, World
@@ -270,7 +271,7 @@ def train_all(corpus: Path, out: Path, say: Callable[[str], None] = print, world
         say: called with a line of progress now and then.
         world_seed: of the world that their texts are about; its benchmarks are ``nursery_click@SEED`` and so on.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    require_output(out, (f"{name}/*" for names in STAGES for name in names))
     tokenizers = {
         family: tokenizer_for(family, corpus, World(world_seed)) for family in ("gemma4_text", "qwen3_5_text")
     }

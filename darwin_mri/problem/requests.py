@@ -10,6 +10,7 @@ from typing import Any
 from darwin_mri.checkpoints import find_model
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config, load_config
+from darwin_mri.files import require_file
 from darwin_mri.merging.compatibility import sibling_fault
 from darwin_mri.problem.donors import DONORS
 from darwin_mri.problem.parents import Parents
@@ -88,8 +89,10 @@ def export_recipe(request: MergeRequest, path: Path, *, offline: bool = False) -
     Raises:
         ConfigError: mergekit has no such method.
         CheckpointError: a parent is not found.
-        InputError: the genome does not fit the parents, or the file cannot be written.
+        InputError: the genome does not fit the parents, or no file can be made there.
+        OutputError: the file cannot be written.
     """
+    require_file(path, "--export-mergekit")
     genome, tensors = request.genome, request.genome.tensors
     if not tensors and not request.config.cross:
         tensors = sibling_tensors(genome, Parents.find(request.config, offline=offline))

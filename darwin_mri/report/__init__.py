@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from darwin_mri.files import require_file, require_output
 from darwin_mri.records import ArenaResult, write_text
 from darwin_mri.report.hub import eval_files
 from darwin_mri.report.model.run_records import RunRecords, load_run
@@ -34,6 +35,7 @@ from darwin_mri.report.renderers.terminal import (
 )
 
 WIDTH = 110  # columns of report.txt
+WRITTEN = ("report.html", "report.txt", "card.md", ".eval_results/*.yaml")
 
 __all__ = [
     "RunRecords",
@@ -76,8 +78,10 @@ def write_report(run: Path) -> View:
         the view that was drawn. The same records give the same bytes.
 
     Raises:
-        InputError: the folder does not exist.
+        InputError: the folder does not exist or cannot be written to.
     """
+    if run.is_dir():
+        require_output(run, WRITTEN, "run folder")
     view = build_view(load_run(run))
     write_text(run / "report.html", render_html(view))
     write_text(run / "report.txt", render_text(view))
@@ -99,11 +103,13 @@ def write_runs_report(runs: Sequence[Path], page: Path | None = None) -> tuple[V
         the view, and where the page is.
 
     Raises:
-        InputError: one of the folders does not exist.
+        InputError: one of the folders does not exist, or the page cannot be written there.
     """
-    view = build_runs_view([load_run(run) for run in runs], [run.resolve().name for run in runs])
     if page is None:
         page = Path(os.path.commonpath([run.resolve().parent for run in runs])) / "runs.html"
+    for file in (page, page.with_suffix(".txt")):
+        require_file(file, "--out")
+    view = build_runs_view([load_run(run) for run in runs], [run.resolve().name for run in runs])
     write_text(page, render_html(view))
     write_text(page.with_suffix(".txt"), render_text(view))
     return view, page

@@ -12,6 +12,7 @@ from pathlib import Path
 from darwin_mri.checkpoints import ModelSource
 from darwin_mri.checkpoints.survey import layer_of, survey
 from darwin_mri.errors import InputError
+from darwin_mri.files import require_folder
 from darwin_mri.merging import DonorFolder, Merge, Settings, verify_donors
 from darwin_mri.merging.ancestry import read_ancestry
 from darwin_mri.merging.atomic_folder import existing_parent, refuse_occupied
@@ -59,6 +60,8 @@ def merge_genome(
         raise InputError(f"--donors {donors} is not a folder: give a run's state/donors")
     for source in (*parents.other_sources, *([parents.base] if parents.base else [])):
         refuse_occupied(source.folder.resolve(), out)
+    for folder in (out, out.absolute().parent):
+        require_folder(folder)
     if (genome.father, genome.mother, genome.base) != (config.father, config.mother, config.base):
         # The child says who its parents were, not which models the genome was bred with.
         refs = {role: source.ref for role, source in parents.named.items()}

@@ -9,12 +9,15 @@ from darwin_mri.benchmarks import base_url, sample_items
 from darwin_mri.benchmarks.store import AnswerStore
 from darwin_mri.checkpoints import ModelSource, find_model, resolve_device
 from darwin_mri.config import BenchConfig
-from darwin_mri.errors import ConfigError, InputError
+from darwin_mri.errors import ConfigError
+from darwin_mri.files import require_output
 from darwin_mri.problem.comparison import Contestants
 from darwin_mri.problem.items import load_items
 from darwin_mri.problem.model_bench import ModelBench, is_api, model_key
 from darwin_mri.records import Comparison
 from darwin_mri.run import Progress, Silent
+
+WRITTEN = ("comparison.json", "answers/*/*.json*", "state/answers/*.jsonl")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def score_models(refs: list[str], config: BenchConfig, out: Path, options: Score
 
     Raises:
         ConfigError: no model, no task, or a seed below 0.
-        InputError: ``out`` is a file, or a benchmark cannot be used.
+        InputError: ``out`` cannot be written to, or a benchmark cannot be used.
         CheckpointError: a model cannot be used.
     """
     _refuse(refs, config, out, options)
@@ -96,5 +99,4 @@ def _refuse(refs: list[str], config: BenchConfig, out: Path, options: ScoreOptio
         raise ConfigError(f"seed {options.seed} is below 0: give 0 or more")
     if config.endpoint:
         base_url(config.endpoint.url)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} exists and is not a folder: choose another --out")
+    require_output(out, WRITTEN)

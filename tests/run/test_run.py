@@ -103,6 +103,6 @@ def test_a_folder_of_something_else_is_never_cleared(tmp_path: Path) -> None:
     (tmp_path / "genome.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="is not empty and holds no run"):
         start(tmp_path, overwrite=True)
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="is not a folder"):
         start(tmp_path / "genome.json")
     assert [path.name for path in tmp_path.iterdir()] == ["genome.json"]
