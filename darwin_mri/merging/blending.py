@@ -207,7 +207,7 @@ class Replacement:
         """
         require_ratio(ratio)
         if ratio < 0:
-            raise ConfigError(f"ratio {ratio} must be at least 0: it is the share of neurons that are replaced")
+            raise ConfigError(f"ratio {ratio} must be a number of at least 0: the share of neurons that are replaced")
         return torch.where(self.order < ratio, self.donor, self.father).to(dtype)
 
     def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:

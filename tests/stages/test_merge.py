@@ -125,7 +125,7 @@ def test_no_parent_is_overwritten(family: dict[str, Path], tmp_path: Path) -> No
         ({"settings": {"densty": 0.3}}, "setting 'densty' is unknown"),
         ({"genes": {"all": 0.5, "L0": 0.5}}, "gene L0, which names no tensors"),
         ({"exceptions": {"*.nothing": {"ratio": 0.1}}}, "fits no tensor"),
-        ({"settings": {"weight_father": "abc"}}, "weight_father 'abc' must be a number"),
+        ({"settings": {"weight_father": "abc"}}, "weight_father 'abc' must be a finite number"),
     ],
 )
 def test_parts_of_a_genome_that_change_nothing_are_refused(
