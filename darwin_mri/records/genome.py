@@ -21,7 +21,8 @@ class Genome(Record):
         ratios: FFN ratio per father layer that the genes lead to.
         nulls: name -> genes of a child that shows what no search, or no other parent, would have given.
         layer_map: the mother layer beside each father layer.
-        gate_rms: the mother's measured gate spread by layer, None where it has no FFN, that a cross-architecture donor was built with.
+        gate_rms: the mother's measured gate spread by layer, that a cross-architecture donor was built with; None for
+            a layer without an FFN.
         settings: the method's parameters outside the genome, such as density and rescale.
         exceptions: tensor on disk, or pattern -> its own ratio, density and so on.
         tensors: gene -> tensors on the father's disk: what a merge needs beside the parents.

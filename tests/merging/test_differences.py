@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from darwin_mri.checkpoints import find_model, load_model
@@ -100,7 +100,7 @@ def edits(draw: st.DrawFn) -> tuple[str, str, Any]:
 @example(("granite", "logits_scaling", 4.0))
 @example(("gpt_neox", "use_parallel_residual", False))
 @example(("qwen2", "max_window_layers", 1))
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_a_changed_field_is_told_or_changes_nothing(edit: tuple[str, str, Any]) -> None:
     family, name, value = edit
     with TemporaryDirectory() as folder:
