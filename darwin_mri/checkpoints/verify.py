@@ -89,6 +89,11 @@ def _refuse_leftovers(folder: Path, config: dict[str, Any], dtypes: set[str]) ->
             f"{folder.name} holds whole weights and an adapter ({ADAPTER}), and loaders differ on which model that is:"
             " move the adapter's files away, or merge it into the weights first"
         )
+    if config.get("transformers_weights"):
+        raise CheckpointError(
+            f"{folder.name}/config.json names its weights in transformers_weights ({config['transformers_weights']}),"
+            f" where only {SINGLE} and {INDEX} are read: take it out of config.json"
+        )
     for part in (config, config.get("text_config")):
         quantization = part.get("quantization_config") if isinstance(part, dict) else None
         if quantization and dtypes <= UNQUANTIZED:

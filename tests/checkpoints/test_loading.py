@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from darwin_mri.checkpoints import find_model, load_model, load_tokenizer, resolve_device
 from darwin_mri.checkpoints.libraries import CUDA_ONLY, hide_cuda_kernels
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import CheckpointError, InputError
 from tests import toys
 
@@ -120,3 +121,24 @@ def test_cuda_kernels_are_hidden_while_loading_on_a_cpu(folder: Path) -> None:
         importlib.import_module(CUDA_ONLY[0])
     load_model(find_model(str(folder)), device="cpu")
     assert {name: sys.modules.get(name) for name in CUDA_ONLY} == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"initializer_range": "0.02"}, "'initializer_range'"),
+        ({"layer_types": ["full_attention"] * 3}, "layer_types"),
+        ({"hidden_activation": "no such"}, "no such"),
+        ({"num_attention_heads": 3.5}, "'num_attention_heads'"),
+    ],
+)
+def test_whatever_a_configuration_raises_is_one_line(
+    folder: Path, tmp_path: Path, fields: dict[str, object], words: str
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "odd"))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, **fields}))
+    for read in (lambda: load_model(find_model(str(copy)), device="cpu"), lambda: survey(copy).layout):
+        with pytest.raises(CheckpointError, match="^odd") as caught:
+            read()
+        assert words in str(caught.value) and "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)

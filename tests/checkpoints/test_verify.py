@@ -205,3 +205,30 @@ def test_a_file_rewritten_under_its_old_time_has_a_new_digest(tmp_path: Path, mo
     os.utime(file, (1e9, 1e9))
     after = {digest.name: digest.sha256 for digest in file_digests(folder)}
     assert after[file.name] == hashlib.sha256(content).hexdigest() != before[file.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "whole weights and an adapter"),
+        (
+            lambda folder: _edit_json(folder / "config.json", quantization_config={"quant_method": "bitsandbytes"}),
+            r"quantization_config \(bitsandbytes\), but no weight is quantized",
+        ),
+        (
+            lambda folder: _edit_json(folder / "config.json", text_config={"quantization_config": {"bits": 4}}),
+            "has a quantization_config",
+        ),
+        (
+            lambda folder: _edit_json(folder / "config.json", transformers_weights="other.safetensors"),
+            "names its weights in transformers_weights",
+        ),
+    ],
+)
+def test_what_makes_one_folder_two_models_is_refused_by_name(
+    whole: Path, tmp_path: Path, change: Callable[[Path], object], message: str
+) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "left"))
+    change(folder)
+    with pytest.raises(CheckpointError, match=message):
+        find_model(str(folder))
