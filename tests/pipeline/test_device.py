@@ -119,6 +119,24 @@ def test_candidates_have_the_same_bits_kept_or_computed_again(family: dict[str, 
         assert not differ
 
 
+@pytest.mark.parametrize("ratio", [0.4, -0.4])
+@pytest.mark.parametrize("method", ["linear", "ties"])
+def test_experts_are_put_together_on_the_device_as_on_a_cpu(method: str, ratio: float, tmp_path: Path) -> None:
+    """Also with a negative ratio, which a recipe may give."""
+    father, mother = (toys.pico("qwen3_moe", tmp_path / f"{n}", seed=n, dtype="bfloat16") for n in (1, 2))
+    config = Config(father=str(father), mother=str(mother), base=str(father), method=method, density=0.6)
+    states = []
+    for device in ("cpu", DEVICE):
+        model = load(find_model(str(father)), device="cpu", dtype="bfloat16")
+        model.model.to(device)
+        space = sibling_space(config, model, (find_model(str(mother)),), find_model(str(father)))
+        candidate = Candidate(model.model, space.tensors(), space.merge)
+        for step in (0.7, ratio):
+            candidate.apply(dict.fromkeys(space.tensors(), step))
+        states.append({name: value.cpu() for name, value in model.model.state_dict().items()})
+    assert not [name for name, value in states[0].items() if not torch.equal(states[1][name], value)]
+
+
 OF_ROW = ("sum", "square", "cube", "fourth", "largest", "positive", "dot")
 
 
