@@ -13,8 +13,7 @@ from typing import Unpack
 from darwin_mri.checkpoints.find import find_model
 from darwin_mri.config import Config, make_config
 from darwin_mri.errors import GateError
-from darwin_mri.planning import require_room
-from darwin_mri.planning.surroundings import require_surroundings
+from darwin_mri.planning import require_room, require_surroundings
 from darwin_mri.problem.health import examine_child
 from darwin_mri.problem.parents import FATHER, Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
@@ -98,8 +97,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
         The run folder and the last records.
 
     Raises:
-        InputError: the run folder cannot be written to.
-        ConfigError: the workers cannot be had.
+        DarwinError: what ``plan`` lists as a problem, before anything is begun.
         GateError: disk or memory cannot hold the run, and nothing is begun; or the child fails its health check, and
             everything is written all the same.
     """

@@ -265,7 +265,8 @@ def upstream_click() -> Callable[[Mapping[str, Any]], tuple[str, list[str]]]:
 
 def require_backend(name: str) -> None:
     """Raise InputError unless lm-eval is installed, ConfigError unless it has this backend."""
-    _lm_class(name)
+    if importlib.util.find_spec("lm_eval") is None or name != "hf":  # its import takes seconds, and hf is always there
+        _lm_class(name)
 
 
 def _lm_class(backend: str) -> Any:

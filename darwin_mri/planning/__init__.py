@@ -2,5 +2,6 @@
 
 from darwin_mri.planning.memory import fits_beside, stage_bytes
 from darwin_mri.planning.plan import is_whole_here, plan_run, require_room
+from darwin_mri.planning.surroundings import require_surroundings
 
-__all__ = ["fits_beside", "is_whole_here", "plan_run", "require_room", "stage_bytes"]
+__all__ = ["fits_beside", "is_whole_here", "plan_run", "require_room", "require_surroundings", "stage_bytes"]

@@ -206,6 +206,7 @@ def test_slopes_are_the_same_twice_and_those_of_a_cpu(family: dict[str, Path]) -
 
 
 SHORT: dict[str, Any] = {
+    "scan": {"documents": 2},
     "prior": {"items": 8, "steps": 1},
     "search": {"space": "ffn", "budget": 2, "population": 2, "finalists": 1},
 }
@@ -222,6 +223,8 @@ def test_a_whole_run(family: dict[str, Path], tmp_path: Path, kind: str, monkeyp
         monkeypatch.setattr(model_figures, name, value)  # what makes the fake device slow: many small operations
     mother = family["mother" if "crossed" in kind else "sister"]
     config = small(family, device="cuda", mother=str(mother), **{**SHORT, **RUNS[kind]})
+    bench = config.bench.model_copy(update={"tasks": ("nursery_click",)})  # the shortest texts
+    config = config.model_copy(update={"fitness": {"nursery_click": 1.0}, "bench": bench})
     out = tmp_path / "run"
     if DEVICE == "cuda":
         if "waits" in kind:
