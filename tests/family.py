@@ -31,7 +31,7 @@ def small(family: dict[str, Path], **changes: Any) -> Config:
         "fitness": {"nursery_click": 0.6, "nursery_musr": 0.4},
         "device": "cpu",
         "scan": {"languages": ["ko", "en"], "documents": 4, "max_tokens": 16, "bootstrap": 50, "positions": 64},
-        "prior": {"items": 8},
+        "prior": {"items": 8, "steps": 1},
         "search": {"budget": 6, "population": 4, "items": 8, "finalists": 2},
         "bench": {"tasks": ["nursery_click", "nursery_musr"], "items": 8, "harness": False},
     }

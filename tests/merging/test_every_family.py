@@ -44,7 +44,7 @@ def assert_same(model: Any, expected: Any) -> None:
 
 
 def follow_the_road(folders: Folders, out: Path) -> None:
-    """The child in memory, on disk by genes, and on disk by a recipe's names, each beside the merge in memory."""
+    """The child as a search has it in memory and as it is written, each beside the merge of the loaded models."""
     father, mother = (find_model(str(folder)) for folder in folders)
     with torch.no_grad():
         expected = load_model(father, device="cpu")
@@ -60,24 +60,20 @@ def follow_the_road(folders: Folders, out: Path) -> None:
     assert_same(resident.model, expected)
     candidate.restore()
     assert all(torch.equal(tensor, own[name]) for name, tensor in resident.model.state_dict().items())
-    disk = tuple(survey(father.folder).layout.text_tensors.values())
-    floating = tuple(name for name in disk if survey(father.folder).tensors[name].dtype == "BF16")
-    by_gene = {gene: tuple(map(space.merge.on_disk, names)) for gene, names in space.tensors().items()}
-    for number, (ratios, tensors) in enumerate(((genes, by_gene), ({"all": RATIO}, {"all": floating}))):
-        genome = Genome(
-            space="layers",
-            method="linear",
-            seed=1,
-            father=config.father,
-            mother=config.mother,
-            base=None,
-            genes=ratios,
-            ratios=(),
-            nulls={},
-            tensors=tensors,
-        )
-        merge_genome(genome, parents, out / str(number))
-        assert_same(load_model(find_model(str(out / str(number))), device="cpu"), expected)
+    genome = Genome(
+        space="layers",
+        method="linear",
+        seed=1,
+        father=config.father,
+        mother=config.mother,
+        base=None,
+        genes=genes,
+        ratios=(),
+        nulls={},
+        tensors={gene: tuple(map(space.merge.on_disk, names)) for gene, names in space.tensors().items()},
+    )
+    merge_genome(genome, parents, out / "child")
+    assert_same(load_model(find_model(str(out / "child")), device="cpu"), expected)
 
 
 def pair(family: str, folder: Path, **changes: Any) -> Folders:
