@@ -26,6 +26,7 @@ from darwin_mri.checkpoints.anatomy import outline_anatomy
 from darwin_mri.checkpoints.assembly import Assembly
 from darwin_mri.checkpoints.libraries import quiet
 from darwin_mri.checkpoints.meta import loading_class, meta_model, whole_class
+from darwin_mri.errors import CheckpointError
 from darwin_mri.records import Anatomy
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
@@ -95,16 +96,16 @@ def read_layout(
         The layout for the class that ``load_model`` loads.
 
     Raises:
-        CheckpointError: transformers cannot build the model.
+        CheckpointError: transformers cannot build the model, or two tensors on disk would become one parameter.
     """
     model = meta_model(loading_class(config, ref), config, ref)
-    stored, assemblies, unread = _destinations(model, shapes)
+    stored, assemblies, unread = _destinations(model, shapes, ref)
     missing, reshaped, unexpected = _load_on_meta(model, shapes)
     tied, copies = _ties(model, stored, equal)
     whole = whole_class(config, ref)
     unread_by_all = set(unread)
     if whole is not loading_class(config, ref):
-        unread_by_all &= set(_destinations(meta_model(whole, config, ref), shapes)[2])
+        unread_by_all &= set(_destinations(meta_model(whole, config, ref), shapes, ref)[2])
     text = text_names(model, (*stored, *tied))
     in_text = {disk for name, disk in stored.items() if name in text}
     return Layout(
@@ -122,16 +123,20 @@ def read_layout(
 
 
 def _destinations(
-    model: Any, shapes: Mapping[str, Sequence[int]]
+    model: Any, shapes: Mapping[str, Sequence[int]], ref: str
 ) -> tuple[dict[str, str], tuple[Assembly, ...], dict[str, str]]:
     """What the loader does with each tensor on disk.
 
     Args:
         model: without values.
         shapes: of the tensors on disk.
+        ref: what an error calls it.
 
     Returns:
         (name in memory -> tensor on disk, assemblies, tensor on disk that nothing is read from -> its new name).
+
+    Raises:
+        CheckpointError: two tensors on disk would become one parameter.
     """
     mapping = get_model_conversion_mapping(model)
     renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
@@ -148,6 +153,8 @@ def _destinations(
         if memory not in state:
             unread[name] = memory
         elif pattern is None:
+            if memory in stored:
+                raise CheckpointError(f"{ref} holds {memory} as {stored[memory]} and as {name}: keep one of them")
             stored[memory] = name
         else:
             taken.setdefault(memory, []).append((name, pattern))

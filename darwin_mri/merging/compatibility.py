@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import ARMS, OPERATORS
@@ -106,24 +106,11 @@ def text_counterparts(father: Survey, other: Survey) -> dict[str, str]:
     return {own.text_tensors[name]: theirs.text_tensors[source] for name, source in sources.items()}
 
 
-def counterparts(father: Survey, other: Survey, names: Iterable[str] | None = None) -> dict[str, str]:
-    """As ``text_counterparts``, with the tensors beside the text model that both folders have under one name.
-
-    Args:
-        father: the father's survey.
-        other: that of another parent or the base.
-        names: tensors of the father to find there; all when None.
-
-    Returns:
-        Name on the father's disk -> name on the other's.
-
-    Raises:
-        CheckpointError: as ``text_counterparts``.
-    """
-    chosen = set(father.tensors if names is None else names)
+def counterparts(father: Survey, other: Survey) -> dict[str, str]:
+    """As ``text_counterparts``, with the tensors beside the text model that both folders have under one name."""
     beside = sorted(set(father.layout.others) & set(other.layout.others))
     alike = {name: name for name in beside if father.tensors[name].shape == other.tensors[name].shape}
-    return {name: found for name, found in (text_counterparts(father, other) | alike).items() if name in chosen}
+    return text_counterparts(father, other) | alike
 
 
 def require_siblings(father: Survey, other: Survey, ref: str) -> None:
@@ -142,26 +129,25 @@ def require_siblings(father: Survey, other: Survey, ref: str) -> None:
         raise InputError(f"not siblings: {fault}; for another architecture use an arm ({', '.join(ARMS)})")
 
 
-def operator_fault(method: str, father: Survey, others: Sequence[Survey], base: Survey | None) -> str | None:
-    """Why an operator cannot merge these parents, in one sentence.
-
-    Args:
-        method: one of ``config.OPERATORS``.
-        father: the father's survey.
-        others: those of the other parents.
-        base: that of the base, or None.
-
-    Returns:
-        The first reason, None where there is none.
-    """
+def _operators_fault(father: Survey, others: Sequence[Survey], base: Survey | None) -> str | None:
+    """Why no operator can merge these parents, in one sentence; None where some can."""
     if len(others) != 1:
         return f"merges the father with one other parent, not with {len(others)}"
     fault = sibling_fault(father, others[0], "mother")
     if fault is None and base is not None:
         fault = sibling_fault(father, base, "base")
-    if fault is None and base is None and method in NEEDS_BASE:
-        return "needs a base model: give one"
     return fault
+
+
+def _operator_fault(method: str, father: Survey, others: Sequence[Survey], base: Survey | None) -> str | None:
+    """Why an operator cannot breed these siblings: for want of a base, or of an FFN that a scan needs."""
+    if base is None and method in NEEDS_BASE:
+        return "needs a base model: give one"
+    for role, survey in zip(("father", "mother"), (father, *others), strict=False):
+        layers = survey.anatomy.layers
+        if not any(layer.ffn for layer in layers):
+            return f"the {role} has no plain FFN in any layer ({layers[0].note}), so it cannot be scanned"
+    return None
 
 
 def arm_fault(arm: str, father: Anatomy, mother: Anatomy) -> str | None:
@@ -194,15 +180,6 @@ def needs_ffn(method: str, role: str) -> bool:
     return role == "father" or method != "competence"
 
 
-def _ffn_fault(method: str, father: Survey, others: Sequence[Survey]) -> str | None:
-    """Which parent lacks an FFN that its scan or the method needs."""
-    for role, survey in zip(("father", "mother"), (father, *others), strict=False):
-        layers = survey.anatomy.layers
-        if needs_ffn(method, role) and not any(layer.ffn for layer in layers):
-            return f"the {role} has no plain FFN in any layer ({layers[0].note}), so it cannot be scanned"
-    return None
-
-
 def method_fault(method: str, father: Survey, others: Sequence[Survey], base: Survey | None) -> str | None:
     """Why an operator or arm cannot merge these parents, in one sentence; None where it can.
 
@@ -216,10 +193,10 @@ def method_fault(method: str, father: Survey, others: Sequence[Survey], base: Su
         The first reason.
     """
     if method in OPERATORS:
-        return operator_fault(method, father, others, base) or _ffn_fault(method, father, others)
+        return _operators_fault(father, others, base) or _operator_fault(method, father, others, base)
     if len(others) != 1:
         return f"crosses the father with one mother, not with {len(others)}"
-    return arm_fault(method, father.anatomy, others[0].anatomy) or _ffn_fault(method, father, others)
+    return arm_fault(method, father.anatomy, others[0].anatomy)
 
 
 def all_faults(father: Survey, others: Sequence[Survey], base: Survey | None) -> dict[str, str | None]:
@@ -233,4 +210,6 @@ def all_faults(father: Survey, others: Sequence[Survey], base: Survey | None) ->
     Returns:
         Operator or arm -> the first reason in one sentence, None where it is possible.
     """
-    return {method: method_fault(method, father, others, base) for method in (*OPERATORS, *ARMS)}
+    common = _operators_fault(father, others, base)  # vocabularies of real models take a while to compare
+    faults = {method: common or _operator_fault(method, father, others, base) for method in OPERATORS}
+    return faults | {arm: method_fault(arm, father, others, base) for arm in ARMS}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from darwin_mri.benchmarks import base_url
 from darwin_mri.benchmarks.harness import require_backend
-from darwin_mri.checkpoints import find_model, load_tokenizer, require_ffn
+from darwin_mri.checkpoints import find_model, require_ffn
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.merging import Settings
@@ -22,12 +22,11 @@ Question = Callable[[Parents], object]
 
 
 def ask_models(parents: Parents) -> None:
-    """Whether every parent loads whole, and has a tokenizer and the FFNs that are needed of it."""
+    """Whether every parent loads whole, with the FFNs that are needed of it."""
     for role, source in parents.sources.items():
         anatomy = survey(source.folder).anatomy
         if needs_ffn(parents.config.method, role):
             require_ffn(anatomy, source.ref)
-        load_tokenizer(source)
 
 
 def ask_method(parents: Parents) -> None:

@@ -92,6 +92,13 @@ def test_what_the_loader_drops_in_silence_has_no_part_and_what_it_warns_of_is_na
     assert layout.unexpected == ("model.layers.0.mlp.extra",)
 
 
+def test_two_tensors_for_one_parameter_are_refused(tmp_path: Path) -> None:
+    """Which of them a loader takes is an accident of order."""
+    folder = toys.pico_llama(tmp_path / "double")
+    with pytest.raises(CheckpointError, match=r"double holds model.norm.weight as model.norm.weight and as norm"):
+        rewrite(folder, lambda tensors: tensors.update({"norm.weight": tensors["model.norm.weight"] + 1}))
+
+
 def test_an_old_name_is_the_new_one(tmp_path: Path) -> None:
     folder = toys.pico("gpt_neox", tmp_path / "neox")
     assert survey(folder).layout.on_disk("lm_head.weight") == "embed_out.weight"
