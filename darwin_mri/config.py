@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -22,6 +23,7 @@ from darwin_mri.config_sections import (
 from darwin_mri.errors import ConfigError
 from darwin_mri.files import read_text
 from darwin_mri.quantities import KINDS, quantity_fault
+from darwin_mri.records.roles import PARENTS
 
 __all__ = [
     "ARMS",
@@ -62,9 +64,15 @@ class Config(Section):
     """One run."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    father: str
-    mother: str
-    base: str | None = None
+    father: str = Field(description="the parent whose shapes, config and tokenizer the child keeps")
+    mother: str = Field(description="the second parent")
+    parents: tuple[str, ...] = Field(
+        default=(),
+        min_length=2,
+        max_length=len(PARENTS),
+        description="all parents, the father first; father and mother are the short form for two",
+    )
+    base: str | None = Field(default=None, description="common ancestor of all, for task vectors")
     method: Method = "task_arithmetic"
     density: float = Field(default=1.0, description="share of the mother's task vector kept (ties, dare_*, della)")
     density_father: float = Field(
@@ -94,6 +102,18 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     arm: ArmConfig = ArmConfig()
     bench: BenchConfig = BenchConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_parents(cls, given: Any) -> Any:
+        """``parents`` and its short form say the same; ``father`` and ``mother`` replace the first and the second."""
+        if not isinstance(given, dict) or not isinstance(given.get("parents") or (), list | tuple):
+            return given
+        refs = list(given.get("parents") or ())
+        for place, role in enumerate(PARENTS[:2]):
+            if given.get(role) is not None and len(refs) >= place:
+                refs[place : place + 1] = [given[role]]
+        return {**given, **dict(zip(PARENTS[:2], refs, strict=False)), "parents": refs}
 
     @model_validator(mode="before")
     @classmethod
@@ -140,6 +160,12 @@ class Config(Section):
             raise ValueError(
                 f"method {self.method} changes FFN weights only: set search.space to ffn, darwin14 or darwin-v6"
             )
+        if len(self.parents) > 2 and self.cross:
+            raise ValueError(
+                f"method {self.method} crosses the father with one other parent, not with {len(self.other_roles)}"
+            )
+        if len(self.parents) > 2 and self.search.space in ("darwin14", "darwin-v6"):
+            raise ValueError(f"search.space {self.search.space} is for two parents: choose layers or ffn")
         if self.search.workers == "devices" and not self.search.devices:
             raise ValueError("search.workers is devices: list them in search.devices, such as [cuda:0, cuda:1]")
         if self.prior.reference_ratio and self.prior.reference_ratio > self.upper:
@@ -147,9 +173,14 @@ class Config(Section):
         return self
 
     @property
-    def parents(self) -> dict[str, str]:
+    def roles(self) -> dict[str, str]:
         """Role -> model, the father first."""
-        return {"father": self.father, "mother": self.mother}
+        return dict(zip(PARENTS, self.parents, strict=False))
+
+    @property
+    def other_roles(self) -> tuple[str, ...]:
+        """Roles of the parents beside the father."""
+        return tuple(self.roles)[1:]
 
     @property
     def cross(self) -> bool:
@@ -163,8 +194,8 @@ class Config(Section):
 
     @property
     def reference_ratio(self) -> float:
-        """Ratio at which the blend response is measured."""
-        return self.prior.reference_ratio or self.upper / 1.5
+        """Ratio of each other parent at which the blend response is measured: several share what one alone has."""
+        return self.prior.reference_ratio or self.upper / 1.5 / len(self.other_roles)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -210,13 +241,18 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
 
     Args:
         path: YAML file; None when everything comes from the command line.
-        overrides: nested mapping, e.g. ``{"search": {"budget": 40}}``.
+        overrides: nested mapping, e.g. ``{"search": {"budget": 40}}``; ``further`` lists the parents after the second.
     """
     data = {} if path is None else _mapping(path)
+    overrides = dict(overrides)
+    further = overrides.pop("further", None)
     method = overrides.get("method")
     if method and (method in ARMS) != (data.get("method") in ARMS) and isinstance(data.get("search"), dict):
         data["search"].pop("space", None)  # the file's space was for another kind of method
     _overlay(data, overrides)
+    if further:
+        first = list(data.get("parents") or ())[:2]
+        data["parents"] = [*(data.get(role) or ref for role, ref in zip_longest(PARENTS[:2], first)), *further]
     return make_config(data, str(path) if path else "command line")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from darwin_mri.records.base import Part, Record
+from darwin_mri.records.roles import MOTHER, PARENTS
 
 
 class Genome(Record):
@@ -15,10 +16,12 @@ class Genome(Record):
         method: an operator (dare_ties, task_arithmetic, ...) or a cross-architecture arm (raw, folded, ...).
         seed: of the run.
         father: reference of the father.
-        mother: reference of the other parent.
+        mother: reference of the second parent.
+        parents: references of all parents, the father first; empty in records of two parents from before this field.
         base: reference of the common ancestor; None where the method needs none.
         genes: gene -> value of the winner.
-        ratios: FFN ratio per father layer that the genes lead to.
+        gene_parents: gene -> role of the parent whose share it is; the mother's where it is not named.
+        ratios: FFN ratio per father layer that the genes lead to; with several other parents the sum of theirs.
         nulls: name -> genes of a child that shows what no search, or no other parent, would have given.
         layer_map: the mother layer beside each father layer.
         gate_rms: the mother's measured gate spread by layer, that a cross-architecture donor was built with; None for
@@ -41,7 +44,9 @@ class Genome(Record):
     father: str
     mother: str
     base: str | None = None
+    parents: tuple[str, ...] = ()
     genes: dict[str, float]
+    gene_parents: dict[str, str] = {}
     ratios: tuple[float, ...]
     nulls: dict[str, dict[str, float]] = {}
     layer_map: tuple[int, ...] = ()
@@ -56,6 +61,15 @@ class Genome(Record):
     held_out_score: float | None = None
     account: dict[str, int] = {}
     stopped: str = ""
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> reference of every parent, the father first."""
+        return dict(zip(PARENTS, self.parents or (self.father, self.mother), strict=False))
+
+    def parent_of(self, gene: str) -> str:
+        """Role of the parent whose share a gene is."""
+        return self.gene_parents.get(gene, MOTHER)
 
 
 class AnchorItems(Part):

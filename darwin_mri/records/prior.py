@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from darwin_mri.records.base import Part, Record
+from darwin_mri.records.roles import MOTHER
 
 
 class PriorGene(Part):
@@ -11,6 +12,7 @@ class PriorGene(Part):
     Attributes:
         name: of the gene.
         layer: father layer; None: the gene belongs to no single layer (embeddings, densities).
+        parent: role of the parent whose share the gene is.
         mean: where the search starts.
         sigma: how far the gene is expected to move.
         trust: reliability of the evidence for it, in [0, 1].
@@ -20,6 +22,7 @@ class PriorGene(Part):
 
     name: str
     layer: int | None
+    parent: str = MOTHER
     mean: float
     sigma: float
     trust: float
@@ -28,11 +31,12 @@ class PriorGene(Part):
 
 
 class PriorLayer(Part):
-    """The genes of one father layer, summed up for people; ratios are shares of the other parent in [0, r_max].
+    """The genes of one father layer and another parent, for people; ratios are that parent's shares in [0, r_max].
 
     Attributes:
         index: number of the father layer.
-        mother_layer: number of the mother layer beside it.
+        parent: role of the other parent.
+        mother_layer: number of the other parent's layer beside it.
         mean: of the genes' means.
         sigma: mean of the genes' sigmas.
         trust: mean of the genes' trusts.
@@ -41,6 +45,7 @@ class PriorLayer(Part):
     """
 
     index: int
+    parent: str = MOTHER
     mother_layer: int
     mean: float
     sigma: float
@@ -58,8 +63,8 @@ class Prior(Record):
         note: caveats, in words.
         protect: languages and domains that may not get worse.
         tolerance: relative rise of their NLL per byte that is still no harm.
-        frozen: father layers that stay unchanged.
-        layers: summary by father layer.
+        frozen: father layers that stay unchanged, whichever the other parent.
+        layers: summary by other parent and father layer: the mother's layers first, in order.
         genes: the prior itself.
         upper: largest ratio that the search may use.
     """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Family = Literal["father", "mother", "child", "base", "null", "baseline"]
-Other = Literal["father", "mother", "base", "null", "baseline"]
+Parent = Literal["father", "mother", "parent3", "parent4", "parent5", "parent6", "parent7", "parent8"]
+Family = Literal[Parent, "child", "base", "null", "baseline"]
+Other = Literal[Parent, "base", "null", "baseline"]
 FAMILIES: tuple[Family, ...] = get_args(Family)  # in the order of every table and chart
-PARENTS: tuple[Family, ...] = ("father", "mother")
+PARENTS: tuple[Parent, ...] = get_args(Parent)  # in the order a config lists them
+FATHER, MOTHER = PARENTS[:2]
 
 NULL_PREFIX = "null:"
 CHILD_MINUS = "child - "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from darwin_mri.records.base import Part, Record
+from darwin_mri.records.roles import MOTHER
 
 
 class Estimate(Part):
@@ -259,11 +260,12 @@ class Validation(Part):
 
 
 class PairScan(Record):
-    """Both parents side by side.
+    """The father beside another parent.
 
     Attributes:
         father: the father.
-        mother: the other parent.
+        mother: the other parent, whichever of several it is (``parent``).
+        parent: role of the other parent.
         cka: of FFN increments at shared positions, (father layers, mother layers).
         layer_map: the mother layer of each father layer.
         map_proportional: the same by depth alone.
@@ -277,6 +279,7 @@ class PairScan(Record):
 
     father: ModelInfo
     mother: ModelInfo
+    parent: str = MOTHER
     cka: tuple[tuple[float, ...], ...]
     layer_map: tuple[int, ...]
     map_proportional: tuple[int, ...]

@@ -68,7 +68,7 @@ class Score(Part):
 
     Attributes:
         model: name of the model.
-        role: father, mother, base, child, ``null:KIND`` or baseline.
+        role: father, mother, parent3 and so on, base, child, ``null:KIND`` or baseline.
         benchmark: name of the benchmark, or ``composite``.
         slice: ``all`` or a slice's name.
         evidence: who took the score.
@@ -177,7 +177,7 @@ class Contrast(Part):
         null = null_of_role(label)
         if null is not None:
             return {**given, "other": "null", "null": null}
-        if label in ("father", "mother", "base"):
+        if label in (*PARENTS, "base"):
             return {**given, "other": label}
         return {**given, "other": "baseline", "model": label}
 

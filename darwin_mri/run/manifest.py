@@ -70,6 +70,7 @@ def public_config(config: Config) -> dict[str, Any]:
     """The resolved config as it may be published: folders by their last names, no hosts."""
     data = config.model_dump(mode="json")
     bench, endpoint = data["bench"], data["bench"]["endpoint"]
+    data["parents"] = [Path(ref).name if Path(ref).is_absolute() else ref for ref in data["parents"]]
     for section, key in ((data, "father"), (data, "mother"), (data, "base"), (data, "data"), (bench, "baseline")):
         if isinstance(section[key], str) and Path(section[key]).is_absolute():
             section[key] = Path(section[key]).name

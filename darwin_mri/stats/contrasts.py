@@ -21,7 +21,7 @@ from darwin_mri.stats.scores import COMPOSITE, composite_mean, composite_samples
 from darwin_mri.stats.table import Table, Tables
 from darwin_mri.stats.vigor import judge_vigor
 
-_ORDER: tuple[Other, ...] = ("father", "mother", "base")  # all others follow in the order given
+_ORDER: tuple[Other, ...] = (*PARENTS, "base")  # all others follow in the order given
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def find_contrasts(
         models: key -> (name, role) of every model with answers, the child among them.
 
     Returns:
-        the contrasts, parents first, with Holm's correction over the declared family: both parents, on the composite
+        the contrasts, parents first, with Holm's correction over the declared family: all parents, on the composite
         and on each of its benchmarks.
     """
     opponents = [_Opponent.of(key, *model) for key, model in models.items() if key != child]
@@ -139,19 +139,20 @@ def find_vigor(
         contrasts: of the child with each other model.
 
     Returns:
-        the judgement; None without both parents, a child and a composite that all three answered under one protocol.
+        the judgement; None without two parents, a child and a composite that all answered under one protocol.
     """
     by_parent: dict[Other, Contrast] = {c.other: c for c in contrasts if c.benchmark == COMPOSITE and c.against_parent}
-    if len(by_parent) < len(PARENTS):
+    parents = [role for role in PARENTS if role in keys]
+    if len(parents) < 2 or len(by_parent) < len(parents):
         return None
-    shared = tables.all_shared(composite, *(keys[role] for role in ("child", *PARENTS)))
+    shared = tables.all_shared(composite, *(keys[role] for role in ("child", *parents)))
     if shared is None:  # the parents answered under different protocols
         return None
     p_values: dict[str, float] = {}
-    for parent in PARENTS:
+    for parent in parents:
         parts = [(shared[name].difference(keys["child"], keys[parent]), weight) for name, weight in composite.items()]
         first = shared[next(iter(composite))]
         rng = seeds.named(first.seed, COMPOSITE, "vigor")
         p_values[parent] = sign_flip_p_value(effects(parts), rng, "greater", first.resamples)
-    scores = {role: composite_mean(shared, composite, keys[role]) for role in ("child", *PARENTS)}
+    scores = {role: composite_mean(shared, composite, keys[role]) for role in ("child", *parents)}
     return judge_vigor(scores, p_values, by_parent)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from darwin_mri.records import Contrast, Vigor
-from darwin_mri.records.roles import Other
+from darwin_mri.records.roles import PARENTS, Other
 
 LEVEL = 0.05
+NAMES = {"father": "the father", "mother": "the mother"}
 
 
 def judge_vigor(
@@ -15,38 +16,41 @@ def judge_vigor(
 ) -> Vigor:
     """Mid-parent and better-parent heterosis of the composite, and whether vigor may be claimed.
 
-    Claimed only when the child beats both parents: an intersection-union test, whose p-value is the larger of the two
+    Claimed only when the child beats every parent: an intersection-union test, whose p-value is the largest of theirs
     and needs no correction (Berger 1982).
 
     Args:
-        scores: composite of child, father and mother.
+        scores: composite of the child and of each parent, by role.
         p_values: one-sided p-value of the child against each parent.
         contrasts: the child's composite contrast with each parent.
 
     Returns:
         the judgement, also as a sentence.
     """
-    child, father, mother = scores["child"], scores["father"], scores["mother"]
-    better: Other = "mother" if mother > father else "father"
+    child, parents = scores["child"], [role for role in PARENTS if role in scores]
+    better = max(parents, key=lambda role: scores[role])
+    every, best, larger_of = (
+        ("both parents", "better", "larger") if len(parents) == 2 else ("all parents", "best", "largest")
+    )
     contrast = contrasts[better]
     larger = max(p_values.values())
     claimed = contrast.difference > 0 and larger <= LEVEL
     low, high = _signed(contrast.low), _signed(contrast.high)
     figures = (
-        f"child {_percent(child)}, father {_percent(father)}, mother {_percent(mother)} on the composite;"
-        f" {_signed(contrast.difference)} points [{low}, {high}] against the better parent, the {better};"
-        f" larger one-sided p = {larger:.2g}"
+        f"{', '.join(f'{role} {_percent(scores[role])}' for role in ('child', *parents))} on the composite;"
+        f" {_signed(contrast.difference)} points [{low}, {high}] against the {best} parent, {NAMES.get(better, better)};"
+        f" {larger_of} one-sided p = {larger:.2g}"
     )
     if claimed:
-        sentence = f"Hybrid vigor: the child beats both parents ({figures})."
+        sentence = f"Hybrid vigor: the child beats {every} ({figures})."
     elif contrast.difference > 0:
-        sentence = f"No hybrid vigor: the child scores above both parents, but within noise ({figures})."
+        sentence = f"No hybrid vigor: the child scores above {every}, but within noise ({figures})."
     elif child == scores[better]:
-        sentence = f"No hybrid vigor: the child scores as the better parent does ({figures})."
+        sentence = f"No hybrid vigor: the child scores as the {best} parent does ({figures})."
     else:
-        sentence = f"No hybrid vigor: the child does not beat the better parent ({figures})."
+        sentence = f"No hybrid vigor: the child does not beat the {best} parent ({figures})."
     return Vigor(
-        mid_parent=child - (father + mother) / 2,
+        mid_parent=child - sum(scores[role] for role in parents) / len(parents),
         better_parent=contrast.difference,
         better_parent_low=contrast.low,
         better_parent_high=contrast.high,
