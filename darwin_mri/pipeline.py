@@ -15,10 +15,11 @@ from darwin_mri.config import Config, make_config
 from darwin_mri.errors import GateError
 from darwin_mri.planning import require_room, require_surroundings
 from darwin_mri.problem.health import examine_child
-from darwin_mri.problem.parents import FATHER, Parents
+from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
 from darwin_mri.problem.scans import Scans
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Prior
+from darwin_mri.records.roles import FATHER
 from darwin_mri.report import write_report
 from darwin_mri.run import Progress, Run, RunOptions, Silent, open_run, require_run_folder
 from darwin_mri.stages.anchors import score_others

@@ -22,6 +22,7 @@ import numpy as np
 
 from darwin_mri.breeding.spaces import Space, Start, TensorValues
 from darwin_mri.records import Prior
+from darwin_mri.records.roles import MOTHER
 
 MIDDLE, SPREAD = 0.5, 0.3  # where genes without evidence start in [0, 1], and how far they stray
 SNAP = (0.15, 0.85)  # V6: shares of upper beyond which a tensor is one parent's
@@ -84,6 +85,10 @@ class DarwinSpace:
             frozen=frozen,
             opening=np.array([list(vector.values()) for vector in opening]),  # (3, genes)
         )
+
+    def gene_parents(self) -> dict[str, str]:
+        """Every gene is about the mother's share: these genomes are for two parents."""
+        return dict.fromkeys(self.names, MOTHER)
 
     def owners(self) -> dict[str, tuple[str, ...]]:
         """All tensors under gamma: each has its own ratio among ``values``."""

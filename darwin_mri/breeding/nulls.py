@@ -6,7 +6,7 @@ import numpy as np
 
 from darwin_mri import seeds
 from darwin_mri.breeding.darwin import SearchSpace
-from darwin_mri.breeding.spaces import Start
+from darwin_mri.breeding.spaces import Space, Start
 
 
 def null_genomes(space: SearchSpace, start: Start, winner: dict[str, float], seed: int) -> dict[str, dict[str, float]]:
@@ -19,7 +19,8 @@ def null_genomes(space: SearchSpace, start: Start, winner: dict[str, float], see
         seed: of the random genome.
 
     Returns:
-        Null -> genes. ``uniform``: one ratio everywhere, the winner's mean. ``prior-mean``: the start, no search.
+        Null -> genes. ``uniform``: one ratio everywhere, the winner's mean. ``per-parent``, with several other parents:
+        one ratio for each, the mean of the winner's. ``prior-mean``: the start, no search.
         ``random``: a random direction of the winner's norm (genes clipped to the box). ``shuffled-donor``: the
         winner's genes, to be applied to a donor whose tensors were shuffled.
     """
@@ -29,8 +30,10 @@ def null_genomes(space: SearchSpace, start: Start, winner: dict[str, float], see
     norm = np.linalg.norm(drawn)
     drawn = drawn * (np.linalg.norm(values) / norm if norm > 0 else 0.0)
     drawn = np.where(start.frozen, start.mean, np.clip(drawn, start.low, start.high))
+    own = {"per-parent": space.per_parent(start, winner)} if isinstance(space, Space) and space.several else {}
     return {
         "uniform": space.uniform(start, winner),
+        **own,
         "prior-mean": dict(zip(start.names, map(float, start.mean), strict=True)),
         "random": dict(zip(start.names, map(float, drawn), strict=True)),
         "shuffled-donor": dict(winner),

@@ -2,18 +2,20 @@
 
 ``ffn``: one ratio per father layer, for its FFN (the 42 genes of the Darwin-4B-Genesis card). ``layers``: one for the
 mixer and one for the FFN of each layer, and one for everything outside the layers (embeddings, final norm). Both are
-``Space``: a gene is the ratio of its tensors. The published genomes, whose genes are mixed with the prior before they
-are ratios, are in ``darwin``.
+``Space``: a gene is the ratio of its tensors; with several other parents each has such a gene. The published genomes,
+whose genes are mixed with the prior before they are ratios, are in ``darwin``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from darwin_mri.records import Anatomy, Prior
+from darwin_mri.records.prior import GeneSite
+from darwin_mri.records.roles import MOTHER
 
 OPENING = (1.0, 0.5, 0.0)  # shares of the prior's mean tried first; 0 is the father unchanged
 
@@ -52,11 +54,18 @@ class Gene:
         name: such as ``L3.ffn``.
         layer: the father layer it belongs to; None where it belongs to no single one.
         tensors: parameter names of the whole model.
+        parent: role of the parent whose share it is.
     """
 
     name: str
     layer: int | None
     tensors: tuple[str, ...]
+    parent: str = MOTHER
+
+    @property
+    def site(self) -> GeneSite:
+        """Where the gene acts, for the prior."""
+        return GeneSite(self.layer, self.parent)
 
 
 @dataclass(frozen=True)
@@ -65,19 +74,32 @@ class Space:
 
     Attributes:
         name: ``ffn`` or ``layers``.
-        genes: in order; every tensor belongs to at most one.
+        genes: in order; every tensor belongs to at most one of each parent.
     """
 
     name: str
     genes: tuple[Gene, ...]
 
-    def layers(self) -> dict[str, int | None]:
-        """Gene name -> layer."""
-        return {gene.name: gene.layer for gene in self.genes}
+    @property
+    def several(self) -> bool:
+        """Whether there are several other parents."""
+        return len({gene.parent for gene in self.genes}) > 1
+
+    def sites(self) -> dict[str, GeneSite]:
+        """Gene name -> where it acts."""
+        return {gene.name: gene.site for gene in self.genes}
+
+    def gene_parents(self) -> dict[str, str]:
+        """Gene name -> role of the parent whose share it is."""
+        return {gene.name: gene.parent for gene in self.genes}
 
     def ffn_ratios(self, genes: Mapping[str, float], layers: int) -> tuple[float, ...]:
-        """The FFN ratio of each father layer; 0 for a layer without an FFN gene."""
-        return tuple(float(genes.get(f"L{index}.ffn", 0.0)) for index in range(layers))
+        """The FFN ratio of each father layer, summed over the other parents; 0 for a layer without an FFN gene."""
+        sums = [0.0] * layers
+        for gene in self.genes:
+            if gene.layer is not None and gene.name.split(".")[1] == "ffn":
+                sums[gene.layer] += float(genes.get(gene.name, 0.0))
+        return tuple(sums)
 
     def start(self, prior: Prior) -> Start:
         """The prior's means and spreads; the opening steps from the prior's mean back to the father."""
@@ -102,21 +124,34 @@ class Space:
 
     def uniform(self, start: Start, genes: Mapping[str, float]) -> dict[str, float]:
         """The null child without a choice of layers: every gene that is not frozen at the mean of these genes."""
-        free = [name for name, frozen in zip(start.names, start.frozen, strict=True) if not frozen]
-        mean = float(np.mean([genes[name] for name in free])) if free else 0.0
-        return {name: mean if name in free else 0.0 for name in start.names}
+        return self._means(start, genes, lambda gene: "")
+
+    def per_parent(self, start: Start, genes: Mapping[str, float]) -> dict[str, float]:
+        """The null child with one ratio for each parent: every free gene at the mean of that parent's free genes."""
+        return self._means(start, genes, lambda gene: gene.parent)
+
+    def _means(self, start: Start, genes: Mapping[str, float], group: Callable[[Gene], str]) -> dict[str, float]:
+        """Every free gene at the mean of the free genes of its group, frozen ones at 0."""
+        frozen = dict(zip(start.names, start.frozen, strict=True))
+        free: dict[str, list[float]] = {}
+        for gene in self.genes:
+            if not frozen[gene.name]:
+                free.setdefault(group(gene), []).append(genes[gene.name])
+        means = {name: float(np.mean(values)) for name, values in free.items()}
+        return {gene.name: 0.0 if frozen[gene.name] else means[group(gene)] for gene in self.genes}
 
 
-def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str]) -> Space:
+def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str], parents: Sequence[str] = (MOTHER,)) -> Space:
     """Build a space over the tensors that may change.
 
     Args:
         name: ``ffn`` or ``layers``.
         anatomy: of the father.
         tensors: names in memory of the text model's tensors that a child may change.
+        parents: roles of the other parents. With one a gene is called ``L3.ffn``, with several ``L3.ffn.mother``.
 
     Returns:
-        The space; its genes are in the order of the layers, the one outside the layers last.
+        The space; its genes are in the order of the layers, those outside the layers last.
     """
     prefix = f"{anatomy.prefix}."
     by_gene: dict[tuple[str, int | None], list[str]] = {}
@@ -125,7 +160,15 @@ def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str]) -> Space:
         if gene is not None:
             by_gene.setdefault(gene, []).append(tensor)
     order = sorted(by_gene, key=lambda g: (g[1] is None, g[1] or 0, g[0]))
-    return Space(name, tuple(Gene(gene, layer, tuple(sorted(by_gene[(gene, layer)]))) for gene, layer in order))
+    suffix = {parent: f".{parent}" if len(parents) > 1 else "" for parent in parents}
+    return Space(
+        name,
+        tuple(
+            Gene(gene + suffix[parent], layer, tuple(sorted(by_gene[(gene, layer)])), parent)
+            for gene, layer in order
+            for parent in parents
+        ),
+    )
 
 
 def _gene(space: str, anatomy: Anatomy, prefix: str, tensor: str) -> tuple[str, int | None] | None:

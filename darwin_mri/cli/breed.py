@@ -17,6 +17,7 @@ from darwin_mri.cli.options import (
     Device,
     Dtype,
     Father,
+    Further,
     Json,
     Mother,
     Offline,
@@ -37,6 +38,7 @@ def breed(
     config_file: ConfigFile = None,
     father: Father = None,
     mother: Mother = None,
+    parent: Further = None,
     base: Base = None,
     method: Annotated[
         str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")
@@ -74,6 +76,7 @@ def breed(
     overrides = {
         "father": father,
         "mother": mother,
+        "further": parent,
         "base": base,
         "method": method,
         "seed": seed,

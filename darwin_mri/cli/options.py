@@ -32,8 +32,11 @@ Father = Annotated[
     str | None,
     typer.Option(help="Hub id (name@revision), folder, or nursery:NAME; the child keeps its shapes and config."),
 ]
-Mother = Annotated[str | None, typer.Option(help="The other parent, named likewise.")]
-Base = Annotated[str | None, typer.Option(help="Common ancestor of both, for task vectors.")]
+Mother = Annotated[str | None, typer.Option(help="The second parent, named likewise.")]
+Further = Annotated[
+    list[str] | None, typer.Option("--parent", help="A further parent, named likewise; may be given up to six times.")
+]
+Base = Annotated[str | None, typer.Option(help="Common ancestor of all parents, for task vectors.")]
 BenchmarkData = Annotated[
     str | None,
     typer.Option(

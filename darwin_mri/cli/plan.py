@@ -16,6 +16,7 @@ from darwin_mri.cli.options import (
     Device,
     Dtype,
     Father,
+    Further,
     Json,
     Mother,
     Offline,
@@ -30,6 +31,7 @@ def plan(
     config_file: ConfigFile = None,
     father: Father = None,
     mother: Mother = None,
+    parent: Further = None,
     base: Base = None,
     method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
     budget: Budget = None,
@@ -58,6 +60,7 @@ def plan(
     overrides = {
         "father": father,
         "mother": mother,
+        "further": parent,
         "base": base,
         "method": method,
         "device": device,

@@ -14,6 +14,7 @@ from darwin_mri.checkpoints import free_memory, stored_tensors
 from darwin_mri.merging.blending import Blend
 from darwin_mri.merging.merge import Merge, tensor_ratios
 from darwin_mri.merging.settings import Exceptions, Settings
+from darwin_mri.merging.streaming import Ratios
 
 KEPT_SHARE = 0.6  # of the memory that is free where the model is; the rest is for forwards
 AHEAD = 4  # tensors read, masked or shuffled on the host while a device works; bounds the host's memory
@@ -49,7 +50,8 @@ class Candidate:
         device = next(iter(self.parameters.values())).device
         self.keep_bytes = int(KEPT_SHARE * free_memory(device)) if keep_bytes is None else keep_bytes
         self.ahead = 0 if device.type == "cpu" else AHEAD
-        self.current: dict[str, tuple[float, Settings]] = {}
+        self.current: dict[str, tuple[Ratios, Settings]] = {}
+        self._zero: Ratios = (0.0,) * len(merge.others)
         self._kept: dict[str, _Kept] = {}
         self._kept_bytes = 0
         self.kept_out: set[str] = set()  # tensors made anew each time for want of memory
@@ -60,23 +62,21 @@ class Candidate:
         ratios = tensor_ratios(self.merge, self.tensors, genes, exceptions)
         names = {
             name
-            for name, (ratio, settings) in ratios.items()
-            if (ratio, settings) != self.current.get(name, (0.0, settings) if settings.zero_is_father else None)
+            for name, (own, settings) in ratios.items()
+            if (own, settings) != self.current.get(name, (self._zero, settings) if settings.zero_is_father else None)
         }
         names |= {part for name in names & self._assembly_of.keys() for part in self._assembly_of[name].names}
-        changed = {name: ratio for name, ratio in ratios.items() if name in names}
-        anew = {
-            name: settings for name, (ratio, settings) in changed.items() if self._needs_parents(name, ratio, settings)
-        }
+        changed = {name: own for name, own in ratios.items() if name in names}
+        anew = {name: settings for name, (own, settings) in changed.items() if self._needs_parents(name, own, settings)}
         blends = self._blends(anew)
-        for name, (ratio, settings) in changed.items():
+        for name, (own, settings) in changed.items():
             if name in anew:
-                self._write_anew(name, ratio, settings, next(blends))
-            elif ratio == 0.0 and settings.zero_is_father:
+                self._write_anew(name, own, settings, next(blends))
+            elif not any(own) and settings.zero_is_father:
                 self._target(name).copy_(self.merge.father.tensor(name))
             else:
-                self._kept[name].blend.write(self._target(name), ratio, self.merge.father.dtype(name))
-            self.current[name] = (ratio, settings)
+                self._kept[name].blend.write(self._target(name), own, self.merge.father.dtype(name))
+            self.current[name] = (own, settings)
         self._assemble()
 
     @torch.no_grad()
@@ -116,17 +116,18 @@ class Candidate:
             while queue:
                 yield queue.popleft().result()
 
-    def _needs_parents(self, name: str, ratio: float, settings: Settings) -> bool:
+    def _needs_parents(self, name: str, ratios: Ratios, settings: Settings) -> bool:
         """Whether more than the father's own tensor or what is kept must be read."""
         kept = self._kept.get(name)
-        resident = kept is not None and kept.settings == settings and ratio != 1.0
-        return not resident and not (ratio == 0.0 and settings.zero_is_father)
+        another = sorted(ratios)[-1] == 1.0 and sum(map(bool, ratios)) == 1  # the child may be another parent itself
+        resident = kept is not None and kept.settings == settings and not another
+        return not resident and (any(ratios) or not settings.zero_is_father)
 
-    def _write_anew(self, name: str, ratio: float, settings: Settings, blend: Blend) -> None:
+    def _write_anew(self, name: str, ratios: Ratios, settings: Settings, blend: Blend) -> None:
         """Write a tensor from a blend that was just made, and keep the blend where there is memory for it."""
         parameter, dtype = self._target(name), self.merge.father.dtype(name)
-        if ratio in blend.known:  # the other parent itself of linear and slerp, which kept vectors would round
-            parameter.copy_(blend.child(ratio, dtype))
+        if ratios in blend.known:  # another parent itself of linear and slerp, which kept vectors would round
+            parameter.copy_(blend.child(ratios, dtype))
             return
         kept = self._kept.get(name)
         if kept is None or kept.settings != settings:
@@ -140,4 +141,4 @@ class Candidate:
                 blend = blend.kept(parameter.device)
                 self._kept[name] = _Kept(settings, blend, size)
                 self._kept_bytes += size
-        blend.write(parameter, ratio, dtype)
+        blend.write(parameter, ratios, dtype)

@@ -9,8 +9,9 @@ from darwin_mri.config import ARMS, OPERATORS
 from darwin_mri.errors import CheckpointError, InputError
 from darwin_mri.merging.chat_files import chat_notes
 from darwin_mri.merging.differences import computation_notes, structural_fault, token_fault, token_notes
-from darwin_mri.merging.settings import NEEDS_BASE
+from darwin_mri.merging.settings import NEEDS_BASE, OF_TWO
 from darwin_mri.records import Anatomy
+from darwin_mri.records.roles import PARENTS
 
 FLOATING = ("F64", "F32", "F16", "BF16")
 WHOLE = ("BOOL", "I64")  # masks and positions that some families store; the child has the father's
@@ -131,19 +132,17 @@ def require_siblings(father: Survey, other: Survey, ref: str) -> None:
 
 def _operators_fault(father: Survey, others: Sequence[Survey], base: Survey | None) -> str | None:
     """Why no operator can merge these parents, in one sentence; None where some can."""
-    if len(others) != 1:
-        return f"merges the father with one other parent, not with {len(others)}"
-    fault = sibling_fault(father, others[0], "mother")
-    if fault is None and base is not None:
-        fault = sibling_fault(father, base, "base")
-    return fault
+    named = [*zip(PARENTS[1:], others, strict=False), *([("base", base)] if base else [])]
+    return next((fault for role, survey in named if (fault := sibling_fault(father, survey, role))), None)
 
 
 def _operator_fault(method: str, father: Survey, others: Sequence[Survey], base: Survey | None) -> str | None:
     """Why an operator cannot breed these siblings: for want of a base, or of an FFN that a scan needs."""
     if base is None and method in NEEDS_BASE:
         return "needs a base model: give one"
-    for role, survey in zip(("father", "mother"), (father, *others), strict=False):
+    if method in OF_TWO and len(others) != 1:
+        return f"merges the father with one other parent, not with {len(others)}"
+    for role, survey in zip(PARENTS, (father, *others), strict=False):
         layers = survey.anatomy.layers
         if not any(layer.ffn for layer in layers):
             return f"the {role} has no plain FFN in any layer ({layers[0].note}), so it cannot be scanned"

@@ -38,14 +38,14 @@ def write_genome(
         CheckpointError, InputError, DarwinError: as ``write_child``.
     """
     ratios = tensor_ratios(merge, tensors, genome.genes, genome.exceptions)
-    moved = {name: ratio for name, ratio in ratios.items() if ratio[0] != 0.0 or not ratio[1].zero_is_father}
+    moved = {name: ratio for name, ratio in ratios.items() if any(ratio[0]) or not ratio[1].zero_is_father}
     on_disk = {merge.on_disk(name): name for name in moved}
     # A loader ties a copy again and may take either for the truth.
     on_disk |= {copy: on_disk[name] for copy, name in merge.father.copies.items() if name in on_disk}
     name = out.parent.name or out.name
     note = {
         "schema": 1,
-        "genealogy": [*ancestry, f"{name} = {genome.father} x {genome.mother} ({genome.method})"],
+        "genealogy": [*ancestry, f"{name} = {' x '.join(genome.roles.values())} ({genome.method})"],
         "genome": genome.model_dump(mode="json", by_alias=True),
     }
     with progress.stage("write child", len(on_disk)) as advance:

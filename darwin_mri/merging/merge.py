@@ -1,4 +1,4 @@
-"""What a child's tensor is: the parents, one method, one ratio per tensor.
+"""What a child's tensor is: the parents, one method, one ratio per tensor and other parent.
 
 The child in memory and the child on disk both come from here, so they agree bit for bit.
 """
@@ -13,9 +13,11 @@ from torch import Tensor
 from darwin_mri.errors import InputError
 from darwin_mri.merging.blending import Blend, Replacement
 from darwin_mri.merging.donors import DonorFolder, Donors
-from darwin_mri.merging.operators import blend, two_parents
-from darwin_mri.merging.settings import Exceptions, Settings, settings_for
+from darwin_mri.merging.operators import blend, require_parents
+from darwin_mri.merging.settings import Exceptions, OwnRatios, Settings, settings_for
 from darwin_mri.merging.sources import FolderSource, RandomSource, ShuffledSource, TensorSource
+from darwin_mri.merging.streaming import Ratio, Ratios, as_ratios
+from darwin_mri.records.roles import MOTHER, PARENTS
 
 REPLACE = "replace"  # a share of the father's neurons gives place to the donor's, where the others move all by a ratio
 
@@ -26,12 +28,13 @@ class Merge:
 
     Attributes:
         father: the parent whose names, shapes and dtypes the child has.
-        others: the other parents, or the donors an arm has built from one. All of today's methods take exactly one.
+        others: the other parents, or the donors an arm has built from one.
         base: common ancestor, or None.
         method: an operator's name; an arm is ``linear`` toward its donors, or ``replace``.
         settings: the operator's.
         seed: of the random masks, which depend on it, on the tensor's name on the father's disk and on the parent.
         exceptions: what differs for which tensors, by their names on the father's disk.
+        gene_parents: gene -> role of the parent whose share it is; the mother's where it is not named.
 
     Raises:
         ConfigError: another number of parents than the method takes.
@@ -44,9 +47,15 @@ class Merge:
     settings: Settings
     seed: int
     exceptions: Exceptions = field(default_factory=dict)
+    gene_parents: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        two_parents(self.method, (self.father, *self.others))
+        require_parents(self.method, 1 + len(self.others))
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles of the other parents, in the order of their ratios."""
+        return PARENTS[1 : 1 + len(self.others)]
 
     def shuffled(self) -> Merge:
         """The null child's merge: what every other parent adds has its values shuffled within each tensor.
@@ -55,18 +64,21 @@ class Merge:
         """
         whole = self.method in ("linear", "slerp", REPLACE)  # an interpolation's donor is the whole tensor
         origin = None if whole else (self.base or self.father)
-        return replace(self, others=tuple(ShuffledSource(other, origin, seed=self.seed) for other in self.others))
+        named = zip(self.roles, self.others, strict=True)
+        return replace(
+            self, others=tuple(ShuffledSource(other, origin, seed=self.seed, role=role) for role, other in named)
+        )
 
     def on_disk(self, name: str) -> str:
         """A parameter's name on the father's disk."""
         return self.father.disk_names[name]
 
-    def settings_of(self, name: str, exceptions: Exceptions | None = None) -> tuple[Settings, float | None]:
-        """One tensor's settings, and the ratio an exception gives it; ``exceptions`` replace the merge's own."""
+    def settings_of(self, name: str, exceptions: Exceptions | None = None) -> tuple[Settings, OwnRatios]:
+        """One tensor's settings, and the ratios exceptions give it; ``exceptions`` replace the merge's own."""
         return settings_for(self.on_disk(name), self.settings, self.exceptions if exceptions is None else exceptions)
 
     def blend(self, name: str, settings: Settings | None = None) -> Blend:
-        """The child's tensor as a function of the ratio."""
+        """The child's tensor as a function of the ratios."""
         father, *others = (source.tensor(name) for source in (self.father, *self.others))
         if self.method == REPLACE:
             return Replacement(father, others[0], _order(self.others[0], name))
@@ -75,30 +87,37 @@ class Merge:
         settings = self.settings_of(name)[0] if settings is None else settings
         return blend(self.method, (father, *others), base, settings, seed=self.seed, name=self.on_disk(name))
 
-    def tensor(self, name: str, ratio: float, settings: Settings | None = None) -> Tensor:
+    def tensor(self, name: str, ratio: Ratio, settings: Settings | None = None) -> Tensor:
         """One tensor of the child.
 
         Args:
             name: the parameter's.
-            ratio: how much of the other parents it takes; 0 is the father's own tensor whatever the method, where the
-                settings say so (``Settings.zero_is_father``).
+            ratio: how much of each other parent it takes; 0 of all is the father's own tensor whatever the method,
+                where the settings say so (``Settings.zero_is_father``).
             settings: the operator's; those of the merge and its exceptions when None.
 
         Returns:
             The tensor in the father's shape and dtype.
         """
-        if ratio == 0.0 and (settings or self.settings_of(name)[0]).zero_is_father:
+        if not any(as_ratios(ratio)) and (settings or self.settings_of(name)[0]).zero_is_father:
             return self.father.tensor(name)
         return self.blend(name, settings).child(ratio, self.father.dtype(name))
 
-    def direction(self, name: str, ratio: float) -> Tensor:
-        """(child at ``ratio`` - father) / ratio in fp32: what a gene adds per unit of ratio.
+    def direction(self, name: str, ratio: float, role: str = MOTHER) -> Tensor:
+        """What one parent's gene adds per unit of its ratio: (child at ``ratio`` of that parent - father) / ratio.
 
-        The same at every ratio for the methods that are linear in it, a chord for the others.
+        Args:
+            name: the parameter's.
+            ratio: at which the chord of a method is taken that is not linear in it.
+            role: of the other parent; the rest have ratio 0.
+
+        Returns:
+            fp32, in the father's shape.
         """
         function = self.blend(name)
         ratio = 1.0 if function.linear else ratio
-        return (function.child(ratio) - self.father.tensor(name).float()) / ratio
+        alone = tuple(ratio if own == role else 0.0 for own in self.roles)
+        return (function.child(alone) - self.father.tensor(name).float()) / ratio
 
 
 def tensor_ratios(
@@ -106,23 +125,30 @@ def tensor_ratios(
     tensors: Mapping[str, tuple[str, ...]],
     genes: Mapping[str, float],
     exceptions: Exceptions | None = None,
-) -> dict[str, tuple[float, Settings]]:
-    """The ratio and the settings of every tensor that some gene or exception names, in the order of the genes.
+) -> dict[str, tuple[Ratios, Settings]]:
+    """The ratios and the settings of every tensor that some gene or exception names, in the order of the genes.
 
     Args:
-        merge: knows the settings.
-        tensors: gene -> parameter names.
+        merge: knows the settings, and which parent's share each gene is.
+        tensors: gene -> parameter names; a parameter has a gene for each other parent.
         genes: gene -> ratio; absent genes are 0.
         exceptions: replace the merge's own; a ratio among them replaces the gene's.
 
     Returns:
-        Parameter name -> (ratio, settings).
+        Parameter name -> (ratio of each other parent, settings).
     """
-    ratios = {}
+    by_role: dict[str, dict[str, float]] = {}
     for gene, names in tensors.items():
         for name in names:
-            settings, own = merge.settings_of(name, exceptions)
-            ratios[name] = (float(genes.get(gene, 0.0)) if own is None else own, settings)
+            by_role.setdefault(name, {})[merge.gene_parents.get(gene, MOTHER)] = float(genes.get(gene, 0.0))
+    ratios = {}
+    for name, shares in by_role.items():
+        settings, own = merge.settings_of(name, exceptions)
+        every = own.get("")
+        ratios[name] = (
+            tuple(own.get(role, shares.get(role, 0.0) if every is None else every) for role in merge.roles),
+            settings,
+        )
     return ratios
 
 

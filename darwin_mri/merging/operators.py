@@ -1,9 +1,10 @@
 """Merge operators for parents of one architecture: pure functions of tensors, each after its paper.
 
 Everywhere F, M, B are the father, another parent and their common base, dF = F - B and dM = M - B their task vectors,
-and the ratio r is how much of M the child takes. Without a base, B = F. An operator returns a ``Blend``, the child's
-tensor as a function of r: what does not depend on r (masks, thresholds) is done once, and a search that keeps the
-vectors computes the same bits as a writer that streams them. Arithmetic is fp32, rounded once, at the end.
+and the ratio r is how much of M the child takes; with several other parents sums run over all of them. Without a base,
+B = F. An operator returns a ``Blend``, the child's tensor as a function of the ratios: what does not depend on them
+(masks, thresholds) is done once, and a search that keeps the vectors computes the same bits as a writer that streams
+them. Arithmetic is fp32, rounded once, at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging.blending import Blend, Election, Interpolation, TaskVector
 from darwin_mri.merging.blocks import blocks, total
 from darwin_mri.merging.masks import keep_mask, magprune, trim_level, uniform
-from darwin_mri.merging.settings import Settings
-from darwin_mri.merging.streaming import Contribution
+from darwin_mri.merging.settings import OF_TWO, Settings
+from darwin_mri.merging.streaming import Contribution, Ratios
+from darwin_mri.records.roles import FATHER, PARENTS
 
 NEARLY_PARALLEL = 0.9995  # |cosine| above which the slerp's sine is too small to divide by
 
@@ -51,9 +52,11 @@ class Draw:
         return uniform(self.shape, self.seed, self.name, parent)
 
 
-def linear(father: Tensor, mother: Tensor) -> Interpolation:
-    """(1 - r) F + r M, computed as F + r (M - F): the weighted average of model soups (arXiv 2203.05482)."""
-    return Interpolation(father, (Contribution(mother, base=father),), known={0.0: father, 1.0: mother})
+def linear(father: Tensor, others: Sequence[Tensor]) -> Interpolation:
+    """(1 - sum r) F + sum r M, computed as F + sum r (M - F): the average of model soups (arXiv 2203.05482)."""
+    return Interpolation(
+        father, tuple(Contribution(other, base=father) for other in others), known=_ends(father, others)
+    )
 
 
 def slerp(father: Tensor, mother: Tensor) -> Interpolation:
@@ -69,115 +72,117 @@ def slerp(father: Tensor, mother: Tensor) -> Interpolation:
     norms = math.sqrt(father_square * mother_square)
     cosine = dot / norms if norms > 0 else 1.0
     if not abs(cosine) < NEARLY_PARALLEL:
-        return linear(father, mother)
-    known = {0.0: father, 1.0: mother}
-    return Interpolation(father, (Contribution(mother),), math.acos(cosine), known=known)
+        return linear(father, [mother])
+    return Interpolation(father, (Contribution(mother),), math.acos(cosine), known=_ends(father, [mother]))
 
 
-def task_arithmetic(father: Tensor, mother: Tensor, base: Tensor | None, settings: Settings) -> TaskVector:
-    """B + w dF + r dM: task vectors added to their base (arXiv 2212.04089); r may exceed 1.
+def task_arithmetic(father: Tensor, others: Sequence[Tensor], base: Tensor | None, settings: Settings) -> TaskVector:
+    """B + w dF + sum r dM: task vectors added to their base (arXiv 2212.04089); r may exceed 1.
 
     Args:
         father: F, any shape and floating dtype.
-        mother: M, of the same shape.
+        others: every M, of the same shape.
         base: B, of the same shape, or None.
         settings: ``weight_father`` w and ``scale``; at 1 the father stays whole.
 
     Returns:
-        The child's tensor as a function of r.
+        The child's tensor as a function of the ratios.
     """
     if base is None or settings.father_whole:
-        return _beside_father(father, Contribution(mother, base=father if base is None else base))
+        origin = father if base is None else base
+        return _beside_father(father, [Contribution(other, base=origin) for other in others])
     own = Contribution(father, base, factor=settings.weight_father)
-    return TaskVector(base, (own, Contribution(mother, base)), settings.scale)
+    return TaskVector(base, (own, *(Contribution(other, base) for other in others)), settings.scale)
 
 
-def dare_linear(father: Tensor, mother: Tensor, base: Tensor | None, draw: Draw, settings: Settings) -> TaskVector:
-    """B + w c_F (k_F * dF) + r c_M (k_M * dM): task vectors dropped and rescaled (arXiv 2311.03099).
+def dare_linear(
+    father: Tensor, others: Sequence[Tensor], base: Tensor | None, draw: Draw, settings: Settings
+) -> TaskVector:
+    """B + w c_F (k_F * dF) + sum r c_M (k_M * dM): task vectors dropped and rescaled (arXiv 2311.03099).
 
     k ~ Bernoulli(density), c = 1 / density. At ``density_father`` 1 the father stays whole.
 
     Args:
         father: F, any shape and floating dtype.
-        mother: M, of the same shape.
+        others: every M, of the same shape.
         base: B, of the same shape, or None.
         draw: the tensor's random masks.
         settings: densities, rescale, weight_father and scale.
 
     Returns:
-        The child's tensor as a function of r.
+        The child's tensor as a function of the ratios.
     """
-    other = _dropped(draw, "mother", mother, father if base is None else base, settings)
+    origin = father if base is None else base
+    dropped = [_dropped(draw, role, other, origin, settings) for role, other in _named(others)]
     if base is None or settings.father_whole:
-        return _beside_father(father, other)
-    own = _dropped(draw, "father", father, base, settings, settings.weight_father)
-    return TaskVector(base, (own, other), settings.scale)
+        return _beside_father(father, dropped)
+    own = _dropped(draw, FATHER, father, base, settings, settings.weight_father)
+    return TaskVector(base, (own, *dropped), settings.scale)
 
 
-def ties(father: Tensor, mother: Tensor, base: Tensor, settings: Settings) -> Election:
-    """B + elected(trim(w dF), r trim(dM)): trim, elect sign, disjoint merge (arXiv 2306.01708, algorithm 1).
+def ties(father: Tensor, others: Sequence[Tensor], base: Tensor, settings: Settings) -> Election:
+    """B + elected(trim(w dF), r trim(dM), ...): trim, elect sign, disjoint merge (arXiv 2306.01708, algorithm 1).
 
-    Trimming keeps the ``density`` largest magnitudes of each task vector; for the merge see ``blending.elect``.
+    Trimming keeps the ``density`` largest magnitudes of each task vector; for the merge see ``election``.
     At r = w = 1 this is the paper's TIES.
 
     Args:
         father: F, any shape and floating dtype.
-        mother: M, of the same shape.
+        others: every M, of the same shape.
         base: B, of the same shape.
         settings: densities, weight_father, divide and scale.
 
     Returns:
-        The child's tensor as a function of r.
+        The child's tensor as a function of the ratios.
     """
     contributions = tuple(
-        Contribution(tensor, base, level=trim_level(tensor, base, settings.density_of(parent)))
-        for parent, tensor in (("father", father), ("mother", mother))
+        Contribution(tensor, base, level=trim_level(tensor, base, settings.density_of(role)))
+        for role, tensor in _named(others, father)
     )
     return _election(father, base, contributions, settings)
 
 
-def dare_ties(father: Tensor, mother: Tensor, base: Tensor, draw: Draw, settings: Settings) -> Election:
-    """B + elected(w c_F (k_F * dF), r c_M (k_M * dM)): TIES' election after DARE's dropping.
+def dare_ties(father: Tensor, others: Sequence[Tensor], base: Tensor, draw: Draw, settings: Settings) -> Election:
+    """B + elected(w c_F (k_F * dF), r c_M (k_M * dM), ...): TIES' election after DARE's dropping.
 
     The dropping is that of arXiv 2311.03099, the election that of 2306.01708.
 
     Args:
         father: F, any shape and floating dtype.
-        mother: M, of the same shape.
+        others: every M, of the same shape.
         base: B, of the same shape.
         draw: the tensor's random masks.
         settings: densities, rescale, weight_father, divide and scale.
 
     Returns:
-        The child's tensor as a function of r.
+        The child's tensor as a function of the ratios.
     """
-    contributions = tuple(
-        _dropped(draw, parent, tensor, base, settings) for parent, tensor in (("father", father), ("mother", mother))
-    )
+    contributions = tuple(_dropped(draw, role, tensor, base, settings) for role, tensor in _named(others, father))
     return _election(father, base, contributions, settings)
 
 
-def della(father: Tensor, mother: Tensor, base: Tensor, draw: Draw, settings: Settings) -> Election:
-    """B + elected(w p_F * dF, r p_M * dM): drop by magnitude's rank, elect, fuse (arXiv 2406.11617).
+def della(father: Tensor, others: Sequence[Tensor], base: Tensor, draw: Draw, settings: Settings) -> Election:
+    """B + elected(w p_F * dF, r p_M * dM, ...): drop by magnitude's rank, elect, fuse (arXiv 2406.11617).
 
     Args:
         father: F, any shape and floating dtype.
-        mother: M, of the same shape.
+        others: every M, of the same shape.
         base: B, of the same shape.
         draw: the tensor's random numbers, from which ``magprune`` makes the weights p.
         settings: densities, epsilon, rescale, weight_father, divide and scale.
 
     Returns:
-        The child's tensor as a function of r.
+        The child's tensor as a function of the ratios.
     """
     contributions = []
-    for parent, tensor in (("father", father), ("mother", mother)):
-        density = settings.density_of(parent)
+    for role, tensor in _named(others, father):
+        density = settings.density_of(role)
         if 0 < density < 1:
-            drawn = draw.uniform(parent).to(father.device)
-            mask = magprune(tensor.float() - base.float(), density, settings.epsilon, drawn, settings.rescale)
+            drawn = draw.uniform(role).to(father.device)
+            epsilon = settings.of("epsilon", role)
+            mask = magprune(tensor.float() - base.float(), density, epsilon, drawn, settings.rescale)
         else:
-            mask = draw.keep(parent, density).to(father.device)
+            mask = draw.keep(role, density).to(father.device)
         contributions.append(Contribution(tensor, base, mask=mask))
     return _election(father, base, tuple(contributions), settings)
 
@@ -229,42 +234,56 @@ def blend(
     """
     if method not in OPERATORS:
         raise ConfigError(f"merge method '{method}' is unknown: choose one of {', '.join(OPERATORS)}")
-    father, mother = two_parents(method, parents)
-    _check_tensors(method, {"father": father, "mother": mother, "base": base}, name)
+    require_parents(method, len(parents))
+    father, *others = parents
+    _check_tensors(method, {**dict(_named(others, father)), "base": base}, name)
     if base is None and settings.scale != 1:
         raise ConfigError(f"scale {settings.scale} of tensor '{name}' multiplies the change from a base: give one")
     draw = Draw(father.shape, seed, name)
     match method:
         case "linear":
-            return linear(father, mother)
+            return linear(father, others)
         case "slerp":
-            return slerp(father, mother)
+            return slerp(father, *others)
         case "task_arithmetic":
-            return task_arithmetic(father, mother, base, settings)
+            return task_arithmetic(father, others, base, settings)
         case "dare_linear":
-            return dare_linear(father, mother, base, draw, settings)
+            return dare_linear(father, others, base, draw, settings)
     if base is None:
         raise ConfigError(f"{method} of tensor '{name}' needs a base model: give one, or use dare_linear")
     if method == "ties":
-        return ties(father, mother, base, settings)
-    return (dare_ties if method == "dare_ties" else della)(father, mother, base, draw, settings)
+        return ties(father, others, base, settings)
+    return (dare_ties if method == "dare_ties" else della)(father, others, base, draw, settings)
 
 
-def two_parents(method: str, parents: Sequence[Any]) -> tuple[Any, Any]:
-    """The father and the one other parent that every method merges; raises ConfigError for another number."""
-    if len(parents) != 2:
-        raise ConfigError(f"{method} merges the father with one other parent, not with {len(parents) - 1}: give one")
-    return parents[0], parents[1]
+def require_parents(method: str, count: int) -> None:
+    """Raise ConfigError unless a method merges this many parents, the father among them."""
+    most = 2 if method in OF_TWO else len(PARENTS)
+    if not 2 <= count <= most:
+        few = "one other parent" if most == 2 else f"1 to {most - 1} other parents"
+        raise ConfigError(f"{method} merges the father with {few}, not with {count - 1}")
 
 
-def _beside_father(father: Tensor, other: Contribution) -> TaskVector:
-    """F + r v."""
-    return TaskVector(father, (other,), known={0.0: father})
+def _named(others: Sequence[Tensor], father: Tensor | None = None) -> list[tuple[str, Tensor]]:
+    """(role, tensor) of the other parents, after the father's where it is given."""
+    own = [] if father is None else [(FATHER, father)]
+    return [*own, *zip(PARENTS[1:], others, strict=False)]
+
+
+def _ends(father: Tensor, others: Sequence[Tensor]) -> dict[Ratios, Tensor]:
+    """The parents themselves, by the ratios that give them."""
+    ends = {tuple(float(place == own) for place in range(len(others))): other for own, other in enumerate(others)}
+    return {(0.0,) * len(others): father, **ends}
+
+
+def _beside_father(father: Tensor, others: Sequence[Contribution]) -> TaskVector:
+    """F + sum r v."""
+    return TaskVector(father, tuple(others), known={(0.0,) * len(others): father})
 
 
 def _election(father: Tensor, base: Tensor, contributions: tuple[Contribution, ...], settings: Settings) -> Election:
-    """B + s elected(w u, r v)."""
-    known = {0.0: father} if settings.father_whole else {}
+    """B + s elected(w u, r v, ...)."""
+    known: dict[Ratios, Tensor] = {(0.0,) * (len(contributions) - 1): father} if settings.father_whole else {}
     return Election(base, contributions, settings.weight_father, settings.divide, settings.scale, known=known)
 
 

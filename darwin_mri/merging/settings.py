@@ -8,10 +8,13 @@ from fnmatch import fnmatchcase
 
 from darwin_mri.errors import ConfigError
 from darwin_mri.quantities import quantity_fault
+from darwin_mri.records.roles import FATHER, PARENTS
 
 NEEDS_BASE: frozenset[str] = frozenset({"ties", "dare_ties", "della"})
+OF_TWO: frozenset[str] = frozenset({"slerp", "replace"})  # merge the father with exactly one other parent
 RESCALES: tuple[str, ...] = ("inverse_density", "l1", "none")
 DIVIDES: tuple[str, ...] = ("ratio", "weights", "none")
+OF_A_PARENT: tuple[str, ...] = ("density", "epsilon")  # settings that every other parent can have its own of
 WORDS: dict[str, tuple[str, ...]] = {"rescale": RESCALES, "divide": DIVIDES}
 
 
@@ -20,7 +23,7 @@ class Settings:
     """What the operators take beside the ratio r, the other parent's weight.
 
     Attributes:
-        density: share of the other parent's task vector that is kept, in [0, 1] (ties, dare_*, della).
+        density: share of the other parents' task vectors that is kept, in [0, 1] (ties, dare_*, della).
         density_father: the same of the father's; without a base dare_linear keeps the father whole.
         weight_father: weight of the father's task vector beside the other's r, negative to take it away; other methods
             than linear and slerp.
@@ -32,6 +35,7 @@ class Settings:
             those that agree, signs included (the TIES paper's mean; mergekit's ``normalize: true``); ``none`` (their
             sum).
         scale: what the whole change from the base is multiplied with: TIES' lambda.
+        by_parent: (``density@parent3``, value) for the other parents whose own value differs.
 
     Each number's range is that of ``quantities``.
 
@@ -46,9 +50,18 @@ class Settings:
     epsilon: float = 0.1
     divide: str = "ratio"
     scale: float = 1.0
+    by_parent: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        for key, value in self.by_parent:
+            name, role = split_key(key)
+            if role is None or name not in OF_A_PARENT:
+                raise ConfigError(f"setting '{key}' is unknown: of each parent are {', '.join(OF_A_PARENT)}")
+            if fault := quantity_fault(name, value):
+                raise ConfigError(fault)
         for field in fields(self):
+            if field.name == "by_parent":
+                continue
             value = getattr(self, field.name)
             if field.name in WORDS:
                 if value not in WORDS[field.name]:
@@ -59,8 +72,13 @@ class Settings:
                 raise ConfigError(fault)
 
     def density_of(self, parent: str) -> float:
-        """Share of a parent's task vector that is kept; every parent but ``father`` has the same."""
-        return self.density_father if parent == "father" else self.density
+        """Share of a parent's task vector that is kept."""
+        return self.density_father if parent == FATHER else self.of("density", parent)
+
+    def of(self, key: str, parent: str) -> float:
+        """One parent's own value of a setting, that of all where it has none."""
+        common: float = getattr(self, key)
+        return dict(self.by_parent).get(f"{key}@{parent}", common)
 
     @property
     def father_whole(self) -> bool:
@@ -77,13 +95,41 @@ class Settings:
         return self.weight_father == 1 and self.scale == 1
 
 
-SETTINGS = tuple(field.name for field in fields(Settings))
+SETTINGS = tuple(field.name for field in fields(Settings) if field.name != "by_parent")
 Exceptions = Mapping[str, Mapping[str, float | str]]
-"""Tensor name or pattern (``*.mlp.*``) -> settings that differ there, ``ratio`` among them; a later entry wins."""
+"""Tensor name or pattern (``*.mlp.*``) -> settings that differ there, ``ratio`` among them; a later entry wins.
+
+What differs for one of several other parents has its role in the key: ``ratio@parent3``, ``density@mother``.
+"""
+OwnRatios = Mapping[str, float]
+"""Role -> the ratio that an exception gives a tensor; ``""`` for every role."""
 
 
-def settings_for(name: str, common: Settings, exceptions: Exceptions) -> tuple[Settings, float | None]:
-    """The settings of one tensor, and its own ratio where an exception gives one.
+def split_key(key: str) -> tuple[str, str | None]:
+    """(setting, role of the parent it is for) of ``density@parent3``; no role where there is none of that name."""
+    name, _, role = key.partition("@")
+    return name, role if role in PARENTS[1:] else None
+
+
+def make_settings(values: Mapping[str, float | str], common: Settings | None = None) -> Settings:
+    """Settings from a mapping, over common ones.
+
+    Raises:
+        ConfigError: an unknown setting, or a value that it cannot have.
+    """
+    common = common or Settings()
+    own = {key: value for key, value in values.items() if "@" not in key}
+    by_parent = {key: value for key, value in values.items() if "@" in key}
+    if unknown := sorted(set(own) - set(SETTINGS)):
+        raise ConfigError(f"tensor setting '{unknown[0]}' is unknown: choose ratio or one of {', '.join(SETTINGS)}")
+    # A value for all parents replaces what single ones had.
+    kept = {key: value for key, value in common.by_parent if split_key(key)[0] not in own}
+    merged = tuple(sorted({**kept, **by_parent}.items()))
+    return replace(common, **own, by_parent=merged)  # type: ignore[arg-type]
+
+
+def settings_for(name: str, common: Settings, exceptions: Exceptions) -> tuple[Settings, OwnRatios]:
+    """The settings of one tensor, and its own ratios where exceptions give some.
 
     Args:
         name: the tensor's name on the father's disk.
@@ -91,7 +137,7 @@ def settings_for(name: str, common: Settings, exceptions: Exceptions) -> tuple[S
         exceptions: what differs, by name or pattern.
 
     Returns:
-        The settings, and the ratio or None.
+        The settings, and the ratios by role.
 
     Raises:
         ConfigError: an exception names an unknown setting, or gives it a value that it cannot have.
@@ -100,10 +146,12 @@ def settings_for(name: str, common: Settings, exceptions: Exceptions) -> tuple[S
     for pattern, values in exceptions.items():
         if name == pattern or fnmatchcase(name, pattern):
             own.update(values)
-    ratio = own.pop("ratio", None)
-    if ratio is not None and (fault := quantity_fault("ratio", ratio)):
-        raise ConfigError(f"tensor '{name}': {fault}")
-    unknown = sorted(set(own) - set(SETTINGS))
-    if unknown:
-        raise ConfigError(f"tensor setting '{unknown[0]}' is unknown: choose ratio or one of {', '.join(SETTINGS)}")
-    return (replace(common, **own) if own else common), (None if ratio is None else float(ratio))  # type: ignore[arg-type]
+    ratios: dict[str, float] = {}
+    for key in [key for key in own if key.partition("@")[0] == "ratio"]:
+        value, role = own.pop(key), split_key(key)[1]
+        if "@" in key and role is None:
+            raise ConfigError(f"tensor '{name}': '{key}' names no parent: choose one of {', '.join(PARENTS[1:])}")
+        if fault := quantity_fault("ratio", value):
+            raise ConfigError(f"tensor '{name}': {fault}")
+        ratios[role or ""] = float(value)
+    return (make_settings(own, common) if own else common), ratios

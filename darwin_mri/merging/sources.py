@@ -11,6 +11,7 @@ from torch import Tensor
 from darwin_mri import seeds
 from darwin_mri.checkpoints.assembly import Assembly
 from darwin_mri.checkpoints.reader import CheckpointReader
+from darwin_mri.records.roles import MOTHER
 
 SHUFFLED = 2**26  # values put in a random order at once: an order takes four times the memory of what it orders
 
@@ -60,18 +61,22 @@ class ShuffledSource:
         origin: what its contribution is measured from and stays as it is (the base, or the father of a task vector);
             None shuffles the whole tensor.
         seed: of the order.
+        role: of the parent: several are shuffled in orders of their own.
     """
 
-    def __init__(self, source: TensorSource, origin: TensorSource | None = None, *, seed: int) -> None:
+    def __init__(
+        self, source: TensorSource, origin: TensorSource | None = None, *, seed: int, role: str = MOTHER
+    ) -> None:
         self.source, self.origin, self.seed = source, origin, seed
+        self._suffix = "" if role == MOTHER else f"@{role}"
 
     def tensor(self, name: str) -> Tensor:
         """The parent's fp32 tensor with its contribution shuffled."""
-        tensor = self.source.tensor(name).float()
+        tensor, draw = self.source.tensor(name).float(), name + self._suffix
         if self.origin is None:
-            return shuffled(tensor, self.seed, name)
+            return shuffled(tensor, self.seed, draw)
         origin = self.origin.tensor(name).float()
-        return origin + shuffled(tensor - origin, self.seed, name)
+        return origin + shuffled(tensor - origin, self.seed, draw)
 
 
 class RandomSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -16,6 +16,10 @@ from darwin_mri.quantities import quantity_fault
 
 BlockOf = Callable[[Tensor], Tensor]
 """Whole tensor -> its current flat fp32 block."""
+Ratios = tuple[float, ...]
+"""How much of each other parent a child takes, in their order."""
+Ratio = float | Ratios
+"""One number stands for the only other parent's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,18 +75,18 @@ class StreamedBlend(ABC):
     Attributes:
         origin: what the contributions are added to; the child has its shape.
         contributions: of the parents, the father's first where it is not the origin.
-        known: children that need no arithmetic, by ratio.
+        known: children that need no arithmetic, by ratios.
     """
 
     origin: Tensor
     contributions: tuple[Contribution, ...]
-    known: Mapping[float, Tensor] = field(default_factory=dict, kw_only=True)
+    known: Mapping[Ratios, Tensor] = field(default_factory=dict, kw_only=True)
 
     @abstractmethod
-    def _join(self, ratio: float, origin: Tensor, *contributions: Tensor) -> Tensor:
+    def _join(self, ratios: Ratios, origin: Tensor, *contributions: Tensor) -> Tensor:
         """One fp32 block of the child, from blocks that must not be written to."""
 
-    def _write_with_kernel(self, target: Tensor, ratio: float, dtype: torch.dtype) -> bool:
+    def _write_with_kernel(self, target: Tensor, ratios: Ratios, dtype: torch.dtype) -> bool:
         """Let a CUDA kernel write the child; False where none can."""
         return False
 
@@ -90,33 +94,34 @@ class StreamedBlend(ABC):
         """Whether ``kept`` holds the parents' tensors there, in place of the contributions made from them."""
         return device.type != "cpu" and self._input_bytes() <= self._contribution_bytes()
 
-    def child(self, ratio: float, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The child's tensor at a ratio, a new one, rounded once to ``dtype``.
+    def child(self, ratio: Ratio, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The child's tensor at these ratios, a new one, rounded once to ``dtype``.
 
         Raises:
-            ConfigError: the ratio is no finite number.
+            ConfigError: a ratio is no finite number.
         """
-        require_ratio(ratio)
-        if ratio in self.known:
-            return self.known[ratio].detach().to(dtype, copy=True)
+        ratios = as_ratios(ratio)
+        if ratios in self.known:
+            return self.known[ratios].detach().to(dtype, copy=True)
         out = torch.empty(self.origin.shape, dtype=dtype, device=self.origin.device)
-        self.write(out, ratio, dtype)
+        self.write(out, ratios, dtype)
         return out
 
-    def write(self, target: Tensor, ratio: float, dtype: torch.dtype) -> None:
-        """Write the child at a ratio into a tensor.
+    def write(self, target: Tensor, ratio: Ratio, dtype: torch.dtype) -> None:
+        """Write the child at these ratios into a tensor.
 
         Args:
             target: of the origin's shape, contiguous; its dtype may be wider than ``dtype``.
-            ratio: how much of the other parents the child takes.
+            ratio: how much of each other parent the child takes.
             dtype: what the child is rounded to, once.
         """
-        if self._write_with_kernel(target, ratio, dtype):
+        ratios = as_ratios(ratio)
+        if self._write_with_kernel(target, ratios, dtype):
             return
         narrow = target.dtype != dtype
 
         def block(at: BlockOf) -> Tensor:
-            child = self._join(ratio, at(self.origin), *(part.block(at) for part in self.contributions))
+            child = self._join(ratios, at(self.origin), *(part.block(at) for part in self.contributions))
             return child.to(dtype) if narrow else child
 
         streamed(block, self._tensors(), out=target)
@@ -168,10 +173,13 @@ def streamed(block: Callable[[BlockOf], Tensor], tensors: tuple[Tensor, ...], ou
     return by_blocks(kernel, *distinct.values(), out=out)
 
 
-def require_ratio(ratio: float) -> None:
-    """Raise ConfigError unless the ratio is a finite number."""
-    if fault := quantity_fault("ratio", ratio):
-        raise ConfigError(fault)
+def as_ratios(ratio: float | Sequence[float]) -> Ratios:
+    """One ratio for each other parent; raises ConfigError unless all are finite numbers."""
+    ratios = tuple(ratio) if isinstance(ratio, Sequence) else (ratio,)
+    for one in ratios:
+        if fault := quantity_fault("ratio", one):
+            raise ConfigError(fault)
+    return ratios
 
 
 def is_constant(tensor: Tensor) -> bool:

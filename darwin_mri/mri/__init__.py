@@ -7,7 +7,7 @@ from darwin_mri.mri.prior import Evidence, GeneSlopes, PriorOptions, freeze, mak
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.mri.response import Block, PieceLoss, gene_slopes, repeatable, responses, text_blocks
 from darwin_mri.mri.scanner import ScanOptions, gate_rms, model_info, scan_pair, scan_parent, scan_work
-from darwin_mri.mri.similarity import paired_positions
+from darwin_mri.mri.similarity import common_positions, paired_positions
 
 __all__ = [
     "Activations",
@@ -20,6 +20,7 @@ __all__ = [
     "PriorOptions",
     "ScanOptions",
     "bootstrap_weights",
+    "common_positions",
     "descend",
     "freeze",
     "gate_rms",

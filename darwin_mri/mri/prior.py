@@ -8,14 +8,15 @@ beyond the mean V. sigma = sigma_max (1 - trust) + sigma_min, in units of upper.
 Presets ``v5``, ``v6``, ``paper``: the mean is trust * ratio + (1 - trust) * flat with the published ratio of
 ``presets`` and a trust that is the same for all genes. ``flat``: the middle of the box, no trust.
 
-Freezing: a layer is frozen when its harm to a protected text at the reference ratio, relative to the father's loss
-there, exceeds the tolerance in at least ``stability`` of the bootstrap resamples; that is, when the one-sided lower
-bootstrap bound of that level exceeds it. A layer's harm is the sum over its genes.
+Freezing: a layer is frozen for another parent when the harm of that parent's genes in it to a protected text at the
+reference ratio, relative to the father's loss there, exceeds the tolerance in at least ``stability`` of the bootstrap
+resamples; that is, when the one-sided lower bootstrap bound of that level exceeds it. The harm is the sum over these
+genes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,16 @@ from darwin_mri.mri.descent import Descent
 from darwin_mri.mri.presets import PRESET_TRUST, SPREAD
 from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights
 from darwin_mri.records import Prior, PriorGene, PriorLayer
+from darwin_mri.records.prior import GeneSite
 
 FLAT_SHARE = 0.5  # the flat start, as a share of upper: the middle of the box
+Place = tuple[int, str]
+"""A father layer and the role of another parent: what is frozen together."""
+
+
+def place_of(site: GeneSite) -> Place | None:
+    """Where a gene is frozen with others; None for a gene of no layer."""
+    return None if site.layer is None else (site.layer, site.parent)
 
 
 @dataclass(frozen=True)
@@ -70,42 +79,47 @@ def gene_trust(slopes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 
 def freeze_stability(
-    harm: np.ndarray, base: float, layers: Sequence[int | None], tolerance: float, resamples: int, seed: int
-) -> dict[int, float]:
-    """Per layer the share of resamples in which its relative harm exceeds the tolerance.
+    harm: np.ndarray, base: float, sites: Sequence[GeneSite], tolerance: float, resamples: int, seed: int
+) -> dict[Place, float]:
+    """Per layer and other parent the share of resamples in which the relative harm exceeds the tolerance.
 
     Args:
         harm: (blocks, genes) loss rise attributed to each gene at the reference ratio.
         base: the father's loss on the same text.
-        layers: layer of each gene, None for genes of no layer.
+        sites: of each gene.
         tolerance: relative rise of the loss that is accepted.
         resamples: bootstrap resamples over blocks.
         seed: of the resamples.
 
     Returns:
-        Layer -> share in [0, 1].
+        Layer and parent -> share in [0, 1]; genes of no layer have none.
     """
     resampled = bootstrap_weights(len(harm), resamples, seed, "harm") @ harm / len(harm) / base
+    places = [place_of(site) for site in sites]
     out = {}
-    for layer in sorted({index for index in layers if index is not None}):
-        member = np.array([index == layer for index in layers])
-        out[layer] = float((resampled[:, member].sum(1) > tolerance).mean())
+    for place in dict.fromkeys(place for place in places if place is not None):
+        member = np.array([own == place for own in places])
+        out[place] = float((resampled[:, member].sum(1) > tolerance).mean())
     return out
 
 
 @dataclass(frozen=True)
 class Freezing:
-    """Which layers the search must leave alone.
+    """Which layers the search must leave alone, by other parent.
 
     Attributes:
-        stability: layer -> share of resamples with too much harm, the largest over the protected texts.
-        frozen: layers whose share reaches the configured stability.
+        stability: place -> share of resamples with too much harm, the largest over the protected texts.
+        frozen: places whose share reaches the configured stability.
         notes: in words, which texts were too short to tell.
     """
 
-    stability: dict[int, float]
-    frozen: tuple[int, ...]
+    stability: dict[Place, float]
+    frozen: frozenset[Place]
     notes: tuple[str, ...]
+
+    def holds(self, site: GeneSite) -> bool:
+        """Whether a gene is frozen."""
+        return place_of(site) in self.frozen
 
 
 @dataclass(frozen=True)
@@ -142,7 +156,7 @@ class Evidence:
 
 def freeze(
     protected: Mapping[str, GeneSlopes],
-    layers: Sequence[int | None],
+    sites: Sequence[GeneSite],
     config: PriorConfig,
     *,
     reference: float,
@@ -153,31 +167,31 @@ def freeze(
 
     Args:
         protected: slopes of NLL per byte on each protected language or domain.
-        layers: layer of each gene, None for genes of no layer.
+        sites: of each gene.
         config: tolerance and stability.
         reference: the ratio at which the response was measured.
         resamples: bootstrap resamples over blocks.
         seed: of the resamples.
 
     Returns:
-        The frozen layers, and how stable each layer's verdict is.
+        The frozen layers, and how stable each verdict is.
     """
-    stability: dict[int, float] = {}
+    stability: dict[Place, float] = {}
     notes = []
     for name, slopes in protected.items():
         if len(slopes.zero) < MIN_DOCUMENTS:
             notes.append(f"too few documents in {name} to freeze by")
             continue
         harm = reference * (slopes.zero + slopes.reference) / 2
-        for layer, share in freeze_stability(harm, slopes.base, layers, config.tolerance, resamples, seed).items():
-            stability[layer] = max(stability.get(layer, 0.0), share)
-    frozen = tuple(layer for layer, share in sorted(stability.items()) if share >= config.stability)
+        for place, share in freeze_stability(harm, slopes.base, sites, config.tolerance, resamples, seed).items():
+            stability[place] = max(stability.get(place, 0.0), share)
+    frozen = frozenset(place for place, share in stability.items() if share >= config.stability)
     return Freezing(stability, frozen, tuple(notes))
 
 
 def make_prior(
-    genes: Mapping[str, int | None],
-    layer_map: Sequence[int],
+    genes: Mapping[str, GeneSite],
+    layer_maps: Mapping[str, Sequence[int]],
     config: PriorConfig,
     options: PriorOptions,
     freezing: Freezing,
@@ -186,8 +200,8 @@ def make_prior(
     """Build the prior of a genome space.
 
     Args:
-        genes: gene name -> layer (None where it belongs to no single layer), in the space's order.
-        layer_map: mother layer of each father layer.
+        genes: gene name -> where it acts, in the space's order.
+        layer_maps: role of each other parent -> its layer beside each father layer.
         config: preset, protected texts, and the range of sigma.
         options: box of the genes, and resampling.
         freezing: of each layer (``freeze``).
@@ -200,16 +214,17 @@ def make_prior(
         start = _follow_response(evidence.fitness, evidence.descent, options)
     else:
         start = _follow_published(list(genes), config.preset, options.upper, evidence.ratios)
-    frozen, trust = freezing.frozen, start.trust
+    trust = start.trust
     sigma = options.upper * (config.sigma_max * (1 - trust) + config.sigma_min)
     records = []
-    for g, (name, layer) in enumerate(genes.items()):
-        fixed = layer in frozen
-        share = 0.0 if layer is None else freezing.stability.get(layer, 0.0)
+    for g, (name, site) in enumerate(genes.items()):
+        fixed, place = freezing.holds(site), place_of(site)
+        share = 0.0 if place is None else freezing.stability.get(place, 0.0)
         records.append(
             PriorGene(
                 name=name,
-                layer=layer,
+                layer=site.layer,
+                parent=site.parent,
                 mean=0.0 if fixed else float(start.mean[g]),
                 sigma=0.0 if fixed else float(sigma[g]),
                 trust=float(trust[g]),
@@ -223,8 +238,10 @@ def make_prior(
         note="; ".join([*start.notes, *freezing.notes]),
         protect=config.protect,
         tolerance=config.tolerance,
-        frozen=frozen,
-        layers=_layers(records, layer_map),
+        frozen=_frozen_layers(freezing.frozen, layer_maps),
+        layers=tuple(
+            layer for parent, layer_map in layer_maps.items() for layer in _layers(records, parent, layer_map)
+        ),
         genes=tuple(records),
         upper=options.upper,
     )
@@ -278,13 +295,20 @@ def _follow_published(names: Sequence[str], preset: str, upper: float, ratios: M
     return _Start(mean, trust, False, [note])
 
 
-def _layers(genes: Sequence[PriorGene], layer_map: Sequence[int]) -> tuple[PriorLayer, ...]:
+def _frozen_layers(frozen: frozenset[Place], parents: Collection[str]) -> tuple[int, ...]:
+    """The layers that are frozen whichever the other parent."""
+    layers = {layer for layer, _ in frozen}
+    return tuple(layer for layer in sorted(layers) if all((layer, parent) in frozen for parent in parents))
+
+
+def _layers(genes: Sequence[PriorGene], parent: str, layer_map: Sequence[int]) -> tuple[PriorLayer, ...]:
     out = []
     for index, mother_layer in enumerate(layer_map):
-        own = [gene for gene in genes if gene.layer == index]
+        own = [gene for gene in genes if (gene.layer, gene.parent) == (index, parent)]
         out.append(
             PriorLayer(
                 index=index,
+                parent=parent,
                 mother_layer=mother_layer,
                 mean=float(np.mean([g.mean for g in own])) if own else 0.0,
                 sigma=float(np.mean([g.sigma for g in own])) if own else 0.0,

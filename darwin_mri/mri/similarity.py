@@ -23,9 +23,11 @@ Features = Sequence[Matrix]
 """Per layer values at paired positions, (positions, width); None for a layer without an FFN."""
 
 
-def paired_positions(
-    father: TokenizedProbes, mother: TokenizedProbes, limit: int, seed: int
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]], np.ndarray]:
+Pairing = tuple[list[tuple[int, int]], list[tuple[int, int]], np.ndarray]
+"""(Father (probe, token), other parent (probe, token), document number of each position), all of equal length."""
+
+
+def paired_positions(father: TokenizedProbes, mother: TokenizedProbes, limit: int, seed: int) -> Pairing:
     """A seeded sample of positions both models can see.
 
     Args:
@@ -49,6 +51,23 @@ def paired_positions(
     chosen = [pairs[k] for k in sorted(order)]
     documents = np.array([i for i, *_ in chosen])
     return [(i, a) for i, a, _, _ in chosen], [(j, b) for _, _, j, b in chosen], documents
+
+
+def common_positions(pairings: Sequence[Pairing]) -> list[Pairing]:
+    """Of the father's positions paired with each other parent, those that all parents can see.
+
+    Args:
+        pairings: of the father with each other parent (``paired_positions``).
+
+    Returns:
+        The pairings at those positions, so that one pass of the father serves them all.
+    """
+    shared = set(pairings[0][0]).intersection(*(left for left, _, _ in pairings[1:]))
+    out = []
+    for left, right, documents in pairings:
+        rows = [row for row, position in enumerate(left) if position in shared]
+        out.append(([left[row] for row in rows], [right[row] for row in rows], documents[rows]))
+    return out
 
 
 def cka_matrix(father: Features, mother: Features) -> np.ndarray:

@@ -49,7 +49,7 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
     Raises:
         CheckpointError: a parent cannot be found or its files are damaged.
     """
-    refs = {**config.parents, **({"base": config.base} if config.base else {})}
+    refs = {**config.roles, **({"base": config.base} if config.base else {})}
     surveys = {role: _survey(ref, offline) for role, ref in refs.items()}
     parents = {role: survey for role, (survey, _) in surveys.items() if role != "base"}
     father, *others = parents.values()

@@ -18,8 +18,9 @@ from darwin_mri.nursery.prompts import world_prompts
 from darwin_mri.nursery.world import WORLD_SEED, World
 from darwin_mri.probes import Probe, load_probes, select_probes
 from darwin_mri.probes.languages import guess_language
-from darwin_mri.problem.parents import MOTHER, Parents
+from darwin_mri.problem.parents import Parents
 from darwin_mri.records import DonorRecord
+from darwin_mri.records.roles import MOTHER
 from darwin_mri.run import Progress, Run
 
 DONORS = "state/donors"  # in the run folder; never published, and verified by sha256 against donors.json

@@ -16,8 +16,9 @@ from darwin_mri.merging.model_figures import (
     sample_texts,
 )
 from darwin_mri.probes import Probe
-from darwin_mri.problem.parents import FATHER, Parents
+from darwin_mri.problem.parents import Parents
 from darwin_mri.records import Health
+from darwin_mri.records.roles import FATHER
 
 ADVICE = "free memory on the device or use a larger one, then check again with darwin-mri check"
 

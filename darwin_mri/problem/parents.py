@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from darwin_mri.batch_sizes import scan_tokens
 from darwin_mri.checkpoints import (
@@ -15,8 +16,10 @@ from darwin_mri.checkpoints import (
     find_model,
     free_memory,
     load,
+    load_tokenizer,
     require_ffn,
     resolve_device,
+    swapped,
     waiting_on_host,
     weights_digest,
 )
@@ -25,11 +28,9 @@ from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import InputError
 from darwin_mri.merging.compatibility import needs_ffn, sibling_fault, sibling_notes
 from darwin_mri.planning.memory import fits_beside, stage_bytes
-from darwin_mri.probes import Probe, TokenizedProbes, load_probes, require_tokens, select_probes, tokenize_probes
+from darwin_mri.probes import Probe, TokenizedProbes, load_probes, select_probes, tokenize_probes
 from darwin_mri.problem.items import Items, choose_items
-
-FATHER = "father"
-MOTHER = "mother"
+from darwin_mri.records.roles import FATHER
 
 
 class Parents:
@@ -57,7 +58,7 @@ class Parents:
 
         Args:
             config: names them.
-            roles: of the parents that are needed; all when None. Without the mother there is no base either.
+            roles: of the parents that are needed; all when None. For a single one there is no base either.
             device: where they compute; the config's when None.
             offline: never ask the hub.
 
@@ -69,7 +70,7 @@ class Parents:
             InputError: the device is absent.
         """
         device = resolve_device(device or config.device)
-        refs = {role: ref for role, ref in config.parents.items() if roles is None or role in roles}
+        refs = {role: ref for role, ref in config.roles.items() if roles is None or role in roles}
         sources = {role: find_model(ref, offline=offline) for role, ref in refs.items()}
         base = find_model(config.base, offline=offline) if config.base and len(refs) > 1 else None
         return cls(config, sources, base, device, offline)
@@ -100,12 +101,22 @@ class Parents:
             self._load(role, self.device)
         return self._models[role]
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the other parents are loaded one at a time: several of one architecture are, crossed ones are two."""
+        return len(self.others) > 1
+
     def load(self) -> None:
-        """Load every parent; the others wait in host memory where all do not fit on the device side by side.
+        """Load the father, and one other parent with it; several others are loaded when they are asked for.
+
+        The other parent waits in host memory where both do not fit on the device side by side.
 
         Raises:
             CheckpointError: a folder does not load, or no layer of a model has an FFN.
         """
+        if self.one_by_one:
+            require_ffn(self.father.anatomy, self.sources[FATHER].ref)
+            return
         together = self.device == "cpu" or fits_beside(self.config, self.surveys(), free_memory(self.device))
         # Those that wait come first: their anatomy is found on the device, while there is room.
         for role in (FATHER, *self.others) if together else (*self.others, FATHER):
@@ -118,6 +129,31 @@ class Parents:
         self._models[role] = load(
             self.sources[role], self.digest(role), device=device, dtype=self.config.dtype, computes_on=self.device
         )
+
+    @contextmanager
+    def on_device(self, role: str) -> Iterator[LoadedModel]:
+        """While open, another parent is on the device; the father waits in host memory where there is no room for both.
+
+        Args:
+            role: of the other parent, which is loaded where it is not yet and kept until ``release``.
+
+        Yields:
+            The other parent.
+        """
+        if role in self._models:
+            with swapped(self.father, self._models[role], self.device):
+                yield self._models[role]
+            return
+        with self.room_for(self.sources[role]):
+            model = self.model(role)
+            yield model
+            if str(self.father.device) != self.device:
+                model.model.to("cpu")
+
+    def release(self, role: str) -> None:
+        """Let go of another parent where they are loaded one at a time."""
+        if self.one_by_one:
+            self._models.pop(role, None)
 
     def release_others(self) -> None:
         """Let go of every parent but the father: a search needs their tensors, which it reads from the files."""
@@ -177,21 +213,20 @@ class Parents:
         return choose_items(self.config, list(self.sources.values()), offline=self.offline)
 
     def tokenized(self, role: str) -> TokenizedProbes:
-        """The probes as a parent reads them, in batches on the device it is scanned on.
-
-        Raises:
-            InputError: no text has two tokens, or the tokenizer belongs to another model.
-        """
-        return tokenize_for_scan(self.model(role), self.probes, self.config.scan, self.device)
+        """The probes as a parent reads them, in batches on the device it is scanned on; raises InputError without."""
+        known = self._models.get(role)
+        tokenizer = known.tokenizer if known else load_tokenizer(self.sources[role])
+        return tokenize_for_scan(self.sources[role].ref, tokenizer, self.probes, self.config.scan, self.device)
 
 
 def tokenize_for_scan(
-    parent: LoadedModel, probes: tuple[Probe, ...], config: ScanConfig, device: str
+    ref: str, tokenizer: Any, probes: tuple[Probe, ...], config: ScanConfig, device: str
 ) -> TokenizedProbes:
     """Probes in the batches of a scan.
 
     Args:
-        parent: whose tokenizer reads them.
+        ref: what an error calls the model.
+        tokenizer: the model's.
         probes: the texts.
         config: how many tokens of each are read.
         device: where they are read.
@@ -200,14 +235,13 @@ def tokenize_for_scan(
         The tokenized probes.
 
     Raises:
-        InputError: no text has two tokens, or the tokenizer belongs to another model.
+        InputError: no text has two tokens.
     """
     tokenized = tokenize_probes(
-        probes, parent.tokenizer, max_tokens=config.max_tokens, device=device, token_budget=scan_tokens(device)
+        probes, tokenizer, max_tokens=config.max_tokens, device=device, token_budget=scan_tokens(device)
     )
     if not tokenized.probes:
-        raise InputError(f"{parent.source.ref}: no probe text has two tokens: give longer probe texts")
-    require_tokens(parent.model, (*tokenized.ids, tokenized.prefix))
+        raise InputError(f"{ref}: no probe text has two tokens: give longer probe texts")
     return tokenized
 
 

@@ -16,7 +16,8 @@ from darwin_mri.merging.compatibility import method_fault, needs_ffn, require_si
 from darwin_mri.merging.settings import settings_for
 from darwin_mri.probes import load_probes
 from darwin_mri.problem.donors import named_prompts
-from darwin_mri.problem.parents import FATHER, Parents
+from darwin_mri.problem.parents import Parents
+from darwin_mri.records.roles import FATHER
 
 Question = Callable[[Parents], object]
 

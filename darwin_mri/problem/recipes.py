@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import Settings
 from darwin_mri.merging.compatibility import FLOATING, counterparts, require_siblings
 from darwin_mri.merging.mergekit import genome_fields, read_recipe, tensor_values, write_recipe
-from darwin_mri.merging.settings import SETTINGS, settings_for
+from darwin_mri.merging.settings import SETTINGS, make_settings, settings_for, split_key
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.quantities import quantity_fault
 from darwin_mri.records import Genome, write_text
+from darwin_mri.records.roles import MOTHER
 
 TensorsByGene = dict[str, tuple[str, ...]]
 
@@ -65,6 +66,7 @@ def read_genome(path: Path, seed: int, offline: bool) -> RecipeGenome:
         father=sources["father"].ref,
         mother=sources["mother"].ref,
         base=sources["base"].ref if recipe.base else None,
+        parents=(sources["father"].ref, sources["mother"].ref),
         ratios=(),
         **genome_fields(recipe, tensor_values(recipe, father, names)),
     )
@@ -95,14 +97,15 @@ def write_genome_recipe(
         CheckpointError: a parent is not found.
         OutputError: the file cannot be written.
     """
-    refs = {**config.parents, "base": config.base}
+    refs = {**config.roles, "base": config.base}
     sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
     father = survey(sources["father"].folder)
     common, values = genome_settings(genome), {}
     for gene, names in tensors.items():
         for name in names:
-            settings, ratio = settings_for(name, common, genome.exceptions)
-            values[name] = {"ratio": genome.genes.get(gene, 0.0) if ratio is None else ratio, **asdict(settings)}
+            settings, own = settings_for(name, common, genome.exceptions)
+            ratio = own.get(MOTHER, own.get("", genome.genes.get(gene, 0.0)))
+            values[name] = {"ratio": ratio, **{key: getattr(settings, key) for key in SETTINGS}}
     # mergekit knows hub ids and folders, not the nursery.
     named = {role: str(sources[role].folder) if ref and ref.startswith(NURSERY) else ref for role, ref in refs.items()}
     text, notes = write_recipe(genome.method, named, father, values, main_dtype(father))
@@ -112,8 +115,7 @@ def write_genome_recipe(
 
 def genome_settings(genome: Genome) -> Settings:
     """The operator's settings a genome was bred with."""
-    known = {key: value for key, value in genome.settings.items() if key in SETTINGS}
-    return Settings(**known)  # type: ignore[arg-type]
+    return make_settings({key: value for key, value in genome.settings.items() if split_key(key)[0] in SETTINGS})
 
 
 def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
@@ -142,8 +144,7 @@ def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
     own = {key: genome.settings[key] for key in ("density", "density_father", "rescale") if key in genome.settings}
     data: dict[str, Any] = {
         "name": "merge",
-        "father": genome.father,
-        "mother": genome.mother,
+        "parents": list(genome.roles.values()),
         "base": genome.base,
         "method": genome.method,
         "seed": genome.seed,

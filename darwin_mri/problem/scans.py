@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from darwin_mri.records import PairScan, Scan
+from darwin_mri.records.roles import MOTHER
 
 
 @dataclass(frozen=True)
@@ -27,5 +28,25 @@ class Scans:
         return self.pairs[0]
 
     def with_pair(self, pair: PairScan) -> Scans:
-        """The same scans with another record of the first pair."""
-        return replace(self, pairs=(pair, *self.pairs[1:]))
+        """The same scans with another record of the pair of that parent."""
+        return replace(self, pairs=tuple(pair if own.parent == pair.parent else own for own in self.pairs))
+
+    @property
+    def by_parent(self) -> dict[str, tuple[Scan, PairScan]]:
+        """Role of each other parent -> its scan, and its pair with the father."""
+        return {pair.parent: (scan, pair) for scan, pair in zip(self.others, self.pairs, strict=True)}
+
+    @property
+    def layer_maps(self) -> dict[str, tuple[int, ...]]:
+        """Role of each other parent -> its layer beside each father layer."""
+        return {pair.parent: pair.layer_map for pair in self.pairs}
+
+
+def scan_file(role: str) -> str:
+    """Where a run keeps a parent's scan."""
+    return f"scan/{role}.json"
+
+
+def pair_file(role: str) -> str:
+    """Where a run keeps the father's comparison with another parent."""
+    return "scan/pair.json" if role == MOTHER else f"scan/pair-{role}.json"

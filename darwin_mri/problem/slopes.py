@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from darwin_mri.benchmarks import Item, fitness_blocks
 from darwin_mri.checkpoints import LoadedModel
-from darwin_mri.mri import Block, GeneTensors, text_blocks
+from darwin_mri.mri import Block, text_blocks
 from darwin_mri.mri.slopes import Directions, Loss, SlopeReader
 from darwin_mri.probes import select_tokenized, tokenize_probes
 from darwin_mri.problem.parents import Parents
@@ -51,21 +51,12 @@ def gene_directions(space: MergeSpace, father: LoadedModel, reference: float) ->
     assemblies = space.merge.father.assemblies
     directions = {}
     for gene in space.space.genes:
-        own = {name: space.merge.direction(name, reference).to(father.device) for name in gene.tensors}
+        own = {name: space.merge.direction(name, reference, gene.parent).to(father.device) for name in gene.tensors}
         for assembly in assemblies:
             if assembly.names[0] in own:  # parts of one parameter belong to one gene
                 own |= assembly.build([own.pop(part) for part in assembly.names])
         directions[gene.name] = own
     return directions
-
-
-def gene_tensors(space: MergeSpace, father: LoadedModel) -> dict[str, GeneTensors]:
-    """Each gene's tensors by their names inside the layer, as scans name them."""
-    prefix = father.anatomy.prefix
-    return {
-        gene.name: GeneTensors(gene.layer, tuple(name.removeprefix(f"{prefix}.{gene.layer}.") for name in gene.tensors))
-        for gene in space.space.genes
-    }
 
 
 def fitness_loss(

@@ -78,12 +78,15 @@ class MergeSpace:
     def genome_fields(self, config: Config, genes: Mapping[str, float]) -> dict[str, Any]:
         """What a genome's record must hold so that ``merge`` writes the same child from it."""
         on_disk = {gene: tuple(self.merge.on_disk(name) for name in names) for gene, names in self.tensors().items()}
+        parents = self.genome.gene_parents()
+        several = len(set(parents.values())) > 1
         own = {"density": config.density, "density_father": config.density_father, "rescale": config.rescale}
         donors = {} if self.donors is None else {layer.file: layer.sha256 for layer in self.donors.layers}
         return {
             "settings": {**own, "upper": config.upper},
             "exceptions": self.exceptions(genes) or config.tensors,
             "tensors": on_disk,
+            "gene_parents": parents if several else {},
             "gate_rms": self.gate_rms,
             "donors": donors,
             "arm": arm_settings(config) if donors else {},
@@ -109,11 +112,13 @@ def sibling_space(
     """
     known = survey(father.source.folder)
     own = father_source(known)
-    names = movable_names(father, own)
+    names, roles = movable_names(father, own), config.other_roles
     ancestor = None
     if base is not None:
         ancestor = own if base.folder == father.source.folder else sibling_source(known, base, own)
     settings = Settings(density=config.density, density_father=config.density_father, rescale=config.rescale)
+    name = "layers" if config.search.space in PUBLISHED else config.search.space or "layers"
+    space = make_space(name, father.anatomy, names, roles)
     merge = Merge(
         own,
         tuple(sibling_source(known, source, own) for source in others),
@@ -122,9 +127,9 @@ def sibling_space(
         settings,
         config.seed,
         config.tensors,
+        space.gene_parents(),
     )
-    space = "layers" if config.search.space in PUBLISHED else config.search.space or "layers"
-    return MergeSpace(make_space(space, father.anatomy, names), merge)
+    return MergeSpace(space, merge)
 
 
 def movable_names(father: LoadedModel, own: FolderSource) -> list[str]:

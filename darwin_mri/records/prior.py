@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from darwin_mri.records.base import Part, Record
 from darwin_mri.records.roles import MOTHER
+
+
+@dataclass(frozen=True)
+class GeneSite:
+    """Where a gene acts.
+
+    Attributes:
+        layer: father layer; None where the gene belongs to no single layer.
+        parent: role of the parent whose share the gene is.
+    """
+
+    layer: int | None
+    parent: str = MOTHER
 
 
 class PriorGene(Part):

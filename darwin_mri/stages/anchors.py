@@ -31,4 +31,6 @@ def score_others(run: Run, parents: Parents) -> ScoresByModel:
                 table[name] = item_scores(part, log_probabilities, smooth=config.search.smooth)
                 advance(1)
         scores[role] = table
+        del scorer
+        parents.release(role)
     return scores

@@ -10,9 +10,10 @@ from darwin_mri.checkpoints import ModelSource, find_model
 from darwin_mri.merging import Candidate
 from darwin_mri.problem.comparison import Contestants
 from darwin_mri.problem.model_bench import ModelBench
-from darwin_mri.problem.parents import FATHER, Parents
+from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import Comparison, Genome
+from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Run
 
 SHUFFLED = "shuffled-donor"
@@ -59,7 +60,7 @@ def _ask_nulls(models: Contestants, bench: ModelBench, parents: Parents, space: 
     for name, genes in genome.nulls.items():
         merge = space.shuffled().merge if name == SHUFFLED else space.merge
         candidate = Candidate(father.model, space.tensors(), merge)
-        content = [father.digest, genome.mother, genome.method, genome.settings, name, genes]
+        content = [father.digest, genome.roles, genome.method, genome.settings, name, genes]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         candidate.apply(genes, space.exceptions(genes))
         models.add(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from darwin_mri.merging.genome_child import write_genome
-from darwin_mri.problem.parents import FATHER, Parents
+from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import ChildFiles, Genome, Inputs
+from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Run
 
 

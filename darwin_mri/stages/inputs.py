@@ -46,7 +46,7 @@ def prepare_inputs(run: Run, parents: Parents, *, items: bool = True) -> Inputs:
 
 def _warn_about_items(run: Run) -> None:
     """The nursery's benchmarks ask about a world that no real model knows."""
-    bundled = any(ref.startswith(NURSERY) for ref in run.config.parents.values())
+    bundled = any(ref.startswith(NURSERY) for ref in run.config.roles.values())
     if not bundled and all(name.startswith("nursery_") for name in run.config.fitness):
         run.progress.say(
             "the search goes by the nursery's questions, about a world that only its models know: give --data"

@@ -18,12 +18,13 @@ from darwin_mri.merging.ancestry import read_ancestry
 from darwin_mri.merging.atomic_folder import existing_parent, refuse_occupied
 from darwin_mri.merging.folder_sources import father_source, sibling_source
 from darwin_mri.merging.genome_child import write_genome
-from darwin_mri.merging.settings import SETTINGS
+from darwin_mri.merging.settings import SETTINGS, split_key
 from darwin_mri.mri.similarity import proportional_map
 from darwin_mri.problem.donors import make_donors
-from darwin_mri.problem.parents import FATHER, MOTHER, Parents
+from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.recipes import TensorsByGene, genome_settings, known_genes, sibling_tensors
 from darwin_mri.records import ChildFiles, DonorLayer, DonorRecord, Genome
+from darwin_mri.records.roles import FATHER, MOTHER
 from darwin_mri.run import Progress, Silent
 
 SEARCH_SETTINGS = ("upper",)  # among a genome's settings, but of the search: the box's upper bound
@@ -62,10 +63,11 @@ def merge_genome(
         refuse_occupied(source.folder.resolve(), out)
     for folder in (out, out.absolute().parent):
         require_folder(folder)
-    if (genome.father, genome.mother, genome.base) != (config.father, config.mother, config.base):
+    if (tuple(genome.roles.values()), genome.base) != (config.parents, config.base):
         # The child says who its parents were, not which models the genome was bred with.
-        refs = {role: source.ref for role, source in parents.named.items()}
-        genome = genome.model_copy(update={"base": None, **refs})
+        refs = tuple(source.ref for source in parents.sources.values())
+        base = parents.base and parents.base.ref
+        genome = genome.model_copy(update={"father": refs[0], "mother": refs[1], "parents": refs, "base": base})
     for note in parents.notes():
         progress.say(f"note: {note}")
     if config.cross:
@@ -79,7 +81,8 @@ def merge_genome(
 def _refuse_unknown(genome: Genome) -> None:
     """Raise InputError for what a genome says in vain: an unknown setting, a gene or an exception without tensors."""
     names = [name for tensors in genome.tensors.values() for name in tensors]
-    if unknown := sorted(set(genome.settings) - {*SETTINGS, *SEARCH_SETTINGS}):
+    known = {*SETTINGS, *SEARCH_SETTINGS}
+    if unknown := sorted(key for key in genome.settings if split_key(key)[0] not in known):
         raise InputError(f"the genome's setting '{unknown[0]}' is unknown: choose one of {', '.join(SETTINGS)}")
     if not names:
         return
@@ -101,7 +104,8 @@ def _merge_on_disk(genome: Genome, parents: Parents) -> Merge:
     own = father_source(father, names)
     others = tuple(sibling_source(father, other, own) for other in parents.other_sources)
     base = sibling_source(father, parents.base, own) if parents.base else None
-    return Merge(own, others, base, genome.method, genome_settings(genome), genome.seed, genome.exceptions)
+    settings, exceptions = genome_settings(genome), genome.exceptions
+    return Merge(own, others, base, genome.method, settings, genome.seed, exceptions, genome.gene_parents)
 
 
 def _merge_cross(genome: Genome, parents: Parents, out: Path, donors: Path | None, progress: Progress) -> ChildFiles:

@@ -27,7 +27,7 @@ def plan(config: Config, out: Path, *, offline: bool = False, rate: float | None
         CheckpointError: a parent cannot be found or its files are damaged.
     """
     record = plan_run(config, out, offline=offline, rate=rate)
-    if not all(is_whole_here(ref, offline) for ref in config.parents.values()):
+    if not all(is_whole_here(ref, offline) for ref in config.roles.values()):
         return record
     parents = Parents.find(config, device="auto" if config.device == "cuda" else None, offline=offline)
     asked = [str(error) for error in refusals(parents, [q for q in OF_A_RUN if q is not ask_method])]

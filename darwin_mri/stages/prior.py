@@ -8,17 +8,16 @@ import numpy as np
 
 from darwin_mri.benchmarks import sample_items
 from darwin_mri.config import Config
-from darwin_mri.mri import Descent, GeneSlopes, descend, freeze, make_prior, preset_ratios, responses
+from darwin_mri.mri import Descent, GeneSlopes, descend, freeze, make_prior, responses
 from darwin_mri.mri.prior import Evidence, PriorOptions
 from darwin_mri.mri.slopes import Loss, SlopeReader
 from darwin_mri.problem.parents import Parents
-from darwin_mri.problem.scans import Scans
-from darwin_mri.problem.slopes import fitness_loss, gene_tensors, open_slopes, protected_loss
+from darwin_mri.problem.published import PUBLISHED_PRESETS, published_ratios
+from darwin_mri.problem.scans import Scans, pair_file
+from darwin_mri.problem.slopes import fitness_loss, open_slopes, protected_loss
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import Prior, Response
 from darwin_mri.run import MeasurementCache, Progress, Run
-
-PUBLISHED_PRESETS = ("v5", "v6", "paper")
 
 
 def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -> tuple[Prior, Scans]:
@@ -28,17 +27,17 @@ def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -
     since freezing does not depend on where the other genes start.
 
     Args:
-        run: gets prior.json, and the responses in scan/pair.json.
+        run: gets prior.json, and the responses in the pairs' records.
         parents: the father is resident.
         space: of plain ratios.
         scans: of the parents.
 
     Returns:
-        The prior, and the scans with the responses in the pair's record.
+        The prior, and the scans with the responses in the pairs' records.
     """
     if run.has("prior.json"):
         return Prior.load(run.path("prior.json")), scans
-    config, father, genes = run.config, parents.father, space.space.layers()
+    config, father, genes = run.config, parents.father, space.space.sites()
     key = f"{father.digest} {space.space.name} {config.method} {father.model.dtype} {father.model.device.type}"
     cache = MeasurementCache(run.path("state/response.jsonl"), key, run.keep)
     read_slopes = open_slopes(run, father, space, cache, run.progress)
@@ -54,19 +53,21 @@ def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -
         resamples=options.resamples,
         seed=options.seed,
     )
-    descent, ratios, pair = None, None, scans.pair
+    descent, ratios = None, None
     if "fitness" in slopes:
-        free = [layer not in freezing.frozen for layer in genes.values()]
+        free = [not freezing.holds(site) for site in genes.values()]
         descent = _descend(read_slopes, losses["fitness"], slopes["fitness"], free, run)
     if config.prior.preset in PUBLISHED_PRESETS:
-        tensors = gene_tensors(space, father)
-        ratios = preset_ratios(config.prior.preset, scans.father, scans.others[0], pair.layer_map, tensors)
+        ratios = published_ratios(config.prior.preset, space, father, scans)
     evidence = Evidence(slopes.get("fitness"), descent, ratios)
-    prior = make_prior(genes, pair.layer_map, config.prior, options, freezing, evidence)
-    pair = pair.model_copy(update={"response": tuple(measured)})
-    pair.save(run.path("scan/pair.json"))
+    prior = make_prior(genes, scans.layer_maps, config.prior, options, freezing, evidence)
+    for pair in scans.pairs:
+        own = tuple(response for response in measured if genes[response.gene].parent == pair.parent)
+        pair = pair.model_copy(update={"response": own})
+        pair.save(run.path(pair_file(pair.parent)))
+        scans = scans.with_pair(pair)
     prior.save(run.path("prior.json"))
-    return prior, scans.with_pair(pair)
+    return prior, scans
 
 
 def _losses(parents: Parents) -> dict[str, Loss]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from darwin_mri.batch_sizes import scan_tokens
-from darwin_mri.checkpoints import LoadedModel, swapped
+from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.checkpoints.devices import retry_smaller
-from darwin_mri.mri import Activations, ScanOptions, paired_positions, scan_pair, scan_parent, scan_work
-from darwin_mri.probes import TokenizedProbes, describe_probes, select_tokenized
-from darwin_mri.problem.parents import FATHER, MOTHER, Parents
-from darwin_mri.problem.scans import Scans
+from darwin_mri.mri import (
+    Activations,
+    ScanOptions,
+    common_positions,
+    paired_positions,
+    scan_pair,
+    scan_parent,
+    scan_work,
+)
+from darwin_mri.probes import TokenizedProbes, describe_probes, require_tokens, select_tokenized
+from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.scans import Scans, pair_file, scan_file
 from darwin_mri.records import PairScan, Scan
+from darwin_mri.records.roles import FATHER
 from darwin_mri.run import MeasurementCache, Run
 
 Positions = list[tuple[int, int]]
@@ -20,7 +29,7 @@ def scan_parents(run: Run, parents: Parents) -> Scans:
     """Scan every parent on the same probes, then the pairs; a resumed run reads what is there.
 
     Args:
-        run: gets scan/ROLE.json and scan/pair.json.
+        run: gets scan/ROLE.json of every parent, scan/pair.json and, of further parents, scan/pair-ROLE.json.
         parents: one or more.
 
     Returns:
@@ -30,33 +39,46 @@ def scan_parents(run: Run, parents: Parents) -> Scans:
         tokenized = parents.tokenized(FATHER)
         scan = run.record("scan/father.json", Scan, lambda: _scan(run, parents.father, FATHER, tokenized, [])[0])
         return Scans(scan)
-    names = ("scan/father.json", "scan/mother.json", "scan/pair.json")
+    names = (scan_file(FATHER), *(file(role) for role in parents.others for file in (scan_file, pair_file)))
     if run.has(*names):
-        father_path, mother_path, pair_path = (run.path(name) for name in names)
-        return Scans(Scan.load(father_path), (Scan.load(mother_path),), (PairScan.load(pair_path),))
-    father, mother, config = parents.father, parents.model(MOTHER), run.config
-    father_probes, mother_probes = parents.tokenized(FATHER), parents.tokenized(MOTHER)
-    left, right, documents = paired_positions(father_probes, mother_probes, config.scan.positions, config.seed)
-    father_scan, father_activations = _scan(run, father, FATHER, father_probes, left)
-    with swapped(father, mother, parents.device):
-        mother_scan, mother_activations = _scan(run, mother, MOTHER, mother_probes, right)
-    pair = scan_pair(
-        father,
-        mother,
-        father_activations,
-        mother_activations,
-        documents,
-        reference_ratio=config.reference_ratio,
-        seed=config.seed,
+        return Scans(
+            Scan.load(run.path(scan_file(FATHER))),
+            tuple(Scan.load(run.path(scan_file(role))) for role in parents.others),
+            tuple(PairScan.load(run.path(pair_file(role))) for role in parents.others),
+        )
+    father, config = parents.father, run.config
+    father_probes, tokenized = parents.tokenized(FATHER), {role: parents.tokenized(role) for role in parents.others}
+    pairings = common_positions(
+        [paired_positions(father_probes, own, config.scan.positions, config.seed) for own in tokenized.values()]
     )
-    pair.save(run.path("scan/pair.json"))
-    return Scans(father_scan, (mother_scan,), (pair,))
+    father_scan, father_activations = _scan(run, father, FATHER, father_probes, pairings[0][0])
+    others: list[Scan] = []
+    pairs: list[PairScan] = []
+    for (role, probes), (_, right, documents) in zip(tokenized.items(), pairings, strict=True):
+        with parents.on_device(role) as other:
+            scan, activations = _scan(run, other, role, probes, right)
+        pair = scan_pair(
+            father,
+            other,
+            father_activations,
+            activations,
+            documents,
+            reference_ratio=config.reference_ratio,
+            seed=config.seed,
+        ).model_copy(update={"parent": role})
+        pair.save(run.path(pair_file(role)))
+        others.append(scan)
+        pairs.append(pair)
+        del other, activations
+        parents.release(role)
+    return Scans(father_scan, tuple(others), tuple(pairs))
 
 
 def _scan(
     run: Run, parent: LoadedModel, role: str, tokenized: TokenizedProbes, positions: Positions
 ) -> tuple[Scan, Activations]:
     """One parent's scan, in smaller batches where one does not fit in memory."""
+    require_tokens(parent.model, (*tokenized.ids, tokenized.prefix))
     config, budget, keep = run.config.scan, scan_tokens(run.manifest.device), run.keep
     probes = describe_probes(tokenized.probes, tokenized.tokens)
     key = f"{parent.digest} {probes.digest} {probes.tokens} {parent.model.dtype} {parent.model.device.type}"

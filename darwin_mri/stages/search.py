@@ -21,11 +21,12 @@ from darwin_mri.config import Config
 from darwin_mri.problem.anchors import ScoresByModel, anchor
 from darwin_mri.problem.fitness import Evaluator, weighted
 from darwin_mri.problem.items import Items
-from darwin_mri.problem.parents import MOTHER, Parents
+from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.problem.workers import open_workers
 from darwin_mri.records import Genome, LedgerLine, Prior
+from darwin_mri.records.roles import MOTHER
 from darwin_mri.run import Progress, Run, gentle_interrupt
 
 LEDGER, BLOCKS = "ledger.jsonl", "state/blocks.jsonl"
@@ -74,6 +75,7 @@ class _Search:
             seed=config.seed,
             father=father.source.ref,
             mother=self.parents.sources[MOTHER].ref,
+            parents=tuple(source.ref for source in self.parents.sources.values()),
             base=self.parents.base and self.parents.base.ref,
             genes=winner.genes,
             ratios=genome.ffn_ratios(winner.genes, len(father.layers)),

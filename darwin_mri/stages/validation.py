@@ -19,14 +19,14 @@ from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
 from darwin_mri.merging import Candidate
-from darwin_mri.mri import preset_ratios
 from darwin_mri.mri.prediction import estimate_gain, fit_preset, frozen_figures, halved_correlation
 from darwin_mri.mri.reliability import MIN_DOCUMENTS
 from darwin_mri.probes import Probe, document_nll, tokenize_probes
 from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents, all_probes
+from darwin_mri.problem.published import PUBLISHED_PRESETS, published_ratios
 from darwin_mri.problem.scans import Scans
-from darwin_mri.problem.slopes import fitness_loss, gene_tensors, open_slopes
+from darwin_mri.problem.slopes import fitness_loss, open_slopes
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import Prior, Validation
 from darwin_mri.run import MeasurementCache, Run, Silent
@@ -56,9 +56,8 @@ def validate(run: Run, parents: Parents, space: MergeSpace, scans: Scans, prior:
         return scans
     truth = _Truth(run, parents, space)
     gains, harm, predictions = truth.measure()
-    tensors = gene_tensors(space, parents.father)
-    for preset in ("v5", "v6", "paper"):
-        ratios = preset_ratios(preset, scans.father, scans.others[0], scans.pair.layer_map, tensors)
+    for preset in PUBLISHED_PRESETS:
+        ratios = published_ratios(preset, space, parents.father, scans)
         predictions[preset] = {gene: np.full(len(truth.blocks), ratio) for gene, ratio in ratios.items()}
     config, tolerance = run.config, run.config.prior.tolerance
     harmful = tuple(layer for layer in truth.layers if any(rises[layer] > tolerance for rises in harm.values()))
@@ -85,7 +84,7 @@ class _Truth:
     def __init__(self, run: Run, parents: Parents, space: MergeSpace) -> None:
         self.run, self.config, self.father, self.space = run, run.config, parents.father, space
         self.blocks = _blocks(parents.items, run.config)
-        self.genes = space.space.layers()
+        self.genes = {gene: site.layer for gene, site in space.space.sites().items()}
         self.layers = sorted({layer for layer in self.genes.values() if layer is not None})
         self.texts, self.texts_origin = _harm_texts(parents)
         self.candidate = Candidate(parents.father.model, space.tensors(), space.merge)

@@ -27,8 +27,9 @@ def judge_vigor(
     Returns:
         the judgement, also as a sentence.
     """
-    child, parents = scores["child"], [role for role in PARENTS if role in scores]
-    better = max(parents, key=lambda role: scores[role])
+    child = scores["child"]
+    parents: list[Other] = [role for role in PARENTS if role in scores]
+    better = max(parents, key=scores.__getitem__)
     every, best, larger_of = (
         ("both parents", "better", "larger") if len(parents) == 2 else ("all parents", "best", "largest")
     )
@@ -38,7 +39,8 @@ def judge_vigor(
     low, high = _signed(contrast.low), _signed(contrast.high)
     figures = (
         f"{', '.join(f'{role} {_percent(scores[role])}' for role in ('child', *parents))} on the composite;"
-        f" {_signed(contrast.difference)} points [{low}, {high}] against the {best} parent, {NAMES.get(better, better)};"
+        f" {_signed(contrast.difference)} points [{low}, {high}] against the {best} parent,"
+        f" {NAMES.get(better, better)};"
         f" {larger_of} one-sided p = {larger:.2g}"
     )
     if claimed:

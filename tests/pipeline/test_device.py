@@ -64,7 +64,9 @@ def loaded(folder: Path, device: str) -> LoadedModel:
 
 
 def tokenized(model: LoadedModel, config: Config) -> TokenizedProbes:
-    return tokenize_for_scan(model, chosen_probes(config.scan, 1), config.scan, str(model.device))
+    return tokenize_for_scan(
+        model.source.ref, model.tokenizer, chosen_probes(config.scan, 1), config.scan, str(model.device)
+    )
 
 
 def test_a_pass_agrees_and_never_waits_for_the_device(family: dict[str, Path]) -> None:
