@@ -30,7 +30,8 @@ from darwin_mri.cli.options import (
 def scan(
     model: Annotated[str | None, typer.Argument(help="Hub id (name@revision), folder, or nursery:NAME.")] = None,
     against: Annotated[
-        str | None, typer.Option(help="Second parent: scan both and the pair, and derive the prior.")
+        list[str] | None,
+        typer.Option(help="Another parent, may be given several times: scan all, each beside MODEL; derive the prior."),
     ] = None,
     config_file: Annotated[
         Path | None,
@@ -69,20 +70,24 @@ def scan(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Scan a model layer by layer, or two models and how they correspond."""
+    """Scan a model layer by layer, or several models and how they correspond."""
     from darwin_mri import pipeline
     from darwin_mri.errors import ConfigError
     from darwin_mri.problem.requests import scan_config
+    from darwin_mri.problem.scans import pair_file
+    from darwin_mri.records.roles import FATHER
     from darwin_mri.report import print_scan
 
     if (model is None) == (config_file is None):
-        raise ConfigError("give a model (with --against, two), or --config FILE")
-    pair = config_file is not None or against is not None
+        raise ConfigError("give a model (with --against, several), or --config FILE")
+    mother, *further = against or [None]
+    pair = config_file is not None or mother is not None
     if validate and not pair:
-        raise ConfigError("--validate measures what blending two parents does: give --against the other parent")
+        raise ConfigError("--validate measures what blending parents does: give --against another parent")
     overrides = {
         "father": model,
-        "mother": against,
+        "mother": mother,
+        "further": further,
         "base": base,
         "method": method,
         "seed": seed,
@@ -103,10 +108,12 @@ def scan(
             resume=resume,
             progress=ConsoleProgress(quiet),
         )
-    mother, pair_scan = (scans.others[0], scans.pair) if pair else (None, None)
     if as_json:
-        records = {"father": scans.father, "mother": mother, "pair": pair_scan, "prior": prior}
+        records = {"father": scans.father, "prior": prior}
+        for role, (scan_record, pair_record) in scans.by_parent.items():
+            records |= {role: scan_record, Path(pair_file(role)).stem: pair_record}
         print_json({k: v.model_dump(mode="json", by_alias=True) for k, v in records.items() if v is not None})
         return
-    print_scan(stdout, scans.father, pair=pair_scan, prior=prior, other=mother)
+    named = {FATHER: scans.father, **{role: own for role, (own, _) in scans.by_parent.items()}}
+    print_scan(stdout, named, {role: own for role, (_, own) in scans.by_parent.items()}, prior)
     note(f"records in {out}", quiet=quiet)
