@@ -34,7 +34,7 @@ from darwin_mri.pipeline import merge
 from darwin_mri.problem.requests import read_merge
 if sys.argv[3] == "bare":
     from types import SimpleNamespace
-    from darwin_mri.merging import hashed_file
+    from darwin_mri.checkpoints import hashed_file
     os.fsync = lambda handle: None
     unhashed = SimpleNamespace(update=lambda data: None, hexdigest=lambda: "")
     hashed_file.hashlib = SimpleNamespace(sha256=lambda: unhashed)

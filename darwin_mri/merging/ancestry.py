@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from darwin_mri.checkpoints.atomic_folder import NOTE
 from darwin_mri.files import read_text
-from darwin_mri.merging.atomic_folder import NOTE
 
 
 def read_ancestry(folder: Path) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -12,31 +11,23 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from darwin_mri.checkpoints.atomic_folder import NOTE, move_into_place, partial_folder, refuse_occupied
+from darwin_mri.checkpoints.hashed_file import HashedFile
 from darwin_mri.checkpoints.reader import CheckpointReader, within
-from darwin_mri.errors import CheckpointError, InputError
-from darwin_mri.merging.atomic_folder import NOTE, copy_synced, move_into_place, partial_folder, refuse_occupied
-from darwin_mri.merging.hashed_file import HashedFile
+from darwin_mri.checkpoints.writing import (
+    CHUNK,
+    all_finite,
+    as_bytes,
+    bytes_of,
+    other_files,
+    write_bytes,
+    write_files,
+    write_synced,
+)
+from darwin_mri.errors import CheckpointError
 from darwin_mri.records import ChildFiles
 
-CONFIG = "config.json"
-CHUNK = 2**23  # bytes copied and hashed at a time
 GLANCE = 2**16  # bytes compared at a time
-# The bit pattern from which on a magnitude is not finite, and the integers that hold it.
-INFINITY: dict[torch.dtype, tuple[type[np.unsignedinteger], int]] = {
-    torch.bfloat16: (np.uint16, 0x7F80),
-    torch.float16: (np.uint16, 0x7C00),
-    torch.float32: (np.uint32, 0x7F800000),
-    torch.float64: (np.uint64, 0x7FF0000000000000),
-}
-# What a model folder needs beside its weights. Code (*.py), pickles and the father's model card match none of these.
-COPIED = (
-    "config.json", "generation_config.json", "model.safetensors.index.json", "*processor_config.json",
-    "tokenizer*.json", "tekken.json", "tokenizer.model*", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "vocab.txt", "merges.txt",
-    "*.model", "*.tiktoken", "chat_template.json", "*.jinja", "additional_chat_templates/*.jinja",
-    "LICENSE*", "LICENCE*", "license*", "NOTICE*", "COPYING*", "USE_POLICY*",
-)  # fmt: skip
-NEVER = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
 
 
 def write_child(
@@ -71,7 +62,7 @@ def write_child(
     """
     father, out = Path(father).resolve(), Path(os.path.abspath(out))
     refuse_occupied(father, out)
-    _to_json(note)  # a note that cannot be written is refused before hours of work, not after
+    as_bytes(note)  # a note that cannot be written is refused before hours of work, not after
     with CheckpointReader(father) as reader:
         sources = {shard: within(father, father / shard) for shard in reader.shards()}
         others = {name: within(father, father / name) for name in other_files(father, reader.shards())}
@@ -99,11 +90,8 @@ def write_child(
                 tensors=len(reader.names()),
                 genealogy=tuple(note.get("genealogy", ())),
             )
-            # The configuration comes late and the note last: without them no loader takes a folder for a model.
-            for name, source in sorted(others.items(), key=lambda item: item[0] == CONFIG):
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                copy_synced(source, partial / name)
-            _write_synced(partial / NOTE, _to_json({"schema": 1, **note, "shards": digests, "changed": files.changed}))
+            write_files(partial, others)
+            write_synced(partial / NOTE, as_bytes({"schema": 1, **note, "shards": digests, "changed": files.changed}))
             move_into_place(partial, out)
     return files
 
@@ -136,7 +124,7 @@ class _Shard:
         """
         for piece in self._pieces(length):
             values = torch.frombuffer(bytearray(piece), dtype=torch.uint8).view(dtype)
-            if not _all_finite(values) and bool(values.isnan().any()):
+            if not all_finite(values) and bool(values.isnan().any()):
                 raise CheckpointError(f"the father's tensor '{name}' has NaN values: download the model again")
             self._new.write(piece)
 
@@ -149,8 +137,7 @@ class _Shard:
                 differs = True  # the father's further bytes are of no interest
                 break
         self._old.seek(end)
-        for start in range(0, length, CHUNK):
-            self._new.write(content[start : start + CHUNK].data)
+        write_bytes(self._new, content)
         return differs
 
     def _pieces(self, length: int) -> Iterator[bytes]:
@@ -174,7 +161,8 @@ def _write_shard(
     for offset, length, name in _in_file_order(reader, shard):
         stream.copy_until(offset)
         if name in changed:
-            yield name, stream.replace(_bytes_of(name, compute(name), reader), length)
+            form = reader.dtype(name), reader.shape(name)
+            yield name, stream.replace(bytes_of(name, compute(name), form), length)
         else:
             stream.copy_tensor(length, name, reader.dtype(name))
     stream.copy_rest()
@@ -184,55 +172,3 @@ def _in_file_order(reader: CheckpointReader, shard: str) -> list[tuple[int, int,
     """(offset, length, name) of a weight file's tensors as they lie in it."""
     places = ((*reader.location(name), name) for name in reader.names())
     return sorted((offset, length, name) for where, offset, length, name in places if where == shard)
-
-
-def _bytes_of(name: str, tensor: torch.Tensor, reader: CheckpointReader) -> np.ndarray:
-    """The tensor's bytes as they go to disk, once it is known to fit the father's slot and to be finite."""
-    shape, dtype = reader.shape(name), reader.dtype(name)
-    if tuple(tensor.shape) != shape or tensor.dtype != dtype:
-        raise InputError(
-            f"tensor '{name}' came as {tuple(tensor.shape)} {tensor.dtype} where the father has {shape} {dtype}: "
-            "bring it into the father's shape and dtype"
-        )
-    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    if not _all_finite(flat):
-        raise InputError(f"tensor '{name}' of the child has NaN or infinite values: lower its ratio, check the parents")
-    return flat.view(torch.uint8).numpy()
-
-
-def _all_finite(flat: torch.Tensor) -> bool:
-    """Whether every value is finite, which means no exponent of all ones.
-
-    Compared as integers, several times faster than as floats.
-    """
-    if not flat.is_floating_point():
-        return True
-    if flat.dtype not in INFINITY:
-        return bool(flat.float().isfinite().all())
-    whole, infinity = INFINITY[flat.dtype]
-    bits = flat.view(torch.uint8).numpy().view(whole)
-    magnitude = whole(2 ** (8 * bits.itemsize - 1) - 1)
-    return all(int(np.max(bits[start : start + CHUNK] & magnitude)) < infinity for start in range(0, bits.size, CHUNK))
-
-
-def other_files(father: Path, shards: Sequence[str]) -> list[str]:
-    """Names, relative to the father's folder, of what a child takes over beside the weights, byte for byte."""
-    paths = {path for pattern in COPIED for path in father.glob(pattern) if path.is_file() or path.is_symlink()}
-    names = {path.relative_to(father).as_posix() for path in paths}
-    if "model.safetensors" in shards:  # the whole model in one file: an index beside it is stale
-        names.discard("model.safetensors.index.json")
-    return sorted(name for name in names if not name.lower().endswith(NEVER))
-
-
-def _to_json(note: dict[str, Any]) -> str:
-    try:
-        return json.dumps(note, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the child's note cannot be written as JSON ({error}): give plain values") from None
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())

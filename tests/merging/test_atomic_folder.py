@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from darwin_mri.checkpoints.atomic_folder import NOTE
 from darwin_mri.errors import DarwinError
 from darwin_mri.merging import write_child
-from darwin_mri.merging.atomic_folder import NOTE
 from tests.merging.folders import save_folder, tensors
 
 CHANGED = ("layers.0.up", "layers.1.up")

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from darwin_mri.checkpoints.atomic_folder import NOTE, require_space
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.errors import CheckpointError, DarwinError, InputError
 from darwin_mri.merging import Settings, blend, write_child
-from darwin_mri.merging.atomic_folder import NOTE, require_space
 from tests.merging.folders import save_folder, tensors
 
 HALF = Settings(density=0.5)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darwin_mri.merging import hashed_file
-from darwin_mri.merging.hashed_file import HashedFile
+from darwin_mri.checkpoints import hashed_file
+from darwin_mri.checkpoints.hashed_file import HashedFile
 
 
 @settings(max_examples=25, deadline=None)

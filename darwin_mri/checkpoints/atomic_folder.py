@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from darwin_mri.errors import DarwinError, InputError, OutputError
@@ -15,6 +16,24 @@ from darwin_mri.files import describe_os_error
 
 NOTE = "darwin_mri.json"  # written last: a folder without it is no finished child
 PARTIAL, EARLIER = "partial", "earlier"
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a folder is written for, in the words of errors.
+
+    Attributes:
+        what: the folder is.
+        elsewhere: how another place for it is chosen.
+        note: the file that is written into it last.
+    """
+
+    what: str = "the child"
+    elsewhere: str = "choose another --out"
+    note: str = NOTE
+
+
+CHILD = Purpose()
 
 
 def refuse_occupied(parent: Path, out: Path) -> None:
@@ -31,13 +50,22 @@ def refuse_occupied(parent: Path, out: Path) -> None:
         raise InputError(f"{out} is not empty and holds no earlier child ({NOTE}): choose another --out")
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Raise a DarwinError naming the missing bytes unless the disk of ``folder`` has ``needed`` bytes free."""
+def require_space(folder: Path, needed: int, purpose: Purpose = CHILD) -> None:
+    """Refuse a disk that is too small.
+
+    Args:
+        folder: on the disk.
+        needed: bytes that must be free.
+        purpose: what they are for.
+
+    Raises:
+        DarwinError: names the missing bytes.
+    """
     missing = needed - shutil.disk_usage(folder).free
     if missing > 0:
         raise DarwinError(
-            f"{folder} has no room for the child: {missing:,} of {needed:,} bytes are missing; "
-            "free them or choose another --out"
+            f"{folder} has no room for {purpose.what}: {missing:,} of {needed:,} bytes are missing; "
+            f"free them or {purpose.elsewhere}"
         )
 
 
@@ -47,10 +75,15 @@ def existing_parent(out: Path) -> Path:
 
 
 @contextmanager
-def partial_folder(out: Path, needed: int) -> Iterator[Path]:
+def partial_folder(out: Path, needed: int, purpose: Purpose = CHILD) -> Iterator[Path]:
     """A hidden sibling of ``out``, removed in the end unless it was renamed.
 
     First clears what killed runs have left: their partial folders go, an earlier child they had set aside is put back.
+
+    Args:
+        out: the folder to be.
+        needed: bytes that its disk must have free.
+        purpose: what the folder is for.
 
     Yields:
         The sibling, empty.
@@ -61,14 +94,14 @@ def partial_folder(out: Path, needed: int) -> Iterator[Path]:
     """
     _clear_leftovers(out)
     above = existing_parent(out)
-    require_space(above, needed)
+    require_space(above, needed, purpose)
     partial = _sibling(out, PARTIAL)
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"{out.parent} cannot be written to ({error.strerror}): choose another --out") from None
+        raise InputError(f"{out.parent} cannot be written to ({error.strerror}): {purpose.elsewhere}") from None
     try:
-        with _full_disk_explained(partial, needed):
+        with _full_disk_explained(partial, needed, purpose):
             yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -145,18 +178,18 @@ def _alive(name: str) -> bool:
 
 
 @contextmanager
-def _full_disk_explained(partial: Path, needed: int) -> Iterator[None]:
+def _full_disk_explained(partial: Path, needed: int, purpose: Purpose) -> Iterator[None]:
     """Turn ENOSPC into a DarwinError that says how many bytes are missing."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise DarwinError(
-                f"{partial.parent} takes no file as large as the child's: lift the limit on file sizes (ulimit -f), "
-                "or choose another --out"
+                f"{partial.parent} takes no file as large as {purpose.what}'s: lift the limit on file sizes "
+                f"(ulimit -f), or {purpose.elsewhere}"
             ) from None
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"cannot write the child: {describe_os_error(error)}") from error
+            raise OutputError(f"cannot write {purpose.what}: {describe_os_error(error)}") from error
         written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
         missing = max(1, needed - written - shutil.disk_usage(partial).free)
         raise DarwinError(
