@@ -8,10 +8,10 @@ from pathlib import Path
 import yaml
 
 from darwin_mri.arena import load_arena
+from darwin_mri.checkpoints.origin import stated_license
 from darwin_mri.config import load_config
 from darwin_mri.merging.mergekit import read_recipe
 from darwin_mri.probes import load_probes
-from darwin_mri.problem.describe import stated_license
 from darwin_mri.records import Genome
 from darwin_mri.report import load_run
 from tests.commands import spawn

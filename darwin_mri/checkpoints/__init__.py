@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from darwin_mri.checkpoints.ffn import ffn_matrices as ffn_matrices
     from darwin_mri.checkpoints.ffn import recompute_ffn as recompute_ffn
     from darwin_mri.checkpoints.ffn import submodule as submodule
-    from darwin_mri.checkpoints.find import ModelSource as ModelSource
     from darwin_mri.checkpoints.find import find_model as find_model
     from darwin_mri.checkpoints.find import nursery_names as nursery_names
     from darwin_mri.checkpoints.libraries import quiet as quiet
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from darwin_mri.checkpoints.model import waiting_on_host as waiting_on_host
     from darwin_mri.checkpoints.model import working_dtype as working_dtype
     from darwin_mri.checkpoints.reader import CheckpointReader as CheckpointReader
+    from darwin_mri.checkpoints.source import ModelSource as ModelSource
     from darwin_mri.checkpoints.verify import answers_digest as answers_digest
     from darwin_mri.checkpoints.verify import file_digests as file_digests
     from darwin_mri.checkpoints.verify import read_header as read_header

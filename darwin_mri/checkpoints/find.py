@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
+import glob
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from darwin_mri.checkpoints.verify import CACHED, verify_folder
+from darwin_mri.checkpoints.source import HUB_ID, NURSERY, ModelSource
+from darwin_mri.checkpoints.verify import ADAPTER, CACHED, quantization_of, verify_folder
 from darwin_mri.errors import CheckpointError
 from darwin_mri.nursery import MODELS
 
-NURSERY = "nursery:"
-HUB_ID = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.txt", "*.jinja", "*.model", "LICENSE*")
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """A model on this machine.
-
-    Attributes:
-        ref: its name, which may be published: a hub id, ``nursery:NAME``, the folder's last name or, for a run's child,
-            ``RUN/child``.
-        folder: where its files are.
-        revision: of the hub; None where there is none.
-    """
-
-    ref: str
-    folder: Path
-    revision: str | None
+ADAPTER_FILES = ("*.json", "*.safetensors", "*.jinja", "LICENSE*")
+GGUF = ".gguf"
 
 
 def find_model(ref: str, *, offline: bool = False) -> ModelSource:
-    """Find a model and check its folder.
+    """Find a model and check its folder; what is no plain folder is unpacked into one, once on this machine.
 
     Args:
-        ref: ``nursery:NAME``, an existing folder, or a hub id with an optional revision (``name@revision``).
+        ref: ``nursery:NAME``, an existing folder, a hub id with an optional revision (``name@revision``), a GGUF file
+            (``FILE.gguf``, or ``MODEL:FILE.gguf`` in a folder or on the hub), or any of these with ``+ADAPTER``, a PEFT
+            folder or hub id, once or more.
         offline: use only what the hub's cache on this machine already holds.
 
     Returns:
@@ -44,19 +32,97 @@ def find_model(ref: str, *, offline: bool = False) -> ModelSource:
     Raises:
         CheckpointError: no such model, a failed download, or a folder that is not a whole model.
     """
+    model, *adapters = split_adapters(ref)
+    source = _found(model, offline)
+    for adapter in adapters:
+        if not adapter:
+            raise CheckpointError(f"{ref}: '+' without an adapter behind it: write MODEL+ADAPTER")
+    if adapters:
+        # Imported here, as below: plain folders need no torch to be found.
+        from darwin_mri.checkpoints.unpacking.adapters import unpack_adapters
+
+        source = unpack_adapters(source, [_adapter(adapter, offline) for adapter in adapters])
+    verify_folder(source.folder)
+    return source
+
+
+def split_adapters(ref: str) -> list[str]:
+    """The model and the adapters of ``MODEL+ADAPTER+...``; a path that exists keeps its plus signs."""
+    pieces, parts = ref.split("+"), []
+    while pieces:
+        counts = range(len(pieces), 0, -1)
+        taken = next((n for n in counts if _exists("+".join(pieces[:n]))), 1)
+        parts.append("+".join(pieces[:taken]))
+        pieces = pieces[taken:]
+    return parts
+
+
+def _exists(path: str) -> bool:
+    folder, _, file = path.rpartition(":")
+    return bool(path) and (Path(path).expanduser().exists() or bool(folder) and (Path(folder) / file).is_file())
+
+
+def _found(ref: str, offline: bool) -> ModelSource:
+    """A model without adapters in a plain, checked folder."""
+    if ref.lower().endswith(GGUF):
+        from darwin_mri.checkpoints.unpacking.gguf_file import unpack_gguf
+
+        return unpack_gguf(*_gguf(ref, offline))
     if ref.startswith(NURSERY):
         source = ModelSource(ref, _nursery_folder(ref.removeprefix(NURSERY)), None)
     elif Path(ref).expanduser().is_dir():
-        folder = Path(ref).expanduser().absolute()
-        # Bytes that are no UTF-8: safetensors opens no such file.
-        if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):
-            raise CheckpointError(f"{ascii(str(folder))[1:-1]}: the folder's name is not UTF-8: rename it")
-        name, revision = _public_name(folder.resolve())
-        source = ModelSource(name, folder, revision)
+        source = _from_folder(ref)
+        _refuse_other_kinds(source.folder)
     else:
-        source = _from_hub(ref, offline)
-    verify_folder(source.folder)
+        source = _from_hub(ref, offline, HUB_FILES)
+    config = verify_folder(source.folder)
+    if quantization_of(config):
+        from darwin_mri.checkpoints.unpacking.quantised import unpack_quantised
+
+        return unpack_quantised(source)
     return source
+
+
+def _adapter(ref: str, offline: bool) -> ModelSource:
+    return _from_folder(ref) if Path(ref).expanduser().is_dir() else _from_hub(ref, offline, ADAPTER_FILES)
+
+
+def _gguf(ref: str, offline: bool) -> tuple[str, Path]:
+    """(public name, path) of ``FILE.gguf`` or ``MODEL:FILE.gguf``."""
+    path = Path(ref).expanduser()
+    if path.is_file():
+        return path.name, path.absolute()
+    model, colon, file = ref.rpartition(":")
+    if not colon:
+        raise CheckpointError(f"{path.name}: no such file: give a GGUF file, or MODEL:FILE.gguf")
+    if Path(model).expanduser().is_dir():
+        source = _from_folder(model)
+    else:
+        stem = re.sub(r"-\d{5}-of-\d{5}\.gguf$", "", file)
+        source = _from_hub(model, offline, (file, f"{glob.escape(stem)}-*-of-*.gguf"))
+    path = source.folder / file
+    if ".." in Path(file).parts or not path.is_file():
+        raise CheckpointError(f"{source.ref} has no file {file}: give the name of a GGUF file in it")
+    return f"{source.ref}:{file}", path
+
+
+def _from_folder(ref: str) -> ModelSource:
+    folder = Path(ref).expanduser().absolute()
+    # Bytes that are no UTF-8: safetensors opens no such file.
+    if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):
+        raise CheckpointError(f"{ascii(str(folder))[1:-1]}: the folder's name is not UTF-8: rename it")
+    name, revision = _public_name(folder.resolve())
+    return ModelSource(name, folder, revision)
+
+
+def _refuse_other_kinds(folder: Path) -> None:
+    """Say of an adapter, or of a folder of GGUF files, how it is given."""
+    if (folder / "config.json").is_file():
+        return
+    if (folder / ADAPTER).is_file():
+        raise CheckpointError(f"{folder.name} is an adapter: give the model it was made for too, as MODEL+ADAPTER")
+    if files := sorted(path.name for path in folder.glob(f"*{GGUF}")):
+        raise CheckpointError(f"{folder.name} holds GGUF files: name one, as {folder.name}:{files[0]}")
 
 
 def _public_name(folder: Path) -> tuple[str, str | None]:
@@ -83,7 +149,7 @@ def _nursery_folder(name: str) -> Path:
     return MODELS / name
 
 
-def _from_hub(ref: str, offline: bool) -> ModelSource:
+def _from_hub(ref: str, offline: bool, files: Sequence[str]) -> ModelSource:
     match = HUB_ID.fullmatch(ref)
     if match is None or ref.startswith("."):
         raise CheckpointError(
@@ -94,7 +160,7 @@ def _from_hub(ref: str, offline: bool) -> ModelSource:
 
     try:
         folder = snapshot_download(
-            match["name"], revision=match["revision"], allow_patterns=list(HUB_FILES), local_files_only=offline
+            match["name"], revision=match["revision"], allow_patterns=list(files), local_files_only=offline
         )
     except Exception as error:  # the hub client raises a dozen unrelated classes; all of them mean "not fetched"
         where = "the hub's cache on this machine (offline)" if offline else "any folder or on the hub"

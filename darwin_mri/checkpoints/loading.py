@@ -9,9 +9,9 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from darwin_mri.checkpoints.devices import is_out_of_memory, resolve_device
-from darwin_mri.checkpoints.find import ModelSource
 from darwin_mri.checkpoints.libraries import first_line, hide_cuda_kernels, quiet
 from darwin_mri.checkpoints.meta import loading_class, read_config
+from darwin_mri.checkpoints.source import ModelSource
 from darwin_mri.errors import CheckpointError, InputError
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -13,8 +13,8 @@ from torch import nn
 
 from darwin_mri.checkpoints.anatomy import find_anatomy, layer_modules
 from darwin_mri.checkpoints.devices import is_out_of_memory
-from darwin_mri.checkpoints.find import ModelSource
 from darwin_mri.checkpoints.loading import load_model, load_tokenizer
+from darwin_mri.checkpoints.source import ModelSource
 from darwin_mri.errors import DarwinError, InputError
 from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy
 

@@ -24,6 +24,7 @@ DTYPES: dict[str, torch.dtype] = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
     "C64": torch.complex64,
     "BOOL": torch.bool,
     "I64": torch.int64,
@@ -56,20 +57,23 @@ class CheckpointReader:
     ``*.safetensors``.
 
     Args:
-        folder: a model folder. Its weight files may be links only within it or, in a hub cache, into the model's blobs.
+        folder: a model folder, or an adapter's. Its weight files may be links only within it or, in a hub cache, into
+            the model's blobs.
+        file: the one weight file to read; those that transformers chooses when None.
 
     Raises:
         CheckpointError: there are no safetensors, or a file is missing, cut short, damaged or outside the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, file: str | None = None) -> None:
         self.folder = Path(folder)
         self._entries: dict[str, _Entry] = {}
         self._files: dict[str, Path] = {}  # shard -> the file behind its name
         if not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder: give a model folder with safetensors")
-        weight_map = _weight_map(self.folder)
-        self._shards = tuple(sorted(_single_or_all(self.folder) if weight_map is None else set(weight_map.values())))
+        weight_map = _weight_map(self.folder) if file is None else {}
+        named = set(weight_map.values()) if weight_map else ()
+        self._shards = (file,) if file else tuple(sorted(named or _single_or_all(self.folder)))
         for shard in self._shards:
             self._files[shard] = within(self.folder, self.folder / shard)
             self._add(_read_header(self.folder / shard, self._files[shard], shard))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from darwin_mri.checkpoints.find import HUB_ID, NURSERY
+from darwin_mri.checkpoints.source import HUB_ID, NURSERY
 from darwin_mri.checkpoints.survey import Survey, TensorInfo
 from darwin_mri.checkpoints.verify import DTYPE_BITS, read_json_object
 from darwin_mri.checkpoints.vocabulary import read_vocabulary

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darwin_mri.checkpoints.find import HUB_ID
+from darwin_mri.checkpoints.source import HUB_ID
 from darwin_mri.checkpoints.survey import Survey, TensorInfo
 from darwin_mri.checkpoints.verify import PICKLES, read_json_object
 from darwin_mri.checkpoints.vocabulary import read_vocabulary

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,7 @@ UNQUANTIZED = frozenset({"F64", "F32", "F16", "BF16", "BOOL", "I64"})
 CACHED = "models--"  # how the hub's cache begins a model's folder: models--owner--name/snapshots/REVISION
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 ANSWERING = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")  # what a loader may read
-BESIDE = (INDEX, "darwin_mri.json")  # layout and genealogy, which answer nothing
+BESIDE = (INDEX, "darwin_mri.json", "darwin_parent.json")  # layout and genealogy, which answer nothing
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 SETTLED = 2_000_000_000  # nanoseconds after which a file's time tells two contents apart
 DTYPE_BITS = {
@@ -94,14 +95,21 @@ def _refuse_leftovers(folder: Path, config: dict[str, Any], dtypes: set[str]) ->
             f"{folder.name}/config.json names its weights in transformers_weights ({config['transformers_weights']}),"
             f" where only {SINGLE} and {INDEX} are read: take it out of config.json"
         )
+    quantization = quantization_of(config)
+    if quantization and dtypes <= UNQUANTIZED:
+        raise CheckpointError(
+            f"{folder.name}/config.json has a quantization_config ({quantization.get('quant_method')}), but no weight"
+            " is quantized: take it out of config.json"
+        )
+
+
+def quantization_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The quantization_config of a config.json or of its text part; None where there is none."""
     for part in (config, config.get("text_config")):
-        quantization = part.get("quantization_config") if isinstance(part, dict) else None
-        if quantization and dtypes <= UNQUANTIZED:
-            method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
-            raise CheckpointError(
-                f"{folder.name}/config.json has a quantization_config ({method}), but no weight is quantized:"
-                " take it out of config.json"
-            )
+        quantization = part.get("quantization_config") if isinstance(part, Mapping) else None
+        if quantization:
+            return quantization if isinstance(quantization, dict) else {"quant_method": str(quantization)}
+    return None
 
 
 def weight_files(folder: Path) -> tuple[str, ...]:
@@ -163,6 +171,11 @@ def file_digests(folder: Path) -> tuple[FileDigest, ...]:
         hidden = path.name.startswith(".") or path.name.upper().startswith("README")
         if path.is_file() and not hidden and path.suffix not in (*PICKLES, ".py"):
             names.add(path.name)
+    return digests_of(folder, names)
+
+
+def digests_of(folder: Path, names: Iterable[str]) -> tuple[FileDigest, ...]:
+    """Size and sha256 of files named relative to a folder, sorted by name."""
     with ThreadPoolExecutor() as pool:  # hashing lets other threads run
         return tuple(pool.map(lambda name: _digest(folder, name), sorted(names)))
 

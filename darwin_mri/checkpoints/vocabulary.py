@@ -55,8 +55,8 @@ def _converted(folder: Path) -> Vocabulary | None:
     """As transformers converts other tokenizer files; None where there are none, or where they do not load."""
     if not any((folder / name).is_file() for name in OTHER_FILES):
         return None
-    from darwin_mri.checkpoints.find import ModelSource
     from darwin_mri.checkpoints.loading import load_tokenizer
+    from darwin_mri.checkpoints.source import ModelSource
 
     try:
         tokenizer: Any = load_tokenizer(ModelSource(folder.name, folder, None))

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-
-import yaml
 
 from darwin_mri.checkpoints import ModelSource, file_digests, weights_digest
-from darwin_mri.files import read_text
-from darwin_mri.merging.ancestry import read_ancestry
+from darwin_mri.checkpoints.origin import read_ancestry, stated_license
 from darwin_mri.records import ParentInput
 
 
@@ -27,18 +23,3 @@ def describe_parent(role: str, source: ModelSource) -> ParentInput:
         genealogy=read_ancestry(source.folder),
         license=stated_license(source.folder),
     )
-
-
-def stated_license(folder: Path) -> str:
-    """The licence in the front matter of the folder's model card (README.md); one called ``other`` by its own name."""
-    try:
-        text = read_text(folder / "README.md")
-        front = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, IndexError):
-        return ""
-    if not isinstance(front, dict):
-        return ""
-    stated = front.get("license")
-    if stated == "other":
-        stated = front.get("license_name") or stated
-    return ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated or "")

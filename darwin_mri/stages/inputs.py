@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from darwin_mri.checkpoints.find import NURSERY
+from darwin_mri.checkpoints.source import NURSERY
 from darwin_mri.errors import InputError
 from darwin_mri.problem.describe import describe_parent
 from darwin_mri.problem.parents import Parents

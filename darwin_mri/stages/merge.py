@@ -11,11 +11,11 @@ from pathlib import Path
 
 from darwin_mri.checkpoints import ModelSource
 from darwin_mri.checkpoints.atomic_folder import existing_parent, refuse_occupied
+from darwin_mri.checkpoints.origin import read_ancestry
 from darwin_mri.checkpoints.survey import layer_of, survey
 from darwin_mri.errors import InputError
 from darwin_mri.files import require_folder
 from darwin_mri.merging import DonorFolder, Merge, Settings, verify_donors
-from darwin_mri.merging.ancestry import read_ancestry
 from darwin_mri.merging.folder_sources import father_source, sibling_source
 from darwin_mri.merging.genome_child import write_genome
 from darwin_mri.merging.settings import SETTINGS, split_key

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from darwin_mri.problem.describe import stated_license
+from darwin_mri.checkpoints.origin import stated_license
 
 
 @pytest.mark.parametrize(

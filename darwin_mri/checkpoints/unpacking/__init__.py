@@ -1,0 +1,1 @@
+"""Parents that are no plain folder, unpacked once into one: adapters, GGUF files, quantised weights."""
