@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from darwin_mri.merging.methods.vectors import row_inner, task_vectors
+from darwin_mri.merging.methods.vectors import gram, row_inner, task_vectors
 
 NO_SUM = 1e-6  # weights that sum to less are taken as equal, as mergekit does
 NO_ANGLE = 1e-6  # a sine too small to divide by
@@ -40,31 +40,30 @@ def nuslerp(
         fp32, of that shape.
     """
     first, second = task_vectors(tensors, base)
+    whole = sum(weights)
+    t = 0.5 if abs(whole) < NO_SUM else weights[1] / whole
     along_first = row_wise and not flatten and first.dim() > 1
     if along_first:
         first, second = (vector.transpose(0, -1).contiguous() for vector in (first, second))
-    one, two = (vector.reshape(1, -1) if flatten or vector.dim() == 0 else vector for vector in (first, second))
-    whole = sum(weights)
-    t = 0.5 if abs(whole) < NO_SUM else weights[1] / whole
-    share_first, share_second = _shares(one, two, t)
-    merged = (one * share_first.float()).add_(two * share_second.float()).reshape(first.shape)
+    if flatten or first.dim() == 0:
+        products = gram([first, second])
+        shares = _shares(*(torch.tensor(products[i, j]) for i, j in ((0, 0), (1, 1), (0, 1))), t=t)
+    else:
+        shares = _shares(row_inner(first, first), row_inner(second, second), row_inner(first, second), t)
+    share_first, share_second = (share.float().to(first.device) for share in shares)
+    merged = (first * share_first).add_(second * share_second)
     if along_first:
         merged = merged.transpose(0, -1)
     return merged.contiguous() if base is None else merged + base.float()
 
 
-def _shares(first: Tensor, second: Tensor, t: float) -> tuple[Tensor, Tensor]:
-    """What each row of two (..., length) tensors is multiplied with: two (..., 1) tensors, fp64."""
-    length_product = row_inner(first, first).sqrt() * row_inner(second, second).sqrt()
-    some = length_product > 0
-    cosine = torch.where(some, row_inner(first, second) / length_product.where(some, 1.0), 0.0).clamp(-1, 1)
-    angle = cosine.acos()
+def _shares(first: Tensor, second: Tensor, both: Tensor, t: float) -> tuple[Tensor, Tensor]:
+    """What the vectors are multiplied with at t of the arc, given squared lengths and inner products, fp64."""
+    lengths = first.sqrt() * second.sqrt()
+    some = lengths > 0
+    angle = torch.where(some, both / lengths.where(some, 1.0), 0.0).clamp(-1, 1).acos()
     sine = angle.sin()
     straight = sine < NO_ANGLE
     safe = sine.where(~straight, 1.0)
-    shares = (
-        torch.where(straight, share, torch.sin(share * angle) / safe)
-        for share in (torch.full_like(angle, 1 - t), torch.full_like(angle, t))
-    )
-    share_first, share_second = shares
+    share_first, share_second = (torch.where(straight, share, torch.sin(share * angle) / safe) for share in (1 - t, t))
     return share_first, share_second
