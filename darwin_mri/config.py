@@ -73,6 +73,10 @@ class Config(Section):
         description="all parents, the father first; father and mother are the short form for two",
     )
     base: str | None = Field(default=None, description="common ancestor of all, for task vectors")
+    tokenizer: str = Field(
+        default="father",
+        description="whose tokens the child has: father (parents whose tokens differ are refused), union, or a model",
+    )
     method: Method = "task_arithmetic"
     density: float = Field(default=1.0, description="share of the mother's task vector kept (ties, dare_*, della)")
     density_father: float = Field(
