@@ -25,7 +25,7 @@ from darwin_mri.checkpoints import find_model, load_model
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config, make_config
 from darwin_mri.errors import DarwinError
-from darwin_mri.records import Genome
+from darwin_mri.records import Anatomy, Genome
 from tests import toys
 
 TOKENS = torch.arange(3, 15).reshape(2, 6)
@@ -61,14 +61,12 @@ def write_parent(family: str, folder: Path, seed: int, changes: dict[str, Any]) 
     return toys.pico(family, folder, seed=seed, dtype="bfloat16", **changes)
 
 
-def gene_of(name: str, ffns: list[str | None]) -> str:
-    """The gene of a tensor by its name in the decoder, from the names of the layers' FFN modules."""
+def gene_of(name: str, anatomy: Anatomy) -> str:
+    """The gene of a tensor by its name in the decoder."""
     parts = name.split(".")
     if len(parts) < 3 or not parts[1].isdigit():
         return "outside"
-    index, inner = int(parts[1]), ".".join(parts[2:])
-    ffn = ffns[index]
-    return f"L{index}.ffn" if ffn is not None and inner.startswith(f"{ffn}.") else f"L{index}.mixer"
+    return f"L{parts[1]}.{anatomy.layers[int(parts[1])].component('.'.join(parts[2:]))}"
 
 
 @torch.no_grad()
@@ -76,12 +74,11 @@ def merge_in_memory(config: Config, genome: Genome) -> Any:
     """The two models as transformers loads them, the father moved by each tensor's ratio."""
     father, mother = (load_model(find_model(ref), device="cpu") for ref in (config.father, config.mother))
     anatomy = survey(find_model(config.father).folder).anatomy
-    ffns = [layer.ffn.module if layer.ffn else None for layer in anatomy.layers]
     moved = []
     for part in ("get_decoder", "get_output_embeddings"):
         theirs = getattr(mother, part)().state_dict()
         for name, own in getattr(father, part)().state_dict().items():
-            ratio = genome.genes[gene_of(name, ffns) if part == "get_decoder" else "outside"]
+            ratio = genome.genes[gene_of(name, anatomy) if part == "get_decoder" else "outside"]
             if own.is_floating_point():
                 moved.append((own, (own.float() + ratio * (theirs[name].float() - own.float())).to(own.dtype)))
     for own, new in moved:  # afterwards: a tied head is its embedding

@@ -27,7 +27,7 @@ from darwin_mri.probes import (
     TokenizedProbes,
     ablate,
     document_nll,
-    increment_module,
+    increment_modules,
     load_probes,
     tokenize_probes,
 )
@@ -99,10 +99,10 @@ def print_model(name: str, path: Path, held_out: int) -> None:
     print(f"  {'':8}" + "".join(f"{column:>14}" for column in (*LANGUAGES, *TASKS)))
     print(f"  {'whole':8}" + "".join(f"{value:14.3f}" for value in measure_row()))
     for info, layer in zip(parent.anatomy.layers, parent.layers, strict=True):
-        module, mean = increment_module(layer, info, "f"), means.mean(info.index, "f")
-        if module is None or mean is None:
+        modules, mean = increment_modules(layer, info, "f"), means.mean(info.index, "f")
+        if not modules or mean is None:
             continue
-        with ablate(module, mean / parent.anatomy.residual_multiplier):
+        with ablate(modules, mean / parent.anatomy.residual_multiplier):
             print(f"  -FFN {info.index:<3}" + "".join(f"{value:14.3f}" for value in measure_row()), flush=True)
 
 

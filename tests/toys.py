@@ -31,6 +31,10 @@ CORE: dict[str, Any] = {
     **IDS,
 }
 SLIDING = ["sliding_attention", "full_attention"] * (LAYERS // 2)
+LATENT = {  # attention of DeepSeek: queries and keys in fewer dimensions
+    "num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}  # fmt: skip
 EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1}
 
 
@@ -113,7 +117,11 @@ def _save(config: Any, path: Path, seed: int, max_shard_size: str, dtype: str) -
         torch.manual_seed(seed)
         model = auto.from_config(config)
         _roughen(model)
-        model.to(getattr(torch, dtype)).save_pretrained(path, max_shard_size=max_shard_size)
+        model.to(getattr(torch, dtype))
+        for name, buffer in model.named_buffers():  # as the family's own folders have them
+            if any(part in name for part in model._keep_in_fp32_modules_strict or ()):
+                buffer.data = buffer.float()
+        model.save_pretrained(path, max_shard_size=max_shard_size)
         byte_tokenizer().save_pretrained(path)
     return path
 
@@ -239,14 +247,34 @@ FAMILIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "qwen2": _plain("Qwen2Config"),
     "qwen3": _plain("Qwen3Config", head_dim=8),
     "qwen3_5_text": _qwen35,
+    "qwen2_moe": _plain(
+        "Qwen2MoeConfig", **EXPERTS, moe_intermediate_size=24, shared_expert_intermediate_size=WIDTH
+    ),
     "qwen3_moe": _plain("Qwen3MoeConfig", **EXPERTS, moe_intermediate_size=24, decoder_sparse_step=2),
     "llama": _plain("LlamaConfig"),
     "mistral": _plain("MistralConfig"),
     "mixtral": _plain("MixtralConfig", num_local_experts=2),
+    "olmoe": _plain("OlmoeConfig", **EXPERTS),
+    "deepseek_v2": _plain(
+        "DeepseekV2Config", **LATENT, moe_intermediate_size=24, n_routed_experts=2, n_shared_experts=1,
+        num_experts_per_tok=1, first_k_dense_replace=1, topk_method="greedy", n_group=1, topk_group=1,
+    ),
+    "deepseek_v3": _plain(
+        "DeepseekV3Config", **LATENT, moe_intermediate_size=24, n_routed_experts=4, n_shared_experts=1,
+        num_experts_per_tok=2, first_k_dense_replace=1, n_group=2, topk_group=1,
+    ),
+    "llama4_text": _plain(
+        "Llama4TextConfig", head_dim=8, intermediate_size_mlp=WIDTH, num_local_experts=2, interleave_moe_layer_step=2,
+        attention_chunk_size=64,
+    ),
     "granite": _plain("GraniteConfig", residual_multiplier=0.5),
     "granitemoehybrid": _plain(
         "GraniteMoeHybridConfig", shared_intermediate_size=WIDTH, num_local_experts=2, num_experts_per_tok=1,
         layer_types=["mamba", "attention"] * 2, mamba_n_heads=8, mamba_d_head=8, mamba_d_state=8, mamba_n_groups=1,
+    ),
+    "jamba": _plain(
+        "JambaConfig", **EXPERTS, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2,
+        expert_layer_offset=1, mamba_d_state=8, mamba_dt_rank=4, use_mamba_kernels=False,
     ),
     "smollm3": _plain("SmolLM3Config"),
     "helium": _plain("HeliumConfig", head_dim=8),

@@ -28,6 +28,8 @@ MIDDLE, SPREAD = 0.5, 0.3  # where genes without evidence start in [0, 1], and h
 SNAP = (0.15, 0.85)  # V6: shares of upper beyond which a tensor is one parent's
 LARGEST_LAMBDA = 0.1
 LOWEST_DENSITY = 0.05
+# Component of a tensor -> its gene; all that takes the FFN's place, experts and their router, has the FFN's.
+ALPHAS = {"outside": "alpha_emb", "mixer": "alpha_attn"}
 
 
 @dataclass(frozen=True)
@@ -126,15 +128,12 @@ class DarwinSpace:
     def _ratios(self, genes: Mapping[str, float]) -> dict[str, float]:
         """The ratio of every gene of the inner space."""
         upper, tau = self.prior.upper, genes["tau"]
-        out = {}
+        out, components = {}, self.inner.components()
         for gene in self.prior.genes:
             if gene.frozen:
                 out[gene.name] = 0.0
                 continue
-            component = (
-                "alpha_emb" if gene.layer is None else ("alpha_ffn" if gene.name.endswith(".ffn") else "alpha_attn")
-            )
-            factors = [genes["gamma"], genes[component]]
+            factors = [genes["gamma"], genes[ALPHAS.get(components[gene.name], "alpha_ffn")]]
             if gene.layer is not None:  # embeddings belong to no depth
                 factors.append(genes[self.blocks[gene.layer * len(self.blocks) // self.layers]])
             ratio = tau * gene.mean + (1 - tau) * upper * float(np.prod(factors)) ** (1 / len(factors))

@@ -1,9 +1,11 @@
 """Genome spaces: which named genes a child has, and what each gene does to which tensors.
 
-``ffn``: one ratio per father layer, for its FFN (the 42 genes of the Darwin-4B-Genesis card). ``layers``: one for the
-mixer and one for the FFN of each layer, and one for everything outside the layers (embeddings, final norm). Both are
-``Space``: a gene is the ratio of its tensors; with several other parents each has such a gene. The published genomes,
-whose genes are mixed with the prior before they are ratios, are in ``darwin``.
+``ffn``: one ratio per father layer, for its FFN (the 42 genes of the Darwin-4B-Genesis card); a layer with a mixture of
+experts has one for the experts and one for what every token passes beside them, and its router stays the father's.
+``layers``: one for the mixer and one for the FFN of each layer, or for its experts, shared experts and router, and one
+for everything outside the layers (embeddings, final norm). Both are ``Space``: a gene is the ratio of its tensors; with
+several other parents each has such a gene. The published genomes, whose genes are mixed with the prior before they are
+ratios, are in ``darwin``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from darwin_mri.records.prior import GeneSite
 from darwin_mri.records.roles import MOTHER
 
 OPENING = (1.0, 0.5, 0.0)  # shares of the prior's mean tried first; 0 is the father unchanged
+
+FFN_PARTS = ("ffn", "experts", "shared")  # what takes the FFN's place in a layer
 
 TensorValues = dict[str, dict[str, float | str]]
 """Tensor name -> its own ratio and settings."""
@@ -55,17 +59,19 @@ class Gene:
         layer: the father layer it belongs to; None where it belongs to no single one.
         tensors: parameter names of the whole model.
         parent: role of the parent whose share it is.
+        component: ``ffn``, ``experts``, ``router``, ``shared``, ``mixer`` or ``outside``.
     """
 
     name: str
     layer: int | None
     tensors: tuple[str, ...]
     parent: str = MOTHER
+    component: str = ""
 
     @property
     def site(self) -> GeneSite:
         """Where the gene acts, for the prior."""
-        return GeneSite(self.layer, self.parent)
+        return GeneSite(self.layer, self.parent, self.component)
 
 
 @dataclass(frozen=True)
@@ -94,10 +100,10 @@ class Space:
         return {gene.name: gene.parent for gene in self.genes}
 
     def ffn_ratios(self, genes: Mapping[str, float], layers: int) -> tuple[float, ...]:
-        """The FFN ratio of each father layer, summed over the other parents; 0 for a layer without an FFN gene."""
+        """The ratio of each father layer's FFN, or of its experts, summed over the other parents; 0 without such a gene."""
         sums = [0.0] * layers
         for gene in self.genes:
-            if gene.layer is not None and gene.name.split(".")[1] == "ffn":
+            if gene.layer is not None and gene.component in ("ffn", "experts"):
                 sums[gene.layer] += float(genes.get(gene.name, 0.0))
         return tuple(sums)
 
@@ -156,30 +162,22 @@ def make_space(name: str, anatomy: Anatomy, tensors: Iterable[str], parents: Seq
     prefix = f"{anatomy.prefix}."
     by_gene: dict[tuple[str, int | None], list[str]] = {}
     for tensor in tensors:
-        gene = _gene(name, anatomy, prefix, tensor)
-        if gene is not None:
+        gene = _component(anatomy, prefix, tensor)
+        if name == "layers" or gene[0] in FFN_PARTS:
             by_gene.setdefault(gene, []).append(tensor)
     order = sorted(by_gene, key=lambda g: (g[1] is None, g[1] or 0, g[0]))
-    suffix = {parent: f".{parent}" if len(parents) > 1 else "" for parent in parents}
-    return Space(
-        name,
-        tuple(
-            Gene(gene + suffix[parent], layer, tuple(sorted(by_gene[(gene, layer)])), parent)
-            for gene, layer in order
-            for parent in parents
-        ),
-    )
+    several = len(parents) > 1
+    return Space(name, tuple(_gene(*gene, by_gene[gene], parent, several) for gene in order for parent in parents))
 
 
-def _gene(space: str, anatomy: Anatomy, prefix: str, tensor: str) -> tuple[str, int | None] | None:
-    """(name, layer) of a tensor's gene; None where the space has none for it."""
+def _gene(component: str, layer: int | None, tensors: Iterable[str], parent: str, several: bool) -> Gene:
+    parts = [*([] if layer is None else [f"L{layer}"]), component, *([parent] if several else [])]
+    return Gene(".".join(parts), layer, tuple(sorted(tensors)), parent, component)
+
+
+def _component(anatomy: Anatomy, prefix: str, tensor: str) -> tuple[str, int | None]:
+    """The part of the model that a tensor belongs to, and its layer; None for embeddings, norms and head."""
     if not tensor.startswith(prefix):
-        return ("outside", None) if space == "layers" else None  # embeddings, norms and head
+        return "outside", None
     index, _, rest = tensor.removeprefix(prefix).partition(".")
-    info = anatomy.layers[int(index)]
-    in_ffn = info.ffn is not None and (
-        rest.startswith(f"{info.ffn.module}.") or rest.split(".")[0] in (info.ffn.up, info.ffn.down)
-    )
-    if in_ffn:
-        return f"L{index}.ffn", int(index)
-    return (f"L{index}.mixer", int(index)) if space == "layers" else None
+    return anatomy.layers[int(index)].component(rest), int(index)

@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from darwin_mri.checkpoints.ffn import activation_names, recompute_ffn, submodule
 from darwin_mri.checkpoints.libraries import first_line, quiet
+from darwin_mri.checkpoints.moe import find_moe
 from darwin_mri.checkpoints.names import (
     ATTENTION_NAMES,
     FFN_CLASS_WORDS,
@@ -20,7 +21,7 @@ from darwin_mri.checkpoints.names import (
     ffn_layout,
 )
 from darwin_mri.errors import CheckpointError
-from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy
+from darwin_mri.records import Anatomy, FfnAnatomy, LayerAnatomy, MoeAnatomy
 
 PROBE_TOKENS = 8
 TOLERANCE = 1e-3
@@ -93,9 +94,18 @@ def _anatomy(model: Any, prefix: str, passages: Passages | None) -> Anatomy:
     )
 
 
-def require_ffn(anatomy: Anatomy, ref: str) -> None:
-    """Raise CheckpointError, with the first reason, when no layer of the model has a plain FFN."""
-    if all(layer.ffn is None for layer in anatomy.layers):
+def require_ffn(anatomy: Anatomy, ref: str, *, or_experts: bool = False) -> None:
+    """Refuse a model that has a plain FFN in no layer.
+
+    Args:
+        anatomy: of the model.
+        ref: what the message calls it.
+        or_experts: take a mixture of experts for an FFN.
+
+    Raises:
+        CheckpointError: says why the first layer has none.
+    """
+    if not any(layer.ffn or (or_experts and layer.moe) for layer in anatomy.layers):
         note = anatomy.layers[0].note if anatomy.layers else NO_FFN
         raise CheckpointError(f"{ref} ({anatomy.family}) has no plain FFN in any layer ({note}): not usable here")
 
@@ -151,13 +161,16 @@ def _probe(decoder: nn.Module, layers: list[nn.Module], config: Any) -> Passages
 
 
 def _layer_anatomy(index: int, layer: nn.Module, config: Any, passages: Passages | None) -> LayerAnatomy:
-    mixer, mixer_module = _find_mixer(index, layer, config)
-    name, note = _ffn_child(layer)
+    moe = find_moe(layer, config)
+    mixer, mixer_module = _find_mixer(index, layer, config, moe)
+    name, note = (None, f"mixture of experts ({moe.experts})") if moe else _ffn_child(layer)
     ffn, pre_norm, post_norm, mixer_post_norm = None, None, None, None
     if name is not None:
         ffn, note = _ffn_anatomy(layer, name, config, passages)
     if ffn is not None and passages is not None:
         pre_norm, post_norm = _find_norms(layer, ffn.module, passages)
+    if moe is not None:
+        moe, pre_norm, post_norm = _moe_increments(layer, moe, passages)
     if mixer_module is not None and passages is not None and submodule(layer, mixer_module) in passages:
         # In a block with parallel branches the FFN itself takes the mixer's output; that is no norm.
         follower = _find_norms(layer, mixer_module, passages)[1]
@@ -167,6 +180,7 @@ def _layer_anatomy(index: int, layer: nn.Module, config: Any, passages: Passages
         mixer=mixer,
         mixer_module=mixer_module,
         ffn=ffn,
+        moe=moe,
         pre_norm=pre_norm,
         post_norm=post_norm,
         mixer_post_norm=mixer_post_norm,
@@ -174,10 +188,11 @@ def _layer_anatomy(index: int, layer: nn.Module, config: Any, passages: Passages
     )
 
 
-def _find_mixer(index: int, layer: nn.Module, config: Any) -> tuple[str, str | None]:
+def _find_mixer(index: int, layer: nn.Module, config: Any, moe: MoeAnatomy | None) -> tuple[str, str | None]:
     """Kind and name of a layer's mixer: the configuration's word where it has one, else what the attribute says."""
     children = dict(layer.named_children())
     names = [name for name in MIXER_NAMES if name in children and not _is_ffn_class(children[name])]
+    names = [name for name in names if moe is None or name != moe.module]
     # Two mixers side by side (Falcon-H1) are none that could be named or ablated.
     name = names[0] if len(names) == 1 else None
     kinds = getattr(config, "layer_types", None)
@@ -259,6 +274,39 @@ def _validation_error(layer: nn.Module, ffn: FfnAnatomy, given: torch.Tensor, re
         return math.inf
     scale = returned.float().norm().clamp_min(torch.finfo(torch.float32).tiny)
     return float((again.float() - returned.float()).norm() / scale)
+
+
+def _moe_increments(
+    layer: nn.Module, moe: MoeAnatomy, passages: Passages | None
+) -> tuple[MoeAnatomy, str | None, str | None]:
+    """The mixture with the modules whose outputs add up to its increment, and the norms before and after it."""
+    branches = tuple(name for name in (moe.module or moe.experts, *moe.shared) if "." not in name)
+    if passages is None or any(submodule(layer, name) not in passages for name in branches):
+        return moe.model_copy(update={"increments": branches if moe.module else ()}), None, None
+    norms = [_find_norms(layer, name, passages) for name in branches]
+    before = {name for name, _ in norms}
+    pre_norm = before.pop() if len(before) == 1 else None
+    ends = tuple(after or name for name, (_, after) in zip(branches, norms, strict=True))
+    if len(branches) == 1:
+        return moe.model_copy(update={"increments": ends}), pre_norm, norms[0][1]
+    total = _taker_of_sum(layer, ends, passages)
+    if total is not None:
+        return moe.model_copy(update={"increments": (total,)}), pre_norm, total
+    return moe.model_copy(update={"increments": ends if moe.module else ()}), pre_norm, None
+
+
+def _taker_of_sum(layer: nn.Module, names: tuple[str, ...], passages: Passages) -> str | None:
+    """Name of the child that is given the sum of what some children return; None where none is."""
+    outputs = [passages[submodule(layer, name)].output for name in names]
+    shape = next((output.shape for output in outputs if output is not None), None)
+    parts = [output.view(shape) for output in outputs if output is not None and shape is not None]
+    for name, child in layer.named_children():
+        given = passages[child].given if child in passages else None
+        if given is None or len(parts) != len(names) or given.shape != shape:
+            continue
+        if torch.allclose(given.float(), torch.stack(parts).float().sum(0), rtol=TOLERANCE, atol=TOLERANCE):
+            return name
+    return None
 
 
 def _find_norms(layer: nn.Module, ffn: str, passages: Passages) -> tuple[str | None, str | None]:

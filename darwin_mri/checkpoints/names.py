@@ -11,6 +11,8 @@ FFN_NAMES = ("mlp", "feed_forward", "ffn", "mlp_block", "shared_mlp")
 MOE_NAMES = ("block_sparse_moe", "moe", "experts", "router", "shared_expert")
 ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
 MIXER_NAMES = (*ATTENTION_NAMES, "linear_attn", "mamba", "temporal_block", "conv", "mixer")
+ROUTER_WORDS = ("router", "gate")
+TOP_K_FIELDS = ("top_k", "num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k")
 # Nemotron-H calls every layer's one part `mixer`, the FFNs too; the class name tells them apart.
 FFN_CLASS_WORDS = ("MLP", "FeedForward")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from darwin_mri.checkpoints import require_ffn
 from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import ARMS, OPERATORS
 from darwin_mri.errors import CheckpointError, InputError
@@ -35,6 +36,9 @@ def sibling_fault(father: Survey, other: Survey, ref: str) -> str | None:
     if fault:
         return fault
     _ = father.layout, other.layout  # a folder that does not load whole is refused as such
+    fault = _expert_fault(father.anatomy, other.anatomy, ref)
+    if fault:
+        return fault
     try:
         names = text_counterparts(father, other)
     except CheckpointError as error:
@@ -49,6 +53,19 @@ def sibling_fault(father: Survey, other: Survey, ref: str) -> str | None:
             if stored.dtype not in FLOATING:
                 return f"{owner} {name} is {stored.dtype}: only unquantized floating weights are merged"
     return token_fault(father, other, ref)
+
+
+def _expert_fault(father: Anatomy, other: Anatomy, ref: str) -> str | None:
+    """Where a layer of two models has not the same number of experts, in one sentence; None where all have."""
+    for own, theirs in zip(father.layers, other.layers, strict=False):
+        counts = [layer.moe.count if layer.moe else 0 for layer in (own, theirs)]
+        if counts[0] != counts[1]:
+            return f"{ref} has {_experts(counts[1])} in layer {own.index}, the father {_experts(counts[0])}"
+    return None
+
+
+def _experts(count: int) -> str:
+    return f"{count} experts" if count else "no experts"
 
 
 def sibling_notes(father: Survey, other: Survey, ref: str) -> tuple[str, ...]:
@@ -144,8 +161,8 @@ def _operator_fault(method: str, father: Survey, others: Sequence[Survey], base:
         return f"merges the father with one other parent, not with {len(others)}"
     for role, survey in zip(PARENTS, (father, *others), strict=False):
         layers = survey.anatomy.layers
-        if not any(layer.ffn for layer in layers):
-            return f"the {role} has no plain FFN in any layer ({layers[0].note}), so it cannot be scanned"
+        if not any(layer.ffn or layer.moe for layer in layers):
+            return f"the {role} has no FFN in any layer ({layers[0].note}), so it cannot be scanned"
     return None
 
 
@@ -174,9 +191,20 @@ def arm_fault(arm: str, father: Anatomy, mother: Anatomy) -> str | None:
     return None
 
 
-def needs_ffn(method: str, role: str) -> bool:
-    """Whether a parent must have a plain FFN in some layer; ``competence`` needs none of the other parent."""
-    return role == "father" or method != "competence"
+def require_parts(anatomy: Anatomy, ref: str, method: str, role: str) -> None:
+    """Refuse a parent that a method cannot use for want of an FFN: an arm needs a plain one, a scan takes experts too.
+
+    Args:
+        anatomy: of the parent.
+        ref: what the message calls it.
+        method: an operator's or arm's name.
+        role: of the parent; ``competence`` needs no FFN of the other one.
+
+    Raises:
+        CheckpointError: says why the first layer has none.
+    """
+    if role == "father" or method != "competence":
+        require_ffn(anatomy, ref, or_experts=method not in ARMS)
 
 
 def method_fault(method: str, father: Survey, others: Sequence[Survey], base: Survey | None) -> str | None:

@@ -72,7 +72,8 @@ def measure_activations(
         Sums per layer and site, the loss of each text, and the values at the wanted positions.
     """
     device = str(parent.device)
-    recorder = Recorder(tokenized, len(parent.anatomy.layers), device, positions, neuron_positions)
+    experts = {info.index: info.moe.count for info in parent.anatomy.layers if info.moe is not None}
+    recorder = Recorder(tokenized, len(parent.anatomy.layers), device, positions, neuron_positions, experts)
     nll = torch.zeros(len(tokenized.probes), device=device, dtype=torch.float64)
     with observe(parent, recorder):
         for number, batch in enumerate(tokenized.batches):

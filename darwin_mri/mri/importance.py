@@ -15,7 +15,7 @@ import torch
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.mri.activations import Activations
 from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights, channel, estimates, permutation_p
-from darwin_mri.probes import PrefixCache, TokenizedProbes, ablate, document_nll, increment_module
+from darwin_mri.probes import PrefixCache, TokenizedProbes, ablate, document_nll, increment_modules
 from darwin_mri.records import Channel, Estimate
 
 
@@ -58,8 +58,8 @@ def ablation_nll(
     out = np.tile(activations.nll, (len(anatomy.layers), 1))
     restarts = PrefixCache(parent, tokenized.batches)
     for info, layer in zip(anatomy.layers, parent.layers, strict=True):
-        module, mean = increment_module(layer, info, part), activations.mean(info.index, part)  # mean: (hidden,)
-        if module is None or mean is None:
+        modules, mean = increment_modules(layer, info, part), activations.mean(info.index, part)  # mean: (hidden,)
+        if not modules or mean is None:
             continue
         known = cache.get((part, info.index)) if cache else None
         if known is not None:
@@ -67,7 +67,7 @@ def ablation_nll(
             advance(len(tokenized.probes))
             continue
         nll = torch.zeros(len(tokenized.probes), device=mean.device, dtype=torch.float64)
-        with ablate(module, mean / anatomy.residual_multiplier):
+        with ablate(modules, mean / anatomy.residual_multiplier):
             for number, batch in enumerate(tokenized.batches):
                 with restarts.before(number, info.index):
                     nll[batch.documents] = document_nll(model, batch).double()

@@ -230,6 +230,7 @@ def make_prior(
                 trust=float(trust[g]),
                 frozen=fixed,
                 frozen_stability=share,
+                component=site.component,
             )
         )
     return Prior(

@@ -6,7 +6,7 @@ end of the batch. The sums of the whole pass are the recorder's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ class Recorder:
         device: where the sums are kept.
         positions: (probe index, token index) pairs whose FFN increment is kept.
         neuron_positions: of these, how many also keep their neurons.
+        experts: layer -> number of its experts, for the layers that have a mixture.
 
     Attributes:
         layers: sums of each layer.
@@ -40,9 +41,13 @@ class Recorder:
         device: str,
         positions: Sequence[tuple[int, int]],
         neuron_positions: int,
+        experts: Mapping[int, int] | None = None,
     ) -> None:
         probes = tokenized.probes
         self.layers = [LayerSums() for _ in range(layers)]
+        for index, count in (experts or {}).items():
+            shape = (len({(p.language, p.domain) for p in probes}), count)
+            self.layers[index].routed = torch.zeros(shape, device=device, dtype=torch.float64)
         self.device = device
         self.units = resampling_units(probes)
         self.cells = tuple(sorted({(p.language, p.domain) for p in probes}))
@@ -165,6 +170,8 @@ class BatchSums:
                 tokens = MaskedRows(flat, self.positions)
                 self.stream = _Stream(value, tokens, tokens.sums("square")["square"])
             self.squares_in[index] = self.stream.square
+        elif site == "route":
+            self._add_route(index, flat[self.positions])
         elif site == "gate":
             self._add_gate(index, MaskedRows(flat, self.positions))
         elif site == "h_out":
@@ -178,6 +185,14 @@ class BatchSums:
             tokens = MaskedRows(flat, self.positions)
             self._add_site(index, site, tokens)
             self.totals.keep(index, site, tokens, self.number)
+
+    def _add_route(self, index: int, chosen: torch.Tensor) -> None:
+        """Count the experts chosen for each token, (tokens, experts per token), by language and domain."""
+        routed = self.totals.layers[index].routed
+        assert routed is not None
+        places = self.cells.group[:, None] * routed.shape[1] + chosen  # (tokens, experts per token)
+        counts = torch.ones_like(places, dtype=routed.dtype)
+        routed.view(-1).scatter_add_(0, places.flatten(), counts.flatten())  # whole numbers: exact in any order
 
     def _add_gate(self, index: int, gate: MaskedRows) -> None:
         layer, width = self.totals.layers[index], gate.matrix.shape[-1]

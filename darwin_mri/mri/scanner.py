@@ -13,6 +13,7 @@ from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.checkpoints.layout import text_names
 from darwin_mri.errors import InputError
 from darwin_mri.mri.activations import Activations, measure_activations
+from darwin_mri.mri.experts import expert_loads
 from darwin_mri.mri.importance import LossCache, ablation_nll, domain_importance, language_sensitivity
 from darwin_mri.mri.language import alignment, probe_distances, specific_neurons
 from darwin_mri.mri.similarity import (
@@ -26,7 +27,7 @@ from darwin_mri.mri.similarity import (
 )
 from darwin_mri.mri.statistics import activation_statistics
 from darwin_mri.mri.weights import sibling_weights, tensor_statistics, weight_statistics
-from darwin_mri.probes import TokenizedProbes, describe_probes, increment_module
+from darwin_mri.probes import TokenizedProbes, describe_probes, increment_modules
 from darwin_mri.records import (
     Channel,
     Estimate,
@@ -86,7 +87,7 @@ def scan_work(parent: LoadedModel, tokenized: TokenizedProbes, mixers: bool = Tr
     """
     parts = ("f", "m") if mixers else ("f",)
     layers = zip(parent.anatomy.layers, parent.layers, strict=True)
-    ablated = sum(increment_module(layer, info, part) is not None for info, layer in layers for part in parts)
+    ablated = sum(bool(increment_modules(layer, info, part)) for info, layer in layers for part in parts)
     return len(tokenized.probes) * (1 + ablated)
 
 
@@ -128,7 +129,7 @@ def scan_parent(
         )
     aligned, representational = alignment(activations, resamples, seed)
     neurons, distances = specific_neurons(activations), probe_distances(activations)
-    weights = weight_statistics(parent.model, anatomy)
+    weights, loads = weight_statistics(parent.model, anatomy), expert_loads(activations)
     layers = []
     for info in anatomy.layers:
         i = info.index
@@ -148,6 +149,7 @@ def scan_parent(
                 importance={k: v[i] for k, v in importance.items()},
                 mixer_importance={k: v[i] for k, v in mixer_importance.items()},
                 probe_distance=distances[i],
+                experts=loads[i],
                 note=info.note,
             )
         )

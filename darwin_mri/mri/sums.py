@@ -119,6 +119,7 @@ class LayerSums:
         state: (languages x domains, hidden) sum of h_out over tokens.
         firing: (languages x domains, neurons) count of tokens with a positive gate.
         gate_square: scalar, sum over tokens of the mean square of the gate's pre-activation.
+        routed: (languages x domains, experts) count of tokens that each expert was chosen for.
     """
 
     sites: dict[str, SiteSums] = field(default_factory=dict)
@@ -126,3 +127,4 @@ class LayerSums:
     state: torch.Tensor | None = None
     firing: torch.Tensor | None = None
     gate_square: torch.Tensor | None = None
+    routed: torch.Tensor | None = None

@@ -84,21 +84,20 @@ def sibling_weights(father: LoadedModel, mother: LoadedModel) -> tuple[PairWeigh
         mother: of the same architecture, alone or in a wrapper; it may wait in host memory.
 
     Returns:
-        Two entries per layer, ``ffn`` and ``mixer``, where each has tensors in common.
+        One entry per layer and part (``LayerAnatomy.component``) with matrices in common.
     """
     out = []
     for info, father_layer, mother_layer in zip(father.anatomy.layers, father.layers, mother.layers, strict=True):
         other = dict(mother_layer.named_parameters())
-        parts: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {"ffn": [], "mixer": []}
+        parts: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for name, parameter in father_layer.named_parameters():
-            if parameter.ndim == 2 and name in other and other[name].shape == parameter.shape:
-                ffn = info.ffn is not None and name.startswith(f"{info.ffn.module}.")
+            part = info.component(name)
+            matrices = parameter.ndim == 2 or (parameter.ndim == 3 and part == "experts")
+            if matrices and name in other and other[name].shape == parameter.shape:
                 # A parent that waits in host memory comes over tensor by tensor.
                 moved = other[name].detach().to(parameter.device)
-                parts["ffn" if ffn else "mixer"].append((parameter.detach().float(), moved.float()))
-        for part, pairs in parts.items():
-            if not pairs:
-                continue
+                parts.setdefault(part, []).append((parameter.detach().float(), moved.float()))
+        for part, pairs in sorted(parts.items()):
             father_square = sum(float((a * a).sum()) for a, _ in pairs)
             mother_square = sum(float((b * b).sum()) for _, b in pairs)
             product = sum(float((a * b).sum()) for a, b in pairs)

@@ -1,7 +1,7 @@
 """Probe texts, their tokens and alignment, and the hooks that stream what a layer does."""
 
 from darwin_mri.probes.alignment import encode_with_ends, shared_positions
-from darwin_mri.probes.hooks import SITES, ablate, capture, increment_module, observe
+from darwin_mri.probes.hooks import SITES, ablate, capture, increment_modules, observe
 from darwin_mri.probes.languages import guess_language, letters_by_script
 from darwin_mri.probes.prefix_cache import PrefixCache
 from darwin_mri.probes.texts import DOMAINS, Probe, describe_probes, load_probes, select_probes
@@ -33,7 +33,7 @@ __all__ = [
     "encode_with_ends",
     "final_states",
     "guess_language",
-    "increment_module",
+    "increment_modules",
     "letters_by_script",
     "load_probes",
     "observe",

@@ -1,6 +1,6 @@
 """What a layer does, by site: one set of hooks for the scan, which streams, and for the arms, which keep.
 
-Sites of a layer, in the order of its forward; h is the residual stream, every tensor has shape (rows, length, width):
+Sites of a layer, in the order of its forward; h is the residual stream, tensors have shape (rows, length, width):
 
 ======== ======================================================================================================
 h_in     the stream that enters the layer
@@ -9,7 +9,9 @@ x        the FFN's input, after its norm
 gate     the gate's pre-activation; of an FFN without a gate, the up projection's
 a        the neurons: what the down projection reads
 o        the FFN's own output, before a post-norm
-f        the FFN's increment, as it is added to the stream: after post-norm and residual multiplier
+f        the FFN's increment, or that of a mixture of experts, as it is added to the stream: after post-norm and
+         residual multiplier
+route    numbers of the experts that each token passes, (rows, length, experts per token); of a mixture of experts
 h_out    the stream that leaves the layer
 ======== ======================================================================================================
 
@@ -26,11 +28,12 @@ import torch
 from torch import nn
 
 from darwin_mri.checkpoints import LoadedModel, submodule
-from darwin_mri.records import FfnAnatomy, LayerAnatomy
+from darwin_mri.records import FfnAnatomy, LayerAnatomy, MoeAnatomy
 
-SITES = ("h_in", "m", "x", "gate", "a", "o", "f", "h_out")
+SITES = ("h_in", "m", "x", "gate", "a", "o", "route", "f", "h_out")
 STREAMED = tuple(site for site in SITES if site != "o")
-OF_FFN = ("x", "gate", "a", "o", "f")
+OF_FFN = ("x", "gate", "a", "o")
+OF_MIXTURE = "route"
 
 Observer = Callable[[int, str, torch.Tensor], None]
 """Called with (layer index, site, tensor of shape (rows, length, width))."""
@@ -56,7 +59,7 @@ def capture(parent: LoadedModel, sites: Mapping[int, Sequence[str]]) -> Iterator
         InputError: an FFN's site of a layer that has no plain FFN.
     """
     for index, names in sites.items():
-        if any(site in OF_FFN for site in names):
+        if any(site in OF_FFN or (site == "f" and parent.anatomy.layers[index].moe is None) for site in names):
             parent.ffn(index)
     seen: dict[tuple[int, str], torch.Tensor] = {}
     with _hook_layers(parent, sites, lambda index, site, value: seen.__setitem__((index, site), value)):
@@ -75,8 +78,10 @@ def _hook_layers(parent: LoadedModel, sites: Mapping[int, Sequence[str]], observ
             handle.remove()
 
 
-def increment_module(layer: nn.Module, anatomy: LayerAnatomy, part: str = "f") -> nn.Module | None:
-    """The module whose output the FFN or the mixer adds to the stream: its post-norm, or the part itself.
+def increment_modules(layer: nn.Module, anatomy: LayerAnatomy, part: str = "f") -> list[nn.Module]:
+    """The modules whose outputs add up to what the FFN or the mixer adds to the stream.
+
+    That is its post-norm, or the part itself; several where a mixture of experts and a dense FFN are added up.
 
     Args:
         layer: the decoder layer.
@@ -84,13 +89,15 @@ def increment_module(layer: nn.Module, anatomy: LayerAnatomy, part: str = "f") -
         part: ``f`` (FFN) or ``m`` (mixer).
 
     Returns:
-        The module; None where the layer has no such part.
+        The modules; none where the layer has no such part.
     """
     if part == "m":
-        name = anatomy.mixer_post_norm or anatomy.mixer_module
+        names = (anatomy.mixer_post_norm or anatomy.mixer_module,)
+    elif anatomy.moe is not None:
+        names = anatomy.moe.increments
     else:
-        name = anatomy.ffn and (anatomy.post_norm or anatomy.ffn.module)
-    return submodule(layer, name) if name else None
+        names = (anatomy.ffn and (anatomy.post_norm or anatomy.ffn.module),)
+    return [submodule(layer, name) for name in names if name]
 
 
 class _LayerHooks:
@@ -122,6 +129,51 @@ class _LayerHooks:
 
         self.handles.append(module.register_forward_hook(report))
 
+    def added_up(self, modules: Sequence[nn.Module], site: str, like: nn.Module, change: Change | None) -> None:
+        """Report the sum of what modules return, or what ``change`` makes of it, in the shape of the layer's stream."""
+        parts: list[torch.Tensor] = []
+        shape: list[torch.Size] = []
+
+        def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            parts.clear()
+            shape[:] = [_input(args, kwargs).shape]
+
+        def report(_: nn.Module, args: Any, output: Any) -> None:
+            parts.append(_first(output).reshape(shape[0]))  # a mixture may return its tokens in one row
+            if len(parts) == len(modules):
+                value = parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+                self.observer(self.index, site, value if change is None else change(value))
+                parts.clear()
+
+        self.handles.append(like.register_forward_pre_hook(enter, with_kwargs=True))
+        self.handles += [module.register_forward_hook(report) for module in modules]
+
+    def route(self, layer: nn.Module, moe: MoeAnatomy) -> None:
+        """Report which experts each token passes: what the experts are told, else what the router chose."""
+        shape: list[torch.Size] = []
+        chosen: list[Any] = []
+
+        def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            shape[:] = [_input(args, kwargs).shape[:-1]]
+
+        def keep(_: nn.Module, args: Any, output: Any) -> None:
+            chosen[:] = output if isinstance(output, tuple) else [output]
+
+        def report(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            numbers = _whole_numbers([*args, *kwargs.values(), *chosen])
+            if numbers is None and moe.per_token is not None:  # Llama 4: scores, the highest of which were chosen
+                scores = next(value for value in chosen if value.shape[-1] == moe.count)
+                numbers = scores.topk(moe.per_token, dim=-1).indices
+            if numbers is not None:
+                self.observer(self.index, OF_MIXTURE, numbers.reshape(*shape[0], -1))
+            chosen.clear()
+
+        self.handles += [
+            layer.register_forward_pre_hook(enter, with_kwargs=True),
+            submodule(layer, moe.router).register_forward_hook(keep),
+            submodule(layer, moe.experts).register_forward_pre_hook(report, with_kwargs=True),
+        ]
+
     def between(self, layer: nn.Module, entry: nn.Module, site: str) -> None:
         """Report what the stream gained between the layer's input and the input of ``entry``."""
         entered: list[torch.Tensor] = []
@@ -147,17 +199,21 @@ def _hook_layer(parent: LoadedModel, index: int, sites: Sequence[str], observer:
         hooks.before(layer, "h_in")
     if "h_out" in sites:
         hooks.after(layer, "h_out")
-    mixer = increment_module(layer, info, "m")
-    if "m" in sites and mixer is not None:
-        hooks.after(mixer, "m", scale)
+    mixer = increment_modules(layer, info, "m")
+    if "m" in sites and mixer:
+        hooks.after(mixer[0], "m", scale)
     elif "m" in sites and info.ffn is not None:
         # Two mixers side by side: what both add is known before the FFN's norm.
         hooks.between(layer, submodule(layer, info.pre_norm or info.ffn.module), "m")
     if info.ffn is not None:
         _hook_ffn(hooks, layer, info.ffn, sites)
-        increment = increment_module(layer, info)
-        if "f" in sites and increment is not None:
-            hooks.after(increment, "f", scale)
+    if info.moe is not None and OF_MIXTURE in sites:
+        hooks.route(layer, info.moe)
+    increments = increment_modules(layer, info)
+    if "f" in sites and increments and info.moe is not None:
+        hooks.added_up(increments, "f", layer, scale)
+    elif "f" in sites and increments:
+        hooks.after(increments[0], "f", scale)
     return hooks.handles
 
 
@@ -177,6 +233,12 @@ def _first_half(value: torch.Tensor) -> torch.Tensor:
     return value.chunk(2, dim=-1)[0]
 
 
+def _whole_numbers(values: Sequence[Any]) -> torch.Tensor | None:
+    """The first tensor of whole numbers."""
+    tensors = (value for value in values if isinstance(value, torch.Tensor))
+    return next((value for value in tensors if value.dtype in (torch.int32, torch.int64)), None)
+
+
 def _first(value: Any) -> torch.Tensor:
     """A module's output, or the first of several."""
     return value[0] if isinstance(value, tuple) else value
@@ -189,16 +251,18 @@ def _input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
 
 
 @contextmanager
-def ablate(module: nn.Module, mean: torch.Tensor) -> Iterator[None]:
-    """While open, ``module`` outputs ``mean`` (shape (width,)) at every position."""
+def ablate(modules: Sequence[nn.Module], mean: torch.Tensor) -> Iterator[None]:
+    """While open, the outputs of ``modules`` add up to ``mean`` (shape (width,)) at every position."""
 
-    def replace(_: nn.Module, args: Any, output: Any) -> Any:
+    def replace(module: nn.Module, args: Any, output: Any) -> Any:
+        value = mean if module is modules[0] else torch.zeros_like(mean)
         # Each place its own memory: some families (Falcon) add to it in place.
-        constant = mean.to(_first(output).dtype).expand_as(_first(output)).clone()
+        constant = value.to(_first(output).dtype).expand_as(_first(output)).clone()
         return (constant, *output[1:]) if isinstance(output, tuple) else constant
 
-    handle = module.register_forward_hook(replace)
+    handles = [module.register_forward_hook(replace) for module in modules]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

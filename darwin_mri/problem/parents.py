@@ -17,7 +17,6 @@ from darwin_mri.checkpoints import (
     free_memory,
     load,
     load_tokenizer,
-    require_ffn,
     resolve_device,
     swapped,
     waiting_on_host,
@@ -26,7 +25,7 @@ from darwin_mri.checkpoints import (
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import InputError
-from darwin_mri.merging.compatibility import needs_ffn, sibling_fault, sibling_notes
+from darwin_mri.merging.compatibility import require_parts, sibling_fault, sibling_notes
 from darwin_mri.planning.memory import fits_beside, stage_bytes
 from darwin_mri.probes import Probe, TokenizedProbes, load_probes, select_probes, tokenize_probes
 from darwin_mri.problem.items import Items, choose_items
@@ -115,15 +114,14 @@ class Parents:
             CheckpointError: a folder does not load, or no layer of a model has an FFN.
         """
         if self.one_by_one:
-            require_ffn(self.father.anatomy, self.sources[FATHER].ref)
+            require_parts(self.father.anatomy, self.sources[FATHER].ref, self.config.method, FATHER)
             return
         together = self.device == "cpu" or fits_beside(self.config, self.surveys(), free_memory(self.device))
         # Those that wait come first: their anatomy is found on the device, while there is room.
         for role in (FATHER, *self.others) if together else (*self.others, FATHER):
             if role not in self._models:
                 self._load(role, self.device if together or role == FATHER else "cpu")
-            if needs_ffn(self.config.method, role):
-                require_ffn(self._models[role].anatomy, self.sources[role].ref)
+            require_parts(self._models[role].anatomy, self.sources[role].ref, self.config.method, role)
 
     def _load(self, role: str, device: str) -> None:
         self._models[role] = load(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from darwin_mri.benchmarks import base_url
 from darwin_mri.benchmarks.harness import require_backend
-from darwin_mri.checkpoints import find_model, require_ffn
+from darwin_mri.checkpoints import find_model
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.merging import Settings
-from darwin_mri.merging.compatibility import method_fault, needs_ffn, require_siblings
+from darwin_mri.merging.compatibility import method_fault, require_parts, require_siblings
 from darwin_mri.merging.settings import settings_for
 from darwin_mri.probes import load_probes
 from darwin_mri.problem.donors import named_prompts
@@ -26,8 +26,7 @@ def ask_models(parents: Parents) -> None:
     """Whether every parent loads whole, with the FFNs that are needed of it."""
     for role, source in parents.sources.items():
         anatomy = survey(source.folder).anatomy
-        if needs_ffn(parents.config.method, role):
-            require_ffn(anatomy, source.ref)
+        require_parts(anatomy, source.ref, parents.config.method, role)
 
 
 def ask_method(parents: Parents) -> None:

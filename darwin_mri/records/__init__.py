@@ -1,6 +1,6 @@
 """The records of darwin_mri: frozen, JSON in and out, free of torch."""
 
-from darwin_mri.records.anatomy import Anatomy, FfnAnatomy, LayerAnatomy
+from darwin_mri.records.anatomy import Anatomy, FfnAnatomy, LayerAnatomy, MoeAnatomy
 from darwin_mri.records.arena import CHILD, ArenaCell, ArenaResult, ArenaRow
 from darwin_mri.records.base import Part, Record, write_text
 from darwin_mri.records.benchmark import AnswerSet, Protocol, SplitItems, Splits
@@ -12,6 +12,7 @@ from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
 from darwin_mri.records.scan import (
     Channel,
     Estimate,
+    ExpertLoad,
     LanguageScan,
     LayerScan,
     MappedLayer,
@@ -58,6 +59,7 @@ __all__ = [
     "DonorRecord",
     "Estimate",
     "Evidence",
+    "ExpertLoad",
     "FfnAnatomy",
     "FileDigest",
     "Genome",
@@ -71,6 +73,7 @@ __all__ = [
     "Manifest",
     "MappedLayer",
     "ModelInfo",
+    "MoeAnatomy",
     "PairScan",
     "PairWeights",
     "ParentInput",

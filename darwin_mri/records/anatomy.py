@@ -1,4 +1,4 @@
-"""The parts of a decoder: where each layer keeps its mixer, its FFN and the FFN's norms."""
+"""The parts of a decoder: where each layer keeps its mixer, its FFN or experts, and the norms around them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,37 @@ class FfnAnatomy(Part):
     validation_error: float
 
 
+class MoeAnatomy(Part):
+    """One layer's mixture of experts. Names are relative to the layer (``mlp.experts``).
+
+    Attributes:
+        module: the block that holds experts and router; empty where the layer itself does.
+        experts: the experts' module.
+        router: the module that chooses experts.
+        shared: modules that every token passes beside the experts: shared experts, their gate, a dense FFN.
+        count: number of experts.
+        per_token: how many of them a token passes; None where the configuration does not say.
+        increments: modules whose outputs add up to what the FFN's place adds to the stream; none where it is not known.
+    """
+
+    module: str
+    experts: str
+    router: str
+    shared: tuple[str, ...] = ()
+    count: int
+    per_token: int | None = None
+    increments: tuple[str, ...] = ()
+
+    def component(self, name: str) -> str | None:
+        """``experts``, ``shared`` or ``router`` for a tensor of the layer; None for one outside the mixture."""
+        if _within(name, self.experts):
+            return "experts"
+        if any(_within(name, module) for module in self.shared):
+            return "shared"
+        # A block may keep tensors of the router beside it, as biases of the choice.
+        return "router" if _within(name, self.router) or (self.module and _within(name, self.module)) else None
+
+
 class LayerAnatomy(Part):
     """One decoder layer. Names are relative to the layer.
 
@@ -39,8 +70,9 @@ class LayerAnatomy(Part):
         mixer: "full_attention", "sliding_attention", "linear_attention" or "other".
         mixer_module: name of the mixer's module; None where none was recognised.
         ffn: the FFN; None where there is no plain one.
-        pre_norm: name of the norm before the FFN; None where there is none.
-        post_norm: name of the norm after the FFN; None where there is none.
+        moe: the mixture of experts; None where there is none, or none whose parts are told apart.
+        pre_norm: name of the norm before the FFN or the mixture; None where there is none.
+        post_norm: name of the norm after it; None where there is none.
         mixer_post_norm: name of the norm after the mixer; None where there is none.
         note: why there is no plain FFN.
     """
@@ -49,10 +81,21 @@ class LayerAnatomy(Part):
     mixer: str
     mixer_module: str | None
     ffn: FfnAnatomy | None
+    moe: MoeAnatomy | None = None
     pre_norm: str | None
     post_norm: str | None
     mixer_post_norm: str | None = None
     note: str = ""
+
+    def component(self, name: str) -> str:
+        """The part of the layer that a tensor belongs to, by its name in the layer.
+
+        Returns:
+            ``ffn``, ``experts``, ``router``, ``shared``, or ``mixer`` for all the rest, norms among it.
+        """
+        if self.ffn is not None and _within(name, self.ffn.module):
+            return "ffn"
+        return (self.moe and self.moe.component(name)) or "mixer"
 
 
 class Anatomy(Record):
@@ -76,3 +119,7 @@ class Anatomy(Record):
     def ffn_size(self) -> int:
         """Width of the widest FFN, 0 where no layer has one."""
         return max((layer.ffn.width for layer in self.layers if layer.ffn), default=0)
+
+
+def _within(name: str, module: str) -> bool:
+    return name.startswith(f"{module}.")

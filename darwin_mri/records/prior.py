@@ -15,10 +15,12 @@ class GeneSite:
     Attributes:
         layer: father layer; None where the gene belongs to no single layer.
         parent: role of the parent whose share the gene is.
+        component: what it moves: ``ffn``, ``experts``, ``router``, ``shared``, ``mixer`` or ``outside``.
     """
 
     layer: int | None
     parent: str = MOTHER
+    component: str = ""
 
 
 class PriorGene(Part):
@@ -33,6 +35,7 @@ class PriorGene(Part):
         trust: reliability of the evidence for it, in [0, 1].
         frozen: whether it stays at its mean.
         frozen_stability: share of bootstrap resamples in which the freezing rule holds.
+        component: what it moves: ``ffn``, ``experts``, ``router``, ``shared``, ``mixer`` or ``outside``.
     """
 
     name: str
@@ -43,6 +46,7 @@ class PriorGene(Part):
     trust: float
     frozen: bool = False
     frozen_stability: float = 0.0
+    component: str = ""
 
 
 class PriorLayer(Part):

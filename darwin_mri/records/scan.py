@@ -95,6 +95,24 @@ class LanguageScan(Part):
     alignment: dict[str, Estimate] = {}
 
 
+class ExpertLoad(Part):
+    """How one layer's tokens spread over its experts; a group is ``all``, ``language:ko`` or ``domain:math``.
+
+    Attributes:
+        experts: number of experts.
+        share: group -> each expert's share of the group's tokens, (experts,); they add up to the experts per token.
+        entropy: group -> entropy of the load over its largest value: 1 where all experts carry the same.
+        imbalance: group -> load of the busiest expert over the mean.
+        difference: group -> total variation distance of its load from that of all probes, in [0, 1].
+    """
+
+    experts: int
+    share: dict[str, tuple[float, ...]]
+    entropy: dict[str, float]
+    imbalance: dict[str, float]
+    difference: dict[str, float]
+
+
 class LayerScan(Part):
     """One layer.
 
@@ -108,6 +126,7 @@ class LayerScan(Part):
         importance: domain -> relative rise of NLL per byte when the FFN is mean-ablated.
         mixer_importance: the same when the mixer is ablated.
         probe_distance: kind of text -> 1 - cosine of the mean states over that kind and over plain prose.
+        experts: load of the experts; None where the layer has no mixture of experts.
         note: why the layer has no plain FFN.
     """
 
@@ -120,6 +139,7 @@ class LayerScan(Part):
     importance: dict[str, Estimate] = {}
     mixer_importance: dict[str, Estimate] = {}
     probe_distance: dict[str, float] = {}
+    experts: ExpertLoad | None = None
     note: str = ""
 
 
@@ -170,7 +190,7 @@ class PairWeights(Part):
 
     Attributes:
         index: number of the layer.
-        part: ``ffn`` or ``mixer``.
+        part: ``ffn``, ``experts``, ``shared``, ``router`` or ``mixer``.
         cosine: of the two parts' weights.
         relative_change: |mother - father| / |father|.
         sign_agreement: share of weights of equal sign.

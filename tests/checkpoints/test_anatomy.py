@@ -19,6 +19,7 @@ from darwin_mri.checkpoints import (
     require_ffn,
     submodule,
 )
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import CheckpointError
 from tests import toys
 
@@ -82,11 +83,43 @@ EXPECTED: dict[str, tuple[str, tuple[str | None, str, str], str, tuple[str | Non
 WITHOUT: dict[str, tuple[list[bool], str]] = {
     "mamba2": ([False] * 2, "no FFN here"),
     "mixtral": ([False] * 4, "mixture of experts"),
+    "qwen2_moe": ([False] * 4, "mixture of experts"),
     "qwen3_moe": ([True, False] * 2, "mixture of experts"),
+    "olmoe": ([False] * 4, "mixture of experts"),
+    "deepseek_v2": ([True, False, False, False], "mixture of experts"),
+    "deepseek_v3": ([True, False, False, False], "mixture of experts"),
+    "llama4_text": ([True, False] * 2, "mixture of experts"),
+    "jamba": ([True, False] * 2, "mixture of experts"),
     "gpt_oss": ([False] * 4, "mixture of experts"),
     "granitemoehybrid": ([False] * 4, "mixture of experts"),
     "apertus": ([False] * 4, "activation without a name"),
 }
+
+
+# family -> changes, router, what every token passes, experts, experts per token, modules of the increment
+FOUR: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2}
+MIXTURES: dict[str, tuple[dict[str, Any], str, tuple[str, ...], int, tuple[str, ...]]] = {
+    "mixtral": ({"num_local_experts": 4}, "mlp.gate", (), 4, ("mlp",)),
+    "qwen2_moe": (FOUR, "mlp.gate", ("mlp.shared_expert", "mlp.shared_expert_gate"), 4, ("mlp",)),
+    "qwen3_moe": (FOUR, "mlp.gate", (), 4, ("mlp",)),
+    "olmoe": (FOUR, "mlp.gate", (), 4, ("mlp",)),
+    "deepseek_v2": ({"num_experts_per_tok": 2}, "mlp.gate", ("mlp.shared_experts",), 2, ("mlp",)),
+    "deepseek_v3": ({}, "mlp.gate", ("mlp.shared_experts",), 4, ("mlp",)),
+    "llama4_text": (
+        {"num_local_experts": 4, "num_experts_per_tok": 2},
+        "feed_forward.router", ("feed_forward.shared_expert",), 4, ("feed_forward",),
+    ),
+    "jamba": (FOUR, "feed_forward.router", (), 4, ("feed_forward",)),
+    "gpt_oss": ({"num_local_experts": 4, "num_experts_per_tok": 2}, "mlp.router", (), 4, ("mlp",)),
+    "granitemoehybrid": (
+        {"num_local_experts": 4, "num_experts_per_tok": 2},
+        "block_sparse_moe.router", ("shared_mlp",), 4, ("block_sparse_moe", "shared_mlp"),
+    ),
+    "gemma4_text": (
+        {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 24},
+        "router", ("mlp",), 4, ("post_feedforward_layernorm",),
+    ),
+}  # fmt: skip
 
 
 def _load(folder: Path, dtype: str = "auto") -> Any:
@@ -166,6 +199,25 @@ def test_layers_without_a_plain_ffn_say_why(family: str, tmp_path: Path) -> None
         assert anatomy.ffn_size == 0
         with pytest.raises(CheckpointError, match=reason):
             require_ffn(anatomy, family)
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_the_parts_of_a_mixture_are_told_apart(family: str, tmp_path: Path) -> None:
+    changes, router, shared, count, increments = MIXTURES[family]
+    folder = toys.pico(family, tmp_path / family, **changes)
+    model = _load(folder)
+    outline, found = survey(folder).anatomy.layers, find_anatomy(model).layers
+    mixtures = [layer for layer in found if layer.moe is not None]
+    assert mixtures and [layer.moe is None for layer in outline] == [layer.moe is None for layer in found]
+    for layer, module in zip(found, layer_modules(model, find_anatomy(model)), strict=True):
+        if layer.moe is None:
+            assert layer.ffn is not None
+            continue
+        assert (layer.moe.router, layer.moe.shared) == (router, shared)
+        assert (layer.moe.count, layer.moe.per_token, layer.moe.increments) == (count, 2, increments)
+        parts = {layer.component(name) for name, _ in [*module.named_parameters(), *module.named_buffers()]}
+        assert parts == {"mixer", "experts", "router", *(["shared"] if shared else [])}
+        assert {layer.component(name) for name, _ in module.named_parameters() if "norm" in name} == {"mixer"}
 
 
 def test_the_documentation_lists_these_families() -> None:

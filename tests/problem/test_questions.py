@@ -18,9 +18,15 @@ from tests.toys import pico
 Change = Callable[[Path, dict[str, Path]], dict[str, Any]]
 
 
-def of_experts(root: Path, family: dict[str, Path]) -> dict[str, Any]:
-    folders = {role: pico("mixtral", root / role, seed=n) for n, role in enumerate(("father", "mother"))}
-    return {role: str(folder) for role, folder in folders.items()} | {"base": None}
+def of_experts(counts: tuple[int, int], **changes: Any) -> Change:
+    def change(root: Path, family: dict[str, Path]) -> dict[str, Any]:
+        folders = {
+            role: pico("mixtral", root / role, seed=n, num_local_experts=count)
+            for n, (role, count) in enumerate(zip(("father", "mother"), counts, strict=True))
+        }
+        return {role: str(folder) for role, folder in folders.items()} | {"base": None} | changes
+
+    return change
 
 
 def without_tokenizer(root: Path, family: dict[str, Path]) -> dict[str, Any]:
@@ -36,7 +42,8 @@ def other_activation(root: Path, family: dict[str, Path]) -> dict[str, Any]:
 
 
 REFUSED: dict[str, tuple[Change, str]] = {
-    "parents of experts alone": (of_experts, "has no plain FFN in any layer"),
+    "an arm between parents of experts alone": (of_experts((2, 2), method="raw"), "has no plain FFN in any layer"),
+    "other counts of experts": (of_experts((2, 4)), "mother has 4 experts in layer 0, the father 2"),
     "a mother without a tokenizer": (without_tokenizer, "mute has no tokenizer that loads"),
     "a mother of another activation": (other_activation, "hidden_activation relu, the father gelu_pytorch_tanh"),
     "no base": (lambda root, family: {"method": "ties", "base": None}, "needs a base model"),

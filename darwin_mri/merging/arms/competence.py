@@ -38,7 +38,7 @@ from darwin_mri.merging.arms.moments import Moment, ridge
 from darwin_mri.merging.arms.shapes import as_parameters, clip_gain, norm_gain, rms, unit
 from darwin_mri.merging.arms.targets import Arrange, EditTarget, edit_targets, keep_marks
 from darwin_mri.merging.donors import DonorFFN
-from darwin_mri.probes import Batch, capture, final_states, increment_module
+from darwin_mri.probes import Batch, capture, final_states, increment_modules
 
 GAIN_STEP = 0.1  # of an increment's rms: the step by which a layer's gain is measured
 SMALLEST_GAIN = 0.05
@@ -147,8 +147,7 @@ def _stream_gain(context: Context, index: int, batch: Batch, edits: dict[int, Te
     """
     father = context.father
     info, last = father.anatomy.layers[index], len(father.layers) - 1
-    module = increment_module(father.layers[index], info)
-    assert module is not None
+    (module,) = increment_modules(father.layers[index], info)
     generator = context.generator("stream gain", index)
     direction = torch.randn(father.anatomy.hidden_size, generator=generator).to(father.device)  # (hidden,)
     scale: list[Tensor] = []

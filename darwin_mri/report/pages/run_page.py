@@ -19,6 +19,7 @@ from darwin_mri.report.sections import (
     search_course,
     sensitivity,
 )
+from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.glossary import glossary_section
 
 
@@ -59,6 +60,7 @@ def build_view(run: RunRecords) -> View:
         layers=(
             *([layer_tables.layer_table(run.father, run.pair, run.prior)] if run.father else []),
             *([layer_tables.layer_table(run.mother)] if run.mother else []),
+            *expert_tables(run.father, run.mother),
         ),
         missing=run_alerts.find_missing(run),
         metadata=metadata,

@@ -20,6 +20,7 @@ from darwin_mri.report.model import elements as el
 from darwin_mri.report.model.view import View
 from darwin_mri.report.pages import arena_page
 from darwin_mri.report.sections import accuracy, layer_tables, prior_check
+from darwin_mri.report.sections.experts import expert_tables
 
 STYLES = {
     "father": "blue",
@@ -87,6 +88,8 @@ def print_scan(
     _print_layers(console, scan, layer_tables.layer_table(scan, pair, prior))
     if other is not None:
         _print_layers(console, other, layer_tables.layer_table(other))
+    for table in expert_tables(scan, other):
+        _print_table(console, table)
     if pair is not None and pair.validation is not None:
         for block in prior_check.validation_section(pair).blocks:
             _print_block(console, block, "validation")

@@ -61,11 +61,11 @@ def _sentence(prior: Prior | None, genome: Genome | None) -> str:
 
 
 def _layer_kinds(prior: Prior | None) -> dict[str, list[PriorGene]]:
-    """Genes of layers by their name without the layer's number, e.g. ``mixer`` and ``ffn``."""
+    """Genes of layers by what they move, e.g. ``mixer`` and ``ffn``; older records say so in names alone."""
     kinds: dict[str, list[PriorGene]] = {}
     for gene in prior.genes if prior else ():
         if gene.layer is not None:
-            kind = "".join(c for c in gene.name if not c.isdigit()).strip("._-:[] ") or "ratio"
+            kind = gene.component or "".join(c for c in gene.name if not c.isdigit()).strip("._-:[] ") or "ratio"
             kinds.setdefault(kind, []).append(gene)
     return kinds
 

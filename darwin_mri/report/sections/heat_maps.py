@@ -10,6 +10,7 @@ from darwin_mri.report import formats
 from darwin_mri.report.charts import HeatMap, HeatPanel
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table, Text, table
 from darwin_mri.report.model.findings import rises
+from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.layer_tables import RAISED, STATISTICS, layer_label, rise_writer
 
 Parents = Sequence[tuple[str, Scan]]  # (role, scan) of those that were scanned, the father first
@@ -52,7 +53,7 @@ def scans_section(father: Scan | None, mother: Scan | None, pair: PairScan | Non
     blocks.append(_rise_figure(parents, pair))
     blocks.append(Text("What happens inside: activation statistics over all probes."))
     blocks.append(_statistics_figure(parents, pair))
-    blocks += _weight_figures(parents, pair)
+    blocks += [*_weight_figures(parents, pair), *expert_tables(father, mother)]
     named = [(role, scan.channels) for role, scan in parents]
     blocks.append(channels_table([*named, *([("pair", pair.channels)] if pair and pair.channels else [])]))
     absent = [f"scan/{name}.json" for name, scan in (("father", father), ("mother", mother)) if scan is None]
