@@ -285,6 +285,33 @@ def test_ram_keeps_lone_changes_and_averages_shared_ones() -> None:
     # Parent 1 changed one element alone and shares one: rho = 1, cut to alpha.
     child = run("ramplus_tl", parents, base, r=0.5, alpha=0.4)
     assert child.tolist() == pytest.approx([1.2, 3, 0, 0])
+    base, parents = torch.zeros(4), [torch.tensor([1.0, 1.0, 1.0, 1.0]), torch.tensor([0.0, 3.0, 0.0, 0.0])]
+    assert run("ramplus_tl", parents, base, r=0.3, alpha=1.0).tolist() == pytest.approx([1.1, 2, 1.1, 1.1])
+
+
+def test_sce_selects_among_the_elements_that_vary() -> None:
+    """Four of eight vary: half of those, the two of largest variance, are kept."""
+    base = torch.zeros(8)
+    parents = [torch.tensor([1.0, 2.0, 3.0, 4.0, 1.0, 1.0, 1.0, 1.0]), torch.tensor([0.0, 0, 0, 0, 1, 1, 1, 1])]
+    assert run("sce", parents, base, select_topk=0.5).tolist() == [0, 0, 3, 4, 0, 0, 0, 0]
+    assert run("sce", parents, base, select_topk=0.2).tolist() == [0] * 8  # 0.8 of an element is none
+
+
+@given(seed=seeds)
+def test_arcee_fusion_takes_what_lies_beyond_the_quartiles(seed: int) -> None:
+    """Divergences and quartiles by other means: torch's divergence, and a sorted list."""
+    generator = torch.Generator().manual_seed(seed)
+    father = torch.randn(7, 31, generator=generator)
+    other = father + 0.3 * torch.randn(7, 31, generator=generator)
+    q, p = ((tensor.double().softmax(-1) + 1e-8).log() for tensor in (father, other))
+    divergence = torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1, keepdim=True)
+    values = (other - father).abs() * divergence
+    ranked = values.flatten().sort().values.tolist()
+    level = ranked[108] + 1.5 * (ranked[162] - ranked[54])
+    child = run("arcee_fusion", [father, other], None)
+    far = (values - level).abs() > 1e-5 * level
+    assert torch.equal(child[far], torch.where(values >= level, other, father)[far])
+    assert 0 < int((child == other).sum()) < child.numel() / 2
 
 
 @given(seed=seeds, t=st.floats(0, 1))
