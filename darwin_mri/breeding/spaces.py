@@ -100,7 +100,7 @@ class Space:
         return {gene.name: gene.parent for gene in self.genes}
 
     def ffn_ratios(self, genes: Mapping[str, float], layers: int) -> tuple[float, ...]:
-        """The ratio of each father layer's FFN, or of its experts, summed over the other parents; 0 without such a gene."""
+        """The ratio of each father layer's FFN, or of its experts, summed over the parents; 0 without such a gene."""
         sums = [0.0] * layers
         for gene in self.genes:
             if gene.layer is not None and gene.component in ("ffn", "experts"):
