@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,12 @@ class ParentNote:
             "license": self.license,
             "genealogy": list(self.genealogy),
         }
+
+
+def unpacking_notes(folders: Iterable[Path]) -> tuple[str, ...]:
+    """What was done to unpack models, a sentence for each that was."""
+    notes = (read_parent_note(folder) for folder in dict.fromkeys(folders))
+    return tuple(f"unpacked: {note.sentence}" for note in notes if note is not None)
 
 
 def read_parent_note(folder: Path) -> ParentNote | None:

@@ -54,6 +54,7 @@ class Candidate:
         self._zero: Ratios = (0.0,) * len(merge.others)
         self._kept: dict[str, _Kept] = {}
         self._kept_bytes = 0
+        self._to_round = self._rounded()
         self.kept_out: set[str] = set()  # tensors made anew each time for want of memory
 
     @torch.no_grad()
@@ -69,23 +70,32 @@ class Candidate:
         changed = {name: own for name, own in ratios.items() if name in names}
         anew = {name: settings for name, (own, settings) in changed.items() if self._needs_parents(name, own, settings)}
         blends = self._blends(anew)
+        for name in self._to_round:  # first, as an unpacked father's child has no tensor of the wider dtype
+            self._target(name).copy_(self.merge.father.in_child(name))
         for name, (own, settings) in changed.items():
             if name in anew:
                 self._write_anew(name, own, settings, next(blends))
             elif not any(own) and settings.zero_is_father:
-                self._target(name).copy_(self.merge.father.tensor(name))
+                self._target(name).copy_(self.merge.father.in_child(name))
             else:
                 self._kept[name].blend.write(self._target(name), own, self.merge.father.dtype(name))
             self.current[name] = (own, settings)
         self._assemble()
+        self._to_round = ()
 
     @torch.no_grad()
     def restore(self) -> None:
         """Make the model the father again."""
-        for name in self.current:
+        for name in {*self.current, *self._rounded()}:
             self._target(name).copy_(self.merge.father.tensor(name))
         self._assemble()
         self.current.clear()
+        self._to_round = self._rounded()
+
+    def _rounded(self) -> tuple[str, ...]:
+        """Parameters of the model that a child has rounded, whatever its genes; of an unpacked father only."""
+        known = self.parameters.keys() | self._assembly_of.keys()
+        return tuple(name for name in self.merge.father.rounded_names() if name in known)
 
     def _target(self, name: str) -> torch.Tensor:
         """What a tensor is written into: the parameter, or a part that is assembled with the others later."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import torch
 
 from darwin_mri.checkpoints.atomic_folder import NOTE, move_into_place, partial_folder, refuse_occupied
+from darwin_mri.checkpoints.child_reader import ChildReader
 from darwin_mri.checkpoints.hashed_file import HashedFile
 from darwin_mri.checkpoints.reader import CheckpointReader, within
+from darwin_mri.checkpoints.verify import INDEX
 from darwin_mri.checkpoints.writing import (
     CHUNK,
     all_finite,
@@ -22,6 +25,7 @@ from darwin_mri.checkpoints.writing import (
     other_files,
     write_bytes,
     write_files,
+    write_folder,
     write_synced,
 )
 from darwin_mri.errors import CheckpointError
@@ -62,6 +66,8 @@ def write_child(
     """
     father, out = Path(father).resolve(), Path(os.path.abspath(out))
     refuse_occupied(father, out)
+    if (view := ChildReader(father)).rounded:
+        return _write_rounded(view, out, changed, compute, note, on_tensor)
     as_bytes(note)  # a note that cannot be written is refused before hours of work, not after
     with CheckpointReader(father) as reader:
         sources = {shard: within(father, father / shard) for shard in reader.shards()}
@@ -94,6 +100,42 @@ def write_child(
             write_synced(partial / NOTE, as_bytes({"schema": 1, **note, "shards": digests, "changed": files.changed}))
             move_into_place(partial, out)
     return files
+
+
+def _write_rounded(
+    father: ChildReader,
+    out: Path,
+    changed: Sequence[str],
+    compute: Callable[[str], torch.Tensor],
+    note: dict[str, Any],
+    on_tensor: Callable[[str], None] | None,
+) -> ChildFiles:
+    """Write the child of an unpacked father, whose tensors have other dtypes than the father's."""
+    moved, differing = set(changed), list[str]()
+    for name in changed:
+        father.location(name)  # raises where the father lacks it
+
+    def tensor(name: str) -> torch.Tensor:
+        own = father.tensor(name)
+        if name not in moved:
+            return own
+        made = compute(name)
+        if not torch.equal(made.to("cpu"), own):
+            insort(differing, name)
+        return made
+
+    forms = {name: (father.dtype(name), father.shape(name)) for name in father.names()}
+    others = [name for name in other_files(father.folder, father.shards()) if name != INDEX]
+    digests = write_folder(
+        out,
+        forms,
+        tensor,
+        {name: within(father.folder, father.folder / name) for name in others},
+        note={**note, "changed": differing},
+        on_tensor=lambda name: on_tensor(name) if on_tensor is not None and name in moved else None,
+    )
+    genealogy = tuple(note.get("genealogy", ()))
+    return ChildFiles(shards=digests, changed=tuple(differing), tensors=len(forms), genealogy=genealogy)
 
 
 class _Shard:

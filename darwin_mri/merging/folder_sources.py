@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from darwin_mri.checkpoints import CheckpointReader, ModelSource
+from darwin_mri.checkpoints.child_reader import ChildReader
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.errors import InputError
 from darwin_mri.merging.compatibility import counterparts, require_siblings
@@ -24,7 +25,8 @@ def father_source(father: Survey, on_disk: Iterable[str] = ()) -> FolderSource:
     """
     layout = father.layout
     names = {name: name for name in on_disk} or {name: layout.on_disk(name) for name in layout.text}
-    return FolderSource(CheckpointReader(father.folder), names, layout.copies, layout.assemblies)
+    rounded = ChildReader(father.folder).rounded
+    return FolderSource(CheckpointReader(father.folder), names, layout.copies, layout.assemblies, rounded)
 
 
 def sibling_source(father: Survey, other: ModelSource, own: FolderSource) -> FolderSource:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from darwin_mri.checkpoints.child_reader import ChildReader
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.merging.blocks import blocks
 from darwin_mri.merging.child import other_files
@@ -72,7 +73,7 @@ def judge_child(
 
 def _weights(child_folder: Path, father_folder: Path, expect_change: bool) -> list[HealthGate]:
     changed, odd, infinite, shaped = 0, [], [], []
-    child, father = CheckpointReader(child_folder), CheckpointReader(father_folder)
+    child, father = CheckpointReader(child_folder), ChildReader(father_folder)
     missing = sorted(set(father.names()) ^ set(child.names()))
     for name in father.names():
         if name in missing:

@@ -100,7 +100,7 @@ class Merge:
             The tensor in the father's shape and dtype.
         """
         if not any(as_ratios(ratio)) and (settings or self.settings_of(name)[0]).zero_is_father:
-            return self.father.tensor(name)
+            return self.father.in_child(name)
         return self.blend(name, settings).child(ratio, self.father.dtype(name))
 
     def direction(self, name: str, ratio: float, role: str = MOTHER) -> Tensor:

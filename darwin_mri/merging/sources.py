@@ -32,6 +32,7 @@ class FolderSource:
         disk_names: parameter name -> tensor name on disk.
         copies: tensor on disk -> the one that it repeats: both change together.
         assemblies: parameters whose parts have names of their own here.
+        rounded: tensor on disk -> the dtype it gets in a child, where that is another than on disk.
     """
 
     def __init__(
@@ -40,17 +41,28 @@ class FolderSource:
         disk_names: Mapping[str, str],
         copies: Mapping[str, str] | None = None,
         assemblies: Iterable[Assembly] = (),
+        rounded: Mapping[str, torch.dtype] | None = None,
     ) -> None:
         self.reader, self.disk_names, self.copies = reader, disk_names, copies or {}
         self.assemblies = tuple(assemblies)
+        self.rounded = rounded or {}
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of a parameter name, in the dtype it has on disk."""
         return self.reader.tensor(self.disk_names[name])
 
     def dtype(self, name: str) -> torch.dtype:
-        """The dtype that a parameter has on disk."""
-        return self.reader.dtype(self.disk_names[name])
+        """The dtype that a parameter has in a child: as on disk, unless this folder was unpacked."""
+        disk = self.disk_names[name]
+        return self.rounded.get(disk) or self.reader.dtype(disk)
+
+    def in_child(self, name: str) -> Tensor:
+        """The tensor of a parameter name as a child has it that takes nothing from other parents."""
+        return self.tensor(name).to(self.dtype(name))
+
+    def rounded_names(self) -> tuple[str, ...]:
+        """Parameters that a child has in another dtype than this folder."""
+        return tuple(name for name, disk in self.disk_names.items() if disk in self.rounded)
 
 
 class ShuffledSource:

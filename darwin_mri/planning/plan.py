@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from darwin_mri.checkpoints.find import find_model
+from darwin_mri.checkpoints.find import find_model, split_adapters
 from darwin_mri.checkpoints.remote import is_remote, survey_remote
 from darwin_mri.checkpoints.skeleton import configuration_alone, survey_configuration
+from darwin_mri.checkpoints.source import unpacking_notes
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import ARMS, Config
 from darwin_mri.errors import CheckpointError, GateError
@@ -66,9 +67,12 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
         parents=tuple(_parent(role, _shown(refs[role]), *survey) for role, survey in surveys.items()),
         siblings=not unlike,
         sibling_reason=unlike[0] if unlike else "",
-        notes=()
-        if unlike
-        else tuple(note for role in list(parents)[1:] for note in sibling_notes(father, parents[role], role)),
+        notes=unpacking_notes(survey.folder for survey, _ in surveys.values())
+        + (
+            ()
+            if unlike
+            else tuple(note for role in list(parents)[1:] for note in sibling_notes(father, parents[role], role))
+        ),
         methods=tuple(
             PlanMethod(
                 name=name, kind="arm" if name in ARMS else "operator", possible=reason is None, reason=reason or ""
@@ -125,7 +129,7 @@ def is_whole_here(ref: str, offline: bool) -> bool:
 
 def _shown(ref: str) -> str:
     """A reference without this machine's folders."""
-    return Path(ref).name if Path(ref).is_absolute() else ref
+    return "+".join(Path(part).name if Path(part).is_absolute() else part for part in split_adapters(ref))
 
 
 def _parent(role: str, ref: str, survey: Survey, note: str) -> PlanParent:

@@ -22,6 +22,7 @@ from darwin_mri.checkpoints import (
     waiting_on_host,
     weights_digest,
 )
+from darwin_mri.checkpoints.source import unpacking_notes
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import InputError
@@ -182,10 +183,11 @@ class Parents:
         return [survey(source.folder) for source in self.sources.values()]
 
     def notes(self) -> tuple[str, ...]:
-        """In what siblings differ beside their weights, in sentences; nothing across architectures."""
+        """What was unpacked, and in what siblings differ beside their weights, in sentences."""
+        unpacked = unpacking_notes(source.folder for source in self.named.values())
         father, *others = self.surveys()
         siblings = {} if self.config.cross else dict(zip(self.others, others, strict=True))
-        return tuple(
+        return unpacked + tuple(
             note
             for role, other in siblings.items()
             if not sibling_fault(father, other, role)
