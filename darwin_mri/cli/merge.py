@@ -22,6 +22,9 @@ def merge(
     export: Annotated[
         Path | None, typer.Option("--export-mergekit", help="Write the recipe as mergekit's YAML.")
     ] = None,
+    as_adapter: Annotated[
+        int | None, typer.Option(metavar="RANK", help="Write a PEFT adapter of the base, or father, of this rank.")
+    ] = None,
     father: Annotated[str | None, typer.Option(help="Replaces the genome's father.")] = None,
     mother: Annotated[str | None, typer.Option(help="Replaces the genome's mother.")] = None,
     base: Annotated[str | None, typer.Option(help="Replaces the genome's base.")] = None,
@@ -61,6 +64,19 @@ def merge(
     if out is None:
         if as_json:
             print_json({"recipe": str(export)})
+        return
+    if as_adapter is not None:
+        from dataclasses import asdict
+
+        from darwin_mri.problem.parents import Parents
+        from darwin_mri.stages.adapter import merge_as_adapter
+
+        parents = Parents.find(recipe.config, offline=offline)
+        fit = merge_as_adapter(recipe.genome, parents, out, rank=as_adapter, donors=recipe.donors, progress=progress)
+        if as_json:
+            print_json(asdict(fit))
+        else:
+            stdout.print(f"{out}: {fit.sentence}", markup=False, soft_wrap=True)
         return
     files = pipeline.merge(recipe.config, recipe.genome, out, donors=recipe.donors, offline=offline, progress=progress)
     if as_json:
