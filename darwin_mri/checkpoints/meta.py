@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig
 
 from darwin_mri.checkpoints.devices import computing_device
 from darwin_mri.checkpoints.libraries import first_line, hide_cuda_kernels, quiet
@@ -31,7 +31,7 @@ def make_config(fields: Mapping[str, Any], ref: str) -> Any:
     """As ``read_config``, of a configuration without a folder."""
     with quiet():
         try:
-            return AutoConfig.for_model(**fields)
+            return AutoConfig.for_model(**PreTrainedConfig._decode_special_floats(dict(fields)))
         except Exception as error:  # as above
             raise _refused(ref, error) from None
 

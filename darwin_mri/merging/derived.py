@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from darwin_mri.checkpoints.atomic_folder import Purpose
 from darwin_mri.checkpoints.find import ModelSource
@@ -64,6 +65,7 @@ def derive(
     tensors: Mapping[str, Form],
     compute: Callable[[str], Tensor],
     files: Mapping[str, Content],
+    config: Mapping[str, Any],
     root: Path | None = None,
 ) -> ModelSource:
     """Write a folder, or find it where it was written before.
@@ -72,7 +74,8 @@ def derive(
         derivation: what it is made of.
         tensors: name -> (dtype, shape).
         compute: name -> the tensor.
-        files: name -> small file; ``config.json`` as a mapping.
+        files: name -> small file, without config.json.
+        config: what config.json holds.
         root: where such folders are kept; the cache of this machine when None.
 
     Returns:
@@ -85,14 +88,19 @@ def derive(
     first = derivation.sources[0]
     out = derivation.folder(root)
     if not (out / NOTE).is_file():
-        shapes = {name: shape for name, (_, shape) in tensors.items()}
-        layout = read_layout(make_config(files["config.json"], first.ref), shapes, lambda *_: True, first.ref)  # type: ignore[arg-type]
-        refuse_partial(first.ref, layout.missing, layout.reshaped)
+        _refuse_partial(config, tensors, first.ref)
         dtype = read_json_object(first.folder, NOTE).get("child_dtype") if (first.folder / NOTE).is_file() else None
         note = {"source": first.ref, "kind": derivation.kind, "sentence": derivation.sentence, "child_dtype": dtype}
-        write_folder(out, tensors, compute, files, note=note, purpose=PURPOSE)
+        contents = {**files, "config.json": PreTrainedConfig._encode_special_floats(dict(config))}
+        write_folder(out, tensors, compute, contents, note=note, purpose=PURPOSE)
     verify_folder(out)
     return replace(first, folder=out)
+
+
+def _refuse_partial(config: Mapping[str, Any], tensors: Mapping[str, Form], ref: str) -> None:
+    shapes = {name: shape for name, (_, shape) in tensors.items()}
+    layout = read_layout(make_config(config, ref), shapes, lambda *_: True, ref)
+    refuse_partial(ref, layout.missing, layout.reshaped)
 
 
 def stored_forms(reader: CheckpointReader, names: Iterable[str] | None = None) -> dict[str, Form]:

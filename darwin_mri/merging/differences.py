@@ -6,7 +6,7 @@ leave the computation alone counts as one that changes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -38,19 +38,20 @@ STRUCTURAL = (
 SHOWN = 3  # names that one sentence lists
 
 
-def structural_fault(father: Survey, other: Survey, ref: str) -> str | None:
+def structural_fault(father: Survey, other: Survey, ref: str, ignored: Collection[str] = ()) -> str | None:
     """The first field that gives the two models' weights other meanings, in one sentence.
 
     Args:
         father: the father's survey.
         other: that of another parent or the base.
         ref: what the sentence calls it.
+        ignored: fields that may differ.
 
     Returns:
         The sentence; None where there is no such field.
     """
     for name, (own, theirs) in _unlike(father, other).items():
-        if _is_structural(name, own, theirs):
+        if name not in ignored and _is_structural(name, own, theirs):
             return f"{ref} has {name} {_shown(theirs, own)}, the father {_shown(own, theirs)}"
     return None
 

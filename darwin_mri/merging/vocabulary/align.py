@@ -162,8 +162,8 @@ def _write(plan: _Plan, role: str, choice: VocabularyChoice, root: Path | None) 
         "multiple": choice.pad_to_multiple_of,
     }
     derivation = Derivation(KIND, tuple(sources), recipe, f"with the vocabulary of {_whose(plan, choice)}")
-    files = vocabulary_files(model, plan.owner, plan.data, plan.ids, len(rows.own))
-    return derive(derivation, forms, compute, files, root)
+    files, config = vocabulary_files(model, plan.owner, plan.data, plan.ids, len(rows.own))
+    return derive(derivation, forms, compute, files, config, root)
 
 
 def _whose(plan: _Plan, choice: VocabularyChoice) -> str:

@@ -24,8 +24,8 @@ SIZES = ("vocab_size", "vocab_size_per_layer_input")
 
 def vocabulary_files(
     model: Tokens, owner: Tokens, data: Mapping[str, Any], ids: Mapping[str, int], rows: int
-) -> dict[str, Content]:
-    """The small files of a model's new folder.
+) -> tuple[dict[str, Content], dict[str, Any]]:
+    """The small files and the configuration of a model's new folder.
 
     Args:
         model: the old model.
@@ -35,7 +35,7 @@ def vocabulary_files(
         rows: of the new tables.
 
     Returns:
-        Name -> content.
+        (name -> content, fields of config.json).
 
     Raises:
         InputError: a configuration speaks of a token that the new vocabulary lacks.
@@ -53,10 +53,10 @@ def vocabulary_files(
         if TOKENIZER in files:
             files[TOKENIZER] = _tokenizer_config(folder, data)
     move = _Moves(model, ids)
-    files[CONFIG] = _config(model, owner, move, rows)
+    del files[CONFIG]
     if GENERATION in files:
         files[GENERATION] = _generation(model, owner, move)
-    return files
+    return files, _config(model, owner, move, rows)
 
 
 class _Moves:
