@@ -39,6 +39,13 @@ MIXED = {"llama": LONGER, "mistral": LONGER, "qwen2": (("a", 0, 1), ("b", 1, 2),
 ZEROED = ("o_proj", "down_proj")
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where parents in another form are written."""
+    monkeypatch.setenv("DARWIN_MRI_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 def source(folder: Path) -> ModelSource:
     return ModelSource(folder.name, folder, None)
 
@@ -84,7 +91,7 @@ def test_a_stack_computes_what_its_layers_do(tmp_path: Path, family: str) -> Non
     """The loaded stack's logits are those of the parents' own modules put in that order by hand."""
     models = pair(tmp_path, family)
     ranges = (("a", 0, 3), ("b", 1, 2), ("b", 2, 4))
-    stack = build_stack(stack_of(models, *ranges), tmp_path / "cache")
+    stack = build_stack(stack_of(models, *ranges))
     verify_folder(stack.folder)
     assert stack.ref == "a[0:3]+b[1:2]+b[2:4]"
     child = loaded(stack)
@@ -115,9 +122,7 @@ def test_wrapped_models(tmp_path: Path, make: Any) -> None:
     options = {"num_kv_shared_layers": 0} if make is pico_gemma4 else {}
     wrapped = source(make(tmp_path / "wrapped", wrapped=True, **options))
     text = source(make(tmp_path / "text", seed=1, **options))
-    stack = build_stack(
-        Stack((LayerRange(wrapped, 0, 2), LayerRange(text, 2, 4), LayerRange(wrapped, 3, 4))), tmp_path / "cache"
-    )
+    stack = build_stack(Stack((LayerRange(wrapped, 0, 2), LayerRange(text, 2, 4), LayerRange(wrapped, 3, 4))))
     model: Any = transformers.AutoModelForImageTextToText.from_pretrained(stack.folder)
     config = json.loads((stack.folder / "config.json").read_text(encoding="utf-8"))
     assert config["text_config"]["num_hidden_layers"] == 5
@@ -135,7 +140,7 @@ def test_wrapped_models(tmp_path: Path, make: Any) -> None:
 def test_shared_keys_and_tables_of_layers(tmp_path: Path) -> None:
     """Gemma 4: layers 2 and 3 share keys and values with 0 and 1; each layer keeps its part of the per-layer tables."""
     models = pair(tmp_path, "gemma4_text")
-    stack = build_stack(stack_of(models, ("a", 0, 2), ("a", 0, 4), ("a", 3, 4)), tmp_path / "cache")
+    stack = build_stack(stack_of(models, ("a", 0, 2), ("a", 0, 4), ("a", 3, 4)))
     config = survey(stack.folder).text_config
     order = [0, 1, 0, 1, 2, 3, 3]
     assert (config.num_hidden_layers, config.num_kv_shared_layers) == (7, 3)
@@ -151,24 +156,24 @@ def test_shared_keys_and_tables_of_layers(tmp_path: Path) -> None:
         (("a", 1, 4),): "transformers refuses its configuration: ValueError: The set of layer types",
         (("a", 0, 2), ("a", 2, 3)): "layer 2, which is layer 2 of a, is sliding_attention, but would be full_attention",
     }
-    before = sorted((tmp_path / "cache").glob("*/*"))
+    before = sorted((tmp_path / "cache").glob("[!.]*"))
     for ranges, reason in refused.items():
         with pytest.raises(InputError, match=reason) as caught:
-            build_stack(stack_of(models, *ranges), tmp_path / "cache")
+            build_stack(stack_of(models, *ranges))
         assert "\n" not in str(caught.value)
-    assert sorted((tmp_path / "cache").glob("*/*")) == before
+    assert sorted((tmp_path / "cache").glob("[!.]*")) == before
 
 
 def test_a_hybrid_that_its_configuration_cannot_express(tmp_path: Path) -> None:
     """Bamba says which layers attend, so any order can be; a period that transformers derives cannot be moved."""
     bamba = source(pico("bamba", tmp_path / "bamba"))
-    stack = build_stack(Stack((LayerRange(bamba, 1, 2), LayerRange(bamba, 0, 3))), tmp_path / "cache")
+    stack = build_stack(Stack((LayerRange(bamba, 1, 2), LayerRange(bamba, 0, 3))))
     assert survey(stack.folder).text_config.attn_layer_indices == [0, 2]
     jamba = source(jamba_at(tmp_path / "jamba"))
     with pytest.raises(InputError, match="layer 1, which is layer 2 of jamba, is linear_attention, but would be full"):
-        build_stack(Stack((LayerRange(jamba, 0, 1), LayerRange(jamba, 2, 4))), tmp_path / "cache")
+        build_stack(Stack((LayerRange(jamba, 0, 1), LayerRange(jamba, 2, 4))))
     whole = Stack((LayerRange(jamba, 0, 4), LayerRange(jamba, 0, 4)))  # two periods
-    assert survey(build_stack(whole, tmp_path / "cache").folder).text_config.num_hidden_layers == 8
+    assert survey(build_stack(whole).folder).text_config.num_hidden_layers == 8
 
 
 def jamba_at(path: Path) -> Path:
@@ -197,9 +202,9 @@ def test_a_constant_that_depends_on_a_layers_number(tmp_path: Path) -> None:
     model = source(save(config, tmp_path / "diff"))
     reason = r"layer 1, which is layer 2 of diff, would have self_attn\.lambda_init .*: config.json cannot say so"
     with pytest.raises(InputError, match=reason):
-        build_stack(Stack((LayerRange(model, 0, 1), LayerRange(model, 2, 4))), tmp_path / "cache")
+        build_stack(Stack((LayerRange(model, 0, 1), LayerRange(model, 2, 4))))
     head = Stack((LayerRange(model, 0, 3),))  # the first layers stay in their places
-    assert survey(build_stack(head, tmp_path / "cache").folder).text_config.num_hidden_layers == 3
+    assert survey(build_stack(head).folder).text_config.num_hidden_layers == 3
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -213,8 +218,8 @@ def test_the_identity_is_the_model_itself(
     bounds = [0, *sorted(cuts), LAYERS]
     ranges = [("a", first, last) for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
     scale = None if factor is None else (lambda name, place: factor)
-    assert build_stack(stack_of(models, *ranges, scale=scale), root / "cache") == models["a"]
-    assert file_digests(models["a"].folder) == before and not (root / "cache").exists()
+    assert build_stack(stack_of(models, *ranges, scale=scale)) == models["a"]
+    assert file_digests(models["a"].folder) == before and not Path(os.environ["DARWIN_MRI_CACHE"]).exists()
 
 
 def test_stacks_of_slices_are_siblings(tmp_path: Path) -> None:
@@ -223,7 +228,7 @@ def test_stacks_of_slices_are_siblings(tmp_path: Path) -> None:
     slices = [[LayerRange(a, 0, 2), LayerRange(b, 1, 3)], [LayerRange(b, 2, 4), LayerRange(a, 1, 3)]]
     first, second = stacks_of_slices(slices)
     assert [str(first), str(second)] == ["a[0:2]+a[1:3]", "b[1:3]+b[2:4]"]
-    built = [build_stack(stack, tmp_path / "cache") for stack in (first, second)]
+    built = [build_stack(stack) for stack in (first, second)]
     assert sibling_fault(survey(built[0].folder), survey(built[1].folder), "second") is None
     crossed = stacks_of_slices([[LayerRange(a, 0, 2)], [LayerRange(b, 2, 4)]])
     assert [str(stack) for stack in crossed] == ["a[0:2]+b[2:4]"]
@@ -252,7 +257,7 @@ def test_bad_stacks_leave_nothing(tmp_path: Path) -> None:
     }
     for stack, reason in cases.items():
         with pytest.raises(InputError, match=reason) as caught:
-            build_stack(stack, tmp_path / "cache")
+            build_stack(stack)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "cache").exists()
 
@@ -310,7 +315,7 @@ def test_equal_to_mergekits_passthrough(oracle: dict[str, Path], tmp_path: Path,
         LayerRange(models[name], first, last, factor if scaled and number % 2 else None)
         for number, (name, first, last) in enumerate(MIXED[family.partition("-")[0]])
     )
-    made = tensors(build_stack(Stack(ranges), tmp_path).folder)
+    made = tensors(build_stack(Stack(ranges)).folder)
     theirs = tensors(oracle[f"{family}-{'scaled' if scaled else 'plain'}"])
     assert made.keys() == theirs.keys()
     for name, value in theirs.items():

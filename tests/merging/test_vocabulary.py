@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from darwin_mri.checkpoints import CheckpointReader, ModelSource, file_digests, verify_folder
+from darwin_mri.checkpoints.source import PARENT_NOTE
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import InputError
 from darwin_mri.merging.compatibility import sibling_fault
-from darwin_mri.merging.derived import NOTE
 from darwin_mri.merging.vocabulary import RowOf, TokenRule, VocabularyChoice, align_vocabularies, read_choice
 from darwin_mri.merging.vocabulary.tables import vocabulary_tables
 from darwin_mri.merging.vocabulary.tokens import read_tokens
@@ -37,6 +37,13 @@ for recipe, out in json.load(open(sys.argv[1])):
 """
 EMBEDDING = "decoder.embed_tokens.weight"
 Sources = dict[str, ModelSource]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where parents in another form are written."""
+    monkeypatch.setenv("DARWIN_MRI_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def family(root: Path, name: str = "llama") -> Sources:
@@ -63,7 +70,7 @@ def rows_of(source: ModelSource, name: str = EMBEDDING) -> dict[str, torch.Tenso
 @pytest.mark.parametrize("name", ["qwen2", "gemma4_text", "gpt2", "phi"])
 def test_models_of_one_vocabulary_are_siblings_that_load(tmp_path: Path, name: str) -> None:
     sources = family(tmp_path, name)
-    aligned, notes = align_vocabularies(sources, VocabularyChoice(), tmp_path / "cache")
+    aligned, notes = align_vocabularies(sources, VocabularyChoice())
     father = survey(aligned["father"].folder)
     assert sibling_fault(survey(sources["father"].folder), survey(sources["mother"].folder), "mother")
     for role, source in aligned.items():
@@ -87,7 +94,7 @@ def test_models_of_one_vocabulary_are_siblings_that_load(tmp_path: Path, name: s
 def test_a_model_says_the_same_of_its_own_tokens(tmp_path: Path, name: str) -> None:
     """The father's logits for ids that it had are those it gave before, bit by bit."""
     sources = family(tmp_path, name)
-    aligned, _ = align_vocabularies(sources, VocabularyChoice(), tmp_path / "cache")
+    aligned, _ = align_vocabularies(sources, VocabularyChoice())
     for role in sources:
         old, new = (transformers.AutoModelForCausalLM.from_pretrained(at[role].folder) for at in (sources, aligned))
         before, after = (read_tokens(at[role]).ids for at in (sources, aligned))
@@ -102,7 +109,7 @@ def test_a_model_says_the_same_of_its_own_tokens(tmp_path: Path, name: str) -> N
 
 
 def test_rows_are_matched_by_token(llamas: Sources, tmp_path: Path) -> None:
-    aligned, _ = align_vocabularies(llamas, VocabularyChoice(), tmp_path)
+    aligned, _ = align_vocabularies(llamas, VocabularyChoice())
     for name in (EMBEDDING, "head.weight"):
         old = {role: rows_of(source, name) for role, source in llamas.items()}
         for role, source in aligned.items():
@@ -126,34 +133,36 @@ def test_rows_are_matched_by_token(llamas: Sources, tmp_path: Path) -> None:
 def test_equal_vocabularies_stay_as_they_are(llamas: Sources, tmp_path: Path) -> None:
     twin = model_with(bpe(added=["<a>", "<b>"]), tmp_path / "twin", seed=4, padding=6)
     sources = {"father": llamas["father"], "mother": twin}
-    aligned, _ = align_vocabularies(sources, VocabularyChoice(), tmp_path / "cache")
+    aligned, _ = align_vocabularies(sources, VocabularyChoice())
     assert aligned == sources
-    assert align_vocabularies(llamas, None, tmp_path / "cache") == (llamas, ())
+    assert align_vocabularies(llamas, None) == (llamas, ())
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_model_that_has_the_union_is_not_written_again(llamas: Sources, tmp_path: Path) -> None:
     sources = {"father": model_with(bpe(added=["<a>"]), tmp_path / "father", seed=3, padding=1)}
     sources["mother"] = model_with(bpe(added=["<a>", "<b>"]), tmp_path / "mother", seed=4)
-    aligned, _ = align_vocabularies(sources, VocabularyChoice(), tmp_path / "cache")
+    aligned, _ = align_vocabularies(sources, VocabularyChoice())
     assert aligned["mother"] == sources["mother"]
     assert survey(aligned["father"].folder).text_config.vocab_size == len(read_tokens(sources["mother"]).ids)
-    again, _ = align_vocabularies(sources, VocabularyChoice(), tmp_path / "cache")
+    again, _ = align_vocabularies(sources, VocabularyChoice())
     assert again == aligned
-    assert len(list((tmp_path / "cache").glob("*/*"))) == 1
+    assert len(list((tmp_path / "cache").glob("[!.]*"))) == 1
     unwritten = {file.name for file in file_digests(sources["father"].folder)}
-    assert NOTE not in unwritten and NOTE in {file.name for file in file_digests(aligned["father"].folder)}
+    assert PARENT_NOTE not in unwritten and PARENT_NOTE in {
+        file.name for file in file_digests(aligned["father"].folder)
+    }
 
 
 def test_padding_rows_stay_unless_a_multiple_is_asked(llamas: Sources, tmp_path: Path) -> None:
     sources = {role: llamas[role] for role in ("father", "base")}
     father = read_tokens(llamas["father"])
-    aligned, _ = align_vocabularies(sources, VocabularyChoice(), tmp_path)
+    aligned, _ = align_vocabularies(sources, VocabularyChoice())
     assert aligned["father"] == llamas["father"]
     padding = CheckpointReader(llamas["father"].folder).tensor("model.embed_tokens.weight")[len(father.ids) :]
     base = CheckpointReader(aligned["base"].folder).tensor("model.embed_tokens.weight")
     assert len(padding) == 6 and torch.equal(base[len(father.ids) :], padding)
-    padded, _ = align_vocabularies(sources, VocabularyChoice(pad_to_multiple_of=64), tmp_path)
+    padded, _ = align_vocabularies(sources, VocabularyChoice(pad_to_multiple_of=64))
     table = CheckpointReader(padded["base"].folder).tensor("model.embed_tokens.weight")
     assert len(table) == 320
     count = len(father.ids)
@@ -170,7 +179,7 @@ def test_union_of_added_tokens(tmp_path_factory: pytest.TempPathFactory, data: s
     sources = {}
     for number, (role, tokens) in enumerate(zip(("father", "mother"), own, strict=True)):
         sources[role] = model_with(bpe(added=tokens), root / role, seed=number, padding=data.draw(st.integers(0, 3)))
-    aligned, _ = align_vocabularies(sources, VocabularyChoice(), root / "cache")
+    aligned, _ = align_vocabularies(sources, VocabularyChoice())
     new = {role: rows_of(source) for role, source in aligned.items()}
     assert {*own[0], *own[1]} <= new["father"].keys() == new["mother"].keys()
     for role, source in sources.items():
@@ -192,7 +201,7 @@ def test_another_models_tokenizer(llamas: Sources, tmp_path: Path) -> None:
     sources = {"father": llamas["father"], "mother": rename}
     choice = read_choice("mother", sources, offline=True)
     assert choice is not None and choice.source == rename
-    aligned, notes = align_vocabularies(sources, choice, tmp_path / "cache")
+    aligned, notes = align_vocabularies(sources, choice)
     assert aligned["mother"] == rename
     father = aligned["father"].folder
     assert read_tokens(aligned["father"]).ids == read_tokens(rename).ids
@@ -221,7 +230,7 @@ def test_wrapped_models_and_their_other_token_ids(tmp_path: Path) -> None:
         config["image_token_id"] = tokenizer.convert_tokens_to_ids("<img>")
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         sources[role] = ModelSource(role, folder, None)
-    aligned, _ = align_vocabularies(sources, VocabularyChoice(sources["mother"]), tmp_path / "cache")
+    aligned, _ = align_vocabularies(sources, VocabularyChoice(sources["mother"]))
     config = json.loads((aligned["father"].folder / "config.json").read_text(encoding="utf-8"))
     tokens = read_tokens(aligned["father"])
     assert config["image_token_id"] == tokens.ids["<img>"] != read_tokens(sources["father"]).ids["<img>"]
@@ -246,18 +255,18 @@ def test_contradictions_name_both_models(llamas: Sources, tmp_path: Path) -> Non
     father = llamas["father"]
     other = {"father": father, "mother": model_with(unigram(), tmp_path / "unigram")}
     with pytest.raises(InputError, match="father and unigram have vocabularies that cannot be put together: .*type is"):
-        align_vocabularies(other, VocabularyChoice(), tmp_path / "cache")
+        align_vocabularies(other, VocabularyChoice())
     stripping = AddedToken("<a>", lstrip=True, special=True)
     flags = {"father": father, "mother": model_with(bpe(added=[stripping]), tmp_path / "flags")}
     with pytest.raises(InputError, match="father and flags contradict each other on the added token '<a>': lstrip"):
-        align_vocabularies(flags, VocabularyChoice(), tmp_path / "cache")
+        align_vocabularies(flags, VocabularyChoice())
     wide = {"father": father, "mother": model_with(bpe(FRENCH), tmp_path / "wide", hidden_size=64)}
     with pytest.raises(InputError, match="wide has hidden_size 64, father 32"):
-        align_vocabularies(wide, VocabularyChoice(), tmp_path / "cache")
+        align_vocabularies(wide, VocabularyChoice())
     slow = model_with(bpe(), tmp_path / "slow")
     (slow.folder / "tokenizer.json").unlink()
     with pytest.raises(InputError, match=r"slow has no tokenizer\.json, which a common vocabulary needs"):
-        align_vocabularies({"father": father, "mother": slow}, VocabularyChoice(), tmp_path / "cache")
+        align_vocabularies({"father": father, "mother": slow}, VocabularyChoice())
     for rule, message in {
         TokenRule(RowOf("aunt")): "names aunt, which is no model",
         TokenRule(RowOf("mother", token="<zz>")): "asks for the row of '<zz>', which mother lacks",
@@ -265,7 +274,7 @@ def test_contradictions_name_both_models(llamas: Sources, tmp_path: Path) -> Non
         TokenRule(force=True): "has force but no source",
     }.items():
         with pytest.raises(InputError, match=message):
-            align_vocabularies(llamas, VocabularyChoice(tokens={"<new>": rule}), tmp_path / "cache")
+            align_vocabularies(llamas, VocabularyChoice(tokens={"<new>": rule}))
     assert not (tmp_path / "cache").exists()
 
 
@@ -331,7 +340,7 @@ def oracle(llamas: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_rows_equal_mergekits(oracle: Path, llamas: Sources, tmp_path: Path, name: str) -> None:
-    aligned, _ = align_vocabularies(llamas, choice_of(name, llamas), tmp_path)
+    aligned, _ = align_vocabularies(llamas, choice_of(name, llamas))
     for role, source in aligned.items():
         child = ModelSource("oracle", oracle / f"{name}-{role}", None)
         for table in (EMBEDDING, "head.weight"):

@@ -19,13 +19,13 @@ from darwin_mri.checkpoints.survey import LAYER, Survey
 from darwin_mri.checkpoints.verify import INDEX
 from darwin_mri.checkpoints.writing import Content, Form, other_files
 from darwin_mri.errors import CheckpointError, InputError
-from darwin_mri.merging.derived import Derivation, derive
+from darwin_mri.merging.derived import Contents, Derivation, derive
 from darwin_mri.merging.differences import structural_fault, token_fault
 from darwin_mri.merging.stacks.check import refuse_changed_layers
 from darwin_mri.merging.stacks.config import layered_fields, stack_config
 from darwin_mri.merging.stacks.ranges import Layer, Stack, stacked_layers
 
-KIND = "stacks"
+KIND = "stack"
 CONFIG = "config.json"
 # Tables with a part for each layer -> the axis on which the parts follow each other (Gemma 3n and 4).
 TABLES = {"embed_tokens_per_layer.weight": 1, "per_layer_model_projection.weight": 0}
@@ -42,13 +42,13 @@ class _Part:
         form: (dtype, shape).
         read: makes it.
         factor: it is multiplied with.
-        origin: what it is made of, as JSON.
+        origin: (model folder, tensor there) that it is made of; of a table with a part for each layer, the first.
     """
 
     form: Form
     read: Callable[[], Tensor]
     factor: float
-    origin: list[Any]
+    origin: tuple[Path, str]
 
     def tensor(self) -> Tensor:
         """Its values, rounded once."""
@@ -56,15 +56,14 @@ class _Part:
         return value.to(self.form[0]) if self.factor == 1.0 else (value.float() * self.factor).to(self.form[0])
 
 
-def build_stack(stack: Stack, root: Path | None = None) -> ModelSource:
-    """Write a stack as a model folder, or find it where it was written before.
+def build_stack(stack: Stack) -> ModelSource:
+    """Write a stack as a model folder in the cache of unpacked parents, or find it where it was written before.
 
     What comes before the layers and the small files are the first range's model's; the last norm and the head are the
     last range's model's.
 
     Args:
         stack: its ranges.
-        root: folder for what is written; the cache of this machine when None.
 
     Returns:
         The stack; the model itself where a stack is all of its layers in order.
@@ -74,7 +73,7 @@ def build_stack(stack: Stack, root: Path | None = None) -> ModelSource:
         CheckpointError: a folder does not load whole.
     """
     layers = stacked_layers(stack)
-    first, last = stack.ranges[0], stack.ranges[-1]
+    first = stack.ranges[0]
     whole = [layer.index for layer in layers] == list(range(len(layers[0].model.anatomy.layers)))
     alone = all(part.source.folder == first.source.folder for part in stack.ranges)
     if whole and alone and all(part.scale is None for part in stack.ranges):
@@ -93,15 +92,14 @@ def build_stack(stack: Stack, root: Path | None = None) -> ModelSource:
     recipe = {"ranges": [[part.first, part.last] for part in stack.ranges], "config": config}
     recipe["factors"] = {name: part.factor for name, part in parts.items() if part.factor != 1.0}
     sources = tuple(part.source for part in stack.ranges)
-    sentence = f"layers {stack}, the head of {last.source.ref}"
-    made = derive(
-        Derivation(KIND, sources, recipe, sentence),
+    contents = Contents(
         {name: part.form for name, part in parts.items()},
+        {name: part.origin for name, part in parts.items()},
         lambda name: parts[name].tensor(),
         files,
         config,
-        root,
     )
+    made = derive(Derivation(KIND, sources, recipe, f"{stack}: layers stacked in this order"), contents)
     return replace(made, ref=str(stack), revision=None)
 
 
@@ -164,7 +162,7 @@ class _Builder:
             given = layer.scale(name, layer.place if place is None else place)
             factor = 1.0 if given is None else float(given)
         form = (dtype or reader.dtype(disk), reader.shape(disk))
-        return _Part(form, lambda: reader.tensor(disk), factor, [str(model.folder), disk])
+        return _Part(form, lambda: reader.tensor(disk), factor, (model.folder, disk))
 
     def _places(self, model: Survey) -> dict[int, list[tuple[str, str]]]:
         """Layer -> (tensor on disk, its name within the layer)."""
@@ -236,7 +234,8 @@ class _Builder:
             return torch.cat([part.to(reader.dtype(disk)) for part in parts], axis)
 
         factor = self.layers[0].scale(disk, 0.0) if self.layers[0].scale is not None else None
-        return _Part((reader.dtype(disk), tuple(shape)), read, 1.0 if factor is None else float(factor), [disk])
+        origin = (self.first.folder, disk)
+        return _Part((reader.dtype(disk), tuple(shape)), read, 1.0 if factor is None else float(factor), origin)
 
 
 def _comes_after(text: str) -> bool:

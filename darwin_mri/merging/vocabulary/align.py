@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -14,7 +13,7 @@ from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import InputError
 from darwin_mri.merging.chat_files import chat_notes
-from darwin_mri.merging.derived import Derivation, derive, stored_forms
+from darwin_mri.merging.derived import Contents, Derivation, derive, stored_forms
 from darwin_mri.merging.vocabulary.choice import UNION, VocabularyChoice
 from darwin_mri.merging.vocabulary.files import vocabulary_files
 from darwin_mri.merging.vocabulary.rows import RowPlan, plan_rows
@@ -22,7 +21,7 @@ from darwin_mri.merging.vocabulary.tables import table_reader, vocabulary_tables
 from darwin_mri.merging.vocabulary.tokens import Tokens, read_tokens, refuse_other_ids, refuse_other_meaning
 from darwin_mri.merging.vocabulary.union import unite, with_tokens
 
-KIND = "vocabularies"
+KIND = "vocabulary"
 SHOWN = 3
 
 
@@ -56,18 +55,16 @@ class _Plan(NamedTuple):
     rows: dict[str, RowPlan]
 
 
-def align_vocabularies(
-    sources: Mapping[str, ModelSource], choice: VocabularyChoice | None, root: Path | None = None
-) -> Aligned:
+def align_vocabularies(sources: Mapping[str, ModelSource], choice: VocabularyChoice | None) -> Aligned:
     """Give models one tokenizer and tables whose rows mean its tokens.
 
     Args:
         sources: role -> model, the father first; the base's role is ``base``.
         choice: the common vocabulary; None leaves every model as it is.
-        root: folder for what is written; the cache of this machine when None.
 
     Returns:
-        The models: plain folders in which only the vocabulary's tensors and files are new.
+        The models: plain folders in the cache of unpacked parents, in which only the vocabulary's tensors and files
+        are new.
 
     Raises:
         InputError: the vocabularies contradict each other, or a model has no fast tokenizer.
@@ -81,9 +78,7 @@ def align_vocabularies(
     _refuse_other_widths(plan.models)
     father = next(iter(sources))
     notes = list(_notes(plan, choice, father))
-    aligned = {
-        role: sources[role] if _fits(plan, role, father) else _write(plan, role, choice, root) for role in sources
-    }
+    aligned = {role: sources[role] if _fits(plan, role, father) else _write(plan, role, choice) for role in sources}
     return Aligned(aligned, tuple(notes))
 
 
@@ -135,7 +130,7 @@ def _refuse_other_widths(models: Mapping[str, Tokens]) -> None:
             )
 
 
-def _write(plan: _Plan, role: str, choice: VocabularyChoice, root: Path | None) -> ModelSource:
+def _write(plan: _Plan, role: str, choice: VocabularyChoice) -> ModelSource:
     """Write one model with the common vocabulary."""
     model = plan.models[role]
     involved = {role: model, **plan.models}
@@ -161,9 +156,12 @@ def _write(plan: _Plan, role: str, choice: VocabularyChoice, root: Path | None) 
         "tokens": {token: asdict(rule) for token, rule in choice.tokens.items()},
         "multiple": choice.pad_to_multiple_of,
     }
-    derivation = Derivation(KIND, tuple(sources), recipe, f"with the vocabulary of {_whose(plan, choice)}")
+    derivation = Derivation(
+        KIND, tuple(sources), recipe, f"{model.source.ref}: with the vocabulary of {_whose(plan, choice)}"
+    )
     files, config = vocabulary_files(model, plan.owner, plan.data, plan.ids, len(rows.own))
-    return derive(derivation, forms, compute, files, config, root)
+    origins = {name: (model.source.folder, name) for name in forms}
+    return derive(derivation, Contents(forms, origins, compute, files, config))
 
 
 def _whose(plan: _Plan, choice: VocabularyChoice) -> str:
