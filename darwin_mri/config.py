@@ -89,6 +89,11 @@ class Config(Section):
     tensors: dict[str, dict[str, float | str]] = Field(
         default={}, description="settings of single tensors by name or pattern, e.g. {'*.mlp.*': {density: 0.5}}"
     )
+    towers: Literal["father", "merge"] = Field(
+        default="father",
+        description="tensors beside the text model (vision, audio, projectors, drafters): the father's, or merged at"
+        " the mean ratio of the child's text genes",
+    )
     data: str | None = Field(
         default=None, description="folder with click/, musr/ and gpqa/; the hub when absent (see docs/benchmarks.md)"
     )
@@ -170,6 +175,8 @@ class Config(Section):
             )
         if len(self.parents) > 2 and self.search.space in ("darwin14", "darwin-v6"):
             raise ValueError(f"search.space {self.search.space} is for two parents: choose layers or ffn")
+        if self.cross and self.towers == "merge":
+            raise ValueError(f"method {self.method} changes FFN weights only: set towers to father")
         if self.search.workers == "devices" and not self.search.devices:
             raise ValueError("search.workers is devices: list them in search.devices, such as [cuda:0, cuda:1]")
         if self.prior.reference_ratio and self.prior.reference_ratio > self.upper:

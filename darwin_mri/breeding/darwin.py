@@ -105,7 +105,7 @@ class DarwinSpace:
             "density_father": 1 - weight * (1 - genes["rho_a"]),
         }
         out: TensorValues = {}
-        for gene, ratio in self._ratios(genes).items():
+        for gene, ratio in self.ratios(genes).items():
             # A tensor whose ratio is 0 is the father's own, whatever the densities.
             own = {"ratio": ratio, **(density if self.sparse and ratio else {})}
             out |= {tensor: dict(own) for tensor in self._tensors[gene]}
@@ -113,11 +113,11 @@ class DarwinSpace:
 
     def ffn_ratios(self, genes: Mapping[str, float], layers: int) -> tuple[float, ...]:
         """The FFN ratio of each father layer; 0 for a layer without an FFN gene."""
-        return self.inner.ffn_ratios(self._ratios(genes), layers)
+        return self.inner.ffn_ratios(self.ratios(genes), layers)
 
     def uniform(self, start: Start, genes: Mapping[str, float]) -> dict[str, float]:
         """The null child without a choice of layers or components: no prior, one ratio, the mean of these."""
-        share = min(1.0, float(np.mean(list(self._ratios(genes).values()))) / self.prior.upper)
+        share = min(1.0, float(np.mean(list(self.ratios(genes).values()))) / self.prior.upper)
         one = dict.fromkeys(("gamma", "alpha_attn", "alpha_ffn", "alpha_emb", *self.blocks), share)
         return {**genes, **one, "tau": 0.0, **({} if self.v6 else {"lambda": 0.0})}
 
@@ -125,7 +125,7 @@ class DarwinSpace:
     def _tensors(self) -> dict[str, tuple[str, ...]]:
         return {gene.name: gene.tensors for gene in self.inner.genes}
 
-    def _ratios(self, genes: Mapping[str, float]) -> dict[str, float]:
+    def ratios(self, genes: Mapping[str, float]) -> dict[str, float]:
         """The ratio of every gene of the inner space."""
         upper, tau = self.prior.upper, genes["tau"]
         out, components = {}, self.inner.components()

@@ -124,6 +124,10 @@ class Space:
         """Gene -> the tensors that it is the ratio of."""
         return {gene.name: gene.tensors for gene in self.genes}
 
+    def ratios(self, genes: Mapping[str, float]) -> dict[str, float]:
+        """Gene -> its ratio: the gene itself."""
+        return {gene.name: float(genes.get(gene.name, 0.0)) for gene in self.genes}
+
     def values(self, genes: Mapping[str, float]) -> TensorValues:
         """Settings of tensors beside the ratio that is their gene: none in this space."""
         return {}

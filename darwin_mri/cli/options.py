@@ -30,8 +30,10 @@ TimeLimit = Annotated[float | None, typer.Option(help="Seconds after which the s
 Workers = Annotated[str | None, typer.Option(help="here, devices or ray: where candidates are evaluated.")]
 Father = Annotated[
     str | None,
-    typer.Option(help="Hub id (name@revision), folder, nursery:NAME or FILE.gguf, each also with +ADAPTER;"
-        " the child keeps its shapes and config."),
+    typer.Option(
+        help="Hub id (name@revision), folder, nursery:NAME or FILE.gguf, each also with +ADAPTER;"
+        " the child keeps its shapes and config."
+    ),
 ]
 Mother = Annotated[str | None, typer.Option(help="The second parent, named likewise.")]
 Further = Annotated[

@@ -28,7 +28,10 @@ from darwin_mri.cli.options import (
 
 
 def scan(
-    model: Annotated[str | None, typer.Argument(help="Hub id (name@revision), folder, nursery:NAME or FILE.gguf, each also with +ADAPTER.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Hub id (name@revision), folder, nursery:NAME or FILE.gguf, each also with +ADAPTER."),
+    ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(help="Another parent, may be given several times: scan all, each beside MODEL; derive the prior."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from darwin_mri.checkpoints import require_ffn
 from darwin_mri.checkpoints.survey import Survey
@@ -129,6 +129,36 @@ def counterparts(father: Survey, other: Survey) -> dict[str, str]:
     beside = sorted(set(father.layout.others) & set(other.layout.others))
     alike = {name: name for name in beside if father.tensors[name].shape == other.tensors[name].shape}
     return text_counterparts(father, other) | alike
+
+
+def tower_tensors(father: Survey, others: Mapping[str, Survey]) -> tuple[str, ...]:
+    """The tensors beside the text model that a child takes from all parents: towers, projectors, drafters.
+
+    Args:
+        father: the father's survey.
+        others: what a message calls them -> the other parents and the base.
+
+    Returns:
+        Names on disk of the floating ones.
+
+    Raises:
+        InputError: the father has none, or another model lacks one or has it in another shape.
+    """
+    names = tuple(name for name in father.layout.others if father.tensors[name].dtype in FLOATING)
+    if not names:
+        raise InputError("towers: merge: the father has no tensors beside its text model: set towers to father")
+    for ref, other in others.items():
+        for name in names:
+            theirs = other.tensors.get(name)
+            if theirs is None or name not in other.layout.others:
+                raise InputError(f"towers: merge: {ref} has no {name}, which the father has: set towers to father")
+            if theirs.shape != father.tensors[name].shape or theirs.dtype not in FLOATING:
+                own = f"{father.tensors[name].dtype} {father.tensors[name].shape}"
+                raise InputError(
+                    f"towers: merge: {ref} has {name} as {theirs.dtype} {theirs.shape}, the father as {own}:"
+                    " set towers to father"
+                )
+    return names
 
 
 def require_siblings(father: Survey, other: Survey, ref: str) -> None:

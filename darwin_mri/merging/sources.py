@@ -47,6 +47,11 @@ class FolderSource:
         self.assemblies = tuple(assemblies)
         self.rounded = rounded or {}
 
+    def with_names(self, on_disk: Iterable[str]) -> FolderSource:
+        """The same folder with more tensors, which go by their names on disk."""
+        names = {**self.disk_names, **{name: name for name in on_disk}}
+        return FolderSource(self.reader, names, self.copies, self.assemblies)
+
     def tensor(self, name: str) -> Tensor:
         """The tensor of a parameter name, in the dtype it has on disk."""
         return self.reader.tensor(self.disk_names[name])

@@ -12,7 +12,7 @@ from darwin_mri.checkpoints import find_model
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.merging import Settings
-from darwin_mri.merging.compatibility import method_fault, require_parts, require_siblings
+from darwin_mri.merging.compatibility import method_fault, require_parts, require_siblings, tower_tensors
 from darwin_mri.merging.settings import settings_for
 from darwin_mri.probes import load_probes
 from darwin_mri.problem.donors import named_prompts
@@ -36,6 +36,9 @@ def ask_method(parents: Parents) -> None:
     if not config.cross:
         for source in (*parents.other_sources, *([parents.base] if parents.base else [])):
             require_siblings(father, survey(source.folder), source.ref)
+        if config.towers == "merge":
+            beside = dict(zip(parents.others, others, strict=True)) | ({"base": base} if base else {})
+            tower_tensors(father, beside)
     fault = method_fault(config.method, father, others, base)
     if fault:
         raise InputError(f"method {config.method}: {fault}")

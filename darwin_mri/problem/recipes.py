@@ -148,6 +148,7 @@ def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
         "base": genome.base,
         "method": genome.method,
         "seed": genome.seed,
+        "towers": "merge" if genome.moves_tower else "father",
         **own,
         **genome.arm,
     }
@@ -172,7 +173,7 @@ def sibling_tensors(genome: Genome, parents: Parents) -> TensorsByGene:
         InputError: the genome has a gene that these parents and this space do not have.
     """
     space = sibling_space(parents.config, parents.father, parents.other_sources, parents.base)
-    on_disk = {gene: tuple(map(space.merge.on_disk, names)) for gene, names in space.tensors().items()}
+    on_disk = {gene: tuple(map(space.merge.on_disk, names)) for gene, names in space.written_tensors().items()}
     return known_genes(genome, on_disk)
 
 

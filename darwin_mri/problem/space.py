@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from darwin_mri.breeding import DarwinSpace, SearchSpace, Space, make_space
 from darwin_mri.checkpoints import LoadedModel, ModelSource
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
 from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings
+from darwin_mri.merging.compatibility import tower_tensors
 from darwin_mri.merging.folder_sources import father_source, sibling_source
 from darwin_mri.merging.settings import Exceptions
 from darwin_mri.records import DonorRecord, Prior
+from darwin_mri.records.genome import TOWER
 
 PUBLISHED = ("darwin14", "darwin-v6")
 SPARSE = ("ties", "dare_linear", "dare_ties", "della")  # methods that keep a density of each task vector
@@ -30,6 +34,8 @@ class MergeSpace:
         searched: the space that the search runs in where the config names a published genome; ``space`` when None.
         gate_rms: per mother layer the measured rms of its gate, which the arm ``folded`` needs.
         donors: the record of the donors, across architectures.
+        tower: tensors beside the text model, by their names on disk, that the child on disk has at ``tower_ratio``;
+            the model in memory need not have them.
     """
 
     space: Space
@@ -37,6 +43,7 @@ class MergeSpace:
     searched: SearchSpace | None = None
     gate_rms: tuple[float | None, ...] = ()
     donors: DonorRecord | None = None
+    tower: tuple[str, ...] = ()
 
     @property
     def genome(self) -> SearchSpace:
@@ -46,6 +53,24 @@ class MergeSpace:
     def tensors(self) -> dict[str, tuple[str, ...]]:
         """Gene of the search -> tensors it is the ratio of."""
         return self.genome.owners()
+
+    def written_tensors(self) -> dict[str, tuple[str, ...]]:
+        """As ``tensors``, with those that only the child on disk has."""
+        return {**self.tensors(), **(dict.fromkeys(tower_genes(self.merge.roles), self.tower) if self.tower else {})}
+
+    def written_genes(self, genes: Mapping[str, float]) -> dict[str, float]:
+        """The genes of a child on disk: the tower follows the text, since no text item tells how good it is.
+
+        Its ratio of each other parent is the mean of the ratios of the text's genes of that parent.
+        """
+        if not self.tower:
+            return dict(genes)
+        ratios, parents = self.genome.ratios(genes), self.space.gene_parents()
+        towers = {
+            tower: float(np.mean([ratio for gene, ratio in ratios.items() if parents[gene] == role]))
+            for tower, role in tower_genes(self.merge.roles).items()
+        }
+        return {**genes, **towers}
 
     def exceptions(self, genes: Mapping[str, float]) -> Exceptions | None:
         """What tensors get beside their gene's ratio, by their names on disk; None where the merge's own apply."""
@@ -77,20 +102,25 @@ class MergeSpace:
 
     def genome_fields(self, config: Config, genes: Mapping[str, float]) -> dict[str, Any]:
         """What a genome's record must hold so that ``merge`` writes the same child from it."""
-        on_disk = {gene: tuple(self.merge.on_disk(name) for name in names) for gene, names in self.tensors().items()}
-        parents = self.genome.gene_parents()
-        several = len(set(parents.values())) > 1
+        on_disk = {
+            gene: tuple(self.merge.on_disk(name) for name in names) for gene, names in self.written_tensors().items()
+        }
         own = {"density": config.density, "density_father": config.density_father, "rescale": config.rescale}
         donors = {} if self.donors is None else {layer.file: layer.sha256 for layer in self.donors.layers}
         return {
             "settings": {**own, "upper": config.upper},
             "exceptions": self.exceptions(genes) or config.tensors,
             "tensors": on_disk,
-            "gene_parents": parents if several else {},
+            "gene_parents": dict(self.merge.gene_parents) if len(self.merge.roles) > 1 else {},
             "gate_rms": self.gate_rms,
             "donors": donors,
             "arm": arm_settings(config) if donors else {},
         }
+
+
+def tower_genes(roles: Sequence[str]) -> dict[str, str]:
+    """The genes of the towers -> the parent whose share each is."""
+    return {TOWER if len(roles) == 1 else f"{TOWER}.{role}": role for role in roles}
 
 
 def sibling_space(
@@ -113,6 +143,11 @@ def sibling_space(
     known = survey(father.source.folder)
     own = father_source(known)
     names, roles = movable_names(father, own), config.other_roles
+    tower = ()
+    if config.towers == "merge":
+        refs = {source.ref: survey(source.folder) for source in (*others, *([base] if base else []))}
+        tower = tower_tensors(known, refs)
+        own = own.with_names(tower)
     ancestor = None
     if base is not None:
         ancestor = own if base.folder == father.source.folder else sibling_source(known, base, own)
@@ -127,9 +162,9 @@ def sibling_space(
         settings,
         config.seed,
         config.tensors,
-        space.gene_parents(),
+        space.gene_parents() | (tower_genes(roles) if tower else {}),
     )
-    return MergeSpace(space, merge)
+    return MergeSpace(space, merge, tower=tower)
 
 
 def movable_names(father: LoadedModel, own: FolderSource) -> list[str]:

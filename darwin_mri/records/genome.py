@@ -7,6 +7,8 @@ from typing import Any
 from darwin_mri.records.base import Part, Record
 from darwin_mri.records.roles import MOTHER, PARENTS
 
+TOWER = "tower"  # gene of the tensors beside the text model, which follows the text's genes
+
 
 class Genome(Record):
     """A child's recipe.
@@ -66,6 +68,11 @@ class Genome(Record):
     def roles(self) -> dict[str, str]:
         """Role -> reference of every parent, the father first."""
         return dict(zip(PARENTS, self.parents or (self.father, self.mother), strict=False))
+
+    @property
+    def moves_tower(self) -> bool:
+        """Whether the child's vision or audio tower is merged too."""
+        return any(gene.partition(".")[0] == TOWER for gene in self.genes)
 
     def parent_of(self, gene: str) -> str:
         """Role of the parent whose share a gene is."""

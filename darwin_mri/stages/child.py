@@ -25,6 +25,8 @@ def write_run_child(run: Run, parents: Parents, space: MergeSpace, genome: Genom
     inputs = Inputs.load(run.path("inputs.json"))
     ancestry = tuple(dict.fromkeys(line for parent in inputs.parents for line in parent.genealogy))
     father = parents.sources[FATHER].folder
-    files = write_genome(genome, space.merge, space.tensors(), father, run.path("child"), ancestry, run.progress)
+    files = write_genome(
+        genome, space.merge, space.written_tensors(), father, run.path("child"), ancestry, run.progress
+    )
     files.save(run.path("child.json"))
     return files

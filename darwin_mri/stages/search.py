@@ -77,7 +77,7 @@ class _Search:
             mother=self.parents.sources[MOTHER].ref,
             parents=tuple(source.ref for source in self.parents.sources.values()),
             base=self.parents.base and self.parents.base.ref,
-            genes=winner.genes,
+            genes=self.space.written_genes(winner.genes),
             ratios=genome.ffn_ratios(winner.genes, len(father.layers)),
             nulls=null_genomes(genome, self.start, winner.genes, config.seed),
             layer_map=scans.pair.layer_map,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from darwin_mri.records import Genome, Prior, PriorGene
+from darwin_mri.records.genome import TOWER
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Gene, Lollipop
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table, Text, table
@@ -111,6 +112,7 @@ def _other_genes(prior: Prior | None, genome: Genome | None) -> Table | None:
     names = [name for name, gene in by_name.items() if gene.layer is None]
     if prior is None and genome is not None:
         names += [] if genome.ratios else list(genome.genes)
+    names += [TOWER] if genome is not None and TOWER in genome.genes and TOWER not in names else []
     if not names:
         return None
     rows = []
