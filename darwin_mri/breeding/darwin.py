@@ -128,7 +128,7 @@ class DarwinSpace:
     def ratios(self, genes: Mapping[str, float]) -> dict[str, float]:
         """The ratio of every gene of the inner space."""
         upper, tau = self.prior.upper, genes["tau"]
-        out, components = {}, self.inner.components()
+        out, components = {}, {gene.name: gene.component for gene in self.inner.genes}
         for gene in self.prior.genes:
             if gene.frozen:
                 out[gene.name] = 0.0

@@ -30,7 +30,7 @@ from darwin_mri.cli.options import (
 def scan(
     model: Annotated[
         str | None,
-        typer.Argument(help="Hub id (name@revision), folder, nursery:NAME or FILE.gguf, each also with +ADAPTER."),
+        typer.Argument(help="Hub id (name@revision), folder, nursery:NAME or FILE.gguf; with +ADAPTER."),
     ] = None,
     against: Annotated[
         list[str] | None,
@@ -77,8 +77,7 @@ def scan(
     from darwin_mri import pipeline
     from darwin_mri.errors import ConfigError
     from darwin_mri.problem.requests import scan_config
-    from darwin_mri.problem.scans import pair_file
-    from darwin_mri.records.roles import FATHER
+    from darwin_mri.records.roles import FATHER, pair_file
     from darwin_mri.report import print_scan
 
     if (model is None) == (config_file is None):

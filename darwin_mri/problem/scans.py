@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from darwin_mri.records import PairScan, Scan
-from darwin_mri.records.roles import MOTHER
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,3 @@ class Scans:
     def layer_maps(self) -> dict[str, tuple[int, ...]]:
         """Role of each other parent -> its layer beside each father layer."""
         return {pair.parent: pair.layer_map for pair in self.pairs}
-
-
-def scan_file(role: str) -> str:
-    """Where a run keeps a parent's scan."""
-    return f"scan/{role}.json"
-
-
-def pair_file(role: str) -> str:
-    """Where a run keeps the father's comparison with another parent."""
-    return "scan/pair.json" if role == MOTHER else f"scan/pair-{role}.json"

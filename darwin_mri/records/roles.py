@@ -11,8 +11,26 @@ FAMILIES: tuple[Family, ...] = get_args(Family)  # in the order of every table a
 PARENTS: tuple[Parent, ...] = get_args(Parent)  # in the order a config lists them
 FATHER, MOTHER = PARENTS[:2]
 
+# Every other model and the two parents that each run has; a page names the other parents only where there are any.
+USUAL: tuple[Family, ...] = tuple(family for family in FAMILIES if family not in PARENTS[2:])
+
 NULL_PREFIX = "null:"
 CHILD_MINUS = "child - "
+
+
+def named(role: str) -> str:
+    """A role as a sentence names it: ``the father``, ``the mother``, ``the base``, but ``parent3``."""
+    return role if role in PARENTS[2:] else f"the {role}"
+
+
+def scan_file(role: str) -> str:
+    """The MRI of a parent, relative to the run folder."""
+    return f"scan/{role}.json"
+
+
+def pair_file(role: str) -> str:
+    """The record of the father beside that parent, relative to the run folder."""
+    return "scan/pair.json" if role == MOTHER else f"scan/pair-{role}.json"
 
 
 def null_of_role(role: str) -> str | None:

@@ -9,6 +9,7 @@ import yaml
 
 from darwin_mri.errors import DarwinError, GateError, InputError
 from darwin_mri.records import Health
+from darwin_mri.records.roles import PARENTS, pair_file, scan_file
 from darwin_mri.report import formats
 from darwin_mri.report.model.metadata import Metadata, Result
 from darwin_mri.report.model.view import View
@@ -24,9 +25,8 @@ HUB_TASKS = {
 RECORDS = (
     "manifest.json",
     "inputs.json",
-    "scan/father.json",
-    "scan/mother.json",
-    "scan/pair.json",
+    *map(scan_file, PARENTS),
+    *map(pair_file, PARENTS[1:]),
     "prior.json",
     "ledger.jsonl",
     "genome.json",

@@ -13,10 +13,11 @@ from darwin_mri.mri.prior import Evidence, PriorOptions
 from darwin_mri.mri.slopes import Loss, SlopeReader
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.published import PUBLISHED_PRESETS, published_ratios
-from darwin_mri.problem.scans import Scans, pair_file
+from darwin_mri.problem.scans import Scans
 from darwin_mri.problem.slopes import fitness_loss, open_slopes, protected_loss
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import Prior, Response
+from darwin_mri.records.roles import pair_file
 from darwin_mri.run import MeasurementCache, Progress, Run
 
 

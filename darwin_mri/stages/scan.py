@@ -16,9 +16,9 @@ from darwin_mri.mri import (
 )
 from darwin_mri.probes import TokenizedProbes, describe_probes, require_tokens, select_tokenized
 from darwin_mri.problem.parents import Parents
-from darwin_mri.problem.scans import Scans, pair_file, scan_file
+from darwin_mri.problem.scans import Scans
 from darwin_mri.records import PairScan, Scan
-from darwin_mri.records.roles import FATHER
+from darwin_mri.records.roles import FATHER, pair_file, scan_file
 from darwin_mri.run import MeasurementCache, Run
 
 Positions = list[tuple[int, int]]

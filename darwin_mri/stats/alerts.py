@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
+from darwin_mri.records.roles import named
 from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS
 
 FEW_ITEMS = 100
@@ -223,7 +224,7 @@ def _few_items(measured: Sequence[Score], contrasts: Sequence[Contrast], composi
 def _other(contrast: Contrast) -> str:
     if contrast.null is not None:
         return f"the null child '{contrast.null}'"
-    return contrast.model if contrast.other == "baseline" else f"the {contrast.other}"
+    return contrast.model if contrast.other == "baseline" else named(contrast.other)
 
 
 def _unknown(protocol: str) -> bool:

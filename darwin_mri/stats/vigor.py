@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from darwin_mri.records import Contrast, Vigor
-from darwin_mri.records.roles import PARENTS, Other
+from darwin_mri.records.roles import PARENTS, Other, Parent, named
 
 LEVEL = 0.05
-NAMES = {"father": "the father", "mother": "the mother"}
+
+
+class ParentWords(NamedTuple):
+    """How a sentence speaks of the parents, by their number.
+
+    Attributes:
+        every: all of them.
+        best: the one with the highest score.
+        largest: the largest of one number of each.
+    """
+
+    every: str
+    best: str
+    largest: str
+
+
+def parent_words(count: int) -> ParentWords:
+    """``both parents`` and ``better`` of two, ``all parents`` and ``best`` of more."""
+    return (
+        ParentWords("all parents", "best", "largest") if count > 2 else ParentWords("both parents", "better", "larger")
+    )
 
 
 def judge_vigor(
@@ -28,19 +49,16 @@ def judge_vigor(
         the judgement, also as a sentence.
     """
     child = scores["child"]
-    parents: list[Other] = [role for role in PARENTS if role in scores]
-    better = max(parents, key=scores.__getitem__)
-    every, best, larger_of = (
-        ("both parents", "better", "larger") if len(parents) == 2 else ("all parents", "best", "largest")
-    )
+    parents: list[Parent] = [role for role in PARENTS if role in scores]
+    better = max(parents, key=lambda role: scores[role])
+    every, best, larger_of = parent_words(len(parents))
     contrast = contrasts[better]
     larger = max(p_values.values())
     claimed = contrast.difference > 0 and larger <= LEVEL
     low, high = _signed(contrast.low), _signed(contrast.high)
     figures = (
         f"{', '.join(f'{role} {_percent(scores[role])}' for role in ('child', *parents))} on the composite;"
-        f" {_signed(contrast.difference)} points [{low}, {high}] against the {best} parent,"
-        f" {NAMES.get(better, better)};"
+        f" {_signed(contrast.difference)} points [{low}, {high}] against the {best} parent, {named(better)};"
         f" {larger_of} one-sided p = {larger:.2g}"
     )
     if claimed:

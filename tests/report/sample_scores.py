@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from darwin_mri.records import Alert, Answer, Comparison, Contrast, Score, Vigor, write_text
-from darwin_mri.records.roles import null_of_role
+from darwin_mri.records.roles import PARENTS, Other, null_of_role
 
 FATHER, MOTHER, CHILD = "nursery:gemma4-korean", "nursery:qwen35-mother", "genesis-nursery"
 NULLS = ("uniform", "prior-mean", "random", "shuffled-donor")
@@ -35,18 +37,25 @@ def _score(model: str, role: str, benchmark: str, value: float, n: int, chance: 
     )
 
 
-def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
-    """Father strong on click, mother on musr; the child a little above both, four nulls below, a published 27B row."""
+def make_comparison(father: str = FATHER, child: str = CHILD, further: Mapping[str, str] | None = None) -> Comparison:
+    """Father strong on click, mother on musr; the child a little above both, four nulls below, a published 27B row.
+
+    ``further``: role -> name of parents after the mother, each a little weaker than the one before.
+    """
+    further = further or {}
     means = {
         "father": (0.71, 0.47, 0.36),
         "mother": (0.44, 0.58, 0.38),
+        **{role: (0.62 - 0.03 * i, 0.52 - 0.01 * i, 0.37 + 0.01 * i) for i, role in enumerate(further)},
         "child": (0.74, 0.56, 0.365),
         "null:uniform": (0.69, 0.50, 0.35),
         "null:prior-mean": (0.72, 0.52, 0.36),
         "null:random": (0.66, 0.47, 0.33),
         "null:shuffled-donor": (0.64, 0.45, 0.34),
     }
-    models = {"father": father, "mother": MOTHER, "child": child}
+    if further:
+        means["null:per-parent"] = (0.70, 0.51, 0.36)
+    models = {"father": father, "mother": MOTHER, **further, "child": child}
     weights = {"nursery_click": 0.6, "nursery_musr": 0.4}
     scores, contrasts = [], []
     for role, values in means.items():
@@ -78,7 +87,7 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
                 continue
             difference, half = child_value - other_value, 1.96 * math.sqrt(0.2 / n)
             p_value = min(1.0, math.exp(-3.0 * (difference / half) ** 2))
-            headline = other in ("father", "mother") and benchmark != "nursery_gpqa"
+            headline = other in PARENTS and benchmark != "nursery_gpqa"
             contrasts.append(
                 Contrast(
                     name=f"child - {other}",
@@ -93,7 +102,7 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
                     wins=int(n * 0.12),
                     losses=int(n * 0.1),
                     detectable=half * 1.43,
-                    other="father" if other == "father" else "mother" if other == "mother" else "null",
+                    other=cast("Other", other) if other in PARENTS else "null",
                     null=null_of_role(other),
                 )
             )
@@ -120,8 +129,8 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
         better_parent_high=0.0968,
         p_value=0.012,
         claimed=True,
-        sentence="Hybrid vigor: the child beats both parents (child 66.8 %, father 61.4 %, mother 49.6 % on the"
-        " composite).",
+        sentence=f"Hybrid vigor: the child beats {'all' if further else 'both'} parents (child 66.8 %, father 61.4 %,"
+        " mother 49.6 % on the composite).",
     )
     alerts = (
         Alert(
@@ -140,10 +149,11 @@ def make_comparison(father: str = FATHER, child: str = CHILD) -> Comparison:
     )
 
 
-def write_answers(folder: Path) -> None:
-    """Answers of father, mother and child to the same 60 items of each benchmark, in two slices, without any text."""
+def write_answers(folder: Path, further: Sequence[str] = ()) -> None:
+    """Answers of the parents and the child to the same 60 items of each benchmark, in two slices, without any text."""
     rng = random.Random(11)
     shares = {"father": (0.7, 0.45, 0.36), "mother": (0.44, 0.58, 0.4), "child": (0.74, 0.56, 0.36)}
+    shares |= {role: (0.6 - 0.02 * i, 0.5, 0.38) for i, role in enumerate(further)}
     for number, (benchmark, slices) in enumerate(SLICES.items()):
         for role, share in shares.items():
             lines = [

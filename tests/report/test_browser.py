@@ -15,9 +15,10 @@ from pypdf import PdfReader
 from darwin_mri.report import write_report, write_runs_report
 from tests.report.browser import chromium, faults, visit
 from tests.report.sample import write_sample
+from tests.report.sample_siblings import write_siblings
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'--></style><script>alert(2)</script>\u202e{{7*7}}${8*8}한국어 이름"
-PAGES = ("whole", "deep", "hostile", "bare", "runs", "example")
+PAGES = ("whole", "deep", "hostile", "bare", "siblings", "runs", "example")
 EXAMPLE = Path(__file__).parents[2] / "reports" / "nursery" / "genesis" / "report.html"
 
 
@@ -29,12 +30,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A whole run, one as deep as the real pair, one with hostile names, one nearly empty, and all on one page."""
+    """A whole run, one as deep as the real pair, hostile names, eight parents, a nearly empty run, all on a page."""
     folder = tmp_path_factory.mktemp("pages")
     runs = [
         write_sample(folder / "whole"),
         write_sample(folder / "deep", 42, 32, languages=("ko", "en", "ja", "zh", "de", "fr", "es"), evaluations=300),
         write_sample(folder / "hostile", father=HOSTILE * 3, child=HOSTILE),
+        write_siblings(folder / "siblings", 8, identity=False),
     ]
     bare = folder / "bare"
     bare.mkdir()
@@ -47,7 +49,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    ("name", "scheme"), [*((name, "light") for name in PAGES), ("whole", "dark"), ("runs", "dark")]
+    ("name", "scheme"),
+    [*((name, "light") for name in PAGES), ("whole", "dark"), ("siblings", "dark"), ("runs", "dark")],
 )
 def test_opens_from_disk_offline_without_a_word(
     browser: Browser, pages: dict[str, Path], name: str, scheme: str
@@ -94,6 +97,8 @@ def test_the_geometric_check_finds_faults(browser: Browser, pages: dict[str, Pat
         ("whole", 1280, "dark"),
         ("whole", 400, "light"),
         ("bare", 1280, "light"),
+        ("siblings", 1280, "light"),
+        ("siblings", 400, "dark"),
         ("runs", 1280, "light"),
     ],
 )

@@ -111,7 +111,7 @@ def test_the_genome_is_drawn_in_characters(view: View) -> None:
     chart = genome_bars(view.metadata)
     lines = chart.splitlines()
     assert len(lines) == 1 + 8 and lines[4].split() == ["3", "╱" * 26, "frozen"]
-    gene = view.metadata.genes[0]
+    ((_, (gene, *_)),) = view.metadata.genes
     assert gene.found is not None and f"{gene.found:.3f}" in lines[1]
     assert lines[1].count("█") == round(26 * gene.found / 0.5)
 

@@ -11,7 +11,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from darwin_mri.records import LayerScan, ModelInfo, PairScan, Prior, ProbesInfo, Scan
+from darwin_mri.records import LayerScan, ModelInfo, ProbesInfo, Scan
 from darwin_mri.report import View, contrasts_table, load_run, print_report, print_scan, render_text, scores_table
 from tests.report.sample import write_sample
 from tests.report.sample_scores import make_comparison
@@ -45,17 +45,16 @@ def test_any_width_renders(view: View, width: int) -> None:
 def test_markup_and_control_characters_are_plain_text(tmp_path: Path) -> None:
     run = load_run(write_sample(tmp_path / "run", father="[bold red]father[/] \x1b[2J", child="[link=x]c[/link]"))
     on = console()
-    assert run.father is not None
-    print_scan(on, run.father, run.pair, run.prior, run.mother)
+    print_scan(on, run.scans, run.pairs, run.prior)
     assert "[bold red]father[/] \N{REPLACEMENT CHARACTER}[2J" in printed(on)
     assert "\x1b" not in printed(on)
 
 
 def test_print_scan_shows_each_layer_with_its_legend(run: Path) -> None:
     records = load_run(run)
-    assert isinstance(records.father, Scan) and isinstance(records.pair, PairScan) and isinstance(records.prior, Prior)
+    assert len(records.scans) == 2 and len(records.pairs) == 1 and records.prior is not None
     on = console(130)
-    print_scan(on, records.father, records.pair, records.prior, records.mother)
+    print_scan(on, records.scans, records.pairs, records.prior)
     text = printed(on)
     head = next(line for line in text.splitlines() if line.startswith("layer"))
     assert head.split() == [
@@ -86,8 +85,7 @@ def test_print_scan_shows_each_layer_with_its_legend(run: Path) -> None:
 
 def test_a_narrow_terminal_goes_without_columns_and_says_which(run: Path) -> None:
     records, on = load_run(run), console(80)
-    assert records.father is not None
-    print_scan(on, records.father, records.pair, records.prior, records.mother)
+    print_scan(on, records.scans, records.pairs, records.prior)
     lines = printed(on).splitlines()
     head = next(line for line in lines if line.startswith("layer"))
     assert head.split()[-3:] == ["mother", "trust", "frozen"] and "influence" not in head
@@ -99,7 +97,8 @@ def test_a_scan_with_nothing_measured_still_prints() -> None:
     model = ModelInfo(ref="m", digest="0", family="f", layers=1, hidden_size=1, ffn_size=1, mixers=("other",))
     probes = ProbesInfo(digest="0", languages=(), domains=(), documents=0, tokens=0)
     on = console()
-    print_scan(on, Scan(model=model, probes=probes, layers=(LayerScan(index=0, mixer="new_mixer"),), channels={}))
+    scan = Scan(model=model, probes=probes, layers=(LayerScan(index=0, mixer="new_mixer"),), channels={})
+    print_scan(on, {"father": scan})
     assert "new_mixer" in printed(on)
 
 

@@ -339,5 +339,5 @@ def test_missing_parts_name_the_command_that_makes_them() -> None:
 
 def test_a_bred_run_is_never_scanned_over() -> None:
     run = load_run(Path("reports/nursery/david"))
-    commands = {part.command for part in find_missing(replace(run, father=None, prior=None, health=None))}
+    commands = {part.command for part in find_missing(replace(run, scans={}, prior=None, health=None))}
     assert commands == {"darwin-mri breed --resume RUN"}

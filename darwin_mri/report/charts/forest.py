@@ -119,7 +119,8 @@ def forest(data: Forest, narrow: bool = False) -> str:
 
     start = 24.0 if data.legend else 0.0
     height = start + sum(_height(panel, frame) for panel in data.panels)
-    body = [*(_legend() if data.legend else []), *_bands(data.panels, start, frame)]
+    reference = data.panels[0].reference_label if data.panels else ""
+    body = [*(_legend(reference) if data.legend else []), *_bands(data.panels, start, frame)]
     spans = [(start + 8, height - 4)]
     if frame.narrow:  # lines keep clear of the words above each row's plot
         spans = _plots(data.panels, start, frame)
@@ -184,7 +185,7 @@ def _anchor(x: float, frame: Frame) -> str:
     return "end" if frame.narrow and x > frame.width - 16 else "middle"
 
 
-def _legend() -> list[str]:
+def _legend(reference: str) -> list[str]:
     return [
         svg.mark("baseline", 7, 9, 4.5),
         svg.line(0, 9, 2.5, 9, "whisker baseline"),
@@ -193,7 +194,7 @@ def _legend() -> list[str]:
         svg.line(196, 2, 196, 16, "chance"),
         svg.text(204, 13, "guessing", "axis"),
         svg.line(272, 2, 272, 16, "reference"),
-        svg.text(280, 13, "better parent", "axis"),
+        svg.text(280, 13, reference, "axis"),
     ]
 
 

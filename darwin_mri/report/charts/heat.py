@@ -1,4 +1,4 @@
-"""Heat maps of layers against channels: one model, or two side by side with the layer map drawn between them."""
+"""Heat maps of layers against channels: one model, two with the layer map drawn between them, or several in rows."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class HeatPanel:
         details: (layers, columns), shown on hover.
         columns: of this panel alone, where the map's own do not fit both.
         frozen: rows that are hatched.
+        hatched: (row, column) of cells that are hatched, without a shade.
         strip: a share per row, drawn as a bar beside its label.
         strip_title: its name.
     """
@@ -39,13 +40,14 @@ class HeatPanel:
     details: Texts
     columns: tuple[str, ...] = ()
     frozen: tuple[int, ...] = ()
+    hatched: frozenset[tuple[int, int]] = frozenset()
     strip: tuple[float | None, ...] = ()
     strip_title: str = ""
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """One or two panels over the same columns.
+    """Panels over the same columns.
 
     Attributes:
         key: id in the page.
@@ -57,6 +59,7 @@ class HeatMap:
         diverging: whether shades have a sign.
         breaks: columns with a gap before them.
         links: the layer map: (row of the first panel, row of the second, strength in [0, 1]).
+        matrix: whether panels stand one below the other and columns may be many: parents against layers.
     """
 
     key: str
@@ -68,6 +71,12 @@ class HeatMap:
     diverging: bool = False
     breaks: tuple[int, ...] = ()
     links: tuple[tuple[int, int, float], ...] = ()
+    matrix: bool = False
+
+    @property
+    def paired(self) -> bool:
+        """Whether two panels stand side by side, the labels of the second to its right."""
+        return len(self.panels) == 2 and not self.matrix
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,7 @@ class Grid:
         return self.x(self.columns - 1) + self.cell_w if self.columns else self.left
 
 
-WIDTH, LABELS, STRIP, LINKS, SLANTED = 960.0, 76.0, 46.0, 96.0, 92.0
+WIDTH, LABELS, STRIP, LINKS, SLANTED, APART = 960.0, 76.0, 46.0, 96.0, 92.0, 18.0
 
 
 def heat_map(data: HeatMap, narrow: bool = False) -> str:
@@ -117,18 +126,22 @@ def heat_map(data: HeatMap, narrow: bool = False) -> str:
     slanted = longest > 30
     head = 24.0 + (74.0 if slanted else 22.0)
     overhang = 0.68 * min(longest, SLANTED) - 8 if slanted else 0.0  # of the last slanted name, to the right
-    grids = _narrow_grids(data, head, overhang) if narrow else _wide_grids(data, head)
+    if narrow:
+        grids = _narrow_grids(data, head, overhang)
+    elif data.matrix or len(data.panels) > 2:
+        grids = _many_grids(data, head, overhang)
+    else:
+        grids = _wide_grids(data, head)
     printed = _room_for_numbers(data, grids)
     body: list[str] = []
-    for panel, grid in zip(data.panels, grids, strict=True):
-        second = not narrow and len(data.panels) == 2 and panel is data.panels[1]
-        beside = len(grids) == 2 and not narrow and not second
-        room = 368.0 - grid.left if narrow else grids[1].left - 10 - grid.left if beside else 470.0
+    for number, (panel, grid) in enumerate(zip(data.panels, grids, strict=True)):
+        second = not narrow and data.paired and number == 1
+        room = 368.0 - grid.left if narrow else _room_for_title(grids, number, alone=len(grids) < 3)
         body.append(svg.text(grid.left, grid.top - head + 14, panel.title, "strong", room=room))
         body += _column_heads(panel.columns or data.columns, grid, slanted)
         body += _row_labels(panel, grid, second)
         body += _cells(data, panel, grid, hover=not narrow, printed=printed)
-    if not narrow and len(grids) == 2:
+    if not narrow and data.paired:
         body += _links(data, grids[0], grids[1])
     bottom = max(grid.top + grid.cell_h * len(panel.rows) for panel, grid in zip(data.panels, grids, strict=True))
     first = grids[0] if grids else Grid(LABELS, head, 30, 20, (), 0)
@@ -137,6 +150,36 @@ def heat_map(data: HeatMap, narrow: bool = False) -> str:
     )
     width = 368.0 if narrow else max([WIDTH, *(grid.right + LABELS for grid in grids)])
     return svg.drawing(data.key + ("-n" if narrow else ""), width, bottom + 34, data.title, data.description, body)
+
+
+def _room_for_title(grids: list[Grid], number: int, alone: bool) -> float:
+    """Up to the next panel of the same row, or the edge."""
+    grid, following = grids[number], grids[number + 1 : number + 2]
+    if following and following[0].top == grid.top:
+        return following[0].left - 10 - grid.left
+    return 470.0 if alone else max(WIDTH - grid.left, 90.0)
+
+
+def _many_grids(data: HeatMap, head: float, overhang: float) -> list[Grid]:
+    """As many panels in a row as have room at the least width of a cell, rows equally full."""
+    strips = STRIP if any(panel.strip for panel in data.panels) else 0.0
+    left, count = LABELS + strips, max(_counts(data))
+    breaks = 6.0 * len(data.breaks)
+    gap = max(APART, overhang)
+    fitting = 1 if data.matrix else int((WIDTH + gap) / (left + 22 * count + breaks + gap))
+    fitting = min(max(fitting, 1), max(len(data.panels), 1))
+    in_row = math.ceil(len(data.panels) / math.ceil(len(data.panels) / fitting)) if data.panels else 1
+    cell_w = float(max(22, min(46, int(((WIDTH + gap) / in_row - gap - left - breaks) / count))))
+    step = max(left + cell_w * count + breaks + gap, left + 150)  # below that a title has no room
+    grids, top = [], head
+    for start in range(0, len(data.panels), in_row):
+        row = data.panels[start : start + in_row]
+        most = max(len(panel.rows) for panel in row)
+        cell_h = 24.0 if most <= ROOMY else 14.0
+        counts = [max(len(panel.columns or data.columns), 1) for panel in row]
+        grids += [Grid(left + i * step, top, cell_w, cell_h, data.breaks, n) for i, n in enumerate(counts)]
+        top += cell_h * most + head + 14
+    return grids
 
 
 def _wide_grids(data: HeatMap, head: float) -> list[Grid]:
@@ -244,7 +287,9 @@ def _cells(data: HeatMap, panel: HeatPanel, grid: Grid, hover: bool, printed: bo
             x, width = grid.x(c), grid.cell_w - 1
             title = f"{panel.layers[r]}, {names[c]}: {panel.details[r][c]}"
             if shade is None:
-                empty.append(svg.box(x, y - grid.cell_h / 2, width, height, "absent", title=title if hover else ""))
+                where, title = (x, y - grid.cell_h / 2, width, height), title if hover else ""
+                hatched = (r, c) in panel.hatched
+                empty.append(svg.hatch(*where, title, 5) if hatched else svg.box(*where, "absent", title=title))
                 continue
             fill = colours.colour((shade + 1) / 2, colours.DIVERGING) if data.diverging else colours.colour(shade)
             if hover:

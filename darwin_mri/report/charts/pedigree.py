@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from darwin_mri.records.roles import PARENTS
 from darwin_mri.report.charts import svg
 
 
@@ -13,15 +14,23 @@ class Birth:
 
     Attributes:
         child: its name.
-        father: its name.
-        mother: its name.
+        parents: their names, the father first.
         method: how they were merged.
     """
 
     child: str
-    father: str
-    mother: str
+    parents: tuple[str, ...]
     method: str
+
+    @property
+    def father(self) -> str:
+        """The father's name."""
+        return self.parents[0]
+
+    @property
+    def others(self) -> dict[str, str]:
+        """Role -> name of the other parents; more than a run can have are left out."""
+        return dict(zip(PARENTS[1:], self.parents[1:], strict=False))
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class Pedigree:
 
 
 BOX, HIGH = 224.0, 46.0
+BELOW, AGAIN = 124.0, HIGH + 12  # top of the first other parent, and from one to the next
 
 
 def pedigree(data: Pedigree, narrow: bool = False) -> str:
@@ -50,44 +60,54 @@ def pedigree(data: Pedigree, narrow: bool = False) -> str:
 
 
 def _across(data: Pedigree) -> str:
-    """Fathers run along the middle, mothers stand below and join from there."""
+    """Fathers run along the middle, the other parents stand below and join from there."""
     count = len(data.births) + 1
     step = max(190.0, min(316.0, (960.0 - BOX) / max(count - 1, 1)))
     box = min(BOX, step - 34)
-    top, below = 24.0, 124.0
+    top = 24.0
     body = []
     for number, birth in enumerate(data.births):
         x, joint = number * step, number * step + box + (step - box) / 2
         middle = top + HIGH / 2
-        body += [
-            svg.line(x + box, middle, x + step, middle, "kin"),
-            svg.path([(x + box, below + HIGH / 2), (joint, below + HIGH / 2), (joint, middle)], "kin"),
-            svg.text(joint, top - 9, birth.method, "tiny", "middle", room=step - 8),
-            _person(x, below, box, "mother", birth.mother, "mother"),
-        ]
+        body.append(svg.line(x + box, middle, x + step, middle, "kin"))
+        persons = []
+        for place, (role, name) in enumerate(birth.others.items()):
+            y = BELOW + place * AGAIN
+            body.append(svg.path([(x + box, y + HIGH / 2), (joint, y + HIGH / 2), (joint, middle)], "kin"))
+            persons.append(_person(x, y, box, role, name, role))
+        body += [svg.text(joint, top - 9, birth.method, "tiny", "middle", room=step - 8), *persons]
         if number == 0:
             body.append(_person(x, top, box, "father", birth.father, "father"))
         body.append(_person(x + step, top, box, "child", birth.child, f"generation {number + 1}"))
     width = max(960.0, (count - 1) * step + box + 2)
-    return svg.drawing(data.key, width, below + HIGH + 6, data.title, data.description, body)
+    most = max((len(birth.others) for birth in data.births), default=1)
+    bottom = BELOW + (most - 1) * AGAIN + HIGH + 6
+    return svg.drawing(data.key, width, bottom, data.title, data.description, body)
 
 
 def _down(data: Pedigree) -> str:
-    step = HIGH + 44
     body = []
+    y = 2.0
     for number, birth in enumerate(data.births):
-        y = 2 + number * step
         if number == 0:
             body.append(_person(0, y, 172, "father", birth.father, "father"))
+        last = y + (len(birth.others) - 1) * AGAIN
         body += [
-            _person(194, y, 172, "mother", birth.mother, "mother"),
-            svg.line(86, y + HIGH, 86, y + step, "kin"),
-            svg.path([(280, y + HIGH), (280, y + HIGH + 20), (86, y + HIGH + 20)], "kin"),
-            svg.text(94, y + HIGH + 34, birth.method, "tiny", room=260),
-            _person(0, y + step, 172, "child", birth.child, f"generation {number + 1}"),
+            _person(194, y + i * AGAIN, 172, role, name, role) for i, (role, name) in enumerate(birth.others.items())
         ]
-    height = 6 + len(data.births) * step + HIGH
-    return svg.drawing(data.key + "-n", 368, height, data.title, data.description, body)
+        following = last + HIGH + 44
+        body.append(svg.line(86, y + HIGH, 86, following, "kin"))
+        body += [  # all but the lowest join beside their boxes
+            svg.path([(194, y + i * AGAIN + HIGH / 2), (183, y + i * AGAIN + HIGH / 2), (183, last + HIGH + 20)], "kin")
+            for i in range(len(birth.others) - 1)
+        ]
+        body += [
+            svg.path([(280, last + HIGH), (280, last + HIGH + 20), (86, last + HIGH + 20)], "kin"),
+            svg.text(94, last + HIGH + 34, birth.method, "tiny", room=260),
+            _person(0, following, 172, "child", birth.child, f"generation {number + 1}"),
+        ]
+        y = following
+    return svg.drawing(data.key + "-n", 368, y + HIGH + 4, data.title, data.description, body)
 
 
 def _person(x: float, y: float, width: float, role: str, name: str, what: str) -> str:

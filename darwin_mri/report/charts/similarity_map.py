@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from darwin_mri.records.roles import MOTHER
 from darwin_mri.report import formats
 from darwin_mri.report.charts import colours, svg
 from darwin_mri.report.charts.heat import legend
@@ -20,6 +21,7 @@ class SimilarityMap:
         values: (father's layers, mother's layers), CKA.
         layer_map: the mother's layer for each of the father's.
         proportional: the same by relative depth.
+        other: role of the other parent.
     """
 
     key: str
@@ -28,6 +30,7 @@ class SimilarityMap:
     values: tuple[tuple[float, ...], ...]
     layer_map: tuple[int, ...]
     proportional: tuple[int, ...]
+    other: str = MOTHER
 
 
 def similarity_map(data: SimilarityMap, narrow: bool = False) -> str:
@@ -37,7 +40,7 @@ def similarity_map(data: SimilarityMap, narrow: bool = False) -> str:
     cell = float(max(4 if narrow else 9, min(most, room // max(rows, columns, 1))))  # whole pixels keep files small
     left, top = (46.0, 40.0) if narrow else (58.0, 46.0)
     body = [
-        svg.text(left + columns * cell / 2, 14, "mother layer", "axis", "middle"),
+        svg.text(left + columns * cell / 2, 14, f"{data.other} layer", "axis", "middle"),
         svg.text(12, top + rows * cell / 2, "father layer", "axis", "middle", -90),
     ]
     every = 1 if cell >= 20 else 2 if cell >= 12 else 4

@@ -231,10 +231,30 @@ def hatch(x: float, y: float, width: float, height: float, title: str = "", step
     return f'{box(x, y, width, height, "frozen", title=title)}<path class="hatch" d="{"".join(strokes)}"/>'
 
 
+# Outlines around the middle, in halves of the mark's width.
+SHAPES: dict[str, Sequence[tuple[float, float]]] = {
+    "mother": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    "child": [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
+    "base": [(0, -1.15), (1.1, 0.85), (-1.1, 0.85)],
+    "parent3": [(0, 1.15), (1.1, -0.85), (-1.1, -0.85)],
+    "parent4": [
+        (math.sin(i * math.pi / 5) * r, -math.cos(i * math.pi / 5) * r) for i in range(10) for r in [(1.4, 0.6)[i % 2]]
+    ],
+    "parent5": [(1.15, 0), (-0.85, 1.1), (-0.85, -1.1)],
+    "parent6": [
+        *((-0.4, -1.15), (0.4, -1.15), (0.4, -0.4), (1.15, -0.4), (1.15, 0.4), (0.4, 0.4)),
+        *((0.4, 1.15), (-0.4, 1.15), (-0.4, 0.4), (-1.15, 0.4), (-1.15, -0.4), (-0.4, -0.4)),
+    ],
+    "parent7": [(-1.15, 0), (0.85, 1.1), (0.85, -1.1)],
+    "parent8": [(-1.2, -0.5), (1.2, -0.5), (1.2, 0.5), (-1.2, 0.5)],
+}
+
+
 def mark(role: str, x: float, y: float, size: float = 5, hollow: bool = False, title: str = "") -> str:
     """The role's own shape.
 
-    Father: disc. Mother: square. Child: diamond. Base: triangle. Null: cross. Baseline: ring.
+    Father: disc. Mother: square. Child: diamond. Base: triangle. Null: cross. Baseline: ring. Further parents: a
+    triangle to each other side, a star, a plus and a bar.
 
     Args:
         role: whose shape and colour.
@@ -252,13 +272,8 @@ def mark(role: str, x: float, y: float, size: float = 5, hollow: bool = False, t
     s = size
     if role in ("father", "baseline"):
         return f'<circle class="{style}" cx="{number(x)}" cy="{number(y)}" r="{number(s)}">{inner}</circle>'
-    shapes = {
-        "mother": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
-        "child": [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
-        "base": [(0, -1.15), (1.1, 0.85), (-1.1, 0.85)],
-    }
-    if role in shapes:
-        d = "M" + "L".join(f"{number(x + s * a)} {number(y + s * b)}" for a, b in shapes[role]) + "z"
+    if role in SHAPES:
+        d = "M" + "L".join(f"{number(x + s * a)} {number(y + s * b)}" for a, b in SHAPES[role]) + "z"
     else:
         half, side, back = 0.8 * s, number(1.6 * s), number(-1.6 * s)
         d = f"M{number(x - half)} {number(y - half)}l{side} {side}m0 {back}l{back} {side}"

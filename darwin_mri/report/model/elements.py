@@ -6,10 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from darwin_mri.records import Contrast, Score
+from darwin_mri.records.roles import Family
 from darwin_mri.report.charts import Chart
 
 SHORT = 24  # characters of a cell that never breaks
-GLYPHS = {"father": "●", "mother": "■", "child": "◆", "base": "▲", "null": "×", "baseline": "○"}
+GLYPHS: dict[Family, str] = {  # shapes differ as well as colours
+    "father": "●",
+    "mother": "■",
+    "parent3": "▼",
+    "parent4": "★",
+    "parent5": "►",
+    "parent6": "✚",
+    "parent7": "◄",
+    "parent8": "▬",
+    "child": "◆",
+    "base": "▲",
+    "null": "×",
+    "baseline": "○",
+}
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,7 @@ class Tree:
 
     Attributes:
         label: name of the model.
-        role: child, father, mother, base or ancestor.
+        role: child, a parent's, base or ancestor.
         parents: its own trees.
     """
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from darwin_mri.records import Comparison, Contrast, Estimate, Genome, LayerScan, PairScan, Prior, Score
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.roles import FATHER, MOTHER, PARENTS, named
 from darwin_mri.report import formats
+from darwin_mri.stats.vigor import ParentWords, parent_words
 
 LEVEL = 0.05
 COMPOSITE = "composite"
@@ -36,7 +37,7 @@ def measured_score(comparison: Comparison, role: str, benchmark: str = COMPOSITE
 
     Args:
         comparison: the scores.
-        role: father, mother, child, base, baseline or ``null:KIND``.
+        role: father, mother, parent3 and so on, child, base, baseline or ``null:KIND``.
         benchmark: its name.
 
     Returns:
@@ -45,10 +46,22 @@ def measured_score(comparison: Comparison, role: str, benchmark: str = COMPOSITE
     return next((s for s in measured_scores(comparison, benchmark) if s.role == role), None)
 
 
+def parents_of(comparison: Comparison) -> list[str]:
+    """Roles of the parents: father and mother, and every further one that has a score."""
+    scored = {s.role for s in comparison.scores}
+    return [role for role in PARENTS if role in (FATHER, MOTHER) or role in scored]
+
+
+def words_of(comparison: Comparison | None) -> ParentWords:
+    """How sentences speak of the parents."""
+    return parent_words(len(parents_of(comparison)) if comparison else 2)
+
+
 def better_parent(comparison: Comparison, benchmark: str = COMPOSITE) -> Score | None:
-    """The parent with the higher measured score, or None when one of them was not measured."""
+    """The parent with the highest measured score, or None when one of them was not measured."""
     parents = [s for s in measured_scores(comparison, benchmark) if s.role in PARENTS]
-    return max(parents, key=lambda s: s.value) if len({s.role for s in parents}) == len(PARENTS) else None
+    complete = {s.role for s in parents} == set(parents_of(comparison))
+    return max(parents, key=lambda s: s.value) if complete else None
 
 
 def contrast_with(comparison: Comparison, other: Score | None) -> Contrast | None:
@@ -57,7 +70,7 @@ def contrast_with(comparison: Comparison, other: Score | None) -> Contrast | Non
 
 
 def against_better_parent(comparison: Comparison, benchmark: str = COMPOSITE) -> Contrast | None:
-    """The child's contrast with its better parent on a benchmark."""
+    """The child's contrast with its better or best parent on a benchmark."""
     return contrast_with(comparison, better_parent(comparison, benchmark))
 
 
@@ -75,24 +88,56 @@ def rises(layer: LayerScan) -> dict[tuple[str, str], Estimate]:
 
 
 def mean_similarity(pair: PairScan, layers: Sequence[int]) -> float | None:
-    """Mean CKA along a layer map, which gives the mother's layer for each of the father's."""
-    values = [row[m] for row, m in zip(pair.cka, layers, strict=False) if m < len(row)]
+    """Mean CKA along a layer map, which gives the other parent's layer for each of the father's."""
+    values = map_similarity(pair, layers)
     return sum(values) / len(values) if values else None
+
+
+def map_similarity(pair: PairScan, layers: Sequence[int]) -> list[float]:
+    """CKA along a layer map, by father layer."""
+    return [row[m] for row, m in zip(pair.cka, layers, strict=False) if m < len(row)]
+
+
+def is_identity(pair: PairScan) -> bool:
+    """Whether each layer of the father is paired with the other parent's layer of the same number."""
+    return all(index == mapped for index, mapped in enumerate(pair.layer_map))
+
+
+def stability(prior: Prior) -> dict[int, float]:
+    """Share of resamples that would freeze a father layer; of several parents the one least sure of it decides."""
+    least: dict[int, float] = {}
+    for layer in prior.layers:
+        least[layer.index] = min(layer.frozen_stability, least.get(layer.index, 1.0))
+    return least
 
 
 def frozen_sentence(prior: Prior) -> str:
     """Which layers are frozen, for which language or domain, by which rule, and how sure that is."""
     protected = formats.listing(list(prior.protect)) or "nothing"
     tolerance = formats.percent(prior.tolerance)
+    apart = _frozen_apart(prior)
     if not prior.frozen:
-        return f"No layer is frozen (protected: {protected}; tolerance {tolerance} of NLL per byte)."
+        every = " for every parent" if apart else ""
+        return f"No layer is frozen{every} (protected: {protected}; tolerance {tolerance} of NLL per byte).{apart}"
     layers = (
         f"Layer {prior.frozen[0]} is" if len(prior.frozen) == 1 else f"Layers {formats.ranges(list(prior.frozen))} are"
     )
-    stable = ", ".join(
-        f"{formats.fixed(layer.frozen_stability)} (layer {layer.index})" for layer in prior.layers if layer.frozen
-    )
+    known = {layer.index for layer in prior.layers if layer.frozen and not (apart and layer.index not in prior.frozen)}
+    shares = {index: share for index, share in stability(prior).items() if index in known}
+    stable = ", ".join(f"{formats.fixed(share)} (layer {index})" for index, share in shares.items())
     return (
         f"{layers} frozen, kept as the father's: blending would raise NLL per byte on {protected} by more than"
-        f" {tolerance}. Stability, the share of bootstrap resamples that agree: {stable}."
+        f" {tolerance}. Stability, the share of bootstrap resamples that agree: {stable}.{apart}"
     )
+
+
+def _frozen_apart(prior: Prior) -> str:
+    """Layers that are frozen for some of several parents only."""
+    if len({layer.parent for layer in prior.layers}) < 2:
+        return ""
+    by_parent: dict[str, list[int]] = {}
+    for layer in prior.layers:
+        if layer.frozen and layer.index not in prior.frozen:
+            by_parent.setdefault(named(layer.parent), []).append(layer.index)
+    parts = [f"{name} ({formats.ranges(layers)})" for name, layers in by_parent.items()]
+    return f" Layers frozen for single parents: {formats.listing(parts)}." if parts else ""

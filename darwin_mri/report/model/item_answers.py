@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from darwin_mri.files import read_text
+from darwin_mri.records.roles import PARENTS
 
-ROLES = ("father", "mother", "child")
+ROLES = (*PARENTS, "child")
+RIGHT = 0.5  # credit from which on an answer counts as right
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ Answers = Mapping[str, Mapping[str, Sequence[Mark]]]  # role -> benchmark -> ite
 
 
 def read_answers(folder: Path, problems: list[str]) -> Answers:
-    """Answers of father, mother and child; ``problems`` gets a line for each file that cannot be read whole."""
+    """Answers of the parents and the child; ``problems`` gets a line for each file that cannot be read whole."""
     answers: dict[str, dict[str, list[Mark]]] = {}
     for role in ROLES:
         for path in sorted((folder / role).glob("*.jsonl")):
@@ -61,36 +63,54 @@ def _read(path: Path) -> tuple[list[Mark], int]:
 
 @dataclass(frozen=True)
 class Item:
-    """One item with the credit of child, father and mother.
+    """One item with the credit of the child and of each parent.
 
     Attributes:
         key: hash of the item.
         slice: part of the benchmark.
         child: the child's credit.
-        father: the father's credit; None where it did not answer.
-        mother: the mother's credit; None where it did not answer.
+        parents: role -> credit of each parent that answered it.
     """
 
     key: str
     slice: str
     child: float
-    father: float | None
-    mother: float | None
+    parents: Mapping[str, float]
+
+    @property
+    def right(self) -> bool:
+        """Whether the child's answer counts as right."""
+        return self.child >= RIGHT
+
+    @property
+    def knowing(self) -> frozenset[str]:
+        """Roles of the parents whose answer counts as right."""
+        return frozenset(role for role, credit in self.parents.items() if credit >= RIGHT)
+
+
+def answering_parents(answers: Answers) -> list[str]:
+    """Roles of the parents that have answers."""
+    return [role for role in PARENTS if answers.get(role)]
 
 
 def pair_items(answers: Answers, benchmark: str) -> list[Item]:
     """The child's items of a benchmark beside the parents' credits on the same items."""
     credits = {
-        role: {mark.key: mark.credit for mark in answers.get(role, {}).get(benchmark, ())}
-        for role in ("father", "mother")
+        role: {mark.key: mark.credit for mark in answers[role].get(benchmark, ())}
+        for role in answering_parents(answers)
     }
     return [
-        Item(mark.key, mark.slice, mark.credit, credits["father"].get(mark.key), credits["mother"].get(mark.key))
+        Item(
+            mark.key,
+            mark.slice,
+            mark.credit,
+            {role: known[mark.key] for role, known in credits.items() if mark.key in known},
+        )
         for mark in answers.get("child", {}).get(benchmark, ())
     ]
 
 
 def count_wins_and_losses(items: Sequence[Item], parent: str) -> tuple[int, int]:
     """Items on which the child has more credit than the parent, and items on which it has less."""
-    gaps = [item.child - other for item in items if (other := getattr(item, parent)) is not None]
+    gaps = [item.child - item.parents[parent] for item in items if parent in item.parents]
     return sum(gap > 1e-9 for gap in gaps), sum(gap < -1e-9 for gap in gaps)

@@ -21,7 +21,7 @@ class Kin:
     """A parent.
 
     Attributes:
-        role: father, mother or base.
+        role: father, mother, parent3 and so on, or base.
         ref: hub id, folder or bundled model.
         licence: empty where its model card states none.
     """
@@ -65,7 +65,7 @@ class Metadata:
         space: which genes were searched.
         languages: of the probes.
         results: held-out scores.
-        genes: one per father layer.
+        genes: by other parent, one gene per father layer.
         upper: the largest ratio the search could use.
         created: when the run started.
     """
@@ -75,7 +75,7 @@ class Metadata:
     space: str = ""
     languages: tuple[str, ...] = ()
     results: tuple[Result, ...] = ()
-    genes: tuple[Gene, ...] = ()
+    genes: tuple[tuple[str, tuple[Gene, ...]], ...] = ()
     upper: float = 1.0
     created: str = ""
 
@@ -100,7 +100,7 @@ def gather(run: RunRecords) -> Metadata:
         space=genome.space if genome else "",
         languages=tuple(name for name in run.father.probes.languages if _is_language(name)) if run.father else (),
         results=_results(run),
-        genes=tuple(layer_genes(prior, genome)) if genome is not None else (),
+        genes=tuple((role, tuple(layer_genes(prior, genome, role))) for role in run.others) if genome else (),
         upper=upper_ratio(prior, genome),
         created=run.manifest.created if run.manifest else "",
     )
@@ -110,10 +110,9 @@ def _kin(run: RunRecords) -> tuple[Kin, ...]:
     if run.inputs is not None:
         return tuple(Kin(parent.role, parent.ref, parent.license) for parent in run.inputs.parents)
     if run.genome is not None:
-        known = (("father", run.genome.father), ("mother", run.genome.mother), ("base", run.genome.base))
-        return tuple(Kin(role, ref) for role, ref in known if ref)
-    scanned = (("father", run.father), ("mother", run.mother))
-    return tuple(Kin(role, scan.model.ref) for role, scan in scanned if scan)
+        known = {**run.genome.roles, "base": run.genome.base}
+        return tuple(Kin(role, ref) for role, ref in known.items() if ref)
+    return tuple(Kin(role, scan.model.ref) for role, scan in run.scans.items())
 
 
 def _is_language(name: str) -> bool:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from darwin_mri.records import Alert, Channel, Comparison, Score
+from darwin_mri.records import Alert, Comparison, Score
+from darwin_mri.records.roles import MOTHER, named, pair_file, scan_file
 from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS, Level
 from darwin_mri.report import formats
-from darwin_mri.report.model.findings import COMPOSITE, fitness_gap, read_contrast
+from darwin_mri.report.model.findings import COMPOSITE, fitness_gap, read_contrast, words_of
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.stats.alerts import mixed_protocols
 
@@ -41,9 +42,8 @@ def find_missing(run: RunRecords) -> tuple[Missing, ...]:
     parts = (
         (run.manifest, "manifest.json", "provenance", breed),
         (run.inputs, "inputs.json", "the parents' files and digests", breed),
-        (run.father, "scan/father.json", "the father's MRI", scan),
-        (run.mother, "scan/mother.json", "the mother's MRI", scan),
-        (run.pair, "scan/pair.json", "FFN similarity and the layer map", scan),
+        *((run.scans.get(role), scan_file(role), f"{named(role)}'s MRI", scan) for role in run.parents),
+        *((run.pairs.get(role), pair_file(role), _pair_shows(role), scan) for role in run.others),
         (run.prior, "prior.json", "the prior, frozen layers and trust", scan),
         (run.ledger or None, "ledger.jsonl", "the evolution", breed),
         (run.genome, "genome.json", "the genome", breed),
@@ -53,6 +53,11 @@ def find_missing(run: RunRecords) -> tuple[Missing, ...]:
         (run.child, "child.json", "the child's files", breed),
     )
     return tuple(Missing(file, what, command) for record, file, what, command in parts if record is None)
+
+
+def _pair_shows(role: str) -> str:
+    """What is not shown without the record of the father beside that parent."""
+    return "FFN similarity and the layer map" + ("" if role == MOTHER else f" of father and {role}")
 
 
 def find_alerts(run: RunRecords) -> tuple[Alert, ...]:
@@ -178,15 +183,16 @@ def _written(name: str) -> str:
 
 
 def _narrow_claim(comparison: Comparison) -> Iterator[Alert]:
-    """Vigor is claimed one-sided over both parents; a warning where a two-sided contrast would not carry it."""
+    """Vigor is claimed one-sided over all parents; a warning where a two-sided contrast would not carry it."""
     vigor = comparison.vigor
     if vigor is None or not vigor.claimed:
         return
+    every = words_of(comparison).every
     for c in comparison.contrasts:
         if c.benchmark == COMPOSITE and c.against_parent and read_contrast(c) != "above":
             yield Alert(
                 level="warning",
-                text="A narrow claim: vigor holds by the one-sided test over both parents (p"
+                text=f"A narrow claim: vigor holds by the one-sided test over {every} (p"
                 f" {formats.probability(vigor.p_value)}), but {_written(c.name)} on the composite is within noise"
                 f" two-sided (Holm p {formats.probability(c.p_holm)}).",
                 kind="narrow-claim",
@@ -230,30 +236,38 @@ def _split_gaps(scores: Iterable[Score]) -> Iterator[Alert]:
 
 
 def _scan_alerts(run: RunRecords) -> Iterator[Alert]:
-    for name, record in (("father", run.father), ("mother", run.mother), ("pair", run.pair)):
-        if record is not None:
-            yield from _silent_channels(name, record.channels)
+    yield from _silent_channels(run)
     if run.prior is None:
         return
     if not run.prior.informative:
         note = f" ({run.prior.note})" if run.prior.note else ""
         text = f"The prior carries no information: the search started flat{note}."
         yield Alert(level="warning", text=text, kind="flat-prior")
-    if run.prior.layers and len(run.prior.frozen) == len(run.prior.layers):
+    if run.prior.layers and len(run.prior.frozen) == len({layer.index for layer in run.prior.layers}):
         text = "Every layer is frozen: the child can only be the father."
         yield Alert(level="serious", text=text, kind="all-frozen")
 
 
-def _silent_channels(name: str, channels: dict[str, Channel]) -> Iterator[Alert]:
-    silent = {key: channel for key, channel in channels.items() if not channel.informative}
-    if silent:
+def _silent_channels(run: RunRecords) -> Iterator[Alert]:
+    """Channels without signal: an alert for each scan, of several parents one for all of them."""
+    scans = {named(role): scan.channels for role, scan in run.scans.items()}
+    pairs = {
+        "the pair" if role == MOTHER else f"the pair of father and {role}": pair.channels
+        for role, pair in run.pairs.items()
+    }
+    silent: dict[str, str] = {}
+    for name, channels in (scans | pairs).items():
         parts = [
             f"{key} (reliability {formats.fixed(c.reliability)}, p {formats.probability(c.p_value)})"
-            for key, c in silent.items()
+            for key, c in channels.items()
+            if not c.informative
         ]
-        yield Alert(
-            level="note",
-            text=f"No signal in {len(silent)} of {formats.plural(len(channels), 'MRI channel')} of the {name}:"
-            f" {', '.join(parts)}. Read their columns as noise.",
-            kind="no-signal",
-        )
+        if parts:
+            of = formats.plural(len(channels), "MRI channel")
+            silent[name] = f"{len(parts)} of {of} of {name}: {', '.join(parts)}"
+    if len(run.parents) > 2 and silent:
+        text = f"No signal in {'; in '.join(silent.values())}. Read their columns as noise."
+        yield Alert(level="note", text=text, kind="no-signal")
+        return
+    for text in silent.values():
+        yield Alert(level="note", text=f"No signal in {text}. Read their columns as noise.", kind="no-signal")

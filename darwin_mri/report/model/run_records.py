@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from darwin_mri.records import (
     Record,
     Scan,
 )
+from darwin_mri.records.roles import FATHER, MOTHER, PARENTS, Parent, pair_file, scan_file
 from darwin_mri.report import formats
 from darwin_mri.report.model.item_answers import Answers, read_answers
 
@@ -39,9 +41,8 @@ class RunRecords:
         name: of the run, as its config or its folder says.
         manifest: command, versions, state.
         inputs: the parents' files and digests.
-        father: the father's MRI.
-        mother: the mother's MRI.
-        pair: both parents side by side.
+        scans: role -> MRI of that parent.
+        pairs: role of another parent -> the father beside it.
         prior: where the search starts.
         ledger: every evaluation, in order.
         genome: the search's winner.
@@ -55,9 +56,8 @@ class RunRecords:
     name: str
     manifest: Manifest | None = None
     inputs: Inputs | None = None
-    father: Scan | None = None
-    mother: Scan | None = None
-    pair: PairScan | None = None
+    scans: Mapping[str, Scan] = field(default_factory=dict)
+    pairs: Mapping[str, PairScan] = field(default_factory=dict)
     prior: Prior | None = None
     ledger: tuple[LedgerLine, ...] = ()
     genome: Genome | None = None
@@ -66,6 +66,31 @@ class RunRecords:
     child: ChildFiles | None = None
     answers: Answers = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    @property
+    def father(self) -> Scan | None:
+        """The father's MRI."""
+        return self.scans.get(FATHER)
+
+    @property
+    def pair(self) -> PairScan | None:
+        """Father and mother side by side."""
+        return self.pairs.get(MOTHER)
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """Roles of the run's parents, as far as any record names them; always father and mother."""
+        named = {FATHER, MOTHER, *self.scans, *self.pairs}
+        named |= {parent.role for parent in self.inputs.parents} if self.inputs else set()
+        named |= set(self.genome.roles) if self.genome else set()
+        named |= {gene.parent for gene in self.prior.genes} if self.prior else set()
+        named |= {score.role for score in self.comparison.scores} if self.comparison else set()
+        return tuple(role for role in PARENTS if role in named)
+
+    @property
+    def others(self) -> tuple[Parent, ...]:
+        """Roles of the parents beside the father."""
+        return self.parents[1:]
 
 
 def load_run(run: Path) -> RunRecords:
@@ -97,9 +122,8 @@ def load_run(run: Path) -> RunRecords:
         name=title if isinstance(title, str) and title else run.resolve().name,
         manifest=manifest,
         inputs=read(Inputs, "inputs.json"),
-        father=read(Scan, "scan/father.json"),
-        mother=read(Scan, "scan/mother.json"),
-        pair=read(PairScan, "scan/pair.json"),
+        scans={role: scan for role in PARENTS if (scan := read(Scan, scan_file(role)))},
+        pairs={role: pair for role in PARENTS[1:] if (pair := read(PairScan, pair_file(role)))},
         prior=read(Prior, "prior.json"),
         ledger=_read_ledger(run / "ledger.jsonl", problems),
         genome=read(Genome, "genome.json"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from darwin_mri.records import Comparison, PairScan, Prior, Scan
+from darwin_mri.records.roles import named
 from darwin_mri.report import formats
 from darwin_mri.report.model.findings import COMPOSITE, fitness_gap, frozen_sentence, mean_similarity, rises
 from darwin_mri.report.model.run_records import RunRecords
@@ -14,7 +15,7 @@ Answer = tuple[str, str]  # question, answer
 
 def scan_answers(run: RunRecords) -> Iterator[Answer]:
     """What the MRI saw, and what was frozen for which language or domain."""
-    sentences = (_channels(run), _heaviest(run.father, "father"), _similarity(run.pair))
+    sentences = (_channels(run), _heaviest(run.father, "father"), _similarity(run.pairs))
     if any(sentences):
         yield "What did the MRI see?", " ".join(filter(None, sentences))
     if run.prior is not None:
@@ -44,7 +45,7 @@ def protocol_answer(comparison: Comparison) -> str:
 
 
 def _channels(run: RunRecords) -> str:
-    channels = [c for scan in (run.father, run.mother, run.pair) if scan is not None for c in scan.channels.values()]
+    channels = [c for scan in (*run.scans.values(), *run.pairs.values()) for c in scan.channels.values()]
     if not channels:
         return ""
     informative = sum(c.informative for c in channels)
@@ -65,11 +66,19 @@ def _heaviest(scan: Scan | None, role: str) -> str:
     )
 
 
-def _similarity(pair: PairScan | None) -> str:
-    if pair is None or not pair.cka:
+def _similarity(pairs: Mapping[str, PairScan]) -> str:
+    values = {role: mean_similarity(pair, pair.layer_map) for role, pair in pairs.items() if pair.cka}
+    if not values:
         return ""
-    value = mean_similarity(pair, pair.layer_map)
-    return f"Along the layer map the parents' FFNs have a mean CKA of {formats.fixed(value)}."
+    if len(values) == 1:
+        value = next(iter(values.values()))
+        return f"Along the layer map the parents' FFNs have a mean CKA of {formats.fixed(value)}."
+    if len(values) > 3 and None not in values.values():
+        order = sorted(values, key=lambda role: values[role] or 0.0)
+        least, most = (f"{formats.fixed(values[role])} ({named(role)})" for role in (order[0], order[-1]))
+        return f"Along the layer maps the father's FFNs have a mean CKA from {least} to {most} with the other parents'."
+    parts = [f"{formats.fixed(value)} with {named(role)}'s" for role, value in values.items()]
+    return f"Along the layer maps the father's FFNs have a mean CKA of {formats.listing(parts)}."
 
 
 def _frozen(prior: Prior) -> str:

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from darwin_mri.records import Comparison, Contrast, Vigor
+from darwin_mri.records.roles import named
 from darwin_mri.report import formats
 from darwin_mri.report.model import summary
 from darwin_mri.report.model.findings import (
     COMPOSITE,
+    Reading,
     against_better_parent,
     better_parent,
     contrast_with,
     measured_score,
     measured_scores,
+    parents_of,
     read_contrast,
+    words_of,
 )
 from darwin_mri.report.model.run_records import RunRecords
 
@@ -67,24 +71,25 @@ def _without_comparison(run: RunRecords) -> str:
         return "No verdict: a genome was found, but the child was not compared with its parents."
     if run.ledger:
         return "No verdict: the search has not ended."
-    if run.father or run.mother or run.pair:
+    if run.scans or run.pairs:
         return "Scanned, not bred: this run looks at its models and merges nothing."
     return "No verdict: this run holds nothing to judge yet."
 
 
 def _headline(comparison: Comparison) -> tuple[Tone, str]:
-    vigor = comparison.vigor
+    vigor, words = comparison.vigor, words_of(comparison)
     if vigor is None:
-        return "none", "Hybrid vigor cannot be judged: child, father and mother were not all measured on the composite."
+        models = formats.listing(["child", *parents_of(comparison)])
+        return "none", f"Hybrid vigor cannot be judged: {models} were not all measured on the composite."
     if vigor.claimed:
-        return "gain", "Hybrid vigor: the child beats both parents."
+        return "gain", f"Hybrid vigor: the child beats {words.every}."
     if vigor.better_parent_high is not None and vigor.better_parent_high < 0:
-        return "loss", "No hybrid vigor: the child falls below its better parent."
+        return "loss", f"No hybrid vigor: the child falls below its {words.best} parent."
     if vigor.better_parent > 0:
-        return "level", "No hybrid vigor shown: the child leads its better parent by less than the noise."
+        return "level", f"No hybrid vigor shown: the child leads its {words.best} parent by less than the noise."
     if vigor.better_parent_high is None:
-        return "level", "No hybrid vigor: the child does not beat its better parent."
-    return "level", "No hybrid vigor: the child does not beat its better parent, and the gap is within noise."
+        return "level", f"No hybrid vigor: the child does not beat its {words.best} parent."
+    return "level", f"No hybrid vigor: the child does not beat its {words.best} parent, and the gap is within noise."
 
 
 def _figures(comparison: Comparison) -> str:
@@ -94,9 +99,9 @@ def _figures(comparison: Comparison) -> str:
     if vigor is None or child is None or better is None:
         return ""
     return (
-        f"On the composite the child scores {formats.percent(child.value)}: {_vigor_interval(vigor)} against the better"
-        f" parent, the {better.role} ({formats.percent(better.value)}), and {formats.points(vigor.mid_parent)} against"
-        " the parents' mean."
+        f"On the composite the child scores {formats.percent(child.value)}: {_vigor_interval(vigor)} against the"
+        f" {words_of(comparison).best} parent, {named(better.role)} ({formats.percent(better.value)}), and"
+        f" {formats.points(vigor.mid_parent)} against the parents' mean."
     )
 
 
@@ -107,11 +112,11 @@ def _certainty(comparison: Comparison) -> str:
         return ""
     text = ""
     if vigor.p_value is not None:
-        text = f"One-sided p of beating both parents: {formats.probability(vigor.p_value)}."
+        text = f"One-sided p of beating {words_of(comparison).every}: {formats.probability(vigor.p_value)}."
     contrast = against_better_parent(comparison)
     if contrast is not None:
         least = formats.fixed(100 * contrast.detectable, 1)
-        text += f" Differences from the {better.role} under {least} pp could not have been seen."
+        text += f" Differences from {named(better.role)} under {least} pp could not have been seen."
     return text.strip()
 
 
@@ -128,26 +133,28 @@ def _benchmarks(comparison: Comparison) -> str:
         by_parent = {c.other: c for c in comparison.contrasts if c.benchmark == name and c.against_parent}
         if name == COMPOSITE or not by_parent:
             continue
-        clauses.append(f"on {name} {'' if clauses else 'the child is '}{_clause(by_parent)}")
+        every = words_of(comparison).every if len(by_parent) == len(parents_of(comparison)) else ""
+        clauses.append(f"on {name} {'' if clauses else 'the child is '}{_clause(by_parent, every)}")
     return f"O{'; '.join(clauses)[1:]}." if clauses else ""
 
 
-def _clause(by_parent: Mapping[str, Contrast]) -> str:
-    readings = {parent: read_contrast(contrast) for parent, contrast in by_parent.items()}
-    if len(set(readings.values())) == 1:
-        reading = next(iter(readings.values()))
-        parents = "both parents" if len(readings) == 2 else f"the {next(iter(readings))}"
-        text = f"{reading} {parents}"
+def _clause(by_parent: Mapping[str, Contrast], every: str) -> str:
+    """Where the child stands to parents; ``every`` names them all, empty where some are missing."""
+    by_reading: dict[Reading, list[str]] = {}
+    for parent, contrast in by_parent.items():
+        by_reading.setdefault(read_contrast(contrast), []).append(named(parent))
+    if len(by_reading) == 1 and every:
+        text = f"{next(iter(by_reading))} {every}"
     else:
-        text = formats.listing([f"{reading} the {parent}" for parent, reading in readings.items()])
-    if set(readings.values()) == {"within noise of"}:
+        text = formats.listing([f"{reading} {formats.listing(names)}" for reading, names in by_reading.items()])
+    if set(by_reading) == {"within noise of"}:
         least = min(contrast.detectable for contrast in by_parent.values())
         text += f" (under {formats.fixed(100 * least, 1)} pp nothing could have been seen)"
     return text
 
 
 def _nulls(comparison: Comparison) -> str:
-    """Whether a null child does as well: then neither search nor mother explains the result."""
+    """Whether a null child does as well: then neither search nor another parent explains the result."""
     child = measured_score(comparison, "child")
     nulls = [s for s in measured_scores(comparison, COMPOSITE) if s.null is not None]
     if child is None or not nulls:

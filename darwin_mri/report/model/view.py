@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darwin_mri.records import Alert
+from darwin_mri.records.roles import FAMILIES, PARENTS, USUAL, Family
 from darwin_mri.report.model.elements import Section, Table
 from darwin_mri.report.model.metadata import Metadata
 from darwin_mri.report.model.run_alerts import Missing
 from darwin_mri.report.model.verdict import Verdict
+
+
+def families(parents: int) -> tuple[Family, ...]:
+    """Whose marks a page of that many parents has: every other model's, and those of as many parents."""
+    return tuple(family for family in FAMILIES if family not in PARENTS[max(parents, 2) :])
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Tile:
     Attributes:
         benchmark: its name.
         score: the child's score.
-        reading: the difference from the better parent, and what it says.
+        reading: the difference from the better or best parent, and what it says.
         lines: the parents' scores.
         role: whose mark the figure has.
     """
@@ -45,6 +51,7 @@ class View:
         missing: records that are not there.
         metadata: what a model hub needs to know; None where there is no child to publish.
         tiles_note: how to read the tiles.
+        roles: whose marks the page explains.
         chip: replaces the word that the verdict's tone would put above the headline.
     """
 
@@ -58,6 +65,7 @@ class View:
     missing: tuple[Missing, ...] = ()
     metadata: Metadata | None = None
     tiles_note: str = "Child, held-out items; the difference is against the better parent."
+    roles: tuple[Family, ...] = USUAL
     chip: str = ""
 
     def section(self, key: str) -> Section:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from darwin_mri.records.roles import FATHER, PARENTS
 from darwin_mri.report import formats
 from darwin_mri.report.model import run_alerts, verdict
 from darwin_mri.report.model.metadata import Metadata, gather
 from darwin_mri.report.model.run_records import RunRecords
-from darwin_mri.report.model.view import View
+from darwin_mri.report.model.view import View, families
 from darwin_mri.report.sections import (
     accuracy,
     genes,
@@ -21,6 +22,7 @@ from darwin_mri.report.sections import (
 )
 from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.glossary import glossary_section
+from darwin_mri.stats.vigor import parent_words
 
 
 def build_view(run: RunRecords) -> View:
@@ -34,6 +36,7 @@ def build_view(run: RunRecords) -> View:
     """
     metadata = gather(run)
     comparison, genome = run.comparison, run.genome
+    best = parent_words(len(run.parents)).best
     return View(
         name=run.name,
         subtitle=_subtitle(run, metadata),
@@ -41,13 +44,14 @@ def build_view(run: RunRecords) -> View:
         alerts=run_alerts.find_alerts(run),
         tiles=accuracy.tiles(comparison),
         sections=(
+            *([provenance.parents_section(run)] if len(run.parents) > 2 else []),
             accuracy.scores_section(comparison),
             accuracy.contrasts_section(comparison),
-            heat_maps.scans_section(run.father, run.mother, run.pair),
-            sensitivity.languages_section(run.father, run.mother, run.pair, run.prior),
-            layer_map.similarity_section(run.pair),
+            heat_maps.scans_section(run.scans, run.pairs, run.parents),
+            sensitivity.languages_section(run.scans, run.pairs, run.prior),
+            layer_map.similarity_section(run.pairs),
             *([prior_check.validation_section(run.pair)] if run.pair and run.pair.validation else []),
-            genes.genome_section(run.prior, genome),
+            genes.genome_section(run.prior, genome, run.pairs),
             search_course.evolution_section(run.ledger, genome),
             search_course.fresh_section(genome, comparison, run.manifest),
             accuracy.slices_section(comparison),
@@ -55,21 +59,27 @@ def build_view(run: RunRecords) -> View:
             provenance.genealogy_section(run),
             provenance.provenance_section(run),
             provenance.limits_section(run),
-            glossary_section(),
+            glossary_section(len(run.parents)),
         ),
         layers=(
-            *([layer_tables.layer_table(run.father, run.pair, run.prior)] if run.father else []),
-            *([layer_tables.layer_table(run.mother)] if run.mother else []),
-            *expert_tables(run.father, run.mother),
+            *(
+                layer_tables.layer_table(scan, run.pairs, run.prior)
+                if role == FATHER
+                else layer_tables.layer_table(scan)
+                for role, scan in run.scans.items()
+            ),
+            *expert_tables(*run.scans.values()),
         ),
         missing=run_alerts.find_missing(run),
         metadata=metadata,
+        tiles_note=f"Child, held-out items; the difference is against the {best} parent.",
+        roles=families(len(run.parents)),
     )
 
 
 def _subtitle(run: RunRecords, metadata: Metadata) -> str:
     refs = {kin.role: kin.ref for kin in metadata.kin}
-    family = " × ".join(refs[role] for role in ("father", "mother") if role in refs)
+    family = " × ".join(refs[role] for role in PARENTS if role in refs)
     genome = run.genome
     method = f"{genome.method} over {formats.plural(len(genome.genes), 'gene')} ({genome.space})" if genome else ""
     return "  ·  ".join(filter(None, (family, method, metadata.created[:10])))

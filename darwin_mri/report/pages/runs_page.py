@@ -12,7 +12,7 @@ from darwin_mri.report.model import run_alerts, verdict
 from darwin_mri.report.model.findings import COMPOSITE, READINGS, against_better_parent, measured_score, read_contrast
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.model.verdict import Verdict
-from darwin_mri.report.model.view import Tile, View
+from darwin_mri.report.model.view import Tile, View, families
 from darwin_mri.report.sections import runs_scores, runs_searches
 from darwin_mri.report.sections.glossary import glossary_section
 from darwin_mri.report.sections.runs_scores import Named
@@ -29,6 +29,7 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
         a view of the same kind as that of one run; the same runs give an equal view.
     """
     named = list(zip(labels(runs, folders), runs, strict=True))
+    parents, best = runs_scores.most_parents(named), runs_scores.best_parent(named)
     return View(
         name=" · ".join(name for name, _ in named),
         subtitle=f"{formats.plural(len(runs), 'run')} compared",
@@ -45,10 +46,11 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
             runs_searches.genealogy_section(named),
             runs_searches.commands_section(named),
             runs_searches.limits_section(named),
-            glossary_section(),
+            glossary_section(parents),
         ),
-        tiles_note="Each run's child on its composite, held-out items; the difference is against its better parent.",
+        tiles_note=f"Each run's child on its composite, held-out items; the difference is against its {best}.",
         chip=formats.plural(len(runs), "run"),
+        roles=families(parents),
     )
 
 
@@ -65,7 +67,7 @@ def _verdict(named: Sequence[Named]) -> Verdict:
     claimed = [name for name, one in verdicts if one.tone == "gain"]
     compared = sum(one.tone != "none" for _, one in verdicts)
     if not compared:
-        headline = "None of these runs can be judged: no child was compared with both its parents."
+        headline = "None of these runs can be judged: no child was compared with all its parents."
     elif claimed:
         shows = "shows" if len(claimed) == 1 else "show"
         runs = formats.plural(compared, "judged run")

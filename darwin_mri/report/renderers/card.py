@@ -10,6 +10,7 @@ import yaml
 from jinja2 import Environment
 
 from darwin_mri.report import formats
+from darwin_mri.report.charts import Gene
 from darwin_mri.report.model import elements as el
 from darwin_mri.report.model.metadata import Metadata
 from darwin_mri.report.model.view import View
@@ -57,7 +58,7 @@ def render_card(view: View, model: str = "MODEL") -> str:
             front=Markdown(front),
             model=model,
             usage=_usage(model, metadata),
-            bars=code_block(genome_bars(metadata), "text") if metadata.genes else "",
+            bars=code_block(genome_bars(metadata), "text") if any(genes for _, genes in metadata.genes) else "",
             licence=_licence(metadata),
             citation=code_block(_citation(view, metadata), "bibtex"),
         )
@@ -119,10 +120,13 @@ def _licence(metadata: Metadata) -> Markdown:
 
 
 def genome_bars(metadata: Metadata) -> str:
-    """The genome as a chart of characters, for where no picture is shown."""
-    top = max([metadata.upper, *(gene.found for gene in metadata.genes if gene.found is not None)], default=1.0) or 1.0
+    """The genome as a chart of characters, for where no picture is shown: of several other parents a line for each."""
+    found = [gene.found for _, genes in metadata.genes for gene in genes if gene.found is not None]
+    top = max([metadata.upper, *found], default=1.0) or 1.0
+    if len(metadata.genes) > 1:
+        return _genome_lines(metadata, top)
     lines = [f"layer  0{' ' * 22}{formats.fixed(top)}  found   prior"]
-    for gene in metadata.genes:
+    for gene in (gene for _, genes in metadata.genes for gene in genes):
         if gene.frozen:
             lines.append(f"{gene.label:>5}  {'╱' * 26}  frozen")
             continue
@@ -131,6 +135,27 @@ def genome_bars(metadata: Metadata) -> str:
         bar = f"{'█' * filled}{'·' * (26 - filled)}"
         lines.append(f"{gene.label:>5}  {bar}  {formats.fixed(gene.found, 3):<6}  {prior}".rstrip())
     return "\n".join(lines)
+
+
+def _genome_lines(metadata: Metadata, top: float) -> str:
+    """Other parents as lines, father layers as characters; the number is the mean over layers."""
+    count = max(len(genes) for _, genes in metadata.genes)
+    ruler = "".join(f"{index:<5}" for index in range(0, count, 5))
+    lines = [f"layer    {ruler}"]
+    for role, genes in metadata.genes:
+        bars = "".join(_block(gene, top) for gene in genes)
+        known = [gene.found for gene in genes if gene.found is not None]
+        mean = formats.fixed(sum(known) / len(known), 3) if known else formats.ABSENT
+        lines.append(f"{role:<8} {bars}  mean {mean}")
+    return "\n".join([*lines, "", f"· is 0, █ is {formats.fixed(top)}, ╱ is frozen"])
+
+
+def _block(gene: Gene, top: float) -> str:
+    if gene.frozen:
+        return "╱"
+    if gene.found is None:
+        return "?"
+    return "·▁▂▃▄▅▆▇█"[round(8 * min(max(gene.found, 0.0), top) / top)]
 
 
 def _usage(model: str, metadata: Metadata) -> dict[str, Markdown]:

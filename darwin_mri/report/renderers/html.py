@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from darwin_mri.records.roles import FAMILIES, family_of
+from darwin_mri.records.roles import USUAL, family_of
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Chart, draw
 from darwin_mri.report.model.elements import GLYPHS, Table
@@ -32,9 +32,11 @@ def render_html(view: View) -> str:
         HTML text; the same view gives the same text.
     """
     css = style_sheet("report.css")
+    if len(view.roles) > len(USUAL):
+        css += "\n" + style_sheet("parents.css")
     page = environment().get_template("report.html.j2")
     tone = view.chip or TONES[view.verdict.tone]
-    return page.render(view=view, css=Markup(css), policy=content_policy(css), tone=tone, roles=FAMILIES).lstrip()
+    return page.render(view=view, css=Markup(css), policy=content_policy(css), tone=tone, roles=view.roles).lstrip()
 
 
 def content_policy(css: str) -> str:
@@ -66,7 +68,7 @@ def environment() -> Environment:
     filters = {
         "kind": lambda block: type(block).__name__.lower(),
         "draw": _draw,
-        "glyph": lambda role: GLYPHS.get(role, ""),
+        "glyph": lambda role: GLYPHS[role],
         "family": family_of,
         "lang": mark_languages,
     }

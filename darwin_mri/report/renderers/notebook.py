@@ -37,7 +37,7 @@ _show(
     lambda record: record.vigor.sentence if record.vigor else "",
 )
 _show(Scan, lambda record: (layer_tables.layer_table(record), *expert_tables(record)))
-_show(PairScan, lambda record: _tables(layer_map.similarity_section(record)))
+_show(PairScan, lambda record: _tables(layer_map.similarity_section({record.parent: record})))
 _show(Prior, lambda record: _tables(genes.genome_section(record, None)), frozen_sentence)
 _show(Genome, lambda record: _tables(genes.genome_section(None, record)))
 _show(Health, lambda record: (provenance.health_table(record),))

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from darwin_mri.records import Plan, PlanNeed
+from darwin_mri.records.roles import PARENTS
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -34,7 +35,13 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
     for note in plan.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
-    methods = _table("method", "kind", "", "why not", title="What this pair allows")
+    methods = _table(
+        "method",
+        "kind",
+        "",
+        "why not",
+        title="What this pair allows" if _others(plan) < 2 else "What these parents allow",
+    )
     for m in plan.methods:
         name = f"{m.name} (chosen)" if m.name == plan.method else m.name
         methods.add_row(
@@ -57,6 +64,11 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(f"[bold red]will not work:[/] {escape(problem)}", highlight=False)
     if plan.fits:
         console.print("[bold green]This run fits.[/]")
+
+
+def _others(plan: Plan) -> int:
+    """Number of parents beside the father."""
+    return sum(parent.role in PARENTS[1:] for parent in plan.parents)
 
 
 def _table(*columns: str, title: str) -> Table:

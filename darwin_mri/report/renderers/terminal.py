@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -14,7 +15,7 @@ from rich.text import Text as RichText
 from rich.tree import Tree as RichTree
 
 from darwin_mri.records import ArenaResult, Channel, Comparison, PairScan, Prior, Scan
-from darwin_mri.records.roles import family_of
+from darwin_mri.records.roles import FATHER, Family, family_of
 from darwin_mri.report import formats
 from darwin_mri.report.model import elements as el
 from darwin_mri.report.model.view import View
@@ -22,9 +23,15 @@ from darwin_mri.report.pages import arena_page
 from darwin_mri.report.sections import accuracy, layer_tables, prior_check
 from darwin_mri.report.sections.experts import expert_tables
 
-STYLES = {
+STYLES: dict[Family, str] = {
     "father": "blue",
     "mother": "dark_orange3",
+    "parent3": "deep_pink3",
+    "parent4": "gold3",
+    "parent5": "cyan",
+    "parent6": "light_salmon3",
+    "parent7": "slate_blue1",
+    "parent8": "bold",
     "child": "green",
     "base": "magenta",
     "null": "dim",
@@ -74,23 +81,24 @@ def print_arena(console: Console, result: ArenaResult) -> None:
 
 
 def print_scan(
-    console: Console, scan: Scan, pair: PairScan | None = None, prior: Prior | None = None, other: Scan | None = None
+    console: Console, scans: Mapping[str, Scan], pairs: Mapping[str, PairScan] | None = None, prior: Prior | None = None
 ) -> None:
     """Print one line per layer, the legend, channels without signal and where the rest is.
 
     Args:
         console: where to.
-        scan: the father's scan, or the only one.
-        pair: both parents side by side; adds the layer map.
+        scans: role -> scan of that parent, the father's first.
+        pairs: role of another parent -> the father beside it; adds the layer maps.
         prior: adds trust and frozen layers.
-        other: the mother's scan, printed after.
     """
-    _print_layers(console, scan, layer_tables.layer_table(scan, pair, prior))
-    if other is not None:
-        _print_layers(console, other, layer_tables.layer_table(other))
-    for table in expert_tables(scan, other):
+    for role, scan in scans.items():
+        told = (pairs, prior) if role == FATHER else (None, None)
+        _print_layers(console, scan, layer_tables.layer_table(scan, *told))
+    for table in expert_tables(*scans.values()):
         _print_table(console, table)
-    if pair is not None and pair.validation is not None:
+    for pair in (pairs or {}).values():
+        if pair.validation is None:
+            continue
         for block in prior_check.validation_section(pair).blocks:
             _print_block(console, block, "validation")
         console.print()

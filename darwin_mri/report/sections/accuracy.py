@@ -25,6 +25,7 @@ from darwin_mri.report.model.findings import (
     against_better_parent,
     better_parent,
     read_contrast,
+    words_of,
 )
 from darwin_mri.report.model.view import Tile
 
@@ -37,7 +38,7 @@ def benchmark_order(comparison: Comparison) -> list[str]:
 
 
 def sorted_scores(comparison: Comparison, benchmark: str) -> list[Score]:
-    """Scores on the whole of a benchmark: father, mother, child, base, nulls, baselines."""
+    """Scores on the whole of a benchmark: parents, child, base, nulls, baselines."""
     scores = [s for s in comparison.scores if s.benchmark == benchmark and s.slice == "all"]
     return sorted(scores, key=lambda s: FAMILIES.index(s.family))
 
@@ -133,7 +134,8 @@ def scores_section(comparison: Comparison | None) -> Section:
         reference = better_parent(comparison, benchmark)
         chance = next((s.chance for s in scores if s.chance is not None), None)
         rows = tuple(_forest_row(s) for s in scores)
-        panels.append(ForestPanel(benchmark, rows, chance, reference.value if reference else None))
+        label = f"{words_of(comparison).best} parent"
+        panels.append(ForestPanel(benchmark, rows, chance, reference.value if reference else None, label))
     if not panels:
         return Section(key, title, missing="comparison.json holds no score.")
     chart = Forest(
@@ -231,7 +233,8 @@ def slices_section(comparison: Comparison | None) -> Section:
         by_role = [by_key.get((benchmark, name, role)) for role in roles]
         n = next((s.n for s in by_role if s is not None), None)
         chance = next((s.chance for s in by_role if s is not None), None)
-        values = ("" if s is None else formats.score_interval(s) for s in by_role)
+        show = formats.score_interval if len(roles) < 4 else _percent  # intervals of many parents have no room
+        values = ("" if s is None else show(s) for s in by_role)
         cells = (
             benchmark,
             name,
@@ -241,12 +244,17 @@ def slices_section(comparison: Comparison | None) -> Section:
         )
         rows.append(Row(cells, group=benchmark != last))
         last = benchmark
-    shown = table("Scores by slice", ("benchmark", "slice", *roles, "n", "chance"), rows, text=(0, 1))
+    note = "" if len(roles) < 4 else "The intervals are in comparison.json."
+    shown = table("Scores by slice", ("benchmark", "slice", *roles, "n", "chance"), rows, text=(0, 1), note=note)
     return Section(
         key,
         title,
         (Bullets(("Exploratory: intervals but no tests; the more slices, the more of them differ by luck.",)), shown),
     )
+
+
+def _percent(score: Score) -> str:
+    return formats.percent(score.value)
 
 
 def tiles(comparison: Comparison | None) -> tuple[Tile, ...]:

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from darwin_mri.records import Genome, Prior, PriorGene
+from darwin_mri.records import Genome, PairScan, Prior, PriorGene
 from darwin_mri.records.genome import TOWER
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Gene, Lollipop
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table, Text, table
-from darwin_mri.report.model.gene_rows import layer_genes, upper_ratio
+from darwin_mri.report.model.gene_rows import found_ratio, layer_genes, layer_kinds, other_parents, upper_ratio
+from darwin_mri.report.sections.gene_matrices import found_figure, prior_figure, response_figure
 
 
-def genome_section(prior: Prior | None, genome: Genome | None) -> Section:
-    """Section 'genome': one figure per kind of gene, and a table of genes that belong to no layer."""
+def genome_section(prior: Prior | None, genome: Genome | None, pairs: Mapping[str, PairScan] | None = None) -> Section:
+    """Section 'genome': what prior and search say of every gene, and a table of genes that belong to no layer.
+
+    Args:
+        prior: where the search started.
+        genome: what it found.
+        pairs: the father beside each other parent; of several they add how the fitness responds to every gene.
+
+    Returns:
+        the section: one figure per kind of gene, or with several other parents matrices of parents by layers.
+    """
     key, title = "genome", "Prior and found genome"
     if prior is None and genome is None:
         return Section(key, title, missing="prior.json and genome.json are missing: run darwin-mri breed.")
     upper = upper_ratio(prior, genome)
     blocks: list[Block] = [Text(_sentence(prior, genome))]
-    kinds = _layer_kinds(prior)
-    if len(kinds) > 1 and prior is not None:
+    kinds = layer_kinds(prior)
+    several = len(other_parents(prior, genome)) > 1
+    if several and prior is not None and kinds:
+        figures = (
+            found_figure(kinds, genome, upper),
+            prior_figure(kinds, genome, upper),
+            response_figure(kinds, pairs),
+        )
+        blocks += [figure for figure in figures if figure is not None]
+    elif several:
+        blocks += [_gene_table(genome)] if genome else []
+    elif len(kinds) > 1 and prior is not None:
         for number, (kind, genes) in enumerate(kinds.items()):
             blocks.append(_figure(f"fig-genome-{number}", kind, [_of_gene(g, genome) for g in genes], upper))
     else:
         blocks.append(_figure("fig-genome-0", "FFN", layer_genes(prior, genome), upper))
-    rest = _other_genes(prior, genome)
+    rest = _other_genes(prior, genome, several)
     if rest is not None:
         blocks.append(rest)
     if genome is not None and genome.nulls:
@@ -61,19 +81,8 @@ def _sentence(prior: Prior | None, genome: Genome | None) -> str:
     return " ".join(parts)
 
 
-def _layer_kinds(prior: Prior | None) -> dict[str, list[PriorGene]]:
-    """Genes of layers by what they move, e.g. ``mixer`` and ``ffn``; older records say so in names alone."""
-    kinds: dict[str, list[PriorGene]] = {}
-    for gene in prior.genes if prior else ():
-        if gene.layer is not None:
-            kind = gene.component or "".join(c for c in gene.name if not c.isdigit()).strip("._-:[] ") or "ratio"
-            kinds.setdefault(kind, []).append(gene)
-    return kinds
-
-
 def _of_gene(gene: PriorGene, genome: Genome | None) -> Gene:
-    ratio = None if genome is None else genome.genes.get(gene.name, 0.0 if gene.frozen else None)
-    return Gene(str(gene.layer), gene.mean, gene.sigma, ratio, gene.trust, gene.frozen)
+    return Gene(str(gene.layer), gene.mean, gene.sigma, found_ratio(gene, genome), gene.trust, gene.frozen)
 
 
 def _figure(key: str, kind: str, genes: Sequence[Gene], upper: float) -> Figure:
@@ -107,12 +116,19 @@ def _figure(key: str, kind: str, genes: Sequence[Gene], upper: float) -> Figure:
     return Figure(chart, (table(f"Prior and found ratio: {kind} genes", columns, rows, text=(6,), folded=True),))
 
 
-def _other_genes(prior: Prior | None, genome: Genome | None) -> Table | None:
+def _gene_table(genome: Genome) -> Table:
+    """What the search found, by gene, where no prior says which layers the genes belong to."""
+    rows = [Row((name, genome.parent_of(name), formats.fixed(value, 3))) for name, value in genome.genes.items()]
+    return table("Found genes", ("gene", "parent", "found"), rows, text=(0, 1), folded=True)
+
+
+def _other_genes(prior: Prior | None, genome: Genome | None, several: bool) -> Table | None:
     by_name = {gene.name: gene for gene in prior.genes} if prior else {}
     names = [name for name, gene in by_name.items() if gene.layer is None]
-    if prior is None and genome is not None:
+    if prior is None and genome is not None and not several:
         names += [] if genome.ratios else list(genome.genes)
-    names += [TOWER] if genome is not None and TOWER in genome.genes and TOWER not in names else []
+    towers = [] if genome is None else [name for name in genome.genes if name.partition(".")[0] == TOWER]
+    names += [name for name in towers if name not in names]
     if not names:
         return None
     rows = []
@@ -120,8 +136,10 @@ def _other_genes(prior: Prior | None, genome: Genome | None) -> Table | None:
         gene, ratio = by_name.get(name), genome.genes.get(name) if genome else None
         mean, sigma, trust = (gene.mean, gene.sigma, gene.trust) if gene else (None, None, None)
         numbers = (formats.fixed(mean, 3), formats.fixed(sigma, 3), formats.fixed(trust), formats.fixed(ratio, 3))
-        rows.append(Row((name, *numbers)))
-    return table("Genes of no single layer", ("gene", "prior mean", "sigma", "trust", "found"), rows)
+        parent = (gene.parent if gene else "",) if several else ()
+        rows.append(Row((name, *parent, *numbers)))
+    columns = ("gene", *(("parent",) if several else ()), "prior mean", "sigma", "trust", "found")
+    return table("Genes of no single layer", columns, rows, text=(0, 1) if several else (0,))
 
 
 def _null_table(genome: Genome) -> Table:
@@ -129,6 +147,7 @@ def _null_table(genome: Genome) -> Table:
         "father": "the father alone",
         "mother": "the mother alone",
         "uniform": "one ratio everywhere, no MRI and no search",
+        "per-parent": "one ratio for each parent, the mean of the winner's",
         "prior-mean": "the prior's mean, no search",
         "random": "a random genome of the same norm",
         "shuffled-donor": "the found genome, its donor layers shuffled",

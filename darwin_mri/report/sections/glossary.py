@@ -54,6 +54,29 @@ TERMS = {
 }
 
 
-def glossary_section() -> Section:
-    """Section 'words': the terms of the page, explained."""
-    return Section("words", "Words", (Definitions(tuple(TERMS.items())),))
+# What changes where a child has more than two parents: its place in the list, then the term and its explanation.
+SEVERAL = {
+    "father, mother, child": (
+        "father, mother, parent3, ..., child",
+        "The father is the model whose architecture and tokenizer the child keeps. The others, in the order of the"
+        " config, are the models whose weights are blended in. The child is the result.",
+    ),
+    "genome": (
+        "genome",
+        "The numbers (genes) that make a child. A ratio of 0 takes nothing from a parent in that layer; a larger one"
+        " blends in more of it.",
+    ),
+    "layer map": ("layer map", "Which of another parent's layers each of the father's layers is paired with."),
+    "base, baseline": (
+        "base, baseline",
+        "The base is the model that all parents were trained from. A baseline is any other model that is scored.",
+    ),
+    "hybrid vigor": ("hybrid vigor", "The child beats all parents on the composite, by more than chance explains."),
+}
+
+
+def glossary_section(parents: int = 2) -> Section:
+    """Section 'words': the terms of a page about children of that many parents, explained."""
+    replaced = SEVERAL if parents > 2 else {}
+    terms = tuple(replaced.get(term, (term, text)) for term, text in TERMS.items())
+    return Section("words", "Words", (Definitions(terms),))

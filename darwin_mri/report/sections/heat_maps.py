@@ -1,17 +1,19 @@
-"""The MRI as a section: heat maps of both parents along the layer map, and how far each channel can be trusted."""
+"""The MRI as a section: heat maps of all parents, of two along the layer map, and how far to trust each channel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from darwin_mri.records import Channel, LayerScan, PairScan, Scan
+from darwin_mri.records.roles import MOTHER, PARENTS, scan_file
 from darwin_mri.report import formats
 from darwin_mri.report.charts import HeatMap, HeatPanel
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table, Text, table
 from darwin_mri.report.model.findings import rises
 from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.layer_tables import RAISED, STATISTICS, layer_label, rise_writer
+from darwin_mri.stats.vigor import parent_words
 
 Parents = Sequence[tuple[str, Scan]]  # (role, scan) of those that were scanned, the father first
 
@@ -25,19 +27,19 @@ WEIGHTS = {
 WEIGHT_MAPS = 2
 
 
-def scans_section(father: Scan | None, mother: Scan | None, pair: PairScan | None) -> Section:
+def scans_section(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan], roles: Sequence[str]) -> Section:
     """Section 'mri': what each layer is worth, what happens inside, and its weights.
 
     Args:
-        father: the father's MRI.
-        mother: the mother's MRI.
-        pair: both side by side; adds the layer map.
+        scans: role -> MRI of that parent.
+        pairs: the father beside each other parent; of one other parent it adds the layer map.
+        roles: of all parents that the run has.
 
     Returns:
         the section; it says what is missing.
     """
-    key, title = "mri", "MRI of both parents"
-    parents = scanned_parents(father, mother)
+    key, title = "mri", f"MRI of {parent_words(len(roles)).every}"
+    parents, pair = scanned_parents(scans), drawn_pair(scans, pairs)
     if not parents:
         return Section(
             key,
@@ -45,7 +47,7 @@ def scans_section(father: Scan | None, mother: Scan | None, pair: PairScan | Non
             missing="scan/father.json and scan/mother.json are missing: run darwin-mri scan FATHER --against MOTHER.",
         )
     blocks: list[Block] = []
-    if len(parents) == 2 and pair is not None:
+    if pair is not None:
         blocks.append(Text(_map_sentence(parents[1][1], pair)))
     blocks.append(
         Text("What each layer's FFN is worth: how far NLL per byte rises, by language and by domain, without it.")
@@ -53,18 +55,32 @@ def scans_section(father: Scan | None, mother: Scan | None, pair: PairScan | Non
     blocks.append(_rise_figure(parents, pair))
     blocks.append(Text("What happens inside: activation statistics over all probes."))
     blocks.append(_statistics_figure(parents, pair))
-    blocks += [*_weight_figures(parents, pair), *expert_tables(father, mother)]
+    blocks += [*_weight_figures(parents, pair), *expert_tables(*(scan for _, scan in parents))]
     named = [(role, scan.channels) for role, scan in parents]
-    blocks.append(channels_table([*named, *([("pair", pair.channels)] if pair and pair.channels else [])]))
-    absent = [f"scan/{name}.json" for name, scan in (("father", father), ("mother", mother)) if scan is None]
-    return Section(
-        key, title, tuple(blocks), missing=f"{absent[0]} is missing: only one parent is shown." if absent else ""
-    )
+    named += [
+        ("pair" if role == MOTHER else f"pair with {role}", one.channels) for role, one in pairs.items() if one.channels
+    ]
+    blocks.append(channels_table(named))
+    return Section(key, title, tuple(blocks), missing=_absent(scans, roles))
 
 
-def scanned_parents(father: Scan | None, mother: Scan | None) -> Parents:
+def _absent(scans: Mapping[str, Scan], roles: Sequence[str]) -> str:
+    """Which parents' scans are not there."""
+    files = [scan_file(role) for role in roles if role not in scans]
+    if not files:
+        return ""
+    shown = "one parent is" if len(scans) == 1 else f"{formats.listing(list(scans))} are"
+    return f"{formats.listing(files)} {'is' if len(files) == 1 else 'are'} missing: only {shown} shown."
+
+
+def scanned_parents(scans: Mapping[str, Scan]) -> Parents:
     """The parents that were scanned."""
-    return [(role, scan) for role, scan in (("father", father), ("mother", mother)) if scan is not None]
+    return [(role, scans[role]) for role in PARENTS if role in scans]
+
+
+def drawn_pair(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan]) -> PairScan | None:
+    """The layer map that is drawn between two parents side by side; of more parents section 'similarity' has them."""
+    return pairs.get(MOTHER) if set(scans) == set(PARENTS[:2]) else None
 
 
 def _map_sentence(mother: Scan, pair: PairScan) -> str:
@@ -140,6 +156,7 @@ def _rise_figure(parents: Parents, pair: PairScan | None) -> Figure:
     keys.sort(key=lambda key: key[0] != "language")
     languages = sum(kind == "language" for kind, _ in keys)
     every = [e.value for _, scan in parents for layer in scan.layers for e in rises(layer).values()]
+    links = layer_links(parents, pair)
     top = max(every, default=0.0) or 1.0
 
     def reader(key: tuple[str, str]) -> Callable[[LayerScan], float | None]:
@@ -158,12 +175,12 @@ def _rise_figure(parents: Parents, pair: PairScan | None) -> Figure:
         "fig-rise",
         "Rise of NLL per byte without each FFN",
         f"Layers as rows; {languages} languages, then domains as columns. Brighter is a larger rise, on one scale for"
-        " both parents. Curves join the layers that the layer map pairs.",
+        f" {parent_words(len(parents)).every}.{' Curves join the layers that the layer map pairs.' if links else ''}",
         tuple(name for _, name in keys),
         panels(parents, columns, lambda v, _: (max(v, 0.0) / top) ** 0.5),
         ("0 %", f"{formats.percent(top)} (square-root scale)"),
         breaks=(languages,) if 0 < languages < len(keys) else (),
-        links=layer_links(parents, pair),
+        links=links,
     )
     show = rise_writer([scan for _, scan in parents])
     tables = tuple(
@@ -186,7 +203,7 @@ def _statistics_figure(parents: Parents, pair: PairScan | None) -> Figure:
         "fig-activation",
         "Activation statistics",
         "Layers as rows, statistics as columns. Each column has its own scale, from its lowest to its highest value in"
-        " either parent.",
+        f" {'either' if len(parents) < 3 else 'any'} parent.",
         tuple(s.title for s in shown),
         panels(parents, columns, column_scale(parents, columns)),
         ("lowest", "highest, by column"),
@@ -206,7 +223,7 @@ def _statistics_figure(parents: Parents, pair: PairScan | None) -> Figure:
 
 
 def column_scale(parents: Parents, columns: Sequence[Column]) -> Callable[[float, int], float]:
-    """Each column from its lowest to its highest value over both parents, the square root to spread the low ones."""
+    """Each column from its lowest to its highest value over all parents, the square root to spread the low ones."""
     bounds = []
     for column in columns:
         values = [v for _, scan in parents for layer in scan.layers if (v := column.read(layer)) is not None]

@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from darwin_mri.records import PairScan
+from darwin_mri.records.roles import MOTHER, named, pair_file
 from darwin_mri.report import formats
 from darwin_mri.report.charts import SimilarityMap
-from darwin_mri.report.model.elements import Figure, Row, Section, Text, table
-from darwin_mri.report.model.findings import mean_similarity
+from darwin_mri.report.model.elements import Block, Figure, Row, Section, Text, table
+from darwin_mri.report.model.findings import is_identity, map_similarity, mean_similarity
+from darwin_mri.report.sections.parent_matrix import Heading, Plane, Value, matrix_figure
 
 
-def similarity_section(pair: PairScan | None) -> Section:
-    """Section 'similarity': CKA of all layer pairs and the map drawn from it."""
+def similarity_section(pairs: Mapping[str, PairScan]) -> Section:
+    """Section 'similarity': CKA of all layer pairs and the map drawn from it, for each other parent."""
+    known = {role: pair for role, pair in pairs.items() if pair.cka}
     key, title = "similarity", "FFN similarity and the layer map"
-    if pair is None or not pair.cka:
+    if not known:
         return Section(key, title, missing="scan/pair.json is missing: run darwin-mri scan FATHER --against MOTHER.")
+    if len(known) == 1:
+        (pair,) = known.values()
+        return Section(key, title, (Text(_map_sentence(pair)), _map_figure(MOTHER, pair)))
+    identities = [role for role, pair in known.items() if is_identity(pair)]
+    blocks: list[Block] = [_alike_figure(known)]
+    if identities:
+        blocks.append(Text(_identity_sentence(identities)))
+    for role, pair in known.items():
+        if role not in identities:
+            blocks += [Text(f"Father and {role}: {_map_sentence(pair)}"), _map_figure(role, pair)]
+    return Section(key, title, tuple(blocks))
+
+
+def _identity_sentence(roles: list[str]) -> str:
+    if len(roles) == 1:
+        return f"The layer map of father and {roles[0]} is the identity: each layer is paired with that of its number."
+    return (
+        f"The layer maps of the father with {formats.listing([named(role) for role in roles])} are identities: each"
+        " layer is paired with that of its number."
+    )
+
+
+def _alike_figure(pairs: Mapping[str, PairScan]) -> Figure:
+    """CKA along each layer map: parents by father layers."""
+    values = {
+        role: {i: Value(v, formats.fixed(v)) for i, v in enumerate(map_similarity(pair, pair.layer_map))}
+        for role, pair in pairs.items()
+    }
+    means = [f"{role} {formats.fixed(mean_similarity(pair, pair.layer_map))}" for role, pair in pairs.items()]
+    heading = Heading(
+        "fig-alike",
+        "Debiased linear CKA of FFN increments along each layer map",
+        "Other parents as rows, father layers as columns, brighter is more alike.",
+        f"Mean over layers: {', '.join(means)}. The whole matrices are in scan/pair*.json.",
+    )
+    return matrix_figure(heading, [Plane("CKA with the father", values, 1.0)], formats.fixed)
+
+
+def _map_figure(role: str, pair: PairScan) -> Figure:
     chart = SimilarityMap(
-        "fig-similarity",
-        "Debiased linear CKA of FFN increments, father layers by mother layers",
-        "Father layers as rows, mother layers as columns, brighter is more alike. The line joins the pairs of the layer"
-        " map; the dashed line is the proportional map.",
+        "fig-similarity" if role == MOTHER else f"fig-similarity-{role}",
+        f"Debiased linear CKA of FFN increments, father layers by {role} layers",
+        f"Father layers as rows, {role} layers as columns, brighter is more alike. The line joins the pairs of the"
+        " layer map; the dashed line is the proportional map.",
         pair.cka,
         pair.layer_map,
         pair.map_proportional,
+        role,
     )
     rows = []
     for index, row in enumerate(pair.cka):
@@ -33,8 +78,8 @@ def similarity_section(pair: PairScan | None) -> Section:
             cells += [formats.ABSENT, formats.ABSENT] if m is None or m >= len(row) else [str(m), formats.fixed(row[m])]
         rows.append(Row(tuple(cells)))
     columns = ("father layer", "mapped to", "CKA", "proportional", "CKA", "most alike", "CKA")
-    shown = table("Layer map", columns, rows, note="The whole matrix is in scan/pair.json.", folded=True)
-    return Section(key, title, (Text(_map_sentence(pair)), Figure(chart, (shown,))))
+    shown = table("Layer map", columns, rows, note=f"The whole matrix is in {pair_file(role)}.", folded=True)
+    return Figure(chart, (shown,))
 
 
 def _map_sentence(pair: PairScan) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from darwin_mri.records import Estimate, LayerScan, PairScan, Prior, Scan
+from darwin_mri.records.roles import named
 from darwin_mri.report import formats
 from darwin_mri.report.charts import ROOMY
 from darwin_mri.report.model.elements import Row, Table, table
-from darwin_mri.report.model.findings import rises
+from darwin_mri.report.model.findings import is_identity, rises, stability
 
 MIXERS = {"full_attention": "full", "sliding_attention": "sliding", "linear_attention": "linear", "other": "other"}
 
@@ -74,14 +75,18 @@ def rise_writer(scans: Sequence[Scan]) -> Callable[[Estimate | None], str]:
 
 
 def layer_table(
-    scan: Scan, pair: PairScan | None = None, prior: Prior | None = None, languages: Sequence[str] | None = None
+    scan: Scan,
+    pairs: Mapping[str, PairScan] | None = None,
+    prior: Prior | None = None,
+    languages: Sequence[str] | None = None,
 ) -> Table:
     """One line per layer with the numbers a person needs.
 
     Args:
         scan: of one parent.
-        pair: both side by side; adds the layer map to the father.
-        prior: adds trust and frozen layers to the father.
+        pairs: the father beside each other parent; adds the layer maps to the father, of several those that are not
+            the identity.
+        prior: adds trust and frozen layers to the father; trust in several parents stands with the genes.
         languages: to show; Korean and English, or the first two, when absent.
 
     Returns:
@@ -94,7 +99,8 @@ def layer_table(
         else [k for k in ("ko", "en") if k in measured] or measured[:2]
     )
     domains = list(dict.fromkeys(k for layer in scan.layers for k in layer.importance))
-    is_father = pair is None or pair.father.digest == scan.model.digest
+    maps = dict(pairs or {})
+    is_father = all(pair.father.digest == scan.model.digest for pair in maps.values())
     columns: list[tuple[str, Callable[[LayerScan], str]]] = [
         ("layer", lambda layer: str(layer.index)),
         ("mixer", lambda layer: mixer(layer.mixer)),
@@ -104,8 +110,9 @@ def layer_table(
             columns.append((statistic.title, _statistic_reader(statistic)))
     columns += [(k, _rise_reader(("language", k))) for k in chosen]
     columns += [(name, _rise_reader(("domain", name))) for name in domains]
-    if pair is not None and is_father:
-        columns.append(("mother", _map_reader(pair)))
+    if is_father:
+        shown = {role: pair for role, pair in maps.items() if len(maps) == 1 or not is_identity(pair)}
+        columns += [(role, _map_reader(pair)) for role, pair in shown.items()]
     if prior is not None and is_father:
         columns += _prior_columns(prior)
     frozen_layers = set(prior.frozen) if prior and is_father else set()
@@ -116,13 +123,11 @@ def layer_table(
     note = "; ".join(f"{s.title}: {s.meaning}" for s in STATISTICS if s.title in titles)
     if chosen or domains:
         note += f". {', '.join([*chosen, *domains])}: {RAISED}."
-    if "mother" in titles:
-        note += " Mother: the mother's layer in the layer map."
+    note += "".join(f" {role.capitalize()}: {named(role)}'s layer in the layer map." for role in maps if role in titles)
     if "trust" in titles:
-        note += (
-            " Trust: how reliable the evidence for the layer's gene is, 0 to 1. Frozen: the layer is kept as the"
-            " father's; the number is the share of resamples that agree."
-        )
+        note += " Trust: how reliable the evidence for the layer's gene is, 0 to 1."
+    if "frozen" in titles:
+        note += " Frozen: the layer is kept as the father's; the number is the share of resamples that agree."
     spare = tuple(titles.index(name) for name in (*SPARE, *reversed(domains)) if name in titles)
     return replace(table(f"Layers of {scan.model.ref}", titles, rows, text=(1,), note=note, folded=True), spare=spare)
 
@@ -141,6 +146,8 @@ def _map_reader(pair: PairScan) -> Callable[[LayerScan], str]:
 
 def _prior_columns(prior: Prior) -> list[tuple[str, Callable[[LayerScan], str]]]:
     layers = {layer.index: layer for layer in prior.layers}
+    shares = stability(prior)
+    several = len({layer.parent for layer in prior.layers}) > 1
 
     def trust(layer: LayerScan) -> str:
         known = layers.get(layer.index)
@@ -148,6 +155,7 @@ def _prior_columns(prior: Prior) -> list[tuple[str, Callable[[LayerScan], str]]]
 
     def frozen(layer: LayerScan) -> str:
         known = layers.get(layer.index)
-        return formats.fixed(known.frozen_stability) if known and known.frozen else ""
+        kept = known is not None and (layer.index in prior.frozen if several else known.frozen)
+        return formats.fixed(shares[layer.index]) if kept else ""
 
-    return [("trust", trust), ("frozen", frozen)]
+    return [("frozen", frozen)] if several else [("trust", trust), ("frozen", frozen)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
 import yaml
 
@@ -12,6 +13,7 @@ from darwin_mri.report import formats
 from darwin_mri.report.charts import Birth, Pedigree
 from darwin_mri.report.model.elements import Block, Bullets, Code, Figure, Row, Section, Table, Tree, table
 from darwin_mri.report.model.findings import COMPOSITE
+from darwin_mri.report.model.metadata import gather
 from darwin_mri.report.model.run_records import RunRecords
 
 MOST_ANCESTORS = 50  # generations the family tree goes back
@@ -33,15 +35,35 @@ def genealogy_section(run: RunRecords) -> Section:
         "Each child stands after the parents it was bred from; its method stands above the line.",
         tuple(line),
     )
-    rows = [
-        Row((birth.child, birth.father, birth.mother, birth.method), strong=number == len(known) - 1)
-        for number, birth in enumerate(known)
-    ]
-    shown = table("Generations", ("child", "father", "mother", "method"), rows, text=range(4), folded=True)
+    shown = births_table("Generations", known, folded=True, marked=True)
     return Section(key, title, (Figure(chart, (shown,)), tree))
 
 
-_BIRTH = re.compile(r"(?P<child>.+?) = (?P<father>.+?) x (?P<mother>.+) \((?P<method>[^()]*)\)", re.DOTALL)
+def births_table(caption: str, known: Sequence[Birth], *, folded: bool, marked: bool = False) -> Table:
+    """One line per birth.
+
+    Args:
+        caption: name of the table.
+        known: the births, eldest first.
+        folded: whether only the caption shows at first.
+        marked: whether the last birth stands out.
+
+    Returns:
+        the table.
+    """
+    several = any(len(birth.parents) > 2 for birth in known)
+    rows = [
+        Row(
+            (birth.child, birth.father, ", ".join(birth.parents[1:]), birth.method),
+            strong=marked and number == len(known) - 1,
+        )
+        for number, birth in enumerate(known)
+    ]
+    columns = ("child", "father", "other parents" if several else "mother", "method")
+    return table(caption, columns, rows, text=range(4), folded=folded)
+
+
+_BIRTH = re.compile(r"(?P<child>.+?) = (?P<parents>.+? x .+) \((?P<method>[^()]*)\)", re.DOTALL)
 
 
 def births(run: RunRecords) -> list[Birth]:
@@ -49,10 +71,16 @@ def births(run: RunRecords) -> list[Birth]:
     lines = list(run.child.genealogy) if run.child else []
     if not lines and run.inputs:
         lines = [line for parent in run.inputs.parents for line in parent.genealogy]
-    known = [Birth(**match.groupdict()) for line in dict.fromkeys(lines) if (match := _BIRTH.fullmatch(line))]
+    known = [birth for line in dict.fromkeys(lines) if (birth := _read_birth(line))]
     if run.genome is not None and not any(_same(birth.child, run.name) for birth in known):
-        known.append(Birth(run.name, run.genome.father, run.genome.mother, run.genome.method))
+        known.append(Birth(run.name, tuple(run.genome.roles.values()), run.genome.method))
     return known
+
+
+def _read_birth(line: str) -> Birth | None:
+    """``CHILD = FATHER x MOTHER x PARENT3 (METHOD)``; None for a line in another form."""
+    match = _BIRTH.fullmatch(line)
+    return Birth(match["child"], tuple(match["parents"].split(" x ")), match["method"]) if match else None
 
 
 def chain(known: list[Birth]) -> list[Birth]:
@@ -79,8 +107,8 @@ def genealogy(run: RunRecords) -> Tree | None:
         for parent in run.inputs.parents:
             parents.append(_ancestors(parent.ref, parent.role, parent.genealogy))
     elif run.genome is not None:
-        known = (("father", run.genome.father), ("mother", run.genome.mother), ("base", run.genome.base))
-        parents = [Tree(ref, role) for role, ref in known if ref]
+        known = {**run.genome.roles, "base": run.genome.base}
+        parents = [Tree(ref, role) for role, ref in known.items() if ref]
     return Tree(run.name, "child", tuple(parents)) if parents else None
 
 
@@ -92,6 +120,25 @@ def _ancestors(label: str, role: str, eldest_first: tuple[str, ...]) -> Tree:
     return Tree(label, role, (node,) if node else ())
 
 
+def parents_section(run: RunRecords) -> Section:
+    """Section 'parents': who is who, and what is to be known of them; for runs of several parents."""
+    refs = {kin.role: kin.ref for kin in gather(run).kin}
+    known = {parent.role: parent for parent in run.inputs.parents} if run.inputs else {}
+    rows = []
+    for role in dict.fromkeys((*run.parents, *refs)):
+        parent, scan = known.get(role), run.scans.get(role)
+        cells = (
+            role,
+            refs.get(role, scan.model.ref if scan else formats.ABSENT),
+            parent.family if parent and parent.family else scan.model.family if scan else formats.ABSENT,
+            parent.license if parent and parent.license else formats.ABSENT,
+        )
+        rows.append(Row(cells, role))
+    shown = table("Parents of the child", ("role", "model", "family", "licence"), rows, text=range(4))
+    notes = run.inputs.notes if run.inputs else ()
+    return Section("parents", "Parents", (shown, *([Bullets(notes)] if notes else [])))
+
+
 def provenance_section(run: RunRecords) -> Section:
     """Section 'provenance': the command, versions, inputs, what was written, and the health check."""
     key, title = "provenance", "Provenance"
@@ -100,7 +147,7 @@ def provenance_section(run: RunRecords) -> Section:
         blocks += _manifest_blocks(run.manifest)
     if run.inputs is not None:
         blocks.append(inputs_table(run.inputs))
-        if run.inputs.notes:
+        if run.inputs.notes and len(run.parents) < 3:  # of several parents they stand with the parents
             blocks.append(Bullets(run.inputs.notes))
     if run.child is not None:
         blocks += _child_blocks(run.child)
@@ -218,9 +265,9 @@ def _limits(run: RunRecords) -> list[str]:
             f"The MRI read {probes.documents} documents ({probes.tokens} tokens) in {languages}; mean ablation measures"
             " what a layer's FFN does alone, not what it would do after a merge."
         )
+    models = "father, mother and child" if len(run.parents) < 3 else "all parents and the child"
     limits.append(
-        "What the parents' training data hold is not known: a benchmark may be contaminated in father, mother and child"
-        " alike."
+        f"What the parents' training data hold is not known: a benchmark may be contaminated in {models} alike."
     )
     return limits
 

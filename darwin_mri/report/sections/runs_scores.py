@@ -22,9 +22,20 @@ from darwin_mri.report.model.findings import (
 )
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.sections.accuracy import benchmark_order
+from darwin_mri.stats.vigor import parent_words
 
 Named = tuple[str, RunRecords]  # a run under the name it has on the page
 SHOWN = (*PARENTS, "child")
+
+
+def most_parents(named: Sequence[Named]) -> int:
+    """Parents of the run that has the most."""
+    return max((len(run.parents) for _, run in named), default=2)
+
+
+def best_parent(named: Sequence[Named]) -> str:
+    """What the page calls the parent with the highest score: ``better parent`` where every run has two."""
+    return f"{parent_words(most_parents(named)).best} parent"
 
 
 def overview_section(named: Sequence[Named]) -> Section:
@@ -36,7 +47,7 @@ def overview_section(named: Sequence[Named]) -> Section:
         "seed",
         "evaluations",
         "child, composite",
-        "against the better parent",
+        f"against the {best_parent(named)}",
         "reading",
         "fresh items",
     )
@@ -53,7 +64,7 @@ def _overview_row(name: str, run: RunRecords) -> Row:
     contrast = against_better_parent(run.comparison) if run.comparison else None
     cells = (
         name,
-        f"{genome.father} × {genome.mother}" if genome else "",
+        " × ".join(genome.roles.values()) if genome else "",
         genome.method if genome else "",
         str(genome.seed) if genome else "",
         str(len(run.ledger)) if run.ledger else "",
@@ -71,7 +82,8 @@ def _benchmarks(named: Sequence[Named]) -> list[str]:
 
 
 def scores_section(named: Sequence[Named]) -> Section:
-    """Father, mother and child of every run, benchmark by benchmark."""
+    """Parents and child of every run, benchmark by benchmark."""
+    family = "father, mother and child" if most_parents(named) < 3 else "parents and child"
     panels, rows = [], []
     for benchmark in _benchmarks(named):
         scores = [(name, s) for name, run in named for s in _family_scores(run, benchmark)]
@@ -86,7 +98,7 @@ def scores_section(named: Sequence[Named]) -> Section:
     chart = Forest(
         "fig-scores",
         "Accuracy of each run's parents and child, with 95 % intervals",
-        "For each benchmark, run by run: father, mother and child with their intervals; chance as a dotted tick.",
+        f"For each benchmark, run by run: {family} with their intervals; chance as a dotted tick.",
         tuple(panels),
     )
     columns = ("benchmark", "run", "role", "score, 95 % interval")
@@ -95,7 +107,7 @@ def scores_section(named: Sequence[Named]) -> Section:
 
 
 def _family_scores(run: RunRecords, benchmark: str) -> list[Score]:
-    """Measured scores of father, mother and child, in this order."""
+    """Measured scores of the parents and the child, in this order."""
     scores = measured_scores(run.comparison, benchmark) if run.comparison else []
     return sorted((s for s in scores if s.role in SHOWN), key=lambda s: FAMILIES.index(s.family))
 
@@ -113,7 +125,8 @@ def _chance(named: Sequence[Named], benchmark: str) -> float | None:
 
 
 def contrasts_section(named: Sequence[Named]) -> Section:
-    """Each child minus its own better parent."""
+    """Each child minus its own better or best parent."""
+    best = best_parent(named)
     panels, rows = [], []
     for benchmark in _benchmarks(named):
         drawn = []
@@ -139,17 +152,17 @@ def contrasts_section(named: Sequence[Named]) -> Section:
             rows.append(Row(cells, group=len(drawn) == 1))
         if drawn:
             panels.append(ForestPanel(benchmark, tuple(drawn)))
-    key, title = "contrasts", "Each child against its better parent"
+    key, title = "contrasts", f"Each child against its {best}"
     if not panels:
-        return Section(key, title, missing="No run compares its child with both parents.")
+        return Section(key, title, missing="No run compares its child with all its parents.")
     chart = Forest(
         "fig-contrasts",
-        "Child minus its better parent, paired on items, with 95 % intervals",
+        f"Child minus its {best}, paired on items, with 95 % intervals",
         "For each benchmark one line per run. The grey band is what that many items could not have shown.",
         tuple(panels),
         signed=True,
-        unit="percentage points, child minus its better parent",
+        unit=f"percentage points, child minus its {best}",
     )
-    columns = ("benchmark", "run", "better parent", "difference, 95 %", "reading", "p", "n")
+    columns = ("benchmark", "run", best, "difference, 95 %", "reading", "p", "n")
     shown = table("Contrasts by run", columns, rows, text=(0, 1, 2, 4), folded=True)
     return Section(key, title, (Figure(chart, (shown,)),))

@@ -16,6 +16,8 @@ from darwin_mri.report.sections.runs_scores import Named
 def genomes_section(named: Sequence[Named]) -> Section:
     """The ratios each search found; runs whose fathers have the same number of layers share one map."""
     key, title = "genome", "Genomes"
+    several = any(len(run.others) > 1 for _, run in named)
+    other = "the other parents together" if several else "the mother"
     genomes = [(name, run.genome.ratios) for name, run in named if run.genome is not None and run.genome.ratios]
     if not genomes:
         return Section(key, title, missing="No run has a genome.")
@@ -24,7 +26,7 @@ def genomes_section(named: Sequence[Named]) -> Section:
         same = list(group)
         top = max(max(ratios) for _, ratios in same) or 1.0
         panel = HeatPanel(
-            "share of the mother per father layer",
+            f"share of {other} per father layer",
             tuple(name for name, _ in same),
             tuple(name for name, _ in same),
             tuple(tuple(min(max(r / top, 0.0), 1.0) for r in ratios) for _, ratios in same),
@@ -34,7 +36,7 @@ def genomes_section(named: Sequence[Named]) -> Section:
         chart = HeatMap(
             f"fig-genomes-{layers}",
             f"FFN ratios found, fathers of {formats.plural(layers, 'layer')}",
-            "Runs as rows, father layers as columns; brighter is a larger share of the mother.",
+            f"Runs as rows, father layers as columns; brighter is a larger share of {other}.",
             tuple(str(i) for i in range(layers)),
             (panel,),
             ("0", formats.fixed(top)),
@@ -110,8 +112,7 @@ def genealogy_section(named: Sequence[Named]) -> Section:
     if not births:
         return Section(key, title, missing="The runs do not name their parents.")
     chain = provenance.chain(births)
-    rows = [Row((birth.child, birth.father, birth.mother, birth.method)) for birth in births]
-    shown = table("Births", ("child", "father", "mother", "method"), rows, text=range(4), folded=len(chain) > 1)
+    shown = provenance.births_table("Births", births, folded=len(chain) > 1)
     if len(chain) < 2:
         return Section(key, title, (shown,))
     chart = Pedigree(

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from darwin_mri.records import Estimate, LayerScan, PairScan, Prior, Scan
+from darwin_mri.records.roles import FATHER
 from darwin_mri.report import formats
-from darwin_mri.report.charts import ROOMY, Forest, ForestPanel, ForestRow, HeatMap
+from darwin_mri.report.charts import HeatMap
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table, Text, table
-from darwin_mri.report.model.findings import frozen_sentence
-from darwin_mri.report.sections.heat_maps import Column, Parents, layer_links, panels, scanned_parents
-from darwin_mri.report.sections.layer_tables import layer_label, mixer, rise_writer
+from darwin_mri.report.model.findings import frozen_sentence, stability
+from darwin_mri.report.sections.harm import frozen_table, harm_figure, harms
+from darwin_mri.report.sections.heat_maps import Column, Parents, drawn_pair, layer_links, panels, scanned_parents
+from darwin_mri.report.sections.layer_tables import layer_label, rise_writer
 
 
-def languages_section(father: Scan | None, mother: Scan | None, pair: PairScan | None, prior: Prior | None) -> Section:
+def languages_section(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan], prior: Prior | None) -> Section:
     """Section 'language': which layers a language needs more than others do, and which are frozen for it.
 
     Args:
-        father: the father's MRI.
-        mother: the mother's MRI.
-        pair: layer map, and how losses respond to each gene.
+        scans: role -> MRI of that parent.
+        pairs: role of another parent -> layer map, and how losses respond to each of its genes.
         prior: frozen layers and trust.
 
     Returns:
@@ -30,7 +31,7 @@ def languages_section(father: Scan | None, mother: Scan | None, pair: PairScan |
     key, title = "language", "Language sensitivity and frozen layers"
     parents = [
         (role, scan)
-        for role, scan in scanned_parents(father, mother)
+        for role, scan in scanned_parents(scans)
         if any(layer.language.sensitivity for layer in scan.layers)
     ]
     blocks: list[Block] = []
@@ -41,11 +42,13 @@ def languages_section(father: Scan | None, mother: Scan | None, pair: PairScan |
                 " parallel passages only. An asterisk: the 95 % interval leaves out zero."
             )
         )
-        blocks.append(_sensitivity_figure(parents, pair, prior))
+        blocks.append(_sensitivity_figure(parents, drawn_pair(dict(parents), pairs), prior))
     if prior is not None and prior.layers:
         blocks.append(Text(frozen_sentence(prior)))
-        harm = _harm_figure(prior, pair, father)
-        blocks.append(harm if harm is not None else _frozen_table(prior, {}, father, pair))
+        father = scans.get(FATHER)
+        found = harms(prior, pairs)
+        harm = harm_figure(prior, found, father)
+        blocks.append(harm if harm is not None else frozen_table(prior, found, father))
     blocks += [more for _, scan in parents if (more := _more_channels(scan)) is not None]
     if not blocks:
         return Section(
@@ -76,12 +79,12 @@ def _sensitivity_figure(parents: Parents, pair: PairScan | None, prior: Prior | 
         )
         panel = replace(panel, texts=texts)
         if role == "father" and prior is not None:
-            layers = {layer.index: layer for layer in prior.layers}
+            shares = stability(prior)
             indices = [layer.index for layer in scan.layers]
             panel = replace(
                 panel,
                 frozen=tuple(row for row, index in enumerate(indices) if index in prior.frozen),
-                strip=tuple(layers[i].frozen_stability if i in layers else None for i in indices),
+                strip=tuple(shares.get(i) for i in indices),
                 strip_title="stability",
             )
         starred.append(panel)
@@ -111,7 +114,8 @@ def _sensitivity_figure(parents: Parents, pair: PairScan | None, prior: Prior | 
         for role, scan in parents
     )
     note = (
-        "Bars beside the father's layers: share of resamples in which the freezing rule holds. Hatched: frozen."
+        "Bars beside the father's layers: share of resamples in which the freezing rule holds"
+        f"{', for the parent least sure of it' if len(parents) > 2 else ''}. Hatched: frozen."
         if prior
         else ""
     )
@@ -124,132 +128,6 @@ def _sensitivity_reader(name: str) -> Callable[[LayerScan], float | None]:
 
 def _star(estimate: Estimate | None) -> str:
     return "*" if estimate is not None and (estimate.low > 0 or estimate.high < 0) else ""
-
-
-@dataclass(frozen=True)
-class Harm:
-    """What blending one layer costs a protected text.
-
-    Attributes:
-        value: rise of NLL, nats per byte.
-        low: lower end of its interval; None where the layer has several genes.
-        high: upper end of its interval; None where the layer has several genes.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-def harms(prior: Prior, pair: PairScan | None) -> dict[str, dict[int, Harm]]:
-    """Harm of each layer to each protected text: the sum over the layer's genes."""
-    layer_of = {gene.name: gene.layer for gene in prior.genes}
-    result: dict[str, dict[int, Harm]] = {}
-    for name in prior.protect:
-        parts: dict[int, list[tuple[float, float, float]]] = {}
-        for response in pair.response if pair else ():
-            layer = layer_of.get(response.gene)
-            if response.loss == f"protect:{name}" and layer is not None:
-                parts.setdefault(layer, []).append((response.harm, response.low, response.high))
-        if parts:
-            result[name] = {layer: _sum_harms(genes) for layer, genes in parts.items()}
-    return result
-
-
-def _sum_harms(parts: Sequence[tuple[float, float, float]]) -> Harm:
-    total = sum(harm for harm, _, _ in parts)
-    return Harm(total, parts[0][1], parts[0][2]) if len(parts) == 1 else Harm(total, None, None)
-
-
-def _harm_text(harm: Harm | None) -> str:
-    if harm is None:
-        return formats.ABSENT
-    text = formats.signed(harm.value, 4)
-    return text if harm.low is None else f"{text} [{formats.signed(harm.low, 4)}, {formats.signed(harm.high, 4)}]"
-
-
-def _harm_figure(prior: Prior, pair: PairScan | None, father: Scan | None) -> Figure | None:
-    """Why layers are frozen or free: each layer's harm to the protected texts, beside the tolerance."""
-    by_text = harms(prior, pair)
-    if not by_text or pair is None:
-        return None
-    drawn = []
-    for name, by_layer in by_text.items():
-        rows = []
-        for layer in prior.layers:
-            harm = by_layer.get(layer.index)
-            if harm is not None:
-                more = f"stability {formats.fixed(layer.frozen_stability)}"
-                label = f"layer {layer.index}" + (", frozen" if layer.frozen else "")
-                rows.append(
-                    ForestRow(
-                        label, "father", harm.value, harm.low, harm.high, _harm_text(harm), more, strong=layer.frozen
-                    )
-                )
-        limit = _tolerance(prior, father, name)
-        if not rows:
-            continue
-        drawn.append(ForestPanel(f"harm to {name}", tuple(rows), reference=limit, reference_label="tolerance"))
-    if not drawn:
-        return None
-    chart = Forest(
-        "fig-harm",
-        f"What blending each layer at ratio {formats.fixed(pair.reference_ratio)} would cost the protected texts",
-        "One line per father layer: the rise of NLL per byte when it is blended. Layers right of the tolerance in most"
-        " resamples are frozen.",
-        tuple(drawn),
-        signed=True,
-        unit="rise of NLL, nats per byte",
-        scale=1.0,
-    )
-    note = (
-        "A layer's harm is the sum over its genes; its interval is known where one gene is the whole layer. Stability:"
-        " the share of resamples in which it exceeds the tolerance."
-    )
-    if all(panel.reference is not None for panel in drawn):
-        note += (
-            f" Tolerance: {formats.percent(prior.tolerance)} of the father's NLL per byte on that text, from the MRI."
-        )
-    return Figure(chart, (_frozen_table(prior, by_text, father, pair),), note)
-
-
-def _tolerance(prior: Prior, father: Scan | None, name: str) -> float | None:
-    """The tolerance in nats per byte; None where the scan does not know the father's loss on the text."""
-    bits = father.bits_per_byte if father else {}
-    loss = bits.get(f"language:{name}", bits.get(f"domain:{name}"))
-    return None if loss is None else prior.tolerance * loss * math.log(2)
-
-
-def _frozen_table(
-    prior: Prior, by_text: dict[str, dict[int, Harm]], father: Scan | None, pair: PairScan | None
-) -> Table:
-    mixers = {layer.index: mixer(layer.mixer) for layer in father.layers} if father else {}
-    columns = [
-        "layer",
-        "mixer",
-        "mother layer",
-        "frozen",
-        "stability",
-        "trust",
-        *(f"harm to {name}" for name in by_text),
-    ]
-    rows = []
-    for layer in prior.layers:
-        cells = (
-            str(layer.index),
-            mixers.get(layer.index, formats.ABSENT),
-            str(layer.mother_layer),
-            "frozen" if layer.frozen else "free",
-            formats.fixed(layer.frozen_stability),
-            formats.fixed(layer.trust),
-            *(_harm_text(harm.get(layer.index)) for harm in by_text.values()),
-        )
-        rows.append(Row(cells, strong=layer.frozen))
-    note = ""
-    if by_text and pair:
-        ratio = formats.fixed(pair.reference_ratio)
-        note = f"Harm: rise of NLL per byte (nats) when the layer is blended at ratio {ratio}, summed over its genes."
-    return table("Frozen layers", columns, rows, text=(1, 3), note=note, folded=bool(by_text) or len(rows) > ROOMY)
 
 
 def _more_channels(scan: Scan) -> Table | None:
