@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A whole run, one as deep as the real pair, hostile names, eight parents, a nearly empty run, all on a page."""
+    """A whole run, one as deep as the real pair, hostile names, eight parents, a nearly empty run, a page of runs."""
     folder = tmp_path_factory.mktemp("pages")
     runs = [
         write_sample(folder / "whole"),

@@ -166,11 +166,12 @@ def _many_grids(data: HeatMap, head: float, overhang: float) -> list[Grid]:
     left, count = LABELS + strips, max(_counts(data))
     breaks = 6.0 * len(data.breaks)
     gap = max(APART, overhang)
-    fitting = 1 if data.matrix else int((WIDTH + gap) / (left + 22 * count + breaks + gap))
+    least = max(left + 22 * count + breaks, 250)  # below that a title has no room
+    fitting = 1 if data.matrix else int((WIDTH + gap) / (least + gap))
     fitting = min(max(fitting, 1), max(len(data.panels), 1))
     in_row = math.ceil(len(data.panels) / math.ceil(len(data.panels) / fitting)) if data.panels else 1
     cell_w = float(max(22, min(46, int(((WIDTH + gap) / in_row - gap - left - breaks) / count))))
-    step = max(left + cell_w * count + breaks + gap, left + 150)  # below that a title has no room
+    step = max(left + cell_w * count + breaks + gap, (WIDTH + gap) / in_row)
     grids, top = [], head
     for start in range(0, len(data.panels), in_row):
         row = data.panels[start : start + in_row]

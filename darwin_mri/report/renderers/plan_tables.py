@@ -35,13 +35,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
     for note in plan.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
-    methods = _table(
-        "method",
-        "kind",
-        "",
-        "why not",
-        title="What this pair allows" if _others(plan) < 2 else "What these parents allow",
-    )
+    allowed = "What this pair allows" if _others(plan) < 2 else "What these parents allow"
+    methods = _table("method", "kind", "", "why not", title=allowed)
     for m in plan.methods:
         name = f"{m.name} (chosen)" if m.name == plan.method else m.name
         methods.add_row(
