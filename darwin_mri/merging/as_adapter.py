@@ -79,11 +79,9 @@ def write_adapter(base: Path, child: Path, out: Path, *, ref: str, rank: int) ->
         if torch.equal(own, new):
             continue
         module, _, part = name.rpartition(".")
-        if module not in modules or "[" in name or name in tied:
-            raise InputError(
-                f"{name} has changed, which no adapter holds (shared or assembled): leave out --as-adapter"
-            )
-        if not _is_linear(modules[module]) or part != "weight":
+        if module not in modules or "[" in name:
+            raise InputError(f"{name} has changed, which no adapter holds (it is assembled): leave out --as-adapter")
+        if name in tied or not _is_linear(modules[module]) or part != "weight":
             whole.setdefault(module, []).append(name)
             continue
         delta = (new - own).T if type(modules[module]).__name__ == "Conv1D" else new - own
@@ -100,12 +98,20 @@ def write_adapter(base: Path, child: Path, out: Path, *, ref: str, rank: int) ->
             content.pop(f"{PREFIX}{module}{end}", None)
         ranks.pop(module, None)
         norms.pop(f"{module}.weight", None)
+    for twin, source in layout.tied.items():  # peft asks for both names, and ties them
+        if PREFIX + source in content:
+            content[PREFIX + twin] = content[PREFIX + source].clone()
     if not ranks and not whole:
         raise InputError(f"the child is {ref} itself: there is nothing for an adapter to hold")
     stored = tuple(sorted({name for names in whole.values() for name in names}))
     lost, changed = (math.hypot(*sizes) for sizes in zip(*norms.values(), strict=True)) if norms else (0.0, 1.0)
     fit = AdapterFit({name: left / size for name, (left, size) in norms.items()}, stored, lost / changed)
-    _write(out, content, _config(ref, rank, ranks, sorted(whole)), fit)
+    _write(
+        out,
+        content,
+        {**_config(ref, rank, ranks, sorted(whole)), "ensure_weight_tying": not tied.isdisjoint(stored)},
+        fit,
+    )
     return fit
 
 

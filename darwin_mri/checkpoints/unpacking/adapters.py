@@ -103,7 +103,12 @@ class _Sum:
         forms |= {name: (self._stored_dtype(name), forms[twin][1]) for name, twin in self.untied.items()}
         return Unpacked(forms, self._compute, self._files(), self._note(ref))
 
+    def _read_as(self, name: str) -> str:
+        """A tensor that is stored twice changes with the one it repeats, unless the two have parted."""
+        return name if name in self.untied else self.layout.copies.get(name, name)
+
     def _compute(self, name: str) -> Tensor:
+        name = self._read_as(name)
         tensor = self.reader.tensor(self.untied.get(name, name))
         if name not in self.changes:
             return tensor
@@ -114,6 +119,7 @@ class _Sum:
 
     def _stored_dtype(self, name: str) -> torch.dtype:
         """fp32 for a sum; what an adapter holds whole, and what no adapter touches, as it is."""
+        name = self._read_as(name)
         if name in self.changes:
             return self.replaced.get(name, torch.float32)
         return self.reader.dtype(self.untied.get(name, name))
@@ -155,9 +161,9 @@ class _Sum:
         for name, tensor in adapter.whole.items():
             place = self._place(name, adapter)
             self._require_shape(place, tensor.shape, f"{adapter.ref}: {name}")
-            self._change(place, adapter, lambda _, new=tensor: new.float())
-            if tensor.is_floating_point() and len(self.changes[place.disk]) == 1:
-                self.replaced[place.disk] = tensor.dtype
+            changed = self._change(place, adapter, lambda _, new=tensor: new.float())
+            if tensor.is_floating_point():  # later changes, if any, make it a sum again
+                self.replaced[changed] = tensor.dtype
         for module, parts in adapter.parts.items():
             if parts.keys() == {"rows"}:
                 self._add_rows(module, parts["rows"], adapter)
@@ -206,8 +212,17 @@ class _Sum:
         self.changes.setdefault(name, []).append(lambda weight: weight.index_copy(0, torch.tensor(indices), rows_of))
         self.replaced.pop(name, None)
 
-    def _change(self, place: _Place, adapter: Adapter, change: Change) -> None:
-        """Let a change follow those that are there; tied parameters part where only one of them changes."""
+    def _change(self, place: _Place, adapter: Adapter, change: Change) -> str:
+        """Let a change follow those that are there; tied parameters part where only one of them changes.
+
+        Args:
+            place: of the parameter.
+            adapter: says whether tied parameters stay tied.
+            change: the new one.
+
+        Returns:
+            The tensor on disk that changes.
+        """
         apart = not adapter.config.get("ensure_weight_tying")
         name = place.disk
         if place.tied_to is not None and apart:
@@ -220,6 +235,7 @@ class _Sum:
                     self._untie(self._head(twin), name)
         self.changes.setdefault(name, []).append(change)
         self.replaced.pop(name, None)
+        return name
 
     def _untie(self, head: str, twin: str) -> None:
         """Give a tied parameter a tensor of its own, which has changed as its twin has so far."""
