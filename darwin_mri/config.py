@@ -23,7 +23,7 @@ from darwin_mri.config_sections import (
 from darwin_mri.errors import ConfigError
 from darwin_mri.files import read_text
 from darwin_mri.quantities import KINDS, quantity_fault
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.roles import PARENTS
 
 __all__ = [
     "ARMS",

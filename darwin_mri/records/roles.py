@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Parent = Literal["father", "mother", "parent3", "parent4", "parent5", "parent6", "parent7", "parent8"]
+from darwin_mri.roles import FATHER, MOTHER, PARENTS, Parent
+
+__all__ = [
+    "CHILD_MINUS",
+    "FAMILIES",
+    "FATHER",
+    "MOTHER",
+    "NULL_PREFIX",
+    "PARENTS",
+    "USUAL",
+    "Family",
+    "Other",
+    "Parent",
+    "family_of",
+    "named",
+    "null_of_role",
+    "pair_file",
+    "scan_file",
+]
+
 Family = Literal[Parent, "child", "base", "null", "baseline"]
 Other = Literal[Parent, "base", "null", "baseline"]
 FAMILIES: tuple[Family, ...] = get_args(Family)  # in the order of every table and chart
-PARENTS: tuple[Parent, ...] = get_args(Parent)  # in the order a config lists them
-FATHER, MOTHER = PARENTS[:2]
 
 # Every other model and the two parents that each run has; a page names the other parents only where there are any.
 USUAL: tuple[Family, ...] = tuple(family for family in FAMILIES if family not in PARENTS[2:])
