@@ -27,6 +27,7 @@ from darwin_mri.roles import PARENTS
 
 __all__ = [
     "ARMS",
+    "JOINT",
     "OPERATORS",
     "Arm",
     "ArmConfig",
@@ -46,13 +47,37 @@ __all__ = [
     "make_config",
 ]
 
-Operator = Literal["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della"]
+Operator = Literal[
+    "linear",
+    "slerp",
+    "task_arithmetic",
+    "ties",
+    "dare_linear",
+    "dare_ties",
+    "della",
+    "della_linear",
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "nuslerp",
+    "multislerp",
+    "karcher",
+    "model_stock",
+    "sce",
+    "ram",
+    "ramplus_tl",
+    "arcee_fusion",
+    "nearswap",
+]
 """Methods for parents of one architecture."""
 Arm = Literal["raw", "folded", "aligned", "transplant", "refit", "competence"]
 """Methods across architectures, each registered in ``merging.arms``."""
 Method = Literal[Operator, Arm]
 OPERATORS: tuple[str, ...] = get_args(Operator)
 ARMS: tuple[str, ...] = get_args(Arm)
+# Methods with one result for all parents: their one ratio goes from the father to it.
+JOINT = frozenset({"model_stock", "sce", "ram", "ramplus_tl", "arcee_fusion", "nearswap"})
+# Methods whose ratios are shares of the whole; the others add task vectors, which may exceed 1.
+SHARING = frozenset({"linear", "slerp", "nuslerp", "multislerp", "karcher", *JOINT})
 
 REAL = {"click": 0.6, "musr": 0.4}  # the fitness of the Darwin-4B-Genesis card
 
@@ -85,6 +110,10 @@ class Config(Section):
     rescale: Literal["inverse_density", "l1", "none"] = Field(
         default="inverse_density",
         description="what compensates for dropped elements: factor 1 / density, the original L1 norm, or nothing",
+    )
+    settings: dict[str, float | str] = Field(
+        default={},
+        description="further settings of the method, such as gamma, select_topk or density@parent3 (docs/merging.md)",
     )
     tensors: dict[str, dict[str, float | str]] = Field(
         default={}, description="settings of single tensors by name or pattern, e.g. {'*.mlp.*': {density: 0.5}}"
@@ -171,7 +200,7 @@ class Config(Section):
             )
         if len(self.parents) > 2 and self.cross:
             raise ValueError(
-                f"method {self.method} crosses the father with one other parent, not with {len(self.other_roles)}"
+                f"method {self.method} crosses the father with one other parent, not with {len(self.parents) - 1}"
             )
         if len(self.parents) > 2 and self.search.space in ("darwin14", "darwin-v6"):
             raise ValueError(f"search.space {self.search.space} is for two parents: choose layers or ffn")
@@ -189,9 +218,9 @@ class Config(Section):
         return dict(zip(PARENTS, self.parents, strict=False))
 
     @property
-    def other_roles(self) -> tuple[str, ...]:
-        """Roles of the parents beside the father."""
-        return tuple(self.roles)[1:]
+    def ratio_roles(self) -> tuple[str, ...]:
+        """Roles of the parents that have genes: all but the father, or one for all where the method has one result."""
+        return tuple(self.roles)[1:2] if self.method in JOINT else tuple(self.roles)[1:]
 
     @property
     def cross(self) -> bool:
@@ -201,12 +230,12 @@ class Config(Section):
     @property
     def upper(self) -> float:
         """Largest ratio of the search."""
-        return self.prior.upper or (1.0 if self.cross or self.method in ("linear", "slerp") else 1.5)
+        return self.prior.upper or (1.0 if self.cross or self.method in SHARING else 1.5)
 
     @property
     def reference_ratio(self) -> float:
         """Ratio of each other parent at which the blend response is measured: several share what one alone has."""
-        return self.prior.reference_ratio or self.upper / 1.5 / len(self.other_roles)
+        return self.prior.reference_ratio or self.upper / 1.5 / len(self.ratio_roles)
 
     @property
     def weights(self) -> dict[str, float]:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from darwin_mri import kernels
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging.election import divisors, elect, elect_many
+from darwin_mri.merging.election import divisors, elect
+from darwin_mri.merging.methods.election import elect as elect_any
 from darwin_mri.merging.streaming import Ratio, Ratios, StreamedBlend, as_ratios, is_constant
 
 
@@ -122,7 +123,9 @@ class TaskVector(StreamedBlend):
 
 @dataclass(frozen=True, eq=False)
 class Election(StreamedBlend):
-    """TIES' election between task vectors: B + s elected(w u, r v, ...), see ``elect`` and ``elect_many``.
+    """TIES' election between task vectors: B + s elected(w u, r v, ...), see ``election``.
+
+    Among more than two vectors it is that of ``methods.election``.
 
     Attributes:
         origin: the base B.
@@ -147,10 +150,9 @@ class Election(StreamedBlend):
             vector if weight == 1.0 else vector * weight for vector, weight in zip(contributions, weights, strict=True)
         ]
         if len(weighted) > 2:
-            magnitude, sign = elect_many(weighted, weights, self.divide)
-        else:
-            (u, v), (ratio,) = weighted, ratios
-            magnitude, sign = elect(u, v, self.weight, ratio, self.divide)
+            return elect_any(weighted, weights, self.divide).mul_(self.scale).add_(origin)
+        (u, v), (ratio,) = weighted, ratios
+        magnitude, sign = elect(u, v, self.weight, ratio, self.divide)
         if self.scale != 1.0:
             magnitude.mul_(self.scale)
         return magnitude.mul_(sign).add_(origin)

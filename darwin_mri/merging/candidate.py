@@ -51,7 +51,7 @@ class Candidate:
         self.keep_bytes = int(KEPT_SHARE * free_memory(device)) if keep_bytes is None else keep_bytes
         self.ahead = 0 if device.type == "cpu" else AHEAD
         self.current: dict[str, tuple[Ratios, Settings]] = {}
-        self._zero: Ratios = (0.0,) * len(merge.others)
+        self._zero: Ratios = (0.0,) * len(merge.roles)
         self._kept: dict[str, _Kept] = {}
         self._kept_bytes = 0
         self._to_round = self._rounded()

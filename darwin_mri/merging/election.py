@@ -1,14 +1,14 @@
-"""TIES' election: which sign each element of the merged task vector has, and how the agreeing parents are averaged."""
+"""TIES' election between two task vectors, in the few operations that a kernel repeats bit for bit.
+
+Any number of vectors is ``methods.election``'s.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-NO_WEIGHT = 1e-30  # a weight so near 0 divides nothing
-ROUNDING = 1e-7  # of fp32: weights that sum to less of their size sum to 0
+from darwin_mri.merging.methods.election import NO_WEIGHT, ROUNDING
 
 
 def elect(father: Tensor, other: Tensor, weight: float, ratio: float, divide: str) -> tuple[Tensor, Tensor]:
@@ -38,40 +38,6 @@ def elect(father: Tensor, other: Tensor, weight: float, ratio: float, divide: st
     magnitude = father.add_(other)
     if shared != 1.0:
         magnitude.addcmul_(magnitude, both, value=1 / shared - 1)
-    return magnitude, sign
-
-
-def elect_many(vectors: Sequence[Tensor], weights: Sequence[float], divide: str) -> tuple[Tensor, Tensor]:
-    """The election of ``elect`` among any number of parents.
-
-    The elected sign is that of the sum. The values of those that have it are added up and divided by: ``weights`` the
-    sum of their signed weights, 1 where that is 0; ``ratio`` the sum of their weights' magnitudes, but at least 1, so
-    that small ratios are a small step and ratios of 1 the paper's mean; ``none`` 1.
-
-    Args:
-        vectors: each parent's weight times its trimmed or masked task vector, of one shape, fp32; the father's first.
-        weights: of each parent.
-        divide: ratio, weights or none (``Settings``).
-
-    Returns:
-        Magnitude and sign, in that shape, whose product is the merged vector.
-    """
-    sign = vectors[0] + vectors[1]
-    for vector in vectors[2:]:
-        sign.add_(vector)
-    sign.sign_()
-    magnitude, divisor, size = torch.zeros_like(sign), torch.zeros_like(sign), torch.zeros_like(sign)
-    for vector, weight in zip(vectors, weights, strict=True):
-        agreeing = (vector * sign).clamp_(min=0)
-        magnitude.add_(agreeing)
-        if divide != "none":
-            agrees = agreeing.sign_()
-            divisor.add_(agrees, alpha=weight if divide == "weights" else abs(weight))
-            size.add_(agrees, alpha=abs(weight))
-    if divide == "ratio":
-        magnitude.div_(divisor.clamp_(min=1.0))
-    elif divide == "weights":
-        magnitude.div_(torch.where(divisor.abs() > ROUNDING * size + NO_WEIGHT, divisor, torch.ones_like(divisor)))
     return magnitude, sign
 
 

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from darwin_mri.config import JOINT
 from darwin_mri.errors import InputError
 from darwin_mri.merging.blending import Blend, Replacement
+from darwin_mri.merging.computed import method_values
 from darwin_mri.merging.donors import DonorFolder, Donors
+from darwin_mri.merging.methods import METHODS
 from darwin_mri.merging.operators import blend, require_parents
 from darwin_mri.merging.settings import Exceptions, OwnRatios, Settings, settings_for
 from darwin_mri.merging.sources import FolderSource, RandomSource, ShuffledSource, TensorSource
@@ -51,11 +54,13 @@ class Merge:
 
     def __post_init__(self) -> None:
         require_parents(self.method, 1 + len(self.others))
+        if self.method in METHODS and not METHODS[self.method].sparse:
+            METHODS[self.method].options(method_values(self.method, self.settings.values), 1 + len(self.others))
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Roles of the other parents, in the order of their ratios."""
-        return PARENTS[1 : 1 + len(self.others)]
+        """Roles of the other parents, in the order of their ratios; one for all where the method has one result."""
+        return PARENTS[1:2] if self.method in JOINT else PARENTS[1 : 1 + len(self.others)]
 
     def shuffled(self) -> Merge:
         """The null child's merge: what every other parent adds has its values shuffled within each tensor.
@@ -64,7 +69,7 @@ class Merge:
         """
         whole = self.method in ("linear", "slerp", REPLACE)  # an interpolation's donor is the whole tensor
         origin = None if whole else (self.base or self.father)
-        named = zip(self.roles, self.others, strict=True)
+        named = zip(PARENTS[1:], self.others, strict=False)
         return replace(
             self, others=tuple(ShuffledSource(other, origin, seed=self.seed, role=role) for role, other in named)
         )

@@ -7,14 +7,27 @@ from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 
 from darwin_mri.errors import ConfigError
+from darwin_mri.merging.methods import METHODS
+from darwin_mri.merging.methods.spec import DIVIDES, RESCALES
 from darwin_mri.quantities import quantity_fault
 from darwin_mri.records.roles import FATHER, PARENTS
 
-NEEDS_BASE: frozenset[str] = frozenset({"ties", "dare_ties", "della"})
-OF_TWO: frozenset[str] = frozenset({"slerp", "replace"})  # merge the father with exactly one other parent
-RESCALES: tuple[str, ...] = ("inverse_density", "l1", "none")
-DIVIDES: tuple[str, ...] = ("ratio", "weights", "none")
-OF_A_PARENT: tuple[str, ...] = ("density", "epsilon")  # settings that every other parent can have its own of
+NEEDS_BASE: frozenset[str] = frozenset(
+    {"ties", "dare_ties", "della", *(spec.name for spec in METHODS.values() if spec.needs_base)}
+)
+OF_TWO: frozenset[str] = frozenset(  # merge the father with exactly one other parent
+    {"slerp", "replace", *(spec.name for spec in METHODS.values() if spec.parents[1] == 2)}
+)
+OF_A_PARENT: tuple[str, ...] = ("density", "epsilon", "gamma")  # settings that every other parent can have its own of
+TUPLES = ("values", "by_parent")
+METHOD_VALUES = tuple(
+    dict.fromkeys(
+        parameter.name
+        for spec in METHODS.values()
+        for parameter in spec.parameters
+        if parameter.name not in ("density", "epsilon", "gamma", "rescale", "divide", "scale")
+    )
+)
 WORDS: dict[str, tuple[str, ...]] = {"rescale": RESCALES, "divide": DIVIDES}
 
 
@@ -35,6 +48,8 @@ class Settings:
             those that agree, signs included (the TIES paper's mean; mergekit's ``normalize: true``); ``none`` (their
             sum).
         scale: what the whole change from the base is multiplied with: TIES' lambda.
+        gamma: share of the largest elements of a task vector that breadcrumbs drops, in [0, 1].
+        values: (name, value) of what single methods take beside these (``methods.METHODS``).
         by_parent: (``density@parent3``, value) for the other parents whose own value differs.
 
     Each number's range is that of ``quantities``.
@@ -50,6 +65,8 @@ class Settings:
     epsilon: float = 0.1
     divide: str = "ratio"
     scale: float = 1.0
+    gamma: float = 0.01
+    values: tuple[tuple[str, float | str], ...] = ()
     by_parent: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -60,7 +77,7 @@ class Settings:
             if fault := quantity_fault(name, value):
                 raise ConfigError(fault)
         for field in fields(self):
-            if field.name == "by_parent":
+            if field.name in TUPLES:
                 continue
             value = getattr(self, field.name)
             if field.name in WORDS:
@@ -95,7 +112,7 @@ class Settings:
         return self.weight_father == 1 and self.scale == 1
 
 
-SETTINGS = tuple(field.name for field in fields(Settings) if field.name != "by_parent")
+SETTINGS = (*(field.name for field in fields(Settings) if field.name not in TUPLES), *METHOD_VALUES)
 Exceptions = Mapping[str, Mapping[str, float | str]]
 """Tensor name or pattern (``*.mlp.*``) -> settings that differ there, ``ratio`` among them; a later entry wins.
 
@@ -125,7 +142,8 @@ def make_settings(values: Mapping[str, float | str], common: Settings | None = N
     # A value for all parents replaces what single ones had.
     kept = {key: value for key, value in common.by_parent if split_key(key)[0] not in own}
     merged = tuple(sorted({**kept, **by_parent}.items()))
-    return replace(common, **own, by_parent=merged)  # type: ignore[arg-type]
+    values = {**dict(common.values), **{key: own.pop(key) for key in METHOD_VALUES if key in own}}
+    return replace(common, **own, values=tuple(sorted(values.items())), by_parent=merged)  # type: ignore[arg-type]
 
 
 def settings_for(name: str, common: Settings, exceptions: Exceptions) -> tuple[Settings, OwnRatios]:

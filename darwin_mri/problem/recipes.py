@@ -150,6 +150,7 @@ def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
         "seed": genome.seed,
         "towers": "merge" if genome.moves_tower else "father",
         **own,
+        "settings": {key: value for key, value in genome.settings.items() if key not in {*own, "upper"}},
         **genome.arm,
     }
     data["search"] = {**data.get("search", {}), "space": genome.space}

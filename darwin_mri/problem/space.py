@@ -16,7 +16,7 @@ from darwin_mri.config import Config
 from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings
 from darwin_mri.merging.compatibility import tower_tensors
 from darwin_mri.merging.folder_sources import father_source, sibling_source
-from darwin_mri.merging.settings import Exceptions
+from darwin_mri.merging.settings import Exceptions, make_settings
 from darwin_mri.records import DonorRecord, Prior
 from darwin_mri.records.genome import TOWER
 
@@ -105,10 +105,9 @@ class MergeSpace:
         on_disk = {
             gene: tuple(self.merge.on_disk(name) for name in names) for gene, names in self.written_tensors().items()
         }
-        own = {"density": config.density, "density_father": config.density_father, "rescale": config.rescale}
         donors = {} if self.donors is None else {layer.file: layer.sha256 for layer in self.donors.layers}
         return {
-            "settings": {**own, "upper": config.upper},
+            "settings": {**config_settings(config), "upper": config.upper},
             "exceptions": self.exceptions(genes) or config.tensors,
             "tensors": on_disk,
             "gene_parents": dict(self.merge.gene_parents) if len(self.merge.roles) > 1 else {},
@@ -116,6 +115,12 @@ class MergeSpace:
             "donors": donors,
             "arm": arm_settings(config) if donors else {},
         }
+
+
+def config_settings(config: Config) -> dict[str, float | str]:
+    """The operator's settings as a config gives them."""
+    own = {"density": config.density, "density_father": config.density_father, "rescale": config.rescale}
+    return {**own, **config.settings}
 
 
 def tower_genes(roles: Sequence[str]) -> dict[str, str]:
@@ -142,7 +147,7 @@ def sibling_space(
     """
     known = survey(father.source.folder)
     own = father_source(known)
-    names, roles = movable_names(father, own), config.other_roles
+    names, roles = movable_names(father, own), config.ratio_roles
     tower = ()
     if config.towers == "merge":
         refs = {source.ref: survey(source.folder) for source in (*others, *([base] if base else []))}
@@ -151,7 +156,7 @@ def sibling_space(
     ancestor = None
     if base is not None:
         ancestor = own if base.folder == father.source.folder else sibling_source(known, base, own)
-    settings = Settings(density=config.density, density_father=config.density_father, rescale=config.rescale)
+    settings = make_settings(config_settings(config))
     name = "layers" if config.search.space in PUBLISHED else config.search.space or "layers"
     space = make_space(name, father.anatomy, names, roles)
     merge = Merge(

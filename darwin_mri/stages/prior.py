@@ -61,7 +61,9 @@ def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -
     if config.prior.preset in PUBLISHED_PRESETS:
         ratios = published_ratios(config.prior.preset, space, father, scans)
     evidence = Evidence(slopes.get("fitness"), descent, ratios)
-    prior = make_prior(genes, scans.layer_maps, config.prior, options, freezing, evidence)
+    moved = {site.parent for site in genes.values()}
+    layer_maps = {role: layer_map for role, layer_map in scans.layer_maps.items() if role in moved}
+    prior = make_prior(genes, layer_maps, config.prior, options, freezing, evidence)
     for pair in scans.pairs:
         own = tuple(response for response in measured if genes[response.gene].parent == pair.parent)
         pair = pair.model_copy(update={"response": own})

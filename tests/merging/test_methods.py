@@ -40,8 +40,8 @@ SPARSE = [name for name, spec in METHODS.items() if spec.sparse]
 # Settings under which nothing is trivial: something is dropped, selected or amplified.
 LIVELY: dict[str, dict[str, Any]] = {
     "sce": {"select_topk": 0.5},
-    "ram": {"epsilon": 0.05},
-    "ramplus_tl": {"epsilon": 0.05, "r": 0.3, "alpha": 0.9},
+    "ram": {"threshold": 0.05},
+    "ramplus_tl": {"threshold": 0.05, "r": 0.3, "alpha": 0.9},
     "nearswap": {"t": 0.1},
     "della_linear": {"density": 0.6},
     "breadcrumbs": {"density": 0.6, "gamma": 0.1},
@@ -123,7 +123,7 @@ def test_scaled_parents_give_the_scaled_child(method: str, seed: int, power: int
     scale, count = 2.0**power, count_for(method, 3)
     parents, base = family(count, seed)
     values = LIVELY.get(method, {})
-    scaled = {key: value * scale if key in ("t", "epsilon") else value for key, value in values.items()}
+    scaled = {key: value * scale if key in ("t", "threshold") else value for key, value in values.items()}
     child = run(method, parents, base, **values)
     other = run(method, [parent * scale for parent in parents], base * scale, **scaled)
     torch.testing.assert_close(other / scale, child, rtol=1e-5, atol=1e-6)

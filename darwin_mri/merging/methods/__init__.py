@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from darwin_mri.merging.methods.spec import MethodSpec, Parameter
-from darwin_mri.merging.settings import DIVIDES, RESCALES
+from darwin_mri.merging.methods.spec import DIVIDES, RESCALES, MethodSpec, Parameter
 
 DENSITY = Parameter("density", 1.0, 0, 1, per_parent=True)
 GAMMA = Parameter("gamma", 0.01, 0, 1, per_parent=True)
@@ -17,7 +16,7 @@ WINDOW = Parameter("epsilon", 0.1, 0, per_parent=True, recipe_default=0.3)
 SCALE = Parameter("scale", 1.0, recipe="lambda")
 NORMALIZE = Parameter("normalize", False)
 KEEP_SCALE = Parameter("rescale", "none", words=RESCALES)
-CHANGED = Parameter("epsilon", 1e-5, 0)
+CHANGED = Parameter("threshold", 1e-5, 0, recipe="epsilon")
 FLOOR = Parameter("floor", 0.0, 0, recipe="", recipe_default=1e-6)
 
 METHODS: Mapping[str, MethodSpec] = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging.settings import DIVIDES
+from darwin_mri.merging.methods.spec import DIVIDES
 
 NO_WEIGHT = 1e-30  # a weight so near 0 divides nothing
 ROUNDING = 1e-7  # of fp32: signed weights that sum to less of their size sum to 0

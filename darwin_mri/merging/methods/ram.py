@@ -10,22 +10,22 @@ from torch import Tensor
 from darwin_mri.merging.methods.vectors import task_vectors
 
 
-def ram(tensors: Sequence[Tensor], base: Tensor, *, epsilon: float = 1e-5) -> Tensor:
+def ram(tensors: Sequence[Tensor], base: Tensor, *, threshold: float = 1e-5) -> Tensor:
     """B + v_k where parent k alone changed an element, B + the mean of those who did elsewhere (arXiv 2601.13572, RAM).
 
     Args:
         tensors: N parents', of one shape, any floating dtype.
         base: of the same shape.
-        epsilon: a parent has changed an element where |v_k| > epsilon; smaller changes are dropped.
+        threshold: a parent has changed an element where |v_k| > threshold; smaller changes are dropped.
 
     Returns:
         fp32, of that shape.
     """
-    return _merge(tensors, base, epsilon, 0.0, 0.0)
+    return _merge(tensors, base, threshold, 0.0, 0.0)
 
 
 def ramplus_tl(
-    tensors: Sequence[Tensor], base: Tensor, *, r: float = 0.1, alpha: float = 0.2, epsilon: float = 1e-5
+    tensors: Sequence[Tensor], base: Tensor, *, r: float = 0.1, alpha: float = 0.2, threshold: float = 1e-5
 ) -> Tensor:
     """As ``ram``, and what parent k alone changed is multiplied with 1 + r min(rho_k, alpha) (arXiv 2601.13572, RAM+).
 
@@ -37,18 +37,18 @@ def ramplus_tl(
         base: of the same shape.
         r: how strongly lone changes are amplified.
         alpha: the largest rho that counts.
-        epsilon: a parent has changed an element where |v_k| > epsilon; smaller changes are dropped.
+        threshold: a parent has changed an element where |v_k| > threshold; smaller changes are dropped.
 
     Returns:
         fp32, of that shape.
     """
-    return _merge(tensors, base, epsilon, r, alpha)
+    return _merge(tensors, base, threshold, r, alpha)
 
 
-def _merge(tensors: Sequence[Tensor], base: Tensor, epsilon: float, r: float, alpha: float) -> Tensor:
+def _merge(tensors: Sequence[Tensor], base: Tensor, threshold: float, r: float, alpha: float) -> Tensor:
     vectors = task_vectors(tensors, base)
     for vector in vectors:
-        vector.masked_fill_(vector.abs() <= epsilon, 0.0)
+        vector.masked_fill_(vector.abs() <= threshold, 0.0)
     count = torch.zeros_like(vectors[0], dtype=torch.int32)
     for vector in vectors:
         count.add_(vector != 0)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Value = float | int | bool | str
+RESCALES: tuple[str, ...] = ("inverse_density", "l1", "none")
+DIVIDES: tuple[str, ...] = ("ratio", "weights", "none")
 PACKAGE = "darwin_mri.merging.methods"
 
 
