@@ -10,7 +10,7 @@ import yaml
 from darwin_mri.arena import load_arena
 from darwin_mri.checkpoints.origin import stated_license
 from darwin_mri.config import load_config
-from darwin_mri.merging.mergekit import read_recipe
+from darwin_mri.merging.mergekit import read_documents
 from darwin_mri.probes import load_probes
 from darwin_mri.records import Genome
 from darwin_mri.report import load_run
@@ -34,7 +34,7 @@ def test_every_text_of_a_user_is_read(tmp_path: Path) -> None:
     )
     models = [{"model": name, "parameters": {"weight": 0.5}} for name in "ab"]
     recipe = yaml.safe_dump({"merge_method": "linear", "models": models})
-    assert read_recipe(marked(tmp_path / "recipe.yaml", recipe)).father == "a"
+    assert read_documents(marked(tmp_path / "recipe.yaml", recipe))[0].refs[0] == "a"
     genome = Genome(space="ffn", method="linear", seed=1, father="a", mother="b", genes={}, ratios=())
     assert Genome.load(marked(tmp_path / "genome.json", genome.to_json())) == genome
     marked(tmp_path / "card" / "README.md", "---\nlicense: mit\n---\n# Model\n")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from darwin_mri.cli.console import ConsoleProgress
 from darwin_mri.cli.options import Debug, Device, Dtype, Json, Offline, Quiet, print_json, stdout
+
+if TYPE_CHECKING:
+    from darwin_mri.problem.requests import MergeRequest
 
 
 def merge(
@@ -16,7 +19,8 @@ def merge(
         Path | None, typer.Option("--genome", help="genome.json of a run, or one written by hand.")
     ] = None,
     mergekit: Annotated[
-        Path | None, typer.Option("--mergekit", help="A mergekit recipe (YAML) in place of a genome.")
+        Path | None,
+        typer.Option("--mergekit", help="A mergekit recipe (YAML) in place of a genome."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the child.")] = None,
     export: Annotated[
@@ -44,43 +48,62 @@ def merge(
     from darwin_mri.errors import ConfigError
     from darwin_mri.problem.requests import export_recipe, read_merge
 
-    if (genome_file is None) == (mergekit is None):
-        raise ConfigError("give either --genome FILE or --mergekit FILE")
-    if genome_file is not None and seed is not None:
-        raise ConfigError("--seed belongs to --mergekit: a genome has a seed of its own")
-    if out is None and export is None:
-        raise ConfigError("give --out FOLDER for the child, or --export-mergekit FILE for the recipe")
+    contradictions = {
+        "give either --genome FILE or --mergekit FILE": (genome_file is None) == (mergekit is None),
+        "--seed belongs to --mergekit: a genome has a seed of its own": genome_file is not None and seed is not None,
+        "give --out FOLDER for the child, or --export-mergekit FILE for the recipe": out is None and export is None,
+        "--donors belongs to --genome: a recipe has none": mergekit is not None and donors is not None,
+    }
+    for fault, given in contradictions.items():
+        if given:
+            raise ConfigError(fault)
     progress = ConsoleProgress(quiet)
     overrides = {"father": father, "mother": mother, "base": base, "device": device, "dtype": dtype}
-    recipe = read_merge(
-        genome_file, mergekit, overrides, donors=donors, seed=1 if seed is None else seed, offline=offline
-    )
-    for text in recipe.notes:
-        progress.say(f"note: {text}")
-    if export is not None:
-        for text in export_recipe(recipe, export, offline=offline):
+    seed = 1 if seed is None else seed
+    request = None
+    if genome_file is not None or export is not None or as_adapter is not None:
+        request = read_merge(genome_file, mergekit, overrides, donors=donors, seed=seed, offline=offline)
+        for text in request.notes:
+            progress.say(f"note: {text}")
+    if export is not None and request is not None:
+        for text in export_recipe(request, export, offline=offline):
             progress.say(f"note: {text}")
         progress.say(f"recipe in {export}")
     if out is None:
         if as_json:
             print_json({"recipe": str(export)})
         return
-    if as_adapter is not None:
-        from dataclasses import asdict
-
-        from darwin_mri.problem.parents import Parents
-        from darwin_mri.stages.adapter import merge_as_adapter
-
-        parents = Parents.find(recipe.config, offline=offline)
-        fit = merge_as_adapter(recipe.genome, parents, out, rank=as_adapter, donors=recipe.donors, progress=progress)
-        if as_json:
-            print_json(asdict(fit))
-        else:
-            stdout.print(f"{out}: {fit.sentence}", markup=False, soft_wrap=True)
+    if as_adapter is not None and request is not None:
+        _write_adapter(request, out, as_adapter, offline, as_json, progress)
         return
-    files = pipeline.merge(recipe.config, recipe.genome, out, donors=recipe.donors, offline=offline, progress=progress)
+    if mergekit is not None:
+        from darwin_mri.stages.recipe import merge_recipe
+
+        files = merge_recipe(mergekit, out, seed=seed, overrides=overrides, offline=offline, progress=progress)
+    else:
+        assert request is not None
+        files = pipeline.merge(
+            request.config, request.genome, out, donors=request.donors, offline=offline, progress=progress
+        )
     if as_json:
         print_json(files.model_dump(mode="json", by_alias=True))
     else:
         line = f"{out}: {len(files.changed)} of {files.tensors} tensors differ from the father's"
         stdout.print(line, markup=False, soft_wrap=True)
+
+
+def _write_adapter(
+    request: MergeRequest, out: Path, rank: int, offline: bool, as_json: bool, progress: ConsoleProgress
+) -> None:
+    """Write the child as an adapter, and print what the rank costs."""
+    from dataclasses import asdict
+
+    from darwin_mri.problem.parents import Parents
+    from darwin_mri.stages.adapter import merge_as_adapter
+
+    parents = Parents.find(request.config, offline=offline)
+    fit = merge_as_adapter(request.genome, parents, out, rank=rank, donors=request.donors, progress=progress)
+    if as_json:
+        print_json(asdict(fit))
+    else:
+        stdout.print(f"{out}: {fit.sentence}", markup=False, soft_wrap=True)

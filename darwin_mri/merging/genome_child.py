@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from darwin_mri.merging.child import write_child
+from darwin_mri.merging.child_form import ChildForm, write_formed
 from darwin_mri.merging.merge import Merge, tensor_ratios
+from darwin_mri.merging.settings import Settings
+from darwin_mri.merging.streaming import Ratios
 from darwin_mri.records import ChildFiles, Genome
 from darwin_mri.run import Progress
 
@@ -37,6 +41,72 @@ def write_genome(
     Raises:
         CheckpointError, InputError, DarwinError: as ``write_child``.
     """
+    work = _work(genome, merge, tensors, out, ancestry)
+    with progress.stage("write child", len(work.on_disk)) as advance:
+        return write_child(
+            father,
+            out,
+            sorted(work.on_disk),
+            lambda name: merge.tensor(*work.arguments(name)),
+            note=work.note,
+            on_tensor=lambda _: advance(1),
+        )
+
+
+def write_formed_genome(
+    genome: Genome, merge: Merge, out: Path, form: ChildForm, ancestry: tuple[str, ...], progress: Progress
+) -> ChildFiles:
+    """Write the child of siblings in another dtype, or with other small files, than the father has.
+
+    Args:
+        genome: genes, exceptions and tensors.
+        merge: turns a ratio into a tensor; knows its tensors by their names on the father's disk.
+        out: the child's folder.
+        form: dtypes and small files.
+        ancestry: of its parents, eldest first.
+        progress: where the work reports.
+
+    Returns:
+        As ``write_genome``.
+
+    Raises:
+        CheckpointError, InputError, DarwinError: as ``write_formed``.
+    """
+    work = _work(genome, merge, genome.tensors, out, ancestry)
+    with progress.stage("write child", len(work.on_disk)) as advance:
+        return write_formed(
+            merge.father.reader.folder,
+            out,
+            sorted(work.on_disk),
+            lambda name, dtype: merge.tensor(*work.arguments(name), dtype),
+            form,
+            note=work.note,
+            on_tensor=lambda _: advance(1),
+        )
+
+
+class _Work(NamedTuple):
+    """What is to be written.
+
+    Attributes:
+        moved: tensor, as the merge names it -> its ratios and settings.
+        on_disk: name on the father's disk -> the merge's.
+        note: of the child.
+    """
+
+    moved: Mapping[str, tuple[Ratios, Settings]]
+    on_disk: Mapping[str, str]
+    note: dict[str, Any]
+
+    def arguments(self, name: str) -> tuple[str, Ratios, Settings]:
+        """What ``Merge.tensor`` takes for a tensor on disk."""
+        own = self.on_disk[name]
+        return own, *self.moved[own]
+
+
+def _work(
+    genome: Genome, merge: Merge, tensors: Mapping[str, tuple[str, ...]], out: Path, ancestry: tuple[str, ...]
+) -> _Work:
     ratios = tensor_ratios(merge, tensors, genome.genes, genome.exceptions)
     moved = {name: ratio for name, ratio in ratios.items() if any(ratio[0]) or not ratio[1].zero_is_father}
     on_disk = {merge.on_disk(name): name for name in moved}
@@ -48,12 +118,4 @@ def write_genome(
         "genealogy": [*ancestry, f"{name} = {' x '.join(genome.roles.values())} ({genome.method})"],
         "genome": genome.model_dump(mode="json", by_alias=True),
     }
-    with progress.stage("write child", len(on_disk)) as advance:
-        return write_child(
-            father,
-            out,
-            sorted(on_disk),
-            lambda name: merge.tensor(on_disk[name], *moved[on_disk[name]]),
-            note=note,
-            on_tensor=lambda _: advance(1),
-        )
+    return _Work(moved, on_disk, note)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from darwin_mri.config import JOINT
@@ -92,7 +93,9 @@ class Merge:
         settings = self.settings_of(name)[0] if settings is None else settings
         return blend(self.method, (father, *others), base, settings, seed=self.seed, name=self.on_disk(name))
 
-    def tensor(self, name: str, ratio: Ratio, settings: Settings | None = None) -> Tensor:
+    def tensor(
+        self, name: str, ratio: Ratio, settings: Settings | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """One tensor of the child.
 
         Args:
@@ -100,13 +103,14 @@ class Merge:
             ratio: how much of each other parent it takes; 0 of all is the father's own tensor whatever the method,
                 where the settings say so (``Settings.zero_is_father``).
             settings: the operator's; those of the merge and its exceptions when None.
+            dtype: that it is rounded to, once; the father's when None.
 
         Returns:
-            The tensor in the father's shape and dtype.
+            The tensor in the father's shape.
         """
         if not any(as_ratios(ratio)) and (settings or self.settings_of(name)[0]).zero_is_father:
-            return self.father.in_child(name)
-        return self.blend(name, settings).child(ratio, self.father.dtype(name))
+            return self.father.in_child(name) if dtype is None else self.father.tensor(name).to(dtype)
+        return self.blend(name, settings).child(ratio, dtype or self.father.dtype(name))
 
     def direction(self, name: str, ratio: float, role: str = MOTHER) -> Tensor:
         """What one parent's gene adds per unit of its ratio: (child at ``ratio`` of that parent - father) / ratio.

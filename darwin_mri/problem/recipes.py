@@ -13,35 +13,38 @@ from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, make_config
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import Settings
-from darwin_mri.merging.compatibility import FLOATING, counterparts, require_siblings
-from darwin_mri.merging.mergekit import genome_fields, read_recipe, tensor_values, write_recipe
+from darwin_mri.merging.child_form import ChildForm
+from darwin_mri.merging.mergekit import plain_values, read_documents, write_recipe
 from darwin_mri.merging.settings import SETTINGS, make_settings, settings_for, split_key
 from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.recipe_models import BASE, Workshop, prepare_recipe
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.quantities import quantity_fault
 from darwin_mri.records import Genome, write_text
-from darwin_mri.records.roles import MOTHER
+from darwin_mri.records.roles import FATHER
 
 TensorsByGene = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class RecipeGenome:
-    """A mergekit recipe as a genome.
+    """A mergekit recipe of one document as a genome.
 
     Attributes:
         genome: the recipe's ratios and settings, tensor by tensor.
-        refs: role -> model as the recipe names it.
-        notes: sentences on what cannot be kept.
+        refs: what the config takes: ``parents``, the father first, and ``base``; folders of what had to be made.
+        notes: sentences on what the child has from whom.
+        form: of the child, where it is not the father's folder with other values.
     """
 
     genome: Genome
-    refs: Mapping[str, str | None]
+    refs: Mapping[str, Any]
     notes: tuple[str, ...]
+    form: ChildForm | None
 
 
 def read_genome(path: Path, seed: int, offline: bool) -> RecipeGenome:
-    """Read a mergekit recipe.
+    """Read a mergekit recipe of one document that merges two models or more.
 
     Args:
         path: of the YAML.
@@ -55,26 +58,16 @@ def read_genome(path: Path, seed: int, offline: bool) -> RecipeGenome:
         ConfigError: the recipe asks for what is not done here; says what.
         InputError: the parents are no siblings.
     """
-    recipe = read_recipe(path)
-    refs = {"father": recipe.father, "mother": recipe.mother, "base": recipe.base}
-    sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
-    father, mother = survey(sources["father"].folder), survey(sources["mother"].folder)
-    require_siblings(father, mother, sources["mother"].ref)
-    names = [name for name in counterparts(father, mother) if father.tensors[name].dtype in FLOATING]
-    genome = Genome(
-        seed=seed,
-        father=sources["father"].ref,
-        mother=sources["mother"].ref,
-        base=sources["base"].ref if recipe.base else None,
-        parents=(sources["father"].ref, sources["mother"].ref),
-        ratios=(),
-        **genome_fields(recipe, tensor_values(recipe, father, names)),
-    )
-    kept = main_dtype(father)
-    notes = ()
-    if recipe.dtype not in (None, kept):
-        notes = (f"the child keeps the father's dtype, {kept}, not {recipe.dtype}",)
-    return RecipeGenome(genome, refs, notes)
+    documents = list(read_documents(path))
+    if len(documents) > 1:
+        raise ConfigError(f"{path.name} holds {len(documents)} documents: as one genome there can be only one of them")
+    document = documents[0]
+    ready = prepare_recipe(document, Workshop(offline=offline), seed)
+    if ready.genome is None:
+        raise ConfigError(f"{path.name} merges nothing, so it is no genome: give --out for its child")
+    folders = {role: str(source.folder) for role, source in ready.sources.items()}
+    base = folders.pop(BASE, None)
+    return RecipeGenome(ready.genome, {"parents": list(folders.values()), "base": base}, ready.notes, ready.form)
 
 
 def write_genome_recipe(
@@ -97,15 +90,16 @@ def write_genome_recipe(
         CheckpointError: a parent is not found.
         OutputError: the file cannot be written.
     """
-    refs = {**config.roles, "base": config.base}
+    refs = {**config.roles, BASE: config.base}
     sources = {role: find_model(ref, offline=offline) for role, ref in refs.items() if ref}
-    father = survey(sources["father"].folder)
+    father = survey(sources[FATHER].folder)
     common, values = genome_settings(genome), {}
     for gene, names in tensors.items():
         for name in names:
             settings, own = settings_for(name, common, genome.exceptions)
-            ratio = own.get(MOTHER, own.get("", genome.genes.get(gene, 0.0)))
-            values[name] = {"ratio": ratio, **{key: getattr(settings, key) for key in SETTINGS}}
+            role = genome.parent_of(gene)
+            ratio = own.get(role, own.get("", genome.genes.get(gene, 0.0)))
+            values.setdefault(name, plain_values(settings, config.other_roles))[f"ratio@{role}"] = ratio
     # mergekit knows hub ids and folders, not the nursery.
     named = {role: str(sources[role].folder) if ref and ref.startswith(NURSERY) else ref for role, ref in refs.items()}
     text, notes = write_recipe(genome.method, named, father, values, main_dtype(father))

@@ -63,8 +63,8 @@ def read_merge(
     """
     if mergekit is not None:
         recipe = read_genome(mergekit, seed, offline)
-        named = {role: overrides.get(role) or ref for role, ref in recipe.refs.items()}
-        config = genome_config(recipe.genome, str(mergekit), **{**overrides, **named})
+        own = {key: value for key, value in overrides.items() if value is not None}
+        config = genome_config(recipe.genome, str(mergekit), **{**recipe.refs, **own})
         return MergeRequest(recipe.genome, config, donors, recipe.notes)
     assert genome_file is not None
     genome = Genome.load(genome_file)

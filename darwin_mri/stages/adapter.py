@@ -9,8 +9,9 @@ from darwin_mri.checkpoints.atomic_folder import existing_parent, refuse_occupie
 from darwin_mri.checkpoints.source import read_parent_note
 from darwin_mri.errors import InputError
 from darwin_mri.merging.as_adapter import AdapterFit, write_adapter
-from darwin_mri.problem.parents import FATHER, Parents
+from darwin_mri.problem.parents import Parents
 from darwin_mri.records import Genome
+from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Progress
 from darwin_mri.stages.merge import merge_genome
 

@@ -16,8 +16,9 @@ from darwin_mri.checkpoints.survey import layer_of, survey
 from darwin_mri.errors import InputError
 from darwin_mri.files import require_folder
 from darwin_mri.merging import DonorFolder, Merge, Settings, verify_donors
+from darwin_mri.merging.child_form import ChildForm
 from darwin_mri.merging.folder_sources import father_source, sibling_source
-from darwin_mri.merging.genome_child import write_genome
+from darwin_mri.merging.genome_child import write_formed_genome, write_genome
 from darwin_mri.merging.settings import SETTINGS, split_key
 from darwin_mri.mri.similarity import proportional_map
 from darwin_mri.problem.donors import make_donors
@@ -31,7 +32,13 @@ SEARCH_SETTINGS = ("upper",)  # among a genome's settings, but of the search: th
 
 
 def merge_genome(
-    genome: Genome, parents: Parents, out: Path, *, donors: Path | None = None, progress: Progress | None = None
+    genome: Genome,
+    parents: Parents,
+    out: Path,
+    *,
+    donors: Path | None = None,
+    form: ChildForm | None = None,
+    progress: Progress | None = None,
 ) -> ChildFiles:
     """Write the child of a given genome.
 
@@ -43,6 +50,7 @@ def merge_genome(
         parents: whose config says how donors are built again.
         out: the child's folder.
         donors: folder of kept donors (a run's ``state/donors``).
+        form: dtypes and small files of a sibling merge's child; the father's when None.
         progress: where the work reports; nowhere when None.
 
     Returns:
@@ -75,6 +83,8 @@ def merge_genome(
     if not genome.tensors:
         genome = genome.model_copy(update={"tensors": sibling_tensors(genome, parents)})
     merge, father = _merge_on_disk(genome, parents), parents.sources[FATHER].folder
+    if form is not None:
+        return write_formed_genome(genome, merge, out, form, read_ancestry(father), progress)
     return write_genome(genome, merge, genome.tensors, father, out, read_ancestry(father), progress)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging.mergekit import read_recipe, tensor_values
+from darwin_mri.merging.mergekit import Values, assign_roles, read_documents, tensor_values
 from darwin_mri.pipeline import merge
 from darwin_mri.problem.recipes import genome_config, read_genome
 from darwin_mri.problem.requests import MergeRequest, export_recipe
@@ -95,6 +95,11 @@ def taken_away(method: str, at: dict[str, str]) -> dict[str, Any]:
 def save(data: dict[str, Any], path: Path) -> Path:
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return path
+
+
+def values_of(path: Path, names: Iterable[str]) -> dict[str, Values]:
+    (document,) = read_documents(path)
+    return tensor_values(document, assign_roles(document), tuple(names))
 
 
 def child_of(path: Path, out: Path, seed: int = 1) -> Path:
@@ -258,7 +263,7 @@ def test_a_runs_genome_exports_by_layer(folders: dict[str, dict[str, str]], tmp_
     notes = export_recipe(request, tmp_path / "out.yaml", offline=True)
     written = yaml.safe_load((tmp_path / "out.yaml").read_text())
     assert not notes and len(written["models"][1]["parameters"]["weight"]) < 20
-    values = tensor_values(read_recipe(tmp_path / "out.yaml"), survey(Path(at["father"])), names)
+    values = values_of(tmp_path / "out.yaml", names)
     for gene, members in tensors.items():
         assert all(values[name]["ratio"] == genes[gene] and values[name]["weight_father"] == 1 for name in members)
     assert values["model.embed_tokens.weight"]["ratio"] == 0
@@ -309,7 +314,7 @@ def test_gradients_and_filters_resolve_as_documented(folders: dict[str, dict[str
         {"value": 0.9},
     ]
     father = survey(Path(at["father"]))
-    values = tensor_values(read_recipe(save(data, tmp_path / "r.yaml")), father, father.layout.text_tensors.values())
+    values = values_of(save(data, tmp_path / "r.yaml"), father.layout.text_tensors.values())
     queries = [f"model.layers.{layer}.self_attn.q_proj.weight" for layer in range(4)]
     assert [round(float(values[name]["ratio"]), 4) for name in queries] == [0, 0.3333, 0.6667, 1]
     assert values["model.layers.2.mlp.up_proj.weight"]["ratio"] == 0.3
@@ -319,7 +324,7 @@ def test_gradients_and_filters_resolve_as_documented(folders: dict[str, dict[str
         {"sources": [{"model": at[role], "layer_range": layers} for role in ("father", "mother")]}
         for layers in ([0, 2], [2, 4])
     ]
-    values = tensor_values(read_recipe(save(slices, tmp_path / "s.yaml")), father, queries)
+    values = values_of(save(slices, tmp_path / "s.yaml"), queries)
     assert [own["ratio"] for own in values.values()] == [0, 1, 0, 1]
 
 
@@ -331,17 +336,21 @@ def sliced(models: str, first: int, last: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"merge_method": "breadcrumbs"}, "breadcrumbs is not known"),
-        ({"modules": {}}, "'modules' is not supported"),
-        ({"tokenizer_source": "union"}, "keeps the father's tokenizer"),
-        ({"parameters": {"gamma": 1}}, "'gamma' is not supported"),
-        ({"models": [{"model": "a", "parameters": {"weight": 1}}]}, "two parents"),
-        ({"models": [{"model": m, "parameters": {"weight": 1}} for m in "abc"]}, "3 models beside the base"),
+        ({"merge_method": "no_such_method"}, "no_such_method is not known"),
+        ({"models": None, "modules": {"vision_tower": {"models": [{"model": "a"}]}}}, "'vision_tower' alone"),
+        ({"models": None, "modules": {n: {"models": [{"model": n}]} for n in "ab"}}, "recipes of their own"),
+        ({"tokenizer_source": "base"}, "needs base_model"),
+        ({"tokenizer": {"sauce": "union"}}, "tokenizer has source"),
+        ({"dtype": "int4", "out_dtype": None}, "dtype int4 is not known"),
+        ({"chat_template": "no such"}, "chat_template 'no such' is not known"),
+        ({"parameters": {"gama": 1}}, "'gama' is not supported"),
+        ({"models": [{"model": f"m{k}", "parameters": {"weight": 1}} for k in range(9)]}, "9 models"),
         ({"models": [{"path": "a"}]}, "must name their model"),
-        ({"parameters": {"normalize": False}}, "must sum to 1"),
-        ({"models": None, "slices": [sliced("ab", 1, 4)]}, "every layer at its place"),
-        ({"models": [{"model": "a"}, {"model": "b"}, {"model": "b"}]}, "listed twice"),
-        ({"models": None, "slices": [sliced("ab", 0, 2), sliced("a", 2, 4)]}, "name the same models"),
+        ({"models": [{"model": {"model": "a", "override_architecture": "b"}}]}, "'override_architecture'"),
+        ({"models": None, "slices": [sliced("ab", 4, 1)]}, "has no layers"),
+        ({"merge_method": "slerp", "base_model": "a", "models": [{"model": m} for m in "abc"]}, "one other model"),
+        ({"merge_method": "ties", "base_model": "a", "models": [{"model": "a"}]}, "no model beside the base"),
+        ({"merge_method": "passthrough"}, "takes one model"),
         ({1: "a", "b": "c"}, "not supported"),
     ],
 )
@@ -405,14 +414,20 @@ def test_a_value_is_refused_by_the_recipes_own_name(
         read_genome(save(data, tmp_path / "mine.yaml"), 1, True)
 
 
-def test_slices_that_leave_layers_out_are_refused(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
+def test_weights_of_another_sum_are_refused(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    data = recipe("linear", folders["gemma4"])
+    for normalize, weight, words in ((False, 0.7, "must sum to 1"), (True, -0.6, "sum to 0")):
+        data["models"][1]["parameters"]["weight"] = weight
+        data["parameters"] = {"normalize": normalize}
+        with pytest.raises(ConfigError, match=words):
+            read_genome(save(data, tmp_path / "r.yaml"), 1, True)
+
+
+def test_stacks_and_a_base_that_is_named_apart_are_refused(folders: dict[str, dict[str, str]], tmp_path: Path) -> None:
     at = folders["gemma4"]
-    sources = [{"model": at[role], "layer_range": [0, 2]} for role in ("father", "mother")]
-    text = {
-        "merge_method": "slerp",
-        "base_model": at["father"],
-        "parameters": {"t": 0.5},
-        "slices": [{"sources": sources}],
-    }
-    with pytest.raises(ConfigError, match="slices hold 2 layers, the father 4"):
+    sources = [
+        {"model": at[role], "layer_range": [0, 2], "parameters": {"weight": 0.5}} for role in ("father", "mother")
+    ]
+    text = {"merge_method": "task_arithmetic", "base_model": at["base"], "slices": [{"sources": sources}]}
+    with pytest.raises(ConfigError, match="name base_model among the sources of each"):
         read_genome(save(text, tmp_path / "r.yaml"), 1, True)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from darwin_mri.checkpoints.survey import Survey
-from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging.mergekit.values import RESCALED, Values
-from darwin_mri.merging.settings import NEEDS_BASE
+from darwin_mri.merging.mergekit.rules import RULES, Setting
+from darwin_mri.merging.mergekit.values import DROPPING, Values
+from darwin_mri.merging.settings import OF_A_PARENT, SETTINGS, Settings
+from darwin_mri.records.roles import FATHER, PARENTS
+
+WITH_ELECTION = ("ties", "dare_ties", "della", "breadcrumbs_ties")
+
+
+def plain_values(settings: Settings, roles: Sequence[str]) -> Values:
+    """One tensor's settings by name, with each other parent's own."""
+    own = {f"{key}@{role}": settings.of(key, role) for key in OF_A_PARENT for role in roles}
+    return {**{key: getattr(settings, key) for key in SETTINGS}, **own}
 
 
 def write_recipe(
@@ -22,9 +31,10 @@ def write_recipe(
 
     Args:
         method: the genome's.
-        parents: role (father, mother, base) -> the model as a user would write it.
+        parents: role (father, mother, parent3 ..., base) -> the model as a user would write it.
         father: the father's survey; filters must single out the right ones among its tensors.
-        values: tensor on the father's disk -> its ratio and settings; what is absent stays the father's.
+        values: tensor on the father's disk -> ``ratio@ROLE`` of each other parent, and settings; what is absent stays
+            the father's.
         dtype: of the father's weights, e.g. bfloat16.
 
     Returns:
@@ -33,101 +43,111 @@ def write_recipe(
     Raises:
         ConfigError: mergekit has no such method.
     """
-    if method not in OPERATORS:
+    if method not in RULES:
         raise ConfigError(
             f"mergekit has no cross-architecture arm {method}: only same-architecture genomes can be exported"
         )
-    export = _Export(method, father, values)
-    match method:
-        case "linear":
-            export.weigh_parents()
-        case "slerp":
-            export.turn()
-        case _:
-            export.add_task_vectors()
+    rule, base = RULES[method], parents.get("base")
+    export = _Export(method, father, values, [role for role in PARENTS if role in parents])
     data: dict[str, Any] = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
-    if method == "slerp":
-        data["base_model"] = parents["father"]
-    elif method != "linear":
-        data["base_model"] = parents["base"] or parents["father"]
-    models = [(parents["father"], export.father_own), (parents["mother"], export.mother_own)]
-    if method not in ("linear", "slerp") and parents["base"] is None:
-        models = models[1:]
-    data["models"] = [{"model": name, **({"parameters": own} if own else {})} for name, own in models]
-    if export.shared:
-        data["parameters"] = export.shared
-    notes = (*export.notes, *export.uneven_rules())
+    if rule.base == "father":
+        data["base_model"] = parents[FATHER]
+    elif rule.base == "required":
+        data["base_model"] = base or parents[FATHER]
+    elif rule.base == "optional" and base:
+        data["base_model"] = base
+    own = export.own()
+    if rule.base == "required" and base in (None, parents[FATHER]):  # the father is the base and has no task vector
+        own.pop(FATHER)
+    data["models"] = [
+        {"model": parents[role], **({"parameters": given} if given else {})} for role, given in own.items()
+    ]
+    if shared := export.shared():
+        data["parameters"] = shared
+    notes = (*export.notes(), *export.uneven_rules())
     head = "# Written by darwin_mri. " + "; ".join(notes) + "\n" if notes else "# Written by darwin_mri.\n"
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120), notes
 
 
 class _Export:
-    """The parameters of one recipe as they are put together: each parent's own, and those that both share."""
+    """The parameters of one recipe: each parent's own, and those that all share."""
 
-    def __init__(self, method: str, father: Survey, values: Mapping[str, Values]) -> None:
-        self.method, self.father = method, father
+    def __init__(self, method: str, father: Survey, values: Mapping[str, Values], roles: Sequence[str]) -> None:
+        self.method, self.father, self.values, self.roles = method, father, values, tuple(roles)
+        self.rule = RULES[method]
         self.first = next(iter(values.values()), {})
-        keys = {key for own in values.values() for key in own}
-        self.values = {key: {name: own.get(key, self.first.get(key)) for name, own in values.items()} for key in keys}
-        self.father_own: dict[str, Any] = {}
-        self.mother_own: dict[str, Any] = {"weight": self._filters("ratio", 0.0)}
-        self.shared: dict[str, Any] = {}
-        self.notes: list[str] = []
 
-    def weigh_parents(self) -> None:
-        """Linear: the parents' weights sum to 1."""
-        weights = {name: 1 - _number(ratio) for name, ratio in self.values["ratio"].items()}
-        self.father_own["weight"] = filters(weights, 1.0, self.father)
+    def own(self) -> dict[str, dict[str, Any]]:
+        """Role -> its parameters."""
+        own: dict[str, dict[str, Any]] = {role: {} for role in self.roles}
+        if self.rule.weighted:
+            for role in self.roles:
+                own[role]["weight"] = self._filters(self._weights(role), 1.0 if role == FATHER else 0.0)
+        for setting in self.rule.settings:
+            if setting.per_parent:
+                for role in self.roles:
+                    own[role][setting.recipe] = self._of_parent(setting, role)
+        return own
 
-    def turn(self) -> None:
-        """Slerp: the ratio is the shared t."""
-        self.shared["t"], self.mother_own = self._filters("ratio", 0.0), {}
+    def shared(self) -> dict[str, Any]:
+        """What all parents share."""
+        if self.method == "slerp":
+            return {"t": self._filters(self._weights(self.roles[1]), 0.0)}
+        shared: dict[str, Any] = {}
+        for setting in self.rule.settings:
+            if setting.per_parent or not setting.recipe:
+                continue
+            value = self.first.get(setting.name, setting.default)
+            if setting.kind == "words":
+                shared[setting.recipe] = value != setting.words[1]
+            elif value != setting.default:
+                shared[setting.recipe] = value
+        return shared
 
-    def add_task_vectors(self) -> None:
-        """The methods with a base: weights, densities and how they are made up for."""
-        self.father_own["weight"] = self._filters("weight_father", 1.0)
-        self._add_scale()
-        if self.method != "task_arithmetic":
-            self.mother_own["density"] = self._filters("density", 1.0)
-            self.father_own["density"] = self._filters("density_father", 1.0)
-        if self.method in RESCALED:
-            rescale = self.first.get("rescale", "inverse_density")
-            self.shared["rescale"] = rescale != "none"
-            self.notes.append("mergekit draws other masks, which depend on the order of tensors")
-            if rescale == "inverse_density":
-                self.notes.append("mergekit rescales to the L1 norm, not by 1 / density")
-        if self.method == "della":
-            half = float(self.first.get("epsilon", 0.1)) / 2
-            self.mother_own["epsilon"] = self.father_own["epsilon"] = half
-        if self.method in NEEDS_BASE:
-            divide = self.first.get("divide", "ratio")
-            self.shared["normalize"] = divide != "none"
-            if divide == "ratio" and any(_number(ratio) not in (0.0, 1.0) for ratio in self.values["ratio"].values()):
-                self.notes.append(
-                    "mergekit divides by the weights of the parents that agree, so a small ratio is no small step"
-                )
+    def notes(self) -> list[str]:
+        """Sentences on where mergekit's definition is another."""
+        notes: list[str] = []
+        if self.method in DROPPING and self.method not in ("breadcrumbs", "breadcrumbs_ties"):
+            notes.append("mergekit draws other masks, which depend on the order of tensors")
+            if self.first.get("rescale", "inverse_density") == "inverse_density":
+                notes.append("mergekit rescales to the L1 norm, not by 1 / density")
+        ratios = {_number(own.get(f"ratio@{role}")) for own in self.values.values() for role in self.roles[1:]}
+        if self.method in WITH_ELECTION and self.first.get("divide", "ratio") == "ratio" and ratios - {0.0, 1.0}:
+            notes.append("mergekit divides by the weights of the parents that agree, so a small ratio is no small step")
+        return notes
 
     def uneven_rules(self) -> tuple[str, ...]:
         """Sentences on settings that differ between tensors here and cannot in mergekit."""
+        single = [setting for setting in self.rule.settings if not setting.per_parent and setting.name != "ratio"]
+        single += [setting for setting in self.rule.settings if setting.kind == "half"]
         return tuple(
-            f"mergekit's {self.method} has one rule of {key} for all tensors: the first tensor's is written"
-            for key in ("rescale", "divide", "epsilon")
-            if len(self._distinct(key)) > 1
+            f"mergekit's {self.method} has one {setting.recipe} for all tensors here: the first tensor's is written"
+            for setting in single
+            if len({own.get(setting.name) for own in self.values.values()}) > 1
         )
 
-    def _add_scale(self) -> None:
-        scales = self._distinct("scale")
-        if len(scales) > 1:
-            self.notes.append(f"mergekit's {self.method} has one lambda for all tensors: the first is written")
-        scale = float(next(iter(sorted(scales)), 1.0))
-        if scale != 1.0:
-            self.shared["lambda"] = scale
+    def _weights(self, role: str) -> dict[str, Any]:
+        """Tensor -> a parent's weight."""
+        if role != FATHER:
+            return {name: own.get(f"ratio@{role}", 0.0) for name, own in self.values.items()}
+        if self.method == "linear":
+            return {
+                name: 1 - sum(_number(own.get(f"ratio@{other}")) for other in self.roles[1:])
+                for name, own in self.values.items()
+            }
+        return {name: own.get("weight_father", 1.0) for name, own in self.values.items()}
 
-    def _distinct(self, key: str) -> set[Any]:
-        return set(self.values.get(key, {}).values()) - {None}
+    def _of_parent(self, setting: Setting, role: str) -> Any:
+        key = f"{setting.name}_father" if role == FATHER and setting.name == "density" else f"{setting.name}@{role}"
+        if setting.kind == "half":
+            return _number(self.first.get(key, self.first.get(setting.name, setting.default))) / 2
+        default = _number(setting.default)
+        return self._filters(
+            {name: own.get(key, own.get(setting.name, default)) for name, own in self.values.items()}, default
+        )
 
-    def _filters(self, key: str, default: float) -> Any:
-        return filters(self.values.get(key, {}), default, self.father)
+    def _filters(self, values: Mapping[str, Any], default: float) -> Any:
+        return filters(values, default, self.father)
 
 
 def filters(values: Mapping[str, Any], default: float, father: Survey) -> Any:
@@ -162,5 +182,5 @@ def filters(values: Mapping[str, Any], default: float, father: Survey) -> Any:
     return [*out, {"value": rest}]
 
 
-def _number(ratio: float | str | None) -> float:
-    return 0.0 if ratio is None else float(ratio)
+def _number(value: Any) -> float:
+    return 0.0 if value is None else float(value)
