@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def write_formed(
     """
     father = father.resolve()
     refuse_occupied(father, out)
-    moved, differing = frozenset(changed), set[str]()
+    moved, differing = frozenset(changed), list[str]()
     with CheckpointReader(father) as reader:
         forms = {name: (form.dtypes[name], reader.shape(name)) for name in reader.names()}
 
@@ -116,17 +117,17 @@ def write_formed(
             own = reader.tensor(name)
             value = compute(name, form.dtypes[name]) if name in moved else own.to(form.dtypes[name])
             if value.dtype != own.dtype or not torch.equal(value.cpu(), own):
-                differing.add(name)
+                insort(differing, name)
             return value
 
         def written(name: str) -> None:
             if on_tensor is not None and name in moved:
                 on_tensor(name)
 
-        digests = write_folder(out, forms, tensor, form.files, note=note, on_tensor=written)
+        digests = write_folder(out, forms, tensor, form.files, note={**note, "changed": differing}, on_tensor=written)
     return ChildFiles(
         shards=digests,
-        changed=tuple(sorted(differing)),
+        changed=tuple(differing),
         tensors=len(forms),
         genealogy=tuple(note.get("genealogy", ())),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from darwin_mri.merging.mergekit import (
     Roles,
     assign_roles,
     genome_fields,
-    stack_scale,
+    scale_factors,
     tensor_values,
 )
 from darwin_mri.merging.mergekit.refs import model_ref, named_part
@@ -36,15 +35,13 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where a recipe's models are found, and where those that have to be made are written.
+    """Where a recipe's models are found.
 
     Attributes:
-        root: folder of stacks and of models with another vocabulary; this machine's cache when None.
         made: name of an earlier document -> the folder it was written to.
         offline: never ask the hub.
     """
 
-    root: Path | None = None
     made: Mapping[str, Path] = field(default_factory=dict[str, Path])
     offline: bool = False
 
@@ -65,12 +62,14 @@ class RecipeMerge:
         sources: role -> model, the father first and the base, where there is one, last.
         genome: ratios and settings tensor by tensor; None where nothing is merged.
         form: of the child, where it is not the father's folder with other values.
+        factors: tensor -> what it is multiplied with, where nothing is merged.
         notes: sentences on what the child has from whom.
     """
 
     sources: Mapping[str, ModelSource]
     genome: Genome | None
     form: ChildForm | None
+    factors: Mapping[str, float]
     notes: tuple[str, ...]
 
 
@@ -79,7 +78,7 @@ def prepare_recipe(document: Document, workshop: Workshop, seed: int) -> RecipeM
 
     Args:
         document: the recipe.
-        workshop: finds and makes models.
+        workshop: finds models.
         seed: of the masks; a recipe has none.
 
     Returns:
@@ -98,7 +97,7 @@ def prepare_recipe(document: Document, workshop: Workshop, seed: int) -> RecipeM
     notes: list[str] = []
     if document.tokenizer is not None:
         choice = _vocabulary(document, sources, workshop)
-        sources, changes = align_vocabularies(sources, choice, workshop.root)
+        sources, changes = align_vocabularies(sources, choice)
         notes += changes
         files = sources[FATHER]
     father = survey(sources[FATHER].folder)
@@ -114,7 +113,10 @@ def prepare_recipe(document: Document, workshop: Workshop, seed: int) -> RecipeM
     folders = [workshop.find(ref).folder for ref in document.refs] if document.chat_template == "auto" else []
     template = chosen_template(document.chat_template, folders, document.where)
     form = child_form(father, files_of, document.dtype, template)
-    return RecipeMerge(sources, genome, form, tuple(notes))
+    passed = document.method == PASSTHROUGH
+    floating = [name for name, stored in father.tensors.items() if stored.dtype in FLOATING]
+    factors = scale_factors(document, roles, floating) if passed else {}
+    return RecipeMerge(sources, genome, form, factors, tuple(notes))
 
 
 def _sources(document: Document, roles: Roles, workshop: Workshop) -> dict[str, ModelSource]:
@@ -125,7 +127,7 @@ def _sources(document: Document, roles: Roles, workshop: Workshop) -> dict[str, 
         source.folder != workshop.find(one.model).folder for one, source in zip(roles.parents, parents, strict=True)
     )
     apart = [one for one in (*roles.parents, roles.base) if one is not None and one.parts[0].layers is None]
-    if moved and apart:
+    if moved and apart and document.method != PASSTHROUGH:
         raise ConfigError(
             f"{document.where}: its slices leave out, move or repeat layers: name base_model among the sources of each"
         )
@@ -137,16 +139,16 @@ def _sources(document: Document, roles: Roles, workshop: Workshop) -> dict[str, 
 def _found(document: Document, one: Input, workshop: Workshop) -> ModelSource:
     """A model as it is, or the stack of layers that the recipe makes of it."""
     ranges: list[LayerRange] = []
-    for number, part in enumerate(one.parts):
+    for part in one.parts:
         source = workshop.find(part.model)
         if document.method == PASSTHROUGH:
             layers = part.layers or (0, len(survey(source.folder).anatomy.layers))
-            ranges.append(LayerRange(source, *layers, partial(stack_scale, document, number)))
+            ranges.append(LayerRange(source, *layers))
         elif part.layers is None:
             return source
         else:
             ranges.append(LayerRange(source, *part.layers))
-    return build_stack(Stack(tuple(ranges)), workshop.root)
+    return build_stack(Stack(tuple(ranges)))
 
 
 def _genome(document: Document, roles: Roles, sources: Mapping[str, ModelSource], seed: int) -> Genome:

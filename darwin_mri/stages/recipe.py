@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from darwin_mri.checkpoints.atomic_folder import existing_parent, refuse_occupied
 from darwin_mri.checkpoints.find import find_model
 from darwin_mri.checkpoints.origin import read_ancestry
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.files import require_folder
-from darwin_mri.merging.child_form import ChildForm, write_formed
-from darwin_mri.merging.child_form import same_form as father_form
+from darwin_mri.merging.child_form import same_form, write_formed
 from darwin_mri.merging.mergekit import Document, build_order, read_documents
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.recipe_models import BASE, RecipeMerge, Workshop, prepare_recipe
@@ -40,8 +42,7 @@ def merge_recipe(
     """Write the child of a mergekit file.
 
     Where the file has several documents, those that the child needs are built first, one after the other, into a
-    hidden folder beside ``out``, and read from there; so are stacks of layers and models with another vocabulary. The
-    folder is removed in the end, also after an error.
+    hidden folder beside ``out``, and read from there. The folder is removed in the end, also after an error.
 
     Args:
         path: of the YAML.
@@ -68,19 +69,22 @@ def merge_recipe(
             progress.say(f"note: {document.where} is no part of the child and is not built")
     for folder in (out, out.absolute().parent):
         require_folder(folder)
-    with _workshop(out, offline) as workshop:
+    workshop = Workshop(offline=offline)
+    with _hidden_folder(out) as root:
         for number, document in enumerate(documents[:-1], start=1):
-            folder = workshop.root / f"document-{number}" if workshop.root else out
+            # A child's genealogy calls a model by the folder above it.
+            own = re.sub(r"[^\w.-]", "_", Path(str(document.name)).name).strip(".")
+            folder = root / str(number) / (own or str(number)) / "child"
             _build(document, workshop, folder, seed, {}, progress)
             workshop = replace(workshop, made={**workshop.made, str(document.name): folder})
         return _build(documents[-1], workshop, out, seed, overrides or {}, progress)
 
 
 @contextmanager
-def _workshop(out: Path, offline: bool) -> Iterator[Workshop]:
+def _hidden_folder(out: Path) -> Iterator[Path]:
     root = Path(tempfile.mkdtemp(prefix=f".{out.name}.recipe-", dir=existing_parent(out)))
     try:
-        yield Workshop(root, offline=offline)
+        yield root
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -113,7 +117,7 @@ def _build(
 def _copy(document: Document, ready: RecipeMerge, out: Path, progress: Progress) -> ChildFiles:
     """Write a model that is nothing but one model, or a stack of layers."""
     source = ready.sources[FATHER]
-    form: ChildForm = ready.form or father_form(survey(source.folder))
+    form = ready.form or same_form(survey(source.folder))
     with CheckpointReader(source.folder) as reader:
         note = {
             "genealogy": [
@@ -121,7 +125,17 @@ def _copy(document: Document, ready: RecipeMerge, out: Path, progress: Progress)
                 f"{out.parent.name or out.name} = {source.ref} ({document.method})",
             ]
         }
-        with progress.stage("write child", len(reader.names())):
+
+        def scaled(name: str, dtype: torch.dtype) -> torch.Tensor:
+            return (reader.tensor(name).float() * ready.factors[name]).to(dtype)
+
+        with progress.stage("write child", len(ready.factors)) as advance:
             return write_formed(
-                source.folder, out, (), lambda name, dtype: reader.tensor(name).to(dtype), form, note=note
+                source.folder,
+                out,
+                sorted(ready.factors),
+                scaled,
+                form,
+                note=note,
+                on_tensor=lambda _: advance(1),
             )

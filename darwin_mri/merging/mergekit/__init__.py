@@ -7,7 +7,7 @@ from darwin_mri.merging.mergekit.document import Document, read_documents
 from darwin_mri.merging.mergekit.export import plain_values, write_recipe
 from darwin_mri.merging.mergekit.order import build_order
 from darwin_mri.merging.mergekit.roles import Input, Roles, assign_roles
-from darwin_mri.merging.mergekit.values import Values, genome_fields, stack_scale, tensor_values
+from darwin_mri.merging.mergekit.values import Values, genome_fields, scale_factors, tensor_values
 
 __all__ = [
     "Document",
@@ -18,7 +18,7 @@ __all__ = [
     "build_order",
     "genome_fields",
     "read_documents",
-    "stack_scale",
+    "scale_factors",
     "tensor_values",
     "plain_values",
     "write_recipe",

@@ -85,24 +85,23 @@ def _difference(own: Values, common: Mapping[str, float | str]) -> Values:
     return {key: value for key, value in own.items() if key in changed or key.partition("@")[0] in changed}
 
 
-def stack_scale(document: Document, part: int, name: str, place: float) -> float | None:
-    """The factor that a passthrough recipe gives a tensor of a stack.
+def scale_factors(document: Document, roles: Roles, names: Sequence[str]) -> dict[str, float]:
+    """The factors that a passthrough recipe gives tensors.
 
     Args:
         document: the recipe.
-        part: the slice.
-        name: of the tensor in the stack.
-        place: of its layer in the slice, from 0 to 1.
+        roles: of its models.
+        names: of the stack's tensors.
 
     Returns:
-        The factor; None where the recipe gives none.
+        Name -> factor, where that is not 1.
+
+    Raises:
+        ConfigError: a factor is no number.
     """
-    slice_ = document.slices[part]
-    for parameters in (slice_.sources[0].parameters, slice_.parameters, document.parameters):
-        value = _evaluate_or_refuse(parameters.get("scale"), name, place, document.where, "scale")
-        if value is not None:
-            return _number("scale", "scale", value, document.where, name)
-    return None
+    layers = _layer_counts(names)
+    factors = {name: _Tensor(document, roles, name, layers).scale() for name in names}
+    return {name: factor for name, factor in factors.items() if factor != 1.0}
 
 
 class _Tensor:
@@ -136,6 +135,10 @@ class _Tensor:
         if method in ADDING and self._roles.base is None:
             own["ratio"] = float(own["ratio"]) * float(own.pop("scale"))
         return own
+
+    def scale(self) -> float:
+        """The factor of a tensor that is passed through."""
+        return self._own_number(self._roles.parents[0], "scale", "scale", 1.0)
 
     @property
     def _alone(self) -> bool:
