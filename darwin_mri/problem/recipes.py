@@ -99,7 +99,7 @@ def write_genome_recipe(
             settings, own = settings_for(name, common, genome.exceptions)
             role = genome.parent_of(gene)
             ratio = own.get(role, own.get("", genome.genes.get(gene, 0.0)))
-            values.setdefault(name, plain_values(settings, config.other_roles))[f"ratio@{role}"] = ratio
+            values.setdefault(name, plain_values(settings, tuple(config.roles)[1:]))[f"ratio@{role}"] = ratio
     # mergekit knows hub ids and folders, not the nursery.
     named = {role: str(sources[role].folder) if ref and ref.startswith(NURSERY) else ref for role, ref in refs.items()}
     text, notes = write_recipe(genome.method, named, father, values, main_dtype(father))

@@ -21,6 +21,7 @@ from darwin_mri.merging.methods import METHODS
 from darwin_mri.quantities import KINDS, quantity_fault
 from darwin_mri.records.roles import PARENTS
 
+SHARED = ("nuslerp", "multislerp", "karcher")  # the parents' weights are shares of the whole
 ADDING = ("task_arithmetic", "dare_linear")  # task vectors are added up, without an election
 DROPPING = ("dare_linear", "dare_ties", "della", "della_linear", "breadcrumbs", "breadcrumbs_ties")
 NO_SUM = 1e-8  # weights whose sum is nearer to 0 are not normalized; mergekit's limit
@@ -125,8 +126,10 @@ class _Tensor:
             weights = self._normalized(weights)
         elif method == "linear":
             self._refuse_other_sum(weights)
+        elif method in SHARED:
+            weights = self._shares(weights, own)
         own |= self._ratios(weights)
-        if method == "linear":
+        if method == "linear" or method in SHARED:
             return own
         if method in ("task_arithmetic", "ties") and self._flag("rescale", False):
             raise ConfigError(f"{document.where}: rescale is for methods that drop at random: leave it out of {method}")
@@ -169,6 +172,13 @@ class _Tensor:
                 )
             return list(weights)
         return [weight / total for weight in weights]
+
+    def _shares(self, weights: Sequence[float], own: Mapping[str, float | str]) -> list[float]:
+        """Weights as shares of the whole, which the ratios are; equal ones where they sum to 0, as nuslerp has it."""
+        if own.get("normalize", True):
+            return self._normalized(weights) if abs(sum(weights)) >= NO_SUM else [1 / len(weights)] * len(weights)
+        self._refuse_other_sum(weights)
+        return list(weights)
 
     def _refuse_other_sum(self, weights: Sequence[float]) -> None:
         if abs(sum(weights) - 1) > 1e-6:
