@@ -1,7 +1,6 @@
 """The story: inputs -> scan -> donors -> prior -> search -> child -> health -> bench -> report.
 
-Each stage is one function of the run, the parents and earlier records; it leaves its record in the run folder, and a
-resumed run reads what is there.
+Each stage is a function of run, parents and earlier records; a resumed run reads the records that are there.
 """
 
 from __future__ import annotations

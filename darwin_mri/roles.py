@@ -7,3 +7,4 @@ from typing import Literal, get_args
 Parent = Literal["father", "mother", "parent3", "parent4", "parent5", "parent6", "parent7", "parent8"]
 PARENTS: tuple[Parent, ...] = get_args(Parent)
 FATHER, MOTHER = PARENTS[:2]
+BASE = "base"  # the common ancestor, which is no parent

@@ -18,11 +18,13 @@ from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import ARMS, Config
 from darwin_mri.errors import CheckpointError, GateError
 from darwin_mri.merging.compatibility import all_faults, sibling_fault, sibling_notes
+from darwin_mri.merging.vocabulary import align_vocabularies, read_choice
 from darwin_mri.planning import machine
 from darwin_mri.planning.duration import estimate_seconds
 from darwin_mri.planning.memory import can_wait, ffn_parameters, stage_bytes
 from darwin_mri.planning.surroundings import surrounding_faults
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent
+from darwin_mri.roles import FATHER
 
 PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
 FILLED = 0.7  # of max_tokens, in the mean
@@ -51,7 +53,7 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
         CheckpointError: a parent cannot be found or its files are damaged.
     """
     refs = {**config.roles, **({"base": config.base} if config.base else {})}
-    surveys = {role: _survey(ref, offline) for role, ref in refs.items()}
+    surveys, notes = _surveys(refs, config.tokenizer, offline)
     parents = {role: survey for role, (survey, _) in surveys.items() if role != "base"}
     father, *others = parents.values()
     base = surveys["base"][0] if config.base else None
@@ -67,7 +69,8 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
         parents=tuple(_parent(role, _shown(refs[role]), *survey) for role, survey in surveys.items()),
         siblings=not unlike,
         sibling_reason=unlike[0] if unlike else "",
-        notes=unpacking_notes(survey.folder for survey, _ in surveys.values())
+        notes=notes
+        + unpacking_notes(survey.folder for survey, _ in surveys.values())
         + (
             ()
             if unlike
@@ -120,6 +123,17 @@ def _survey(ref: str, offline: bool) -> tuple[Survey, str]:
         if alone is None:
             raise
         return survey_configuration(alone, ref), alone.note
+
+
+def _surveys(
+    refs: Mapping[str, str], tokenizer: str, offline: bool
+) -> tuple[dict[str, tuple[Survey, str]], tuple[str, ...]]:
+    """Role -> survey and where it is from; with one vocabulary where that is asked for and weights are here."""
+    if tokenizer == FATHER or not all(is_whole_here(ref, offline) for ref in refs.values()):
+        return {role: _survey(ref, offline) for role, ref in refs.items()}, ()
+    sources = {role: find_model(ref, offline=offline) for role, ref in refs.items()}
+    aligned = align_vocabularies(sources, read_choice(tokenizer, sources, offline=offline))
+    return {role: (survey(source.folder), "") for role, source in aligned.sources.items()}, aligned.notes
 
 
 def is_whole_here(ref: str, offline: bool) -> bool:

@@ -27,10 +27,12 @@ from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import InputError
 from darwin_mri.merging.compatibility import require_parts, sibling_fault, sibling_notes
+from darwin_mri.merging.vocabulary import align_vocabularies, read_choice
 from darwin_mri.planning.memory import fits_beside, stage_bytes
 from darwin_mri.probes import Probe, TokenizedProbes, load_probes, select_probes, tokenize_probes
 from darwin_mri.problem.items import Items, choose_items
 from darwin_mri.records.roles import FATHER
+from darwin_mri.roles import BASE
 
 
 class Parents:
@@ -42,12 +44,20 @@ class Parents:
         base: common ancestor of all.
         device: where models compute.
         offline: never ask the hub.
+        notes: on what was done to give them one vocabulary, in sentences.
     """
 
     def __init__(
-        self, config: Config, sources: dict[str, ModelSource], base: ModelSource | None, device: str, offline: bool
+        self,
+        config: Config,
+        sources: dict[str, ModelSource],
+        base: ModelSource | None,
+        device: str,
+        offline: bool,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.config, self.sources, self.base, self.device, self.offline = config, sources, base, device, offline
+        self._vocabulary_notes = notes
         self._models: dict[str, LoadedModel] = {}
 
     @classmethod
@@ -73,7 +83,12 @@ class Parents:
         refs = {role: ref for role, ref in config.roles.items() if roles is None or role in roles}
         sources = {role: find_model(ref, offline=offline) for role, ref in refs.items()}
         base = find_model(config.base, offline=offline) if config.base and len(refs) > 1 else None
-        return cls(config, sources, base, device, offline)
+        if len(refs) == 1:
+            return cls(config, sources, base, device, offline)
+        named = {**sources, **({BASE: base} if base else {})}
+        aligned = align_vocabularies(named, read_choice(config.tokenizer, named, offline=offline))
+        sources = {role: aligned.sources[role] for role in sources}
+        return cls(config, sources, aligned.sources.get(BASE), device, offline, aligned.notes)
 
     @property
     def father(self) -> LoadedModel:
@@ -187,11 +202,15 @@ class Parents:
         unpacked = unpacking_notes(source.folder for source in self.named.values())
         father, *others = self.surveys()
         siblings = {} if self.config.cross else dict(zip(self.others, others, strict=True))
-        return unpacked + tuple(
-            note
-            for role, other in siblings.items()
-            if not sibling_fault(father, other, role)
-            for note in sibling_notes(father, other, role)
+        return (
+            self._vocabulary_notes
+            + unpacked
+            + tuple(
+                note
+                for role, other in siblings.items()
+                if not sibling_fault(father, other, role)
+                for note in sibling_notes(father, other, role)
+            )
         )
 
     @cached_property

@@ -29,8 +29,7 @@ from darwin_mri.merging.stacks import LayerRange, Stack, build_stack
 from darwin_mri.merging.vocabulary import RowOf, TokenRule, VocabularyChoice, align_vocabularies
 from darwin_mri.records import Genome
 from darwin_mri.records.roles import FATHER, PARENTS
-
-BASE = "base"
+from darwin_mri.roles import BASE
 
 
 @dataclass(frozen=True)

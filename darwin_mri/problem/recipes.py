@@ -17,11 +17,12 @@ from darwin_mri.merging.child_form import ChildForm
 from darwin_mri.merging.mergekit import plain_values, read_documents, write_recipe
 from darwin_mri.merging.settings import SETTINGS, make_settings, settings_for, split_key
 from darwin_mri.problem.parents import Parents
-from darwin_mri.problem.recipe_models import BASE, Workshop, prepare_recipe
+from darwin_mri.problem.recipe_models import Workshop, prepare_recipe
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.quantities import quantity_fault
 from darwin_mri.records import Genome, write_text
 from darwin_mri.records.roles import FATHER
+from darwin_mri.roles import BASE
 
 TensorsByGene = dict[str, tuple[str, ...]]
 
@@ -140,6 +141,7 @@ def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
         "name": "merge",
         "parents": list(genome.roles.values()),
         "base": genome.base,
+        "tokenizer": genome.tokenizer,
         "method": genome.method,
         "seed": genome.seed,
         "towers": "merge" if genome.moves_tower else "father",

@@ -21,6 +21,7 @@ class Genome(Record):
         mother: reference of the second parent.
         parents: references of all parents, the father first; empty in records of two parents from before this field.
         base: reference of the common ancestor; None where the method needs none.
+        tokenizer: whose tokens the child has, as the config said.
         genes: gene -> value of the winner.
         gene_parents: gene -> role of the parent whose share it is; the mother's where it is not named.
         ratios: FFN ratio per father layer that the genes lead to; with several other parents the sum of theirs.
@@ -47,6 +48,7 @@ class Genome(Record):
     mother: str
     base: str | None = None
     parents: tuple[str, ...] = ()
+    tokenizer: str = "father"
     genes: dict[str, float]
     gene_parents: dict[str, str] = {}
     ratios: tuple[float, ...]

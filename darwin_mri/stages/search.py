@@ -76,6 +76,7 @@ class _Search:
             father=father.source.ref,
             mother=self.parents.sources[MOTHER].ref,
             parents=tuple(source.ref for source in self.parents.sources.values()),
+            tokenizer=config.tokenizer,
             base=self.parents.base and self.parents.base.ref,
             genes=self.space.written_genes(winner.genes),
             ratios=genome.ffn_ratios(winner.genes, len(father.layers)),

@@ -16,8 +16,8 @@ from torch import Tensor
 from darwin_mri.errors import InputError
 from darwin_mri.merging.vocabulary.choice import RowOf, TokenRule, VocabularyChoice
 from darwin_mri.merging.vocabulary.tokens import Tokens
+from darwin_mri.roles import BASE
 
-BASE = "base"
 CHUNK = 2**14  # rows summed at once
 Row = tuple[str, int]
 """(role, id) of an old row."""
