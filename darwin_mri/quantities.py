@@ -19,6 +19,7 @@ KINDS = {
     "scale": "weight",
     "lambda": "weight",
     "epsilon": "epsilon",
+    "gamma": "density",
 }
 
 

@@ -14,7 +14,8 @@ from darwin_mri.records import Prior, PriorGene
 LAYERS, UPPER = 12, 1.5
 GENES = [(f"L{i}.{part}", i) for i in range(LAYERS) for part in ("ffn", "mixer")] + [("outside", None)]
 INNER = Space(
-    "layers", tuple(Gene(name, layer, (f"{name}.a", f"{name}.b"), name.split(".")[-1]) for name, layer in GENES)
+    "layers",
+    tuple(Gene(name, layer, (f"{name}.a", f"{name}.b"), component=name.split(".")[-1]) for name, layer in GENES),
 )
 
 

@@ -28,6 +28,7 @@ from darwin_mri.breeding import (
     null_genomes,
     search,
 )
+from darwin_mri.breeding.spaces import Gene
 from darwin_mri.errors import DarwinError
 from darwin_mri.records import LedgerLine
 
@@ -283,7 +284,8 @@ def test_callbacks_see_every_line_and_generation(tmp_path: Path) -> None:
 
 
 def test_null_genomes_keep_the_winners_size_without_its_choices() -> None:
-    space, winner = Space("ffn", ()), {name: 0.1 * i for i, name in enumerate(NAMES)}
+    space = Space("ffn", tuple(Gene(name, i, ()) for i, name in enumerate(NAMES)))
+    winner = {name: 0.1 * i for i, name in enumerate(NAMES)}
     nulls = null_genomes(space, start(frozen=(0,)), winner, seed=3)
     assert set(nulls) == {"uniform", "prior-mean", "random", "shuffled-donor"}
     assert nulls["shuffled-donor"] == winner

@@ -154,8 +154,9 @@ def test_a_small_memory_changes_no_bit(folders: dict[str, Path], father: LoadedM
     assert torch.equal(children[0], children[1]) and torch.equal(children[0], children[2])
 
 
-def test_a_merge_takes_one_other_parent(folders: dict[str, Path], father: LoadedModel) -> None:
+def test_a_merge_takes_one_to_seven_other_parents(folders: dict[str, Path], father: LoadedModel) -> None:
     merge = merge_of(folders, father, "ties")
-    for others in ((), merge.others * 2):
-        with pytest.raises(ConfigError, match=f"ties merges the father with one other parent, not with {len(others)}"):
+    for others in ((), merge.others * 8):
+        reason = f"ties merges the father with 1 to 7 other parents, not with {len(others)}"
+        with pytest.raises(ConfigError, match=reason):
             replace(merge, others=others)

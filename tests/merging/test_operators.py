@@ -16,6 +16,7 @@ from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import NEEDS_BASE, Settings, blend, keep_mask
 from darwin_mri.merging.blending import Replacement, elect
 from darwin_mri.merging.blocks import BLOCK
+from darwin_mri.merging.settings import OF_TWO
 from darwin_mri.merging.streaming import StreamedBlend
 
 ratios = st.floats(0, 1.5)
@@ -220,11 +221,13 @@ def test_a_blend_held_as_an_accelerator_holds_it_is_the_same(
 
 
 @pytest.mark.parametrize("method", OPERATORS)
-def test_only_a_father_with_one_other_parent_is_merged(method: str) -> None:
+def test_a_father_is_merged_with_as_many_others_as_the_method_takes(method: str) -> None:
     f, m, b = parents(13)
-    for tensors in ((f,), (f, m, m)):
-        with pytest.raises(ConfigError, match=f"{method} merges the father with one other parent"):
-            blend(method, tensors, b, Settings(), seed=3, name="a")
+    most = 1 if method in OF_TWO else 7
+    for count in (0, most + 1):
+        with pytest.raises(ConfigError, match=f"{method} merges the father with .*, not with {count}"):
+            blend(method, (f, *[m] * count), b, Settings(), seed=3, name="a")
+    assert blend(method, (f, *[m] * most), b, Settings(), seed=3, name="a")
 
 
 def test_wrong_use_is_refused_with_a_reason() -> None:

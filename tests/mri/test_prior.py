@@ -24,6 +24,7 @@ from darwin_mri.mri import (
 from darwin_mri.mri.prior import freeze_stability, gene_trust
 from darwin_mri.probes import document_nll
 from darwin_mri.records import Prior
+from darwin_mri.records.prior import GeneSite
 from tests.mri.conftest import tokenized
 
 
@@ -64,10 +65,26 @@ def prior_of(fitness: GeneSlopes | None, protected: dict[str, GeneSlopes], confi
     freezing = freeze(protected, list(GENES.values()), config, **settings)
     descent = None if fitness is None else Descent(np.full(len(GENES), 0.4), (0.9, 0.8))
     options = PriorOptions(upper=1.5, **settings)
-    return make_prior(GENES, (0, 1), config, options, freezing, Evidence(fitness, descent))
+    return make_prior(GENES, {"mother": (0, 1)}, config, options, freezing, Evidence(fitness, descent))
 
 
-GENES: dict[str, int | None] = {"L0.ffn": 0, "L0.mixer": 0, "L1.ffn": 1, "L1.mixer": 1, "outside": None}
+LAYERS = {"L0.ffn": 0, "L0.mixer": 0, "L1.ffn": 1, "L1.mixer": 1, "outside": None}
+GENES = {name: GeneSite(layer) for name, layer in LAYERS.items()}
+
+
+def test_a_layer_is_frozen_for_the_parent_that_harms_it() -> None:
+    genes = {f"L{i}.ffn.{parent}": GeneSite(i, parent) for i in (0, 1) for parent in ("mother", "parent3")}
+    harm = slopes([0.001, 0.03, 0.03, 0.03], noise=0.001)
+    settings: dict[str, Any] = {"reference": 1.0, "resamples": 300, "seed": 0}
+    freezing = freeze({"ko": harm}, list(genes.values()), PriorConfig(), **settings)
+    maps = {"mother": (0, 1), "parent3": (0, 1)}
+    options = PriorOptions(upper=1.5, **settings)
+    prior = make_prior(genes, maps, PriorConfig(preset="flat"), options, freezing, Evidence())
+    assert {gene.name for gene in prior.genes if gene.frozen} == {"L0.ffn.parent3", "L1.ffn.mother", "L1.ffn.parent3"}
+    assert prior.frozen == (1,)  # layer 0 may still take from the mother
+    assert [(layer.parent, layer.index, layer.frozen) for layer in prior.layers] == [
+        ("mother", 0, False), ("mother", 1, True), ("parent3", 0, True), ("parent3", 1, True),
+    ]  # fmt: skip
 
 
 def test_a_harmful_layer_is_frozen_and_its_stability_printed() -> None:
@@ -97,7 +114,7 @@ def test_without_evidence_the_prior_is_flat_and_says_so() -> None:
 
 def test_freezing_needs_the_stated_share_of_resamples() -> None:
     harm = np.array([[0.0], [0.04]] * 6)  # half the documents are harmed: mean .02, tolerance at the mean
-    share = freeze_stability(harm, 1.0, [0], 0.02, 2000, 0)[0]
+    share = freeze_stability(harm, 1.0, [GeneSite(0)], 0.02, 2000, 0)[0, "mother"]
     assert 0.3 < share < 0.7
 
 
