@@ -22,7 +22,7 @@ from darwin_mri.batch_sizes import (
     SCORED_TOKENS,
 )
 from darwin_mri.checkpoints.survey import Survey
-from darwin_mri.config import Config
+from darwin_mri.config import JOINT, Config
 
 TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
 OTHER_TOKENS = 300  # per item of a benchmark not listed
@@ -33,6 +33,9 @@ GRAPH_HIDDEN, GRAPH_FFN = 22, 5
 HEALTH_TOKENS = (
     8 * 128
 )  # of a forward of the health check: probe texts of one language, or prompts with what is written on
+WHOLE = ("nuslerp", "multislerp", "karcher")  # methods that a search keeps the parents' tensors for
+ADDING = ("task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")  # methods without an election
+MASKS = {"dare_linear": 1, "dare_ties": 1, "della": 4, "della_linear": 4, "breadcrumbs": 1, "breadcrumbs_ties": 1}
 ONE_MODEL_ARMS = ("raw", "folded")  # arms that read the mother's weights only; operators read them from the files
 
 
@@ -80,8 +83,10 @@ def stage_bytes(
     """
     father, held = surveys[0], [survey.parameters * each for survey in surveys]
     moved = ffn_parameters(father) if config.cross else father.parameters
-    beside = max(held) if short and accelerator and can_wait(config) else sum(held)
-    sums = sum(_scan_sums(config, survey) for survey in surveys)
+    # Several others are scanned one at a time, each beside the father.
+    pair = held[0] + max(held[1:], default=0)
+    beside = max(held) if short and accelerator and can_wait(config) else pair
+    sums = _scan_sums(config, father) + max((_scan_sums(config, survey) for survey in surveys[1:]), default=0)
     tokens = LONG_BATCH_TOKENS if accelerator else BATCH_TOKENS
     scored = SCORED_TOKENS if accelerator else BATCH_TOKENS
     stages = {"scan": beside + sums + max(_batch(survey, each, tokens) for survey in surveys)}
@@ -89,8 +94,9 @@ def stage_bytes(
         arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
         stages["donors"] = beside + sums + arm
     if config.prior.preset == "response" or (config.prior.preset != "flat" and config.prior.protect):
-        # The directions in fp32, and the weights that stand in for the father's, in its dtype.
-        stages["prior"] = held[0] + moved * (4 + each) + _graph(config, father, each)
+        # The directions of every other parent in fp32, and the weights that stand in for the father's, in its dtype.
+        directions = 4 * len(config.ratio_roles)
+        stages["prior"] = held[0] + moved * (directions + each) + _graph(config, father, each)
     kept = 0 if short else int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))
     stages["search"] = held[0] + kept + _batch(father, each, scored)
     # The child is as large as the father, which stays beside the model that is read, or waits in host memory.
@@ -114,15 +120,17 @@ def kept_bytes(config: Config, accelerator: bool, filed: float) -> float:
     Returns:
         Bytes per value, as ``Blend.kept_bytes`` counts them.
     """
-    interpolates = config.cross or config.method in ("linear", "slerp")
-    masks = sum(density < 1 for density in (config.density, config.density_father))
-    one = interpolates or (config.method in ("task_arithmetic", "dare_linear") and config.density_father == 1)
-    contributions = filed + 4 * (1 if one else 2)
-    if not accelerator or (one and not interpolates):
+    others, base = len(config.ratio_roles), config.base not in (None, config.father)
+    if config.method in WHOLE:
+        return (1 + others + base) * filed
+    interpolates = config.cross or config.method in ("linear", "slerp", *JOINT)
+    beside = interpolates or (config.method in ADDING and config.density_father == 1)  # the father stays whole
+    contributions = filed + 4 * (others if beside else others + 1)
+    if not accelerator or config.method in JOINT or (beside and not interpolates):
         return contributions
-    parents = 2 if interpolates or config.base == config.father else 3
-    mask = {"dare_linear": 1, "dare_ties": 1, "della": 4}.get(config.method, 0)
-    return min(contributions, parents * filed + mask * masks)
+    parents = 1 + others + (base and not interpolates)
+    masks = others * (config.density < 1) + (config.density_father < 1)
+    return min(contributions, parents * filed + MASKS.get(config.method, 0) * masks)
 
 
 def ffn_parameters(survey: Survey) -> int:
