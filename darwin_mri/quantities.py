@@ -12,6 +12,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
 KINDS = {
     "density": "density",
     "density_father": "density",
+    "gamma": "density",
     "ratio": "weight",
     "weight": "weight",
     "weight_father": "weight",
