@@ -41,7 +41,10 @@ def breed(
     parent: Further = None,
     base: Base = None,
     method: Annotated[
-        str | None, typer.Option(help="Operator (task_arithmetic, dare_ties, ...) or arm (folded, aligned, ...).")
+        str | None,
+        typer.Option(
+            help="Operator (task_arithmetic, dare_ties, ...) or, for two parents, arm (folded, aligned, ...)."
+        ),
     ] = None,
     budget: Budget = None,
     time_limit: TimeLimit = None,

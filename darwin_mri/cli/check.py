@@ -13,7 +13,7 @@ def check(
     child: Annotated[str, typer.Argument(help="The child's folder.")],
     father: Annotated[str, typer.Option(help="The father it came from.")],
     mother: Annotated[
-        str | None, typer.Option(help="Its mother: the child is then read on text that both parents write.")
+        str | None, typer.Option(help="Another parent: the child is then read on text that both write.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Exit 0 even when a gate fails.")] = False,
     device: Device = None,

@@ -24,13 +24,20 @@ def merge(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the child.")] = None,
     export: Annotated[
-        Path | None, typer.Option("--export-mergekit", help="Write the recipe as mergekit's YAML.")
+        Path | None, typer.Option("--export-mergekit", help="Write the genome, or recipe, as mergekit's YAML.")
     ] = None,
     as_adapter: Annotated[
-        int | None, typer.Option(metavar="RANK", help="Write a PEFT adapter of the base, or father, of this rank.")
+        int | None,
+        typer.Option(
+            metavar="RANK", help="Write the child as a PEFT adapter of the base, or the father, of this rank."
+        ),
     ] = None,
     father: Annotated[str | None, typer.Option(help="Replaces the genome's father.")] = None,
     mother: Annotated[str | None, typer.Option(help="Replaces the genome's mother.")] = None,
+    parent: Annotated[
+        list[str] | None,
+        typer.Option(help="Replaces a parent after the mother; given once for each of them, in order."),
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Replaces the genome's base.")] = None,
     donors: Annotated[Path | None, typer.Option(help="Donors kept with a run; the genome's own when absent.")] = None,
     seed: Annotated[
@@ -53,12 +60,20 @@ def merge(
         "--seed belongs to --mergekit: a genome has a seed of its own": genome_file is not None and seed is not None,
         "give --out FOLDER for the child, or --export-mergekit FILE for the recipe": out is None and export is None,
         "--donors belongs to --genome: a recipe has none": mergekit is not None and donors is not None,
+        "--parent belongs to --genome: name the recipe's models in the recipe": mergekit is not None and bool(parent),
     }
     for fault, given in contradictions.items():
         if given:
             raise ConfigError(fault)
     progress = ConsoleProgress(quiet)
-    overrides = {"father": father, "mother": mother, "base": base, "device": device, "dtype": dtype}
+    overrides = {
+        "father": father,
+        "mother": mother,
+        "further": parent,
+        "base": base,
+        "device": device,
+        "dtype": dtype,
+    }
     seed = 1 if seed is None else seed
     request = None
     if genome_file is not None or export is not None or as_adapter is not None:

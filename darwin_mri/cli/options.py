@@ -37,7 +37,8 @@ Father = Annotated[
 ]
 Mother = Annotated[str | None, typer.Option(help="The second parent, named likewise.")]
 Further = Annotated[
-    list[str] | None, typer.Option("--parent", help="A further parent, named likewise; may be given up to six times.")
+    list[str] | None,
+    typer.Option("--parent", help="A further parent of the same architecture, named likewise; up to six times."),
 ]
 Base = Annotated[str | None, typer.Option(help="Common ancestor of all parents, for task vectors.")]
 BenchmarkData = Annotated[

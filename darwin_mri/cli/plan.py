@@ -33,7 +33,7 @@ def plan(
     mother: Mother = None,
     parent: Further = None,
     base: Base = None,
-    method: Annotated[str | None, typer.Option(help="Operator or arm.")] = None,
+    method: Annotated[str | None, typer.Option(help="Operator or, for two parents, arm.")] = None,
     budget: Budget = None,
     time_limit: TimeLimit = None,
     workers: Workers = None,

@@ -119,13 +119,14 @@ def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
     Args:
         genome: the genome.
         where: it is from, for an error's line.
-        **overrides: fields of the config that replace the genome's; None replaces nothing.
+        **overrides: fields of the config that replace the genome's; None replaces nothing. ``further`` lists those of
+            the parents after the second.
 
     Returns:
         The config.
 
     Raises:
-        ConfigError: a value that no config can have.
+        ConfigError: a value that no config can have, or another number of further parents than the genome's.
     """
     try:
         common = genome_settings(genome)
@@ -150,7 +151,15 @@ def genome_config(genome: Genome, where: str, **overrides: object) -> Config:
         **genome.arm,
     }
     data["search"] = {**data.get("search", {}), "space": genome.space}
+    further = overrides.pop("further", None)
     data |= {key: value for key, value in overrides.items() if value is not None}
+    if isinstance(further, list | tuple) and further:
+        named = list(data["parents"])
+        if len(further) != len(named) - 2:
+            raise ConfigError(
+                f"{where}: give --parent once for each of {len(named) - 2} further parents, not {len(further)} times"
+            )
+        data["parents"] = [*named[:2], *further]
     return make_config(data, where)
 
 
