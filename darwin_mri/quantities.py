@@ -20,7 +20,6 @@ KINDS = {
     "scale": "weight",
     "lambda": "weight",
     "epsilon": "epsilon",
-    "gamma": "density",
 }
 
 
