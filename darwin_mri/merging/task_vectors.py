@@ -149,7 +149,18 @@ def della(father: Tensor, others: Sequence[Tensor], base: Tensor, draw: Draw, se
 
 
 def della_linear(father: Tensor, others: Sequence[Tensor], base: Tensor, draw: Draw, settings: Settings) -> TaskVector:
-    """B + s (w p_F * dF + sum r p_M * dM): ``della`` without the election; arguments and result as there."""
+    """B + s (w p_F * dF + sum r p_M * dM): ``della`` without the election (arXiv 2406.11617).
+
+    Args:
+        father: F, any shape and floating dtype.
+        others: every M, of the same shape.
+        base: B, of the same shape.
+        draw: the tensor's random numbers, from which ``magprune`` makes the weights p.
+        settings: densities, epsilon, rescale, weight_father and scale.
+
+    Returns:
+        The child's tensor as a function of the ratios.
+    """
     return _added(
         father, base, settings, [_pruned(draw, *own, base, settings) for own in named_tensors(others, father)]
     )
@@ -171,7 +182,19 @@ def breadcrumbs(father: Tensor, others: Sequence[Tensor], base: Tensor, settings
 
 
 def breadcrumbs_ties(father: Tensor, others: Sequence[Tensor], base: Tensor, settings: Settings) -> Election:
-    """B + elected(w trim(dF), r trim(dM), ...): TIES' election after ``breadcrumbs``' trim; arguments as there."""
+    """B + s elected(w trim(dF), r trim(dM), ...): ``breadcrumbs``' trim, then TIES' election.
+
+    The trim is that of arXiv 2312.06795, the election that of 2306.01708.
+
+    Args:
+        father: F, any shape and floating dtype.
+        others: every M, of the same shape.
+        base: B, of the same shape.
+        settings: densities, gamma, rescale, weight_father, divide and scale.
+
+    Returns:
+        The child's tensor as a function of the ratios.
+    """
     contributions = tuple(_trimmed(*own, base, settings) for own in named_tensors(others, father))
     return _election(father, base, contributions, settings)
 
