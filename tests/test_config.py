@@ -13,6 +13,7 @@ from darwin_mri.errors import ConfigError
 from darwin_mri.merging import Settings
 
 PAIR = {"father": "a", "mother": "b"}
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("method", [*OPERATORS, *ARMS])
@@ -87,3 +88,10 @@ def test_one_rule_says_what_a_density_is(name: str) -> None:
                 make_config({**parents, **given}, "x")
         with pytest.raises(ConfigError, match=words):
             replace(Settings(), **{name: value})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configs_that_come_along_are_valid(path: Path) -> None:
+    config = load_config(path, {})
+    assert config.name == path.stem
+    assert len(config.ratio_roles) == len(config.parents) - 1
