@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from tests.commands import call
@@ -43,8 +44,12 @@ def test_every_parent_of_a_genome_can_be_given_its_folder(
     assert code == 2 and "give --parent once for each of 2 further parents, not 1 times" in stderr
     assert len(stderr.strip().splitlines()) == 1 and not Path("child").exists()
 
-    code, _, stderr = call(capfd, monkeypatch, *words, *named, "--parent", folders[2], "--parent", folders[3])
+    named += ["--parent", folders[2], "--parent", folders[3], "--export-mergekit", "recipe.yaml"]
+    code, _, stderr = call(capfd, monkeypatch, *words, *named)
     assert code == 0, stderr
+    recipe = yaml.safe_load(Path("recipe.yaml").read_text(encoding="utf-8"))
+    assert [Path(own["model"]) for own in recipe["models"]] == folders
+    assert [own["parameters"]["weight"][0]["value"] for own in recipe["models"]] == [0.125, *shares.values()]
     one, *others = (load_file(folder / "model.safetensors")[UP].float() for folder in folders)
     wanted = one + sum(share * (other - one) for share, other in zip(shares.values(), others, strict=True))
     torch.testing.assert_close(load_file(Path("child/model.safetensors"))[UP].float(), wanted, rtol=1e-6, atol=1e-7)

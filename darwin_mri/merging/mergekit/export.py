@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 
 from darwin_mri.checkpoints.survey import Survey
+from darwin_mri.config import JOINT
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.mergekit.rules import RULES, Setting
-from darwin_mri.merging.mergekit.values import DROPPING, Values
-from darwin_mri.merging.settings import OF_A_PARENT, SETTINGS, Settings
+from darwin_mri.merging.mergekit.values import DROPPING, SHARED, Values
+from darwin_mri.merging.settings import METHOD_VALUES, OF_A_PARENT, SETTINGS, Settings
 from darwin_mri.records.roles import FATHER, PARENTS
 
 WITH_ELECTION = ("ties", "dare_ties", "della", "breadcrumbs_ties")
@@ -21,7 +22,8 @@ WITH_ELECTION = ("ties", "dare_ties", "della", "breadcrumbs_ties")
 def plain_values(settings: Settings, roles: Sequence[str]) -> Values:
     """One tensor's settings by name, with each other parent's own."""
     own = {f"{key}@{role}": settings.of(key, role) for key in OF_A_PARENT for role in roles}
-    return {**{key: getattr(settings, key) for key in SETTINGS}, **own}
+    common = {key: getattr(settings, key) for key in SETTINGS if key not in METHOD_VALUES}
+    return {**common, **dict(settings.values), **own}
 
 
 def write_recipe(
@@ -114,6 +116,10 @@ class _Export:
         ratios = {_number(own.get(f"ratio@{role}")) for own in self.values.values() for role in self.roles[1:]}
         if self.method in WITH_ELECTION and self.first.get("divide", "ratio") == "ratio" and ratios - {0.0, 1.0}:
             notes.append("mergekit divides by the weights of the parents that agree, so a small ratio is no small step")
+        if self.method in JOINT and {_number(own.get(f"ratio@{self.roles[1]}")) for own in self.values.values()} - {
+            1.0
+        }:
+            notes.append(f"mergekit's {self.method} has no ratio: its child is the whole result in every tensor")
         return notes
 
     def uneven_rules(self) -> tuple[str, ...]:
@@ -130,7 +136,7 @@ class _Export:
         """Tensor -> a parent's weight."""
         if role != FATHER:
             return {name: own.get(f"ratio@{role}", 0.0) for name, own in self.values.items()}
-        if self.method == "linear":
+        if self.method in ("linear", *SHARED):
             return {
                 name: 1 - sum(_number(own.get(f"ratio@{other}")) for other in self.roles[1:])
                 for name, own in self.values.items()
