@@ -151,6 +151,9 @@ class Config(Section):
         for place, role in enumerate(PARENTS[:2]):
             if given.get(role) is not None and len(refs) >= place:
                 refs[place : place + 1] = [given[role]]
+        if given.get("parents") and not 2 <= len(refs) <= len(PARENTS):
+            models = f"{len(refs)} model{'s' if len(refs) > 1 else ''}"
+            raise ValueError(f"parents names {models}: list two to eight, the father first")
         return {**given, **dict(zip(PARENTS[:2], refs, strict=False)), "parents": refs}
 
     @model_validator(mode="before")
