@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -27,13 +29,17 @@ def unpack_words(packed: Tensor, bits: int, axis: int) -> Tensor:
     return values.flatten(-2).movedim(-1, axis)
 
 
-def scale_blocks(values: Tensor, scales: Tensor, block: tuple[int, int] | None = None) -> Tensor:
-    """Values times one scale per block of the last two axes.
+def scale_blocks(
+    values: Tensor, scales: Tensor, zeros: Tensor | None = None, *, blocks: Sequence[tuple[int, int]] = ()
+) -> Tensor:
+    """W = scale (value - zero), with one scale and one zero per block of the last two axes.
 
     Args:
         values: (..., rows, columns).
         scales: (..., block rows, block columns), (rows,), or one number.
-        block: rows and columns of a block; the last blocks may be smaller. Equal parts when None.
+        zeros: of the shape of ``scales``; None is zero.
+        blocks: rows and columns that a block may have, of which the first that fits is taken; the last blocks of a
+            tensor may be smaller. Equal parts when none fits.
 
     Returns:
         fp32 of the shape of ``values``.
@@ -41,20 +47,27 @@ def scale_blocks(values: Tensor, scales: Tensor, block: tuple[int, int] | None =
     Raises:
         ValueError: the scales do not cover the values.
     """
-    values, scales = values.float(), scales.float()
-    if scales.numel() == 1:
-        return values * scales.reshape(())
-    rows, columns = values.shape[-2:]
-    if scales.shape == (rows,):
-        scales = scales[:, None]
-    counts = scales.shape[-2:]
-    high, wide = block or (-(-rows // counts[0]), -(-columns // counts[1]))
-    if counts[0] == 1 or counts[1] == 1:  # one scale per row, per column or per tensor
-        high, wide = (rows if counts[0] == 1 else high), (columns if counts[1] == 1 else wide)
-    if (-(-rows // high), -(-columns // wide)) != tuple(counts):
-        raise ValueError(f"scales {tuple(scales.shape)} do not cover weights {tuple(values.shape)}")
-    grown = scales.repeat_interleave(high, -2)[..., :rows, :].repeat_interleave(wide, -1)[..., :columns]
-    return values * grown
+    shifted = values.float() if zeros is None else values.float() - _grown(zeros.float(), values.shape, blocks)
+    return shifted * _grown(scales.float(), values.shape, blocks)
+
+
+def _grown(parts: Tensor, shape: Sequence[int], blocks: Sequence[tuple[int, int]]) -> Tensor:
+    """One number per block, repeated to one per value."""
+    if parts.numel() == 1:
+        return parts.reshape(())
+    rows, columns = shape[-2:]
+    if parts.shape == (rows,):
+        parts = parts[:, None]
+    counts = tuple(parts.shape[-2:])
+    equal = [(rows // counts[0], columns // counts[1])] if not rows % counts[0] and not columns % counts[1] else []
+    # One number per row, or per column, has blocks as long as the tensor, whatever is said of the others.
+    fitting = [
+        (rows if counts[0] == 1 else high, columns if counts[1] == 1 else wide) for high, wide in (*blocks, *equal)
+    ]
+    for high, wide in fitting:
+        if (-(-rows // high), -(-columns // wide)) == counts:
+            return parts.repeat_interleave(high, -2)[..., :rows, :].repeat_interleave(wide, -1)[..., :columns]
+    raise ValueError(f"scales {tuple(parts.shape)} do not cover weights {tuple(shape)}")
 
 
 def gptq(qweight: Tensor, qzeros: Tensor, scales: Tensor, groups: Tensor, *, bits: int, stored_less: int) -> Tensor:
@@ -108,10 +121,15 @@ def grouped(values: Tensor, zeros: Tensor | None, scales: Tensor, groups: Tensor
 
     Returns:
         fp32 (rows, columns).
+
+    Raises:
+        ValueError: the columns do not fall into equal groups.
     """
     scales = scales.float().reshape(scales.shape[0] if scales.dim() > 1 else -1, -1)
     if groups is None or bool((groups < 0).any()):
-        groups = torch.arange(values.shape[1]) // -(-values.shape[1] // scales.shape[1])
+        if values.shape[1] % scales.shape[1]:
+            raise ValueError(f"{values.shape[1]} columns do not fall into {scales.shape[1]} groups")
+        groups = torch.arange(values.shape[1]) // (values.shape[1] // scales.shape[1])
     groups = groups.long()
     shifted = values.float() if zeros is None else values.float() - zeros.float().reshape(scales.shape)[:, groups]
     return shifted * scales[:, groups]

@@ -23,6 +23,8 @@ from darwin_mri.errors import CheckpointError
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 KEPT = (*FLOATS, torch.bool, torch.int64)
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+COMPRESSED = {"pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision", "dense"}
+WHOLE_BITS = (2, 4, 8)  # that divide a word, which all versions of compressed-tensors pack alike
 QUANT_STATE = ".quant_state.bitsandbytes__"
 
 
@@ -152,45 +154,67 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scaled(folder: _Folder) -> dict[str, Weight]:
     """FP8 with one scale per tensor, per channel or per block (DeepSeek-V3, Qwen3); int8 with a scale per channel."""
-    block = folder.settings.get("weight_block_size")
-    size = (int(block[0]), int(block[1])) if block else None
+    blocks = _block_sizes(folder.settings)
     found = {}
     for name in sorted(folder.names):
-        if folder.reader.dtype(name) not in (*FLOAT8, torch.int8):
+        if folder.reader.dtype(name) not in (*FLOAT8, torch.int8) or name.endswith("_zero_point"):
             continue
         scales = [name + end for end in ("_scale_inv", "_scale") if name + end in folder.names]
         if not scales:
             raise folder.refuse(f"tensor {name} without a scale")
-        if folder.present(name, "_zero_point"):
-            zeros = folder.get(f"{name}_zero_point")
-            if bool((zeros != 0).any()):
-                raise folder.refuse(f"zero points ({name})")
         stem = name.removesuffix(".weight")
         beside = folder.present(stem, ".input_scale", ".activation_scale", ".input_zero_point", ".output_scale")
         beside |= folder.present(name, "_scale_inv", "_scale", "_zero_point", "_shape")
 
         def make(name: str = name, scale: str = scales[0]) -> Tensor:
-            return packings.scale_blocks(folder.get(name), folder.get(scale), size)
+            zeros = folder.maybe(f"{name}_zero_point")
+            return packings.scale_blocks(folder.get(name), folder.get(scale), zeros, blocks=blocks)
 
         found[name] = Weight(folder.reader.shape(name), frozenset({name}) | beside, make)
     return found
+
+
+def _groups(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What compressed-tensors' configuration says of the weights of each group of modules."""
+    groups = settings.get("config_groups") or {}
+    return [group["weights"] for group in groups.values() if isinstance(group, Mapping) and group.get("weights")]
+
+
+def _block_sizes(settings: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """(rows, columns) that one scale is for, where the configuration says so."""
+    groups = _groups(settings)
+    said = [settings.get("weight_block_size"), *(group.get("block_structure") for group in groups)]
+    said += [(1, group["group_size"]) for group in groups if (group.get("group_size") or 0) > 0]
+    return [(int(block[0]), int(block[1])) for block in said if block]
+
+
+def _packed_bits(folder: _Folder, stem: str) -> int:
+    """Bits of an integer in compressed-tensors' words; raises CheckpointError unless they divide a word."""
+    words, columns = folder.reader.shape(f"{stem}.weight_packed")[-1], int(folder.get(f"{stem}.weight_shape")[-1])
+    said = {int(group["num_bits"]) for group in _groups(folder.settings) if "num_bits" in group}
+    for bits in sorted(said or WHOLE_BITS):
+        if words == -(-columns * bits // packings.WORD) and bits in WHOLE_BITS:
+            return bits
+    raise folder.refuse(f"{columns} integers in {words} words ({stem}; read are 2, 4 and 8 bits)")
 
 
 def _compressed(folder: _Folder) -> dict[str, Weight]:
     """compressed-tensors: pack-quantized integers, int-quantized and float-quantized weights."""
     if folder.settings.get("sparsity_config", {}).get("format", "dense") not in ("dense", None):
         raise folder.refuse(f"sparsity {folder.settings['sparsity_config']['format']}")
-    if folder.ending(".weight_global_scale"):
-        raise folder.refuse("format nvfp4-pack-quantized")
+    groups = [group for group in (folder.settings.get("config_groups") or {}).values() if isinstance(group, Mapping)]
+    formats = {str(said["format"]) for said in (folder.settings, *groups) if said.get("format")}
+    for form in sorted(formats - COMPRESSED):  # whose scales may mean something else: powers of two, products of two
+        raise folder.refuse(f"format {form}")
     found = _scaled(folder)
     for stem in folder.ending(".weight_packed"):
+        bits = _packed_bits(folder, stem)
 
-        def make(stem: str = stem) -> Tensor:
+        def make(stem: str = stem, bits: int = bits) -> Tensor:
             packed, scales = folder.get(f"{stem}.weight_packed"), folder.get(f"{stem}.weight_scale")
             rows, columns = (int(size) for size in folder.get(f"{stem}.weight_shape").tolist())
             if packed.dtype != torch.int32:
                 raise ValueError(f"{stem}.weight_packed is {packed.dtype}")
-            bits = next(b for b in (4, 8) if packed.shape[1] == -(-columns * b // packings.WORD))
             low = 1 << (bits - 1)
             values = packings.unpack_words(packed, bits, 1)[:, :columns] - low
             zeros = folder.maybe(f"{stem}.weight_zero_point")

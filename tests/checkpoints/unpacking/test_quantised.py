@@ -15,11 +15,8 @@ from torch import Tensor
 from darwin_mri.checkpoints import find_model, load_model
 from darwin_mri.checkpoints.unpacking import packings
 from darwin_mri.errors import CheckpointError
+from tests.checkpoints.unpacking.quantised_files import Packed, assert_comes_back, edit, quantise
 from tests.toys import pico, pico_llama
-
-BF16 = 2.0**-8
-Packed = dict[str, Tensor]
-MATRIX = "_proj.weight"
 
 
 def words(values: Tensor, bits: int, axis: int) -> Tensor:
@@ -27,8 +24,7 @@ def words(values: Tensor, bits: int, axis: int) -> Tensor:
     per = 32 // bits
     moved = values.long().movedim(axis, -1)
     moved = torch.nn.functional.pad(moved, (0, -moved.shape[-1] % per)).unflatten(-1, (-1, per))
-    packed = sum((moved[..., at] & (2**bits - 1)) << (bits * at) for at in range(per))
-    assert isinstance(packed, Tensor)
+    packed = torch.stack([(moved[..., at] & (2**bits - 1)) << (bits * at) for at in range(per)]).sum(0)
     return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32).movedim(-1, axis).contiguous()
 
 
@@ -164,40 +160,12 @@ FORMATS: dict[str, tuple[dict[str, Any], Callable[[Tensor], tuple[Packed, Tensor
 }
 
 
-def quantise(model: Path, settings: dict[str, Any], pack: Callable[[Tensor], tuple[Packed, Tensor]]) -> Packed:
-    """Pack a folder's matrices in place; returns what must come back, by name."""
-    stored, expected = {}, {}
-    for name, tensor in load_file(model / "model.safetensors").items():
-        if name.endswith(MATRIX):
-            packed, expected[name] = pack(tensor.float())
-            stored |= {f"{name.removesuffix('.weight')}.{part}": value.contiguous() for part, value in packed.items()}
-        else:
-            stored[name] = expected[name] = tensor
-    save_file(stored, model / "model.safetensors", metadata={"format": "pt"})
-    edit(model, quantization_config=settings)
-    return expected
-
-
-def edit(model: Path, **fields: Any) -> None:
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, **fields}))
-
-
 @pytest.mark.parametrize("name", FORMATS)
 def test_weights_come_back(name: str, tmp_path: Path) -> None:
     settings, pack = FORMATS[name]
     model = pico_llama(tmp_path / "model")
-    expected = quantise(model, settings, pack)
-    source = find_model(str(model))
+    source = assert_comes_back(model, quantise(model, settings, pack))
     assert source.ref == "model" and source.folder != model
-    found = load_file(source.folder / "model.safetensors")
-    assert found.keys() == expected.keys()
-    for tensor, value in expected.items():
-        if tensor.endswith(MATRIX):
-            assert found[tensor].dtype == torch.bfloat16
-            assert ((found[tensor].float() - value).abs() <= value.abs() * BF16 + 1e-9).all(), tensor
-        else:
-            assert torch.equal(found[tensor], value)
     config = json.loads((source.folder / "config.json").read_text())
     assert "quantization_config" not in config and config["dtype"] == "bfloat16"
     load_model(source, device="cpu")
@@ -236,6 +204,11 @@ def test_mxfp4_experts_come_back(tmp_path: Path) -> None:
         ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "version 'gemv' and 4 bits is not read"),
         ({"quant_method": "awq", "bits": 4}, "has no part in awq|no such weight is there|not as awq stores it"),
         ({"quant_method": "bitsandbytes"}, "no such weight is there"),
+        ({"quant_method": "compressed-tensors", "format": "mxfp8-quantized"}, "format mxfp8-quantized is not read"),
+        (
+            {"quant_method": "compressed-tensors", "config_groups": {"a": {"format": "nvfp4-pack-quantized"}}},
+            "format nvfp4-pack-quantized is not read",
+        ),
     ],
 )
 def test_what_is_not_read_is_refused_by_name(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
