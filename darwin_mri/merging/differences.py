@@ -35,6 +35,7 @@ STRUCTURAL = (
     "*partial_rotary_factor", "*mrope_section", "rope_interleave*", "use_parallel_residual", "parallel_attn",
     "new_decoder_architecture", "multi_query", "alibi", "position_embedding_type", "linear_*_heads", "mamba_*",
 )  # fmt: skip
+UNION = " (tokenizer: union gives both one vocabulary)"
 SHOWN = 3  # names that one sentence lists
 
 
@@ -52,7 +53,8 @@ def structural_fault(father: Survey, other: Survey, ref: str, ignored: Collectio
     """
     for name, (own, theirs) in _unlike(father, other).items():
         if name not in ignored and _is_structural(name, own, theirs):
-            return f"{ref} has {name} {_shown(theirs, own)}, the father {_shown(own, theirs)}"
+            advice = UNION if name == "vocab_size" else ""
+            return f"{ref} has {name} {_shown(theirs, own)}, the father {_shown(own, theirs)}{advice}"
     return None
 
 
@@ -95,7 +97,7 @@ def token_fault(father: Survey, other: Survey, ref: str) -> str | None:
     first = moved[0]
     return (
         f"{ref}'s tokenizer gives {len(moved):,} tokens other ids than the father's (first: {first!r} is"
-        f" {theirs[first]}, the father's {own[first]}), so rows of the embeddings mean other tokens"
+        f" {theirs[first]}, the father's {own[first]}), so rows of the embeddings mean other tokens{UNION}"
     )
 
 

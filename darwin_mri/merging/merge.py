@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from darwin_mri.config import JOINT
-from darwin_mri.errors import InputError
+from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging.blending import Blend, Replacement
 from darwin_mri.merging.computed import method_values
 from darwin_mri.merging.donors import DonorFolder, Donors
@@ -55,8 +55,13 @@ class Merge:
 
     def __post_init__(self) -> None:
         require_parents(self.method, 1 + len(self.others))
-        if self.method in METHODS and not METHODS[self.method].sparse:
-            METHODS[self.method].options(method_values(self.method, self.settings.values), 1 + len(self.others))
+        spec = METHODS.get(self.method)
+        known = {parameter.name for parameter in spec.parameters} if spec else set[str]()
+        for name, _ in self.settings.values:
+            if name not in known:
+                raise ConfigError(f"{self.method} has no setting {name}: leave it out, or choose another method")
+        if spec and not spec.sparse:
+            spec.options(method_values(self.method, self.settings.values), 1 + len(self.others))
 
     @property
     def roles(self) -> tuple[str, ...]:
