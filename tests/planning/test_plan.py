@@ -21,6 +21,7 @@ from darwin_mri.errors import InputError
 from darwin_mri.merging import Settings, blend
 from darwin_mri.merging.arms import build_donors
 from darwin_mri.merging.compatibility import all_faults
+from darwin_mri.merging.settings import NEEDS_BASE
 from darwin_mri.planning import machine, memory
 from darwin_mri.planning.plan import plan_run
 from darwin_mri.records import PlanNeed
@@ -94,7 +95,7 @@ def test_a_pair_in_real_sizes_is_planned_without_a_weight(large: dict[str, str],
 @pytest.mark.parametrize(
     ("mother", "impossible", "reason"),
     [
-        ("sister", {"ties", "dare_ties", "della"}, "needs a base"),
+        ("sister", set(NEEDS_BASE), "needs a base"),
         ("mother", set(OPERATORS), "model_type qwen3_5_text"),
         ("narrow", {*OPERATORS, "raw", "folded"}, "equal hidden sizes: father 32, mother 40"),
         ("mixtral", {*OPERATORS, *ARMS} - {"competence"}, "no plain FFN"),
