@@ -61,12 +61,18 @@ class Computed:
 
     def kept(self, device: torch.device) -> Computed:
         """The same function, held on a device."""
-        base = None if self.base is None else self.base.to(device)
-        return replace(self, tensors=tuple(tensor.to(device) for tensor in self.tensors), base=base, known={})
+        moved = {id(tensor): tensor.to(device) for tensor in self._distinct()}
+        base = None if self.base is None else moved[id(self.base)]
+        return replace(self, tensors=tuple(moved[id(tensor)] for tensor in self.tensors), base=base, known={})
 
     def kept_bytes(self, device: torch.device) -> int:
         """What ``kept`` takes there."""
-        return sum(tensor.nbytes for tensor in (*self.tensors, *(() if self.base is None else (self.base,))))
+        return sum(tensor.nbytes for tensor in self._distinct())
+
+    def _distinct(self) -> list[Tensor]:
+        """The tensors, each once: a father that is the base is held once."""
+        every = (*self.tensors, *(() if self.base is None else (self.base,)))
+        return list({id(tensor): tensor for tensor in every}.values())
 
 
 def method_values(method: str, values: tuple[tuple[str, float | str], ...]) -> dict[str, Value]:

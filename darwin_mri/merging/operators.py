@@ -127,6 +127,7 @@ def whole(
     Returns:
         The child's tensor as a function of the ratios.
     """
+    base = None if METHODS[method].base == "none" else base
     function = Computed((father, *others), base, method, settings.values, known=_ends(father, others))
     if METHODS[method].weights == "per_parent":
         return function

@@ -122,7 +122,7 @@ def kept_bytes(config: Config, accelerator: bool, filed: float) -> float:
     """
     others, base = len(config.ratio_roles), config.base not in (None, config.father)
     if config.method in WHOLE:
-        return (1 + others + base) * filed
+        return (1 + others + (base and config.method != "karcher")) * filed
     interpolates = config.cross or config.method in ("linear", "slerp", *JOINT)
     beside = interpolates or (config.method in ADDING and config.density_father == 1)  # the father stays whole
     contributions = filed + 4 * (others if beside else others + 1)

@@ -121,7 +121,7 @@ def two_sided(vector: Tensor, density: float, gamma: float) -> Tensor:
     count = vector.numel()
     kept = int(density * count)
     if density >= 1:
-        return torch.ones_like(vector, dtype=torch.bool)
+        return torch.ones((), dtype=torch.bool, device=vector.device).expand(vector.shape)  # no memory
     if kept <= 0:
         return torch.zeros_like(vector, dtype=torch.bool)
     below = max(0, count - kept - int(gamma * count))
