@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ DRAWING = (
 )  # each parent's mask is that of its place
 BIT_FOR_BIT = tuple(method for method in OPERATORS if method not in METHODS or METHODS[method].sparse)
 ELECTING = ("ties", "dare_ties", "della", "breadcrumbs_ties")  # two vectors elect by arithmetic of their own
-ROUNDING = {"rtol": 2.0**-20, "atol": 2.0**-20}  # fp32, of values near 1
+ROUNDING: dict[str, Any] = {"rtol": 2.0**-20, "atol": 2.0**-20}  # fp32, of values near 1
 counts, seeds = st.integers(2, 5), st.integers(0, 1000)
 ratios_of_one = st.sampled_from((0.0625, 0.25, 0.5, 0.875))
 few = settings(max_examples=12)  # of every method
