@@ -16,7 +16,7 @@ from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.probes import project, require_tokens
 
 PieceLoss = Callable[[Callable[..., Any]], torch.Tensor]
-"""Given a forward that replaces ``model.get_decoder()``, the scalar loss of some items."""
+"""Given a forward that replaces the decoder, the scalar loss of some items."""
 
 
 def fitness_blocks(

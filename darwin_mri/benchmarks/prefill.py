@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from transformers import Cache, PreTrainedModel
 
+from darwin_mri.checkpoints.anatomy import decoder_of
+
 PIECE = {"cpu": 256}  # tokens of a row read at a time: what a CPU's cache holds
 LONG_PIECE = 4096  # on other devices
 WRITES = ("update", "update_conv_state", "update_recurrent_state")  # methods of transformers' Cache that take a layer
@@ -62,7 +64,7 @@ class Prefill:
         return cache
 
     def _empty_cache(self) -> Cache:
-        decoder = self.model.get_decoder()
+        decoder = decoder_of(self.model)
         if self._cache_class is None:
             one_token = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)  # (row, token)
             filled = decoder(input_ids=one_token, use_cache=True).past_key_values
@@ -77,7 +79,7 @@ class Prefill:
 
     def _read(self, ids: torch.Tensor, cache: Cache) -> None:
         """Let the cache read ids (distinct beginnings, tokens from the cut before to this one)."""
-        decoder = self.model.get_decoder()
+        decoder = decoder_of(self.model)
 
         def stop_after_last(write: Write) -> None:
             if write == self._last_write:

@@ -29,6 +29,7 @@ from darwin_mri.benchmarks.encoding import Prepared, prepare
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.benchmarks.lengths import computable_context, stated_context
 from darwin_mri.benchmarks.prefill import Prefill
+from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.checkpoints.devices import is_out_of_memory, retry_smaller
 from darwin_mri.errors import InputError
 from darwin_mri.probes import project, require_tokens
@@ -189,7 +190,7 @@ class Scorer:
         options = {"input_ids": ids, "past_key_values": cache, "use_cache": cache is not None}
         if self.use_projection:
             # Never pass logits_to_keep here: Gemma 4's decoder would drop tokens in its KV-sharing layers.
-            return self.model.get_decoder()(**options).last_hidden_state
+            return decoder_of(self.model)(**options).last_hidden_state
         return self.model(**options).logits
 
     def _logits(self, outputs: torch.Tensor) -> torch.Tensor:

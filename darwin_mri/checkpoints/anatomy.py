@@ -115,6 +115,19 @@ def layer_modules(model: Any, anatomy: Anatomy) -> list[nn.Module]:
     return list(model.get_submodule(anatomy.prefix))
 
 
+def decoder_of(model: Any) -> Any:
+    """The text decoder of a causal language model: embeddings, layers and final norm, without the output head.
+
+    It is ``model.get_decoder()``, but for models whose declared base is not their own attribute: of Llama 4's text
+    model that gives the model with its head.
+
+    Args:
+        model: transformers' model, or a wrapper of one.
+    """
+    decoder = model.get_decoder()
+    return decoder.model if decoder.get_output_embeddings() is not None else decoder
+
+
 def _decoder_and_prefix(model: Any, config: Any) -> tuple[nn.Module, str]:
     """The text decoder and the path of its layer list inside the model.
 
@@ -122,7 +135,7 @@ def _decoder_and_prefix(model: Any, config: Any) -> tuple[nn.Module, str]:
     """
     if getattr(model.config, "is_encoder_decoder", False):
         raise CheckpointError(f"{config.model_type} is an encoder-decoder: only decoders can be scanned")
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     lists = [module for module in decoder.modules() if isinstance(module, nn.ModuleList)]
     lists = [module for module in lists if len(module) == config.num_hidden_layers]
     if not lists:

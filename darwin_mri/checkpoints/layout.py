@@ -22,7 +22,7 @@ from transformers.core_model_loading import (
 )
 from transformers.modeling_utils import LoadStateDictConfig
 
-from darwin_mri.checkpoints.anatomy import outline_anatomy
+from darwin_mri.checkpoints.anatomy import decoder_of, outline_anatomy
 from darwin_mri.checkpoints.assembly import Assembly
 from darwin_mri.checkpoints.libraries import quiet
 from darwin_mri.checkpoints.meta import loading_class, meta_model, whole_class
@@ -217,7 +217,7 @@ def _ties(
 def text_names(model: Any, names: Iterable[str]) -> dict[str, str]:
     """Of a model's names in memory those of its text model -> the name there, the same in a wrapper and alone."""
     paths = {id(module): name for name, module in reversed(list(model.named_modules()))}
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    decoder, head = decoder_of(model), model.get_output_embeddings()
     places = {paths[id(decoder)]: DECODER}
     if head is not None:
         places[paths[id(head)]] = HEAD

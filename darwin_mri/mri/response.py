@@ -16,12 +16,13 @@ import torch
 from torch.func import functional_call
 
 from darwin_mri.checkpoints import stored_tensors
+from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.probes import Batch, document_nll
 from darwin_mri.records import Response
 
 PieceLoss = Callable[[Callable[..., Any]], torch.Tensor]
-"""Given a forward that replaces ``model.get_decoder()``, the scalar loss of some items or documents."""
+"""Given a forward that replaces the decoder, the scalar loss of some items or documents."""
 BLOCK = 2**24  # values in fp32 at once
 Measured = TypeVar("Measured")
 Block = Sequence[PieceLoss]
@@ -96,7 +97,7 @@ def gene_slopes(
     """
     genes = list(directions)
     parameters = stored_tensors(model)
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     prefix = next(name for name, module in model.named_modules() if module is decoder)
     device = next(iter(parameters.values())).device
     at = torch.tensor(np.broadcast_to(ratios, len(genes)).copy(), dtype=torch.float32, device=device)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.probes.tokens import Batch
 
 
@@ -37,7 +38,7 @@ class PrefixCache:
     """
 
     def __init__(self, parent: LoadedModel, batches: Sequence[Batch]) -> None:
-        self.decoder, self.layers, self.batches = parent.model.get_decoder(), parent.layers, batches
+        self.decoder, self.layers, self.batches = decoder_of(parent.model), parent.layers, batches
         self._entries: list[_Entry | None] = [None] * len(batches)
         self._at = [0] * len(batches)
         self.exact = bool(batches) and self._is_exact()

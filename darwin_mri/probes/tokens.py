@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.errors import InputError
 from darwin_mri.probes.alignment import encode_with_ends
 from darwin_mri.probes.texts import Probe
@@ -231,12 +232,12 @@ def final_states(model: Any, batch: Batch, forward: Callable[..., Any] | None = 
     Args:
         model: a causal language model, or a wrapper around one.
         batch: what it reads.
-        forward: replaces ``model.get_decoder()`` (used with substituted weights); same arguments.
+        forward: replaces the decoder (used with substituted weights); same arguments.
 
     Returns:
         (rows, length, hidden) in the model's dtype.
     """
-    decoder = forward or model.get_decoder()
+    decoder = forward or decoder_of(model)
     return decoder(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).last_hidden_state
 
 
@@ -246,7 +247,7 @@ def document_nll(model: Any, batch: Batch, forward: Callable[..., Any] | None = 
     Args:
         model: a causal language model, or a wrapper around one.
         batch: what it reads.
-        forward: replaces ``model.get_decoder()`` (used with substituted weights); same arguments.
+        forward: replaces the decoder (used with substituted weights); same arguments.
 
     Returns:
         (rows,) float32, in nats.

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from darwin_mri.checkpoints import LoadedModel, find_model, load
+from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.mri import ScanOptions, scan_parent
 from darwin_mri.probes import ablate, increment_modules, observe
 from tests import toys
@@ -28,7 +29,7 @@ def seen(parent: LoadedModel, ids: torch.Tensor) -> dict[tuple[int, str], torch.
         torch.inference_mode(),
         observe(parent, lambda index, site, value: sites.update({(index, site): value.clone()})),
     ):
-        parent.model.get_decoder()(input_ids=ids, use_cache=False)
+        decoder_of(parent.model)(input_ids=ids, use_cache=False)
     return sites
 
 

@@ -21,7 +21,7 @@ from darwin_mri.errors import InputError
 from darwin_mri.merging import Settings, blend
 from darwin_mri.merging.arms import build_donors
 from darwin_mri.merging.compatibility import all_faults
-from darwin_mri.merging.settings import NEEDS_BASE
+from darwin_mri.merging.settings import NEEDS_BASE, OF_TWO
 from darwin_mri.planning import machine, memory
 from darwin_mri.planning.plan import plan_run
 from darwin_mri.records import PlanNeed
@@ -110,10 +110,13 @@ def test_methods_that_a_pair_rules_out_have_a_reason(
     assert any(reason in (fault or "") for fault in faults.values())
 
 
-def test_two_other_parents_rule_out_every_method(toys: dict[str, str]) -> None:
-    others = [survey(Path(toys[name])) for name in ("sister", "mother")]
-    faults = all_faults(survey(Path(toys["father"])), others, None)
-    assert set(faults) == {*OPERATORS, *ARMS} and all("not with 2" in (fault or "") for fault in faults.values())
+def test_two_other_parents_rule_out_arms_and_one_of_another_family_operators(toys: dict[str, str]) -> None:
+    father, sister, mother = (survey(Path(toys[name])) for name in ("father", "sister", "mother"))
+    faults = all_faults(father, [sister, mother], None)
+    assert all("not with 2" in (faults[arm] or "") for arm in ARMS)
+    assert all("model_type qwen3_5_text" in (faults[operator] or "") for operator in OPERATORS)
+    siblings = all_faults(father, [sister, sister], None)
+    assert {operator for operator in OPERATORS if siblings[operator]} == (NEEDS_BASE | OF_TWO) & {*OPERATORS}
 
 
 def test_the_plan_and_the_arms_agree_on_what_is_possible(toys: dict[str, str]) -> None:
