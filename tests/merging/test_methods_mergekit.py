@@ -7,8 +7,6 @@ Elements on which the definitions differ on purpose are found by the methods' ow
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +20,8 @@ from darwin_mri.merging.methods.apply import Weighing, merge
 from darwin_mri.merging.methods.arcee_fusion import importance, threshold
 from darwin_mri.merging.methods.sce import selected
 from darwin_mri.merging.methods.sparse import two_sided
+from tests.merging.oracle import run_in_mergekit
 
-ORACLE = os.environ.get("DARWIN_MRI_MERGEKIT_PYTHON")
 SHAPES = {"norm": (48,), "matrix": (24, 24), "tall": (60, 8), "wide": (8, 60), "experts": (4, 12, 10)}
 KINDS = ("siblings", "one untouched", "all untouched", "equal", "small steps")
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -172,15 +170,11 @@ def cases(method: str) -> list[Case]:
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The inputs, and mergekit's tensor of every case, all in one process of its own."""
-    if not ORACLE:
-        pytest.skip("DARWIN_MRI_MERGEKIT_PYTHON names no interpreter with mergekit 0.1.5")
     root, inputs = tmp_path_factory.mktemp("methods"), dict(families())
     save_file(inputs, root / "in.safetensors")
     jobs = [case.call() for method in METHODS for case in cases(method)]
     (root / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
-    command = [ORACLE, "-c", RUN, *(str(root / name) for name in ("jobs.json", "in.safetensors", "out.safetensors"))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_in_mergekit(RUN, *(root / name for name in ("jobs.json", "in.safetensors", "out.safetensors")))
     return inputs, load_file(root / "out.safetensors")
 
 

@@ -6,9 +6,7 @@ The oracle, mergekit 0.1.5, runs where DARWIN_MRI_MERGEKIT_PYTHON names an inter
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +22,10 @@ from darwin_mri.errors import ConfigError, DarwinError
 from darwin_mri.merging.mergekit import build_order, read_documents
 from darwin_mri.problem.requests import export_recipe, read_merge
 from darwin_mri.stages.recipe import merge_recipe
+from tests.merging.oracle import write_children
 from tests.merging.recipes import EXAMPLES, SHAPES
-from tests.toys import HIDDEN, pico, pico_gemma4, pico_qwen35
+from tests.toys import pico, pico_gemma4, pico_qwen35
 
-ORACLE = os.environ.get("DARWIN_MRI_MERGEKIT_PYTHON")
-RUN = """
-import json, sys, yaml
-from mergekit.config import MergeConfiguration
-from mergekit.merge import run_merge
-from mergekit.options import MergeOptions
-for recipe, out in json.load(open(sys.argv[1])):
-    options = MergeOptions(quiet=True, lora_merge_cache=sys.argv[2], lora_merge_dtype="float32")
-    run_merge(MergeConfiguration.model_validate(yaml.safe_load(recipe)), out, options)
-"""
 RECIPES = EXAMPLES | SHAPES
 MAKERS = {"llama": lambda path, **options: pico("llama", path, **options), "gemma4": pico_gemma4, "qwen35": pico_qwen35}
 STEPS = {torch.bfloat16: 2**-7, torch.float16: 2**-10, torch.float32: 2**-18}
@@ -58,17 +47,19 @@ PARITY = (
 )  # fmt: skip
 
 
-def adapter(folder: Path, seed: int) -> Path:
-    """A LoRA of rank 2 on the query projections."""
+def adapter(folder: Path, seed: int, base: Path) -> Path:
+    """A LoRA of rank 2 on a model's query and down projections."""
     folder.mkdir(parents=True)
     generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for layer in range(4):
-        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        tensors[f"{name}.lora_A.weight"] = torch.randn(2, HIDDEN, generator=generator)
-        tensors[f"{name}.lora_B.weight"] = 0.1 * torch.randn(HIDDEN, 2, generator=generator)
+    names, tensors = ("q_proj", "down_proj"), {}
+    for name, stored in tensors_of(base).items():
+        module = name.removesuffix(".weight")
+        if module.endswith(names):
+            rows, columns = stored.shape
+            tensors[f"base_model.model.{module}.lora_A.weight"] = torch.randn(2, columns, generator=generator)
+            tensors[f"base_model.model.{module}.lora_B.weight"] = 0.1 * torch.randn(rows, 2, generator=generator)
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": [*names], "task_type": "CAUSAL_LM"}
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
@@ -78,12 +69,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path
     """The letters of the recipes, by family."""
     root = tmp_path_factory.mktemp("models")
     letters = ("BASE", "A", "B", "C", "D", "E")
-    found = {
+    at = {
         family: {name: make(root / family / name, seed=seed, dtype="bfloat16") for seed, name in enumerate(letters)}
         for family, make in MAKERS.items()
     }
-    found["llama"]["ADAPTER"] = adapter(root / "adapter", 7)
-    return found
+    at["llama"]["ADAPTER"] = adapter(root / "adapter", 7, at["llama"]["BASE"])
+    return at
 
 
 def filled(text: str, at: dict[str, Path]) -> str:
@@ -148,26 +139,16 @@ def test_a_child_loads_and_generates(
 @pytest.fixture(scope="module")
 def oracle(models: dict[str, dict[str, Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """mergekit's children, all in one process; its arithmetic in fp32, as ours is."""
-    if not ORACLE:
-        pytest.skip("DARWIN_MRI_MERGEKIT_PYTHON names no interpreter with mergekit 0.1.5")
     root = tmp_path_factory.mktemp("oracle")
-    jobs = [(in_fp32(filled(RECIPES[name], models["llama"])), str(root / name)) for name in PARITY if merged_here(name)]
-    (root / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
-    done = subprocess.run(
-        [ORACLE, "-c", RUN, str(root / "jobs.json"), str(root / "lora")],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    jobs = [(in_fp32(filled(RECIPES[name], models["llama"])), root / name) for name in PARITY if merged_here(name)]
+    write_children(jobs, root, lora_merge_cache=str(root / "lora"), lora_merge_dtype="float32")
     return root
 
 
-def in_fp32(text: str) -> str:
+def in_fp32(text: str) -> dict[str, Any]:
     data = yaml.safe_load(text)
     out = data.get("out_dtype") or data.get("dtype") or "bfloat16"
-    return yaml.safe_dump(data | {"dtype": "float32", "out_dtype": out})
+    return data | {"dtype": "float32", "out_dtype": out}
 
 
 @pytest.mark.parametrize("name", [name for name in PARITY if merged_here(name)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,10 @@ from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import InputError
 from darwin_mri.merging.compatibility import sibling_fault
 from darwin_mri.merging.stacks import LayerRange, Stack, build_stack, stacks_of_slices
+from tests.merging.oracle import write_children
 from tests.merging.vocabularies import bpe, model_with, rename_ids
 from tests.toys import LAYERS, pico, pico_gemma4, pico_qwen35
 
-ORACLE = os.environ.get("DARWIN_MRI_MERGEKIT_PYTHON")
-RUN = """
-import json, sys
-from mergekit.config import MergeConfiguration
-from mergekit.merge import run_merge
-from mergekit.options import MergeOptions
-for recipe, out in json.load(open(sys.argv[1])):
-    run_merge(MergeConfiguration.model_validate(recipe), out, MergeOptions(quiet=True))
-"""
 PARITY = ("llama", "qwen2", "mistral")
 LONGER = (("a", 0, 3), ("b", 1, 2), ("a", 2, 4), ("b", 2, 4))  # repeated layers of two models
 # mergekit keeps the number of layer types that transformers derives for Qwen 2, so it cannot lengthen one.
@@ -283,8 +274,6 @@ def factor(name: str, place: float) -> float:
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """mergekit's stacks; family -> the folder of its parents, ``NAME-plain`` and ``NAME-scaled`` -> the child."""
-    if not ORACLE:
-        pytest.skip("DARWIN_MRI_MERGEKIT_PYTHON names no interpreter with mergekit 0.1.5")
     root = tmp_path_factory.mktemp("oracle")
     jobs, folders = [], {}
     for family in (*PARITY, "qwen2-tied"):
@@ -293,16 +282,8 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folders[family] = root / family
         for scaled, name in ((False, f"{family}-plain"), (True, f"{family}-scaled")):
             folders[name] = root / name
-            jobs.append((recipe(models, family.partition("-")[0], scaled), str(root / name)))
-    (root / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
-    done = subprocess.run(
-        [ORACLE, "-c", RUN, str(root / "jobs.json")],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+            jobs.append((recipe(models, family.partition("-")[0], scaled), root / name))
+    write_children(jobs, root)
     return folders
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,17 +22,9 @@ from darwin_mri.merging.compatibility import sibling_fault
 from darwin_mri.merging.vocabulary import RowOf, TokenRule, VocabularyChoice, align_vocabularies, read_choice
 from darwin_mri.merging.vocabulary.tables import vocabulary_tables
 from darwin_mri.merging.vocabulary.tokens import read_tokens
+from tests.merging.oracle import write_children
 from tests.merging.vocabularies import FRENCH, bpe, model_with, rename_ids
 
-ORACLE = os.environ.get("DARWIN_MRI_MERGEKIT_PYTHON")
-RUN = """
-import json, sys
-from mergekit.config import MergeConfiguration
-from mergekit.merge import run_merge
-from mergekit.options import MergeOptions
-for recipe, out in json.load(open(sys.argv[1])):
-    run_merge(MergeConfiguration.model_validate(recipe), out, MergeOptions(quiet=True))
-"""
 EMBEDDING = "decoder.embed_tokens.weight"
 Sources = dict[str, ModelSource]
 
@@ -315,8 +305,6 @@ def choice_of(name: str, sources: Mapping[str, ModelSource]) -> VocabularyChoice
 @pytest.fixture(scope="module")
 def oracle(llamas: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """mergekit's table of every role and choice: base + 1 (role - base)."""
-    if not ORACLE:
-        pytest.skip("DARWIN_MRI_MERGEKIT_PYTHON names no interpreter with mergekit 0.1.5")
     root = tmp_path_factory.mktemp("oracle")
     at = {role: str(source.folder) for role, source in llamas.items()}
     jobs = []
@@ -325,16 +313,8 @@ def oracle(llamas: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
             filled = json.loads(json.dumps(block).replace("MOTHER", at["mother"]).replace("BASE", at["base"]))
             weights = [{"model": at[r], "parameters": {"weight": float(r == role)}} for r in ("father", "mother")]
             recipe = {"merge_method": "task_arithmetic", "base_model": at["base"], "models": weights, **filled}
-            jobs.append((recipe | {"dtype": "float32"}, str(root / f"{name}-{role}")))
-    (root / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
-    done = subprocess.run(
-        [ORACLE, "-c", RUN, str(root / "jobs.json")],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+            jobs.append((recipe | {"dtype": "float32"}, root / f"{name}-{role}"))
+    write_children(jobs, root)
     return root
 
 
