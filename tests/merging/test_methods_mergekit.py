@@ -116,7 +116,7 @@ def settings(count: int) -> dict[str, list[tuple[dict[str, Any], dict[str, Any]]
     """What is compared by method, for a number of parents: our parameters, and the recipe's where they differ."""
     densities = [*DENSITIES[:count]]
     named = {"flatten": "nuslerp_flatten", "row_wise": "nuslerp_row_wise"}
-    lively = {"epsilon": 0.05}, {"epsilon": 0.05, "r": 0.3, "alpha": 0.9}
+    rescaled = {"r": 0.3, "alpha": 0.9}
     trims, elections, drops = [], [], []
     for normalize, rescale, scale in ((False, "none", 1.0), (True, "l1", 0.7)):
         own = {"density": densities, "gamma": [0.1] * count, "rescale": rescale, "scale": scale}
@@ -136,8 +136,8 @@ def settings(count: int) -> dict[str, list[tuple[dict[str, Any], dict[str, Any]]
         "arcee_fusion": [({}, {})],
         "nearswap": [({"t": t}, {"t": t}) for t in (0.03, 1e-5)],
         "sce": [({"select_topk": share, "floor": 1e-6}, {"select_topk": share}) for share in (1.0, 0.6, 0.0)],
-        "ram": [({}, {}), (lively[0], lively[0])],
-        "ramplus_tl": [({}, {}), (lively[1], lively[1])],
+        "ram": [({}, {}), ({"threshold": 0.05}, {"epsilon": 0.05})],
+        "ramplus_tl": [({}, {}), ({"threshold": 0.05, **rescaled}, {"epsilon": 0.05, **rescaled})],
         "della_linear": drops,
         "breadcrumbs": trims,
         "breadcrumbs_ties": elections,

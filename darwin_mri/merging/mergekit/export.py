@@ -116,11 +116,19 @@ class _Export:
         ratios = {_number(own.get(f"ratio@{role}")) for own in self.values.values() for role in self.roles[1:]}
         if self.method in WITH_ELECTION and self.first.get("divide", "ratio") == "ratio" and ratios - {0.0, 1.0}:
             notes.append("mergekit divides by the weights of the parents that agree, so a small ratio is no small step")
+        if self.method in SHARED and not self.rule.weighted and self._uneven_shares():
+            notes.append(f"mergekit's {self.method} has no weights: its child takes equal shares of all parents")
         if self.method in JOINT and {_number(own.get(f"ratio@{self.roles[1]}")) for own in self.values.values()} - {
             1.0
         }:
             notes.append(f"mergekit's {self.method} has no ratio: its child is the whole result in every tensor")
         return notes
+
+    def _uneven_shares(self) -> bool:
+        """Whether some tensor takes more of one parent than of another."""
+        equal = 1 / len(self.roles)
+        ratios = [_number(own.get(f"ratio@{role}")) for own in self.values.values() for role in self.roles[1:]]
+        return any(abs(ratio - equal) > 1e-6 for ratio in ratios)
 
     def uneven_rules(self) -> tuple[str, ...]:
         """Sentences on settings that differ between tensors here and cannot in mergekit."""
