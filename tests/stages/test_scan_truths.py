@@ -131,8 +131,9 @@ def test_two_copies_of_one_model_give_no_signal_between_them(
     other = tmp_path / "copy"
     shutil.copytree(MODELS / "gemma4-korean", other)
     config = tmp_path / "twins.yaml"  # few items, so that the test is short
+    scan_options = "{mixers: false, languages: [ko, en], documents: 8}"
     config.write_text(
-        f"{{father: {MODELS / 'gemma4-korean'}, mother: {other}, prior: {{items: 16}}, scan: {{mixers: false}}}}"
+        f"{{father: {MODELS / 'gemma4-korean'}, mother: {other}, prior: {{items: 16}}, scan: {scan_options}}}"
     )
     document = scan(capfd, monkeypatch, tmp_path / "out", "--config", config)
     pair, prior = document["pair"], document["prior"]
