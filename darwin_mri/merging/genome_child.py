@@ -12,6 +12,7 @@ from darwin_mri.merging.merge import Merge, tensor_ratios
 from darwin_mri.merging.settings import Settings
 from darwin_mri.merging.streaming import Ratios
 from darwin_mri.records import ChildFiles, Genome
+from darwin_mri.records.genealogy import Birth
 from darwin_mri.run import Progress
 
 
@@ -115,7 +116,7 @@ def _work(
     name = out.parent.name or out.name
     note = {
         "schema": 1,
-        "genealogy": [*ancestry, f"{name} = {' x '.join(genome.roles.values())} ({genome.method})"],
+        "genealogy": [*ancestry, Birth(name, tuple(genome.roles.values()), genome.method).line],
         "genome": genome.model_dump(mode="json", by_alias=True),
     }
     return _Work(moved, on_disk, note)

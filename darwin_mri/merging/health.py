@@ -15,6 +15,7 @@ from darwin_mri.merging.blocks import blocks
 from darwin_mri.merging.child import other_files
 from darwin_mri.merging.model_figures import ModelFigures, SampledText
 from darwin_mri.records import Health, HealthGate
+from darwin_mri.records.roles import named
 
 NORM_RANGE = (0.5, 2.0)  # a changed tensor's norm over the father's
 NLL_RISE = 1.25  # the child's bits per byte over the worst parent's
@@ -66,7 +67,7 @@ def judge_child(
     ]
     for text, bits in zip(reference.sampled, sampled_bits, strict=True):
         bits = math.inf if bits is None else bits
-        gates.append(_no_worse(f"bits per byte, text the {text.author} wrote", bits, text.bits))
+        gates.append(_no_worse(f"bits per byte, text {named(text.author)} wrote", bits, text.bits))
     gates += _greedy(child, reference.father)
     return Health(passed=all(gate.passed for gate in gates), gates=tuple(gates))
 
@@ -147,7 +148,7 @@ def _no_worse(name: str, bits: float, worst: float) -> HealthGate:
         name=name,
         passed=bits <= NLL_RISE * worst,
         value=round(bits, 3) if math.isfinite(bits) else "not finite",
-        limit=f"<= {NLL_RISE} x the worse parent's {worst:.3f}",
+        limit=f"<= {NLL_RISE} x the worst parent's {worst:.3f}",
     )
 
 

@@ -26,6 +26,7 @@ from darwin_mri.report.model.elements import GLYPHS, Figure, Table
 from darwin_mri.report.model.item_answers import Mark
 from darwin_mri.report.renderers.terminal import STYLES
 from darwin_mri.report.sections.item_wins import items_section
+from darwin_mri.report.sections.layer_map import similarity_section
 from tests.report.sample import write_sample
 from tests.report.sample_siblings import BASE, COMPONENTS, FROZEN, NOTE, refs, write_siblings
 from tests.report.test_html import Page
@@ -203,3 +204,10 @@ def test_marks_differ_by_shape_and_are_seen_on_the_paper() -> None:
 def test_two_parents_get_no_further_marks(tmp_path: Path) -> None:
     view = build_view(load_run(write_sample(tmp_path / "two", 3, 2, evaluations=10)))
     assert view.roles == USUAL and "parent3" not in render_html(view)
+
+
+def test_a_single_pair_is_named_by_its_own_parent(tmp_path: Path) -> None:
+    pair = load_run(write_siblings(tmp_path / "run", 4)).pairs["parent4"]
+    (figure,) = (block for block in similarity_section({"parent4": pair}).blocks if isinstance(block, Figure))
+    assert isinstance(figure.chart, SimilarityMap) and figure.chart.other == "parent4"
+    assert pair_file("parent4") in figure.tables[0].note

@@ -12,7 +12,7 @@ from darwin_mri.report.charts.evolution import Evolution, Generation, evolution
 from darwin_mri.report.charts.forest import Forest, ForestPanel, ForestRow, forest
 from darwin_mri.report.charts.heat import ROOMY, HeatMap, HeatPanel, heat_map
 from darwin_mri.report.charts.lollipop import Gene, Lollipop, lollipop
-from darwin_mri.report.charts.pedigree import Birth, Pedigree, pedigree
+from darwin_mri.report.charts.pedigree import Pedigree, pedigree
 from darwin_mri.report.charts.similarity_map import SimilarityMap, similarity_map
 
 Chart = Forest | HeatMap | SimilarityMap | Lollipop | Evolution | Bars | Pedigree | Courses
@@ -22,7 +22,6 @@ __all__ = [
     "Bar",
     "BarGroup",
     "Bars",
-    "Birth",
     "Chart",
     "Course",
     "Courses",

@@ -4,33 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.genealogy import Birth
 from darwin_mri.report.charts import svg
-
-
-@dataclass(frozen=True)
-class Birth:
-    """One generation: which model was bred from which, and how.
-
-    Attributes:
-        child: its name.
-        parents: their names, the father first.
-        method: how they were merged.
-    """
-
-    child: str
-    parents: tuple[str, ...]
-    method: str
-
-    @property
-    def father(self) -> str:
-        """The father's name."""
-        return self.parents[0]
-
-    @property
-    def others(self) -> dict[str, str]:
-        """Role -> name of the other parents; more than a run can have are left out."""
-        return dict(zip(PARENTS[1:], self.parents[1:], strict=False))
 
 
 @dataclass(frozen=True)

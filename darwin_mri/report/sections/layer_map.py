@@ -20,8 +20,8 @@ def similarity_section(pairs: Mapping[str, PairScan]) -> Section:
     if not known:
         return Section(key, title, missing="scan/pair.json is missing: run darwin-mri scan FATHER --against MOTHER.")
     if len(known) == 1:
-        (pair,) = known.values()
-        return Section(key, title, (Text(_map_sentence(pair)), _map_figure(MOTHER, pair)))
+        ((role, pair),) = known.items()
+        return Section(key, title, (Text(_map_sentence(pair)), _map_figure(role, pair)))
     identities = [role for role, pair in known.items() if is_identity(pair)]
     blocks: list[Block] = [_alike_figure(known)]
     if identities:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 import yaml
 
 from darwin_mri.records import ChildFiles, Comparison, Health, Inputs, Manifest
+from darwin_mri.records.genealogy import Birth, read_birth
 from darwin_mri.report import formats
-from darwin_mri.report.charts import Birth, Pedigree
+from darwin_mri.report.charts import Pedigree
 from darwin_mri.report.model.elements import Block, Bullets, Code, Figure, Row, Section, Table, Tree, table
 from darwin_mri.report.model.findings import COMPOSITE
 from darwin_mri.report.model.metadata import gather
@@ -63,24 +64,19 @@ def births_table(caption: str, known: Sequence[Birth], *, folded: bool, marked: 
     return table(caption, columns, rows, text=range(4), folded=folded)
 
 
-_BIRTH = re.compile(r"(?P<child>.+?) = (?P<parents>.+? x .+) \((?P<method>[^()]*)\)", re.DOTALL)
-
-
 def births(run: RunRecords) -> list[Birth]:
     """Every birth that the child and its parents declare, eldest first; lines in another form are left out."""
-    lines = list(run.child.genealogy) if run.child else []
-    if not lines and run.inputs:
+    lines, own = list(run.child.genealogy) if run.child else [], None
+    if lines:
+        own = read_birth(lines.pop())  # under the name of the child's folder
+    elif run.inputs:
         lines = [line for parent in run.inputs.parents for line in parent.genealogy]
-    known = [birth for line in dict.fromkeys(lines) if (birth := _read_birth(line))]
-    if run.genome is not None and not any(_same(birth.child, run.name) for birth in known):
+    known = [birth for line in dict.fromkeys(lines) if (birth := read_birth(line))]
+    if own is not None:
+        known.append(replace(own, child=run.name))
+    elif run.genome is not None:
         known.append(Birth(run.name, tuple(run.genome.roles.values()), run.genome.method))
     return known
-
-
-def _read_birth(line: str) -> Birth | None:
-    """``CHILD = FATHER x MOTHER x PARENT3 (METHOD)``; None for a line in another form."""
-    match = _BIRTH.fullmatch(line)
-    return Birth(match["child"], tuple(match["parents"].split(" x ")), match["method"]) if match else None
 
 
 def chain(known: list[Birth]) -> list[Birth]:
