@@ -14,7 +14,7 @@ from darwin_mri.records import PlanStage
 PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
 FILLED = 0.7  # mean share of max_tokens that a text has
 LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
-NULLS = 4
+NULLS = 4  # and one more where several parents have ratios of their own
 HELD_OUT = 400  # items per benchmark, where the config does not say
 
 
@@ -110,10 +110,11 @@ class _Estimate:
         held_out = bench.items or HELD_OUT
         whole = sum(item_tokens(name) for name in bench.tasks) * held_out
         each = whole * CHOICES if bench.harness else whole
-        seconds = self.seconds(father, 2 * each + NULLS * whole) + sum(self.seconds(other, each) for other in others)
+        nulls = NULLS + (len(self.config.ratio_roles) > 1)
+        seconds = self.seconds(father, 2 * each + nulls * whole) + sum(self.seconds(other, each) for other in others)
         models = {2: "three", 3: "four"}.get(len(self.surveys), str(len(self.surveys) + 1))
         return PlanStage(
             name="bench",
             seconds=seconds,
-            note=f"{held_out} items per benchmark, {models} models and {NULLS} null children",
+            note=f"{held_out} items per benchmark, {models} models and {nulls} null children",
         )

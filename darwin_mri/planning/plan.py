@@ -26,10 +26,6 @@ from darwin_mri.planning.surroundings import surrounding_faults
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent
 from darwin_mri.roles import FATHER
 
-PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
-FILLED = 0.7  # of max_tokens, in the mean
-LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
-NULLS = 4
 RECORDS = 64 * 2**20  # bytes, generously
 RECOMPUTED = "candidates are computed again from the parents' files"
 RUNTIME = 1.5 * 2**30  # bytes a process with torch and transformers takes by itself

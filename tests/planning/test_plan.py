@@ -119,6 +119,18 @@ def test_two_other_parents_rule_out_arms_and_one_of_another_family_operators(toy
     assert {operator for operator in OPERATORS if siblings[operator]} == (NEEDS_BASE | OF_TWO) & {*OPERATORS}
 
 
+@pytest.mark.parametrize(
+    ("count", "method", "nulls"), [(2, "task_arithmetic", 4), (3, "task_arithmetic", 5), (3, "model_stock", 4)]
+)
+def test_the_plan_counts_the_null_children(
+    toys: dict[str, str], count: int, method: str, nulls: int, tmp_path: Path
+) -> None:
+    parents = [toys["father"], toys["sister"], toys["sister"]][:count]
+    config = make_config({"parents": parents, "base": toys["father"], "method": method, "device": "cpu"}, "test")
+    bench = next(stage for stage in plan_run(config, tmp_path / "run", rate=1.0).stages if stage.name == "bench")
+    assert f"{nulls} null children" in bench.note
+
+
 def test_the_plan_and_the_arms_agree_on_what_is_possible(toys: dict[str, str]) -> None:
     """The plan reads names and shapes, the arms read models."""
     models = {name: loaded(Path(toys[name])) for name in ("father", "mother", "narrow", "neox")}
