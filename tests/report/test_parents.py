@@ -20,7 +20,7 @@ from darwin_mri.report import (
     render_html,
     render_text,
 )
-from darwin_mri.report.charts import Bars, HeatMap, Pedigree, SimilarityMap, colours
+from darwin_mri.report.charts import Bars, HeatMap, Lollipop, Pedigree, SimilarityMap, colours
 from darwin_mri.report.charts.svg import SHAPES
 from darwin_mri.report.model.elements import GLYPHS, Figure, Table
 from darwin_mri.report.model.item_answers import Mark
@@ -211,3 +211,19 @@ def test_a_single_pair_is_named_by_its_own_parent(tmp_path: Path) -> None:
     (figure,) = (block for block in similarity_section({"parent4": pair}).blocks if isinstance(block, Figure))
     assert isinstance(figure.chart, SimilarityMap) and figure.chart.other == "parent4"
     assert pair_file("parent4") in figure.tables[0].note
+
+
+def test_one_ratio_toward_all_parents_is_not_called_the_mothers(tmp_path: Path) -> None:
+    folder = write_siblings(tmp_path / "run", 4)
+    genome, prior = Genome.load(folder / "genome.json"), Prior.load(folder / "prior.json")
+    own = {gene.name: gene for gene in prior.genes if gene.parent == "mother"}
+    joint = {"method": "model_stock", "genes": {name: genome.genes.get(name, 0.0) for name in own}, "gene_parents": {}}
+    genome.model_copy(update=joint).save(folder / "genome.json")
+    layers = tuple(layer for layer in prior.layers if layer.parent == "mother")
+    prior.model_copy(update={"genes": tuple(own.values()), "layers": layers}).save(folder / "prior.json")
+    view = build_view(load_run(folder))
+    (chart,) = (figure.chart for figure in figures(view, "genome").values())
+    assert isinstance(chart, Lollipop) and "Share of the other parents together" in chart.title
+    glance = render_card(view).partition("## Genome at a glance")[2].partition("##")[0]
+    assert "Share of the other parents together" in glance
+    assert not any(role in glance for role in PARENTS[1:])

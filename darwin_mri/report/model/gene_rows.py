@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from darwin_mri.config import JOINT
 from darwin_mri.records import Genome, Prior, PriorGene
 from darwin_mri.records.roles import MOTHER, PARENTS
 from darwin_mri.report.charts import Gene
@@ -20,10 +21,15 @@ def upper_ratio(prior: Prior | None, genome: Genome | None) -> float:
 
 
 def other_parents(prior: Prior | None, genome: Genome | None) -> list[str]:
-    """Roles of the parents beside the father, as prior and genome name them."""
+    """Roles of the parents that have genes of their own; the mother alone where one ratio moves to all together."""
     known = {MOTHER} | ({gene.parent for gene in prior.genes} if prior else set())
-    known |= set(genome.roles) if genome else set()
+    known |= {genome.parent_of(gene) for gene in genome.genes} if genome else set()
     return [role for role in PARENTS[1:] if role in known]
+
+
+def is_joint(genome: Genome | None) -> bool:
+    """Whether the genes are shares of what several other parents are together, as of model_stock or sce."""
+    return genome is not None and len(genome.roles) > 2 and genome.method in JOINT
 
 
 def component_of(gene: PriorGene) -> str:

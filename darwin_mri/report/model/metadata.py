@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Gene
 from darwin_mri.report.model.findings import COMPOSITE
-from darwin_mri.report.model.gene_rows import layer_genes, upper_ratio
+from darwin_mri.report.model.gene_rows import is_joint, layer_genes, other_parents, upper_ratio
 from darwin_mri.report.model.run_records import RunRecords
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -66,6 +66,7 @@ class Metadata:
         languages: of the probes.
         results: held-out scores.
         genes: by other parent, one gene per father layer.
+        joint: whether these are shares of what several other parents are together.
         upper: the largest ratio the search could use.
         created: when the run started.
     """
@@ -76,6 +77,7 @@ class Metadata:
     languages: tuple[str, ...] = ()
     results: tuple[Result, ...] = ()
     genes: tuple[tuple[str, tuple[Gene, ...]], ...] = ()
+    joint: bool = False
     upper: float = 1.0
     created: str = ""
 
@@ -100,7 +102,10 @@ def gather(run: RunRecords) -> Metadata:
         space=genome.space if genome else "",
         languages=tuple(name for name in run.father.probes.languages if _is_language(name)) if run.father else (),
         results=_results(run),
-        genes=tuple((role, tuple(layer_genes(prior, genome, role))) for role in run.others) if genome else (),
+        genes=tuple((role, tuple(layer_genes(prior, genome, role))) for role in other_parents(prior, genome))
+        if genome
+        else (),
+        joint=is_joint(genome),
         upper=upper_ratio(prior, genome),
         created=run.manifest.created if run.manifest else "",
     )

@@ -9,7 +9,14 @@ from darwin_mri.records.genome import TOWER
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Gene, Lollipop
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table, Text, table
-from darwin_mri.report.model.gene_rows import found_ratio, layer_genes, layer_kinds, other_parents, upper_ratio
+from darwin_mri.report.model.gene_rows import (
+    found_ratio,
+    is_joint,
+    layer_genes,
+    layer_kinds,
+    other_parents,
+    upper_ratio,
+)
 from darwin_mri.report.sections.gene_matrices import found_figure, prior_figure, response_figure
 
 
@@ -31,6 +38,7 @@ def genome_section(prior: Prior | None, genome: Genome | None, pairs: Mapping[st
     blocks: list[Block] = [Text(_sentence(prior, genome))]
     kinds = layer_kinds(prior)
     several = len(other_parents(prior, genome)) > 1
+    of = "the other parents together" if is_joint(genome) else "the mother"
     if several and prior is not None and kinds:
         figures = (
             found_figure(kinds, genome, upper),
@@ -42,9 +50,9 @@ def genome_section(prior: Prior | None, genome: Genome | None, pairs: Mapping[st
         blocks += [_gene_table(genome)] if genome else []
     elif len(kinds) > 1 and prior is not None:
         for number, (kind, genes) in enumerate(kinds.items()):
-            blocks.append(_figure(f"fig-genome-{number}", kind, [_of_gene(g, genome) for g in genes], upper))
+            blocks.append(_figure(f"fig-genome-{number}", kind, [_of_gene(g, genome) for g in genes], upper, of))
     else:
-        blocks.append(_figure("fig-genome-0", "FFN", layer_genes(prior, genome), upper))
+        blocks.append(_figure("fig-genome-0", "FFN", layer_genes(prior, genome), upper, of))
     rest = _other_genes(prior, genome, several)
     if rest is not None:
         blocks.append(rest)
@@ -85,10 +93,10 @@ def _of_gene(gene: PriorGene, genome: Genome | None) -> Gene:
     return Gene(str(gene.layer), gene.mean, gene.sigma, found_ratio(gene, genome), gene.trust, gene.frozen)
 
 
-def _figure(key: str, kind: str, genes: Sequence[Gene], upper: float) -> Figure:
+def _figure(key: str, kind: str, genes: Sequence[Gene], upper: float, of: str) -> Figure:
     chart = Lollipop(
         key,
-        f"Share of the mother per father layer: {kind} genes",
+        f"Share of {of} per father layer: {kind} genes",
         "One column per father layer. Diamond: the ratio the search found; bar: the prior's mean plus and minus its"
         " sigma; hatched: frozen. The strip below is the trust in the evidence.",
         tuple(genes),
