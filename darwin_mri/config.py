@@ -145,8 +145,10 @@ class Config(Section):
     @classmethod
     def _name_parents(cls, given: Any) -> Any:
         """``parents`` and its short form say the same; ``father`` and ``mother`` replace the first and the second."""
-        if not isinstance(given, dict) or not isinstance(given.get("parents") or (), list | tuple):
+        if not isinstance(given, dict):
             return given
+        if not isinstance(given.get("parents") or (), list | tuple):
+            raise ValueError("parents is no list: name two to eight models, the father first")
         refs = list(given.get("parents") or ())
         for place, role in enumerate(PARENTS[:2]):
             if given.get(role) is not None and len(refs) >= place:
@@ -293,8 +295,8 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
     if method and (method in ARMS) != (data.get("method") in ARMS) and isinstance(data.get("search"), dict):
         data["search"].pop("space", None)  # the file's space was for another kind of method
     _overlay(data, overrides)
-    if further:
-        first = list(data.get("parents") or ())[:2]
+    if further and isinstance(data.get("parents") or [], list):
+        first = (data.get("parents") or [])[:2]
         data["parents"] = [*(data.get(role) or ref for role, ref in zip_longest(PARENTS[:2], first)), *further]
     return make_config(data, str(path) if path else "command line")
 

@@ -95,3 +95,10 @@ def test_the_configs_that_come_along_are_valid(path: Path) -> None:
     config = load_config(path, {})
     assert config.name == path.stem
     assert len(config.ratio_roles) == len(config.parents) - 1
+
+
+def test_a_further_parent_beside_no_list_of_parents_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("parents: model\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="parents is no list"):
+        load_config(path, {"further": ["another"]})
