@@ -57,6 +57,13 @@ def split_adapters(ref: str) -> list[str]:
     return parts
 
 
+def local_paths(ref: str) -> list[Path]:
+    """The folders and GGUF files on this machine that a model and its adapters are read from."""
+    paths = [Path(part).expanduser() for part in split_adapters(ref) if part and not part.startswith(NURSERY)]
+    files = [Path(folder).expanduser() / file for folder, _, file in (str(path).rpartition(":") for path in paths)]
+    return [path.resolve() for path in (*paths, *files) if path.exists()]
+
+
 def _exists(path: str) -> bool:
     folder, _, file = path.rpartition(":")
     return bool(path) and (Path(path).expanduser().exists() or bool(folder) and (Path(folder) / file).is_file())

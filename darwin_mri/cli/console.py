@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ class ConsoleProgress:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
+        logging.getLogger("darwin_mri").setLevel(logging.ERROR if quiet else logging.NOTSET)
         self.bar: tuple[Progress, Any, str] | None = None
 
     @contextmanager

@@ -22,6 +22,8 @@ from darwin_mri.checkpoints import (
     waiting_on_host,
     weights_digest,
 )
+from darwin_mri.checkpoints.atomic_folder import refuse_occupied
+from darwin_mri.checkpoints.find import local_paths
 from darwin_mri.checkpoints.source import unpacking_notes
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, ScanConfig
@@ -89,6 +91,14 @@ class Parents:
         aligned = align_vocabularies(named, read_choice(config.tokenizer, named, offline=offline))
         sources = {role: aligned.sources[role] for role in sources}
         return cls(config, sources, aligned.sources.get(BASE), device, offline, aligned.notes)
+
+    def refuse_as_output(self, out: Path) -> None:
+        """Raise InputError where ``out`` is, or lies in, what a parent was read from, before or after unpacking."""
+        refs = (*self.config.parents, *([self.config.base] if self.config.base else []))
+        sources = (*self.sources.values(), *([self.base] if self.base else []))
+        read = [source.folder.resolve() for source in sources]
+        for path in (*read, *(path for ref in refs for path in local_paths(ref))):
+            refuse_occupied(path, out)
 
     @property
     def father(self) -> LoadedModel:

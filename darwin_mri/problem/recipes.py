@@ -65,7 +65,7 @@ def read_genome(path: Path, seed: int, offline: bool) -> RecipeGenome:
     document = documents[0]
     ready = prepare_recipe(document, Workshop(offline=offline), seed)
     if ready.genome is None:
-        raise ConfigError(f"{path.name} merges nothing, so it is no genome: give --out for its child")
+        raise ConfigError(f"{path.name} merges nothing, so it is no genome: give --out alone for its child")
     folders = {role: str(source.folder) for role, source in ready.sources.items()}
     base = folders.pop(BASE, None)
     return RecipeGenome(ready.genome, {"parents": list(folders.values()), "base": base}, ready.notes, ready.form)

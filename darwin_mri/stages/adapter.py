@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from darwin_mri.checkpoints.atomic_folder import existing_parent, refuse_occupied
+from darwin_mri.checkpoints.atomic_folder import existing_parent
 from darwin_mri.checkpoints.source import read_parent_note
 from darwin_mri.errors import InputError
 from darwin_mri.merging.as_adapter import AdapterFit, write_adapter
@@ -40,7 +40,7 @@ def merge_as_adapter(
         raise InputError(f"--as-adapter {rank}: give a rank of at least 1")
     if read_parent_note(base.folder):
         raise InputError(f"an adapter of {base.ref} loads nowhere, as it was unpacked: give a plain --base")
-    refuse_occupied(base.folder.resolve(), out)
+    parents.refuse_as_output(out)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.child-", dir=existing_parent(out)) as folder:
         child = Path(folder) / out.name
         merge_genome(genome, parents, child, donors=donors, progress=progress)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from darwin_mri.checkpoints import ModelSource
-from darwin_mri.checkpoints.atomic_folder import existing_parent, refuse_occupied
+from darwin_mri.checkpoints.atomic_folder import existing_parent
 from darwin_mri.checkpoints.origin import read_ancestry
 from darwin_mri.checkpoints.survey import layer_of, survey
 from darwin_mri.errors import InputError
@@ -67,8 +67,7 @@ def merge_genome(
         )
     if donors is not None and not donors.is_dir():
         raise InputError(f"--donors {donors} is not a folder: give a run's state/donors")
-    for source in (*parents.other_sources, *([parents.base] if parents.base else [])):
-        refuse_occupied(source.folder.resolve(), out)
+    parents.refuse_as_output(out)
     for folder in (out, out.absolute().parent):
         require_folder(folder)
     if (tuple(genome.roles.values()), genome.base) != (config.parents, config.base):

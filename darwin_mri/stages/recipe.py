@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from darwin_mri.checkpoints.atomic_folder import existing_parent, refuse_occupied
-from darwin_mri.checkpoints.find import find_model
+from darwin_mri.checkpoints.find import find_model, local_paths
 from darwin_mri.checkpoints.origin import read_ancestry
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.checkpoints.survey import survey
+from darwin_mri.errors import ConfigError
 from darwin_mri.files import require_folder
 from darwin_mri.merging.child_form import same_form, write_formed
 from darwin_mri.merging.mergekit import Document, build_order, read_documents
@@ -56,7 +57,7 @@ def merge_recipe(
         sha256 of every shard, and which tensors differ from the father's.
 
     Raises:
-        ConfigError: the recipe asks for what is not done here.
+        ConfigError: the recipe asks for what is not done here, or an override replaces no model of it.
         CheckpointError: a model is not found.
         InputError: the models are no siblings, a stack cannot be, or ``out`` is in use.
         DarwinError: the disk is too small.
@@ -95,12 +96,20 @@ def _build(
     """Write one document's model."""
     ready = prepare_recipe(document, workshop, seed)
     for ref in document.refs:  # what the recipe names is read, whatever is made of it
-        refuse_occupied(workshop.find(ref).folder.resolve(), out)
+        for path in (workshop.find(ref).folder.resolve(), *local_paths(ref)):
+            refuse_occupied(path, out)
     for note in ready.notes:
         progress.say(f"note: {note}")
     if ready.genome is None:
+        if given := sorted(role for role in (FATHER, "mother", BASE) if overrides.get(role)):
+            raise ConfigError(f"{document.where} merges nothing, so --{given[0]} replaces nothing: leave it out")
         return _copy(document, ready, out, progress)
     sources = dict(ready.sources)
+    if ready.form is not None and (overrides.get(FATHER) or overrides.get(BASE)):
+        raise ConfigError(
+            f"{document.where}: the child's files are made from its own models, so --father and --base replace none:"
+            " name them in the recipe"
+        )
     replaced = {role: ref for role in (FATHER, "mother", BASE) if (ref := overrides.get(role))}
     sources |= {role: find_model(ref, offline=workshop.offline) for role, ref in replaced.items()}
     base = sources.pop(BASE, None)

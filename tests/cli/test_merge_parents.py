@@ -61,3 +61,36 @@ def test_models_of_a_recipe_stand_in_the_recipe(
     words = ["merge", "--mergekit", tmp_path / "recipe.yaml", "--out", tmp_path / "child", "--parent", "a/b"]
     code, _, stderr = call(capfd, monkeypatch, *words)
     assert code == 2 and "--parent belongs to --genome" in stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("into", ["mother", "adapter"])
+def test_a_parent_that_was_written_here_is_never_replaced(
+    into: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Children and adapters written here are replaced by later ones, but not by a child of their own."""
+    names = {name: pico_gemma4(tmp_path / name, seed=seed) for seed, name in enumerate(("father", "other"))}
+
+    def merge(other: str | Path, out: str, *more: str) -> int:
+        models = [{"model": str(ref), "parameters": {"weight": 0.5}} for ref in (names["father"], other)]
+        (tmp_path / "r.yaml").write_text(yaml.safe_dump({"merge_method": "linear", "models": models}))
+        words = ("merge", "--mergekit", tmp_path / "r.yaml", "--out", tmp_path / out, "--offline", "--quiet", *more)
+        code, _, stderr = call(capfd, monkeypatch, *words)
+        assert len(stderr.splitlines()) == (code != 0) and ("overlaps the folder of a parent" in stderr) == (code != 0)
+        return code
+
+    adapter = ("--as-adapter", "2")
+    assert merge(names["other"], into, *(adapter if into == "adapter" else ())) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / into).iterdir()}
+    again = f"{names['father']}+{tmp_path / into}" if into == "adapter" else tmp_path / into
+    assert merge(again, into, *(() if into == "adapter" else adapter)) == 1
+    assert {path: path.read_bytes() for path in (tmp_path / into).iterdir()} == before
+
+
+def test_quiet_says_nothing_of_what_is_unpacked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from darwin_mri.checkpoints.unpacking.cache import LOG
+    from darwin_mri.cli.console import ConsoleProgress
+
+    for quiet, count in ((True, 0), (False, 1)):
+        ConsoleProgress(quiet)
+        LOG.warning("unpacking, once: %s", "a model")
+        assert len(caplog.records) == count

@@ -231,6 +231,11 @@ def test_a_recipe_read_and_written_gives_the_same_child(
         ("slices: [{sources: [{model: A, layer_range: [0, 9]}]}]\nmerge_method: passthrough", "has layers 0 to 3"),
         ("slices: [{sources: [{model: A, layer_range: [0, 2]}, {model: B, layer_range: [0, 3]}]}]\n"
          "merge_method: linear", "equally many layers"),
+        ("models: [{model: A, weight: 0.9}, {model: B}]\nmerge_method: linear\nparameters: {weight: 0.5}",
+         "'weight' of a model is not supported here"),
+        ("slices: [{sources: [{model: A, layer_range: [0.5, 2.9]}]}]\nmerge_method: passthrough", "two whole numbers"),
+        ("models: [{model: A}, {model: B}]\nmerge_method: linear\nparameters: {weight: 0.5}\n"
+         "tokenizer: {source: union, tokens: {<eos>: {source: A, force: 'false'}}}", "force as true or false"),
     ],
 )  # fmt: skip
 def test_a_bad_recipe_is_refused_in_one_line_and_leaves_nothing(
@@ -243,6 +248,18 @@ def test_a_bad_recipe_is_refused_in_one_line_and_leaves_nothing(
         merge_recipe(recipe, tmp_path / "out" / "child", offline=True)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("more", ["merge_method: passthrough", "merge_method: linear\nout_dtype: float32"])
+def test_a_father_that_could_not_be_replaced_wholly_is_refused(
+    models: dict[str, dict[str, Path]], tmp_path: Path, more: str
+) -> None:
+    recipe, own = tmp_path / "recipe.yaml", models["llama"]
+    named = "[{model: A}]" if "passthrough" in more else "[{model: A}, {model: B}]"
+    recipe.write_text(filled(f"models: {named}\nparameters: {{weight: 0.5}}\n{more}", own), encoding="utf-8")
+    with pytest.raises(ConfigError, match="replace"):
+        merge_recipe(recipe, tmp_path / "child", overrides={"father": str(own["B"])}, offline=True)
+    assert not (tmp_path / "child").exists()
 
 
 def test_a_child_names_the_documents_it_comes_from(models: dict[str, dict[str, Path]], tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from darwin_mri.checkpoints.writing import Content, Form, write_folder
 from darwin_mri.errors import InputError
 from darwin_mri.records import FileDigest
 
+LOG = logging.getLogger("darwin_mri")  # on stderr, unless a command is quiet
 FORMAT = 1  # changes whenever the same origin gives another folder
 LENGTH = 16  # hexadecimal digits of a folder's name: 64 bits
 
@@ -75,7 +76,7 @@ def unpack_once(name: str, key: Mapping[str, Any], unpack: Callable[[], Unpacked
         if (out / PARENT_NOTE).is_file():
             return out
         unpacked = unpack()
-        print(f"unpacking, once: {unpacked.note.sentence}", file=sys.stderr, flush=True)
+        LOG.warning("unpacking, once: %s", unpacked.note.sentence)
         purpose = Purpose(f"the unpacked {name}", "set DARWIN_MRI_CACHE to another folder", PARENT_NOTE)
         write_folder(
             out, unpacked.tensors, unpacked.compute, unpacked.files, note=unpacked.note.to_json(), purpose=purpose

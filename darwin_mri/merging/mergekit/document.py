@@ -205,7 +205,10 @@ def _parameters(part: Mapping[Any, Any], where: str) -> dict[str, Any]:
 
 
 def _models(models: Sequence[Any], base: str | None, where: str) -> tuple[Slice, ...]:
-    sources = [Source(model_ref(entry["model"], where), None, _parameters(entry, where)) for entry in models]
+    sources: list[Source] = []
+    for entry in models:
+        _refuse_unknown(entry, {"model", "parameters"}, "model", where)
+        sources.append(Source(model_ref(entry["model"], where), None, _parameters(entry, where)))
     return (Slice(tuple(sources), base, {}),)
 
 
@@ -214,18 +217,28 @@ def _slices(slices: Sequence[Any], base: str | None, where: str) -> tuple[Slice,
 
 
 def _slice(part: Mapping[Any, Any], number: int, base: str | None, where: str) -> Slice:
-    if unknown := sorted(map(str, set(part) - {"sources", "base_model", "parameters"})):
-        raise ConfigError(f"{where}: '{unknown[0]}' of a slice is not supported here: leave it out")
+    _refuse_unknown(part, {"sources", "base_model", "parameters"}, "slice", where)
     own = None if part.get("base_model") is None else model_ref(part["base_model"], where)
     sources: list[Source] = []
     for entry in part["sources"]:
-        first, last = (int(place) for place in entry["layer_range"])
+        _refuse_unknown(entry, {"model", "layer_range", "parameters"}, "slice's model", where)
+        first, last = entry["layer_range"]
+        if type(first) is not int or type(last) is not int:
+            raise ConfigError(f"{where}: layer_range {entry['layer_range']!r} must be two whole numbers")
         if not 0 <= first < last:
             raise ConfigError(f"{where}: layer_range [{first}, {last}] of slice {number} has no layers")
         sources.append(Source(model_ref(entry["model"], where), (first, last), _parameters(entry, where)))
     if len({source.count for source in sources}) != 1:
         raise ConfigError(f"{where}: the sources of slice {number} must have equally many layers")
     return Slice(tuple(sources), own or base, _parameters(part, where))
+
+
+def _refuse_unknown(part: Mapping[Any, Any], known: set[str], what: str, where: str) -> None:
+    """Raise ConfigError for what a part of a recipe says in vain, as a weight that stands beside its parameters."""
+    if unknown := sorted(map(str, set(part) - known)):
+        raise ConfigError(
+            f"{where}: '{unknown[0]}' of a {what} is not supported here: leave it out, or set it under parameters"
+        )
 
 
 def _tokenizer(data: Mapping[Any, Any], where: str) -> Data | None:
@@ -243,5 +256,8 @@ def _tokenizer(data: Mapping[Any, Any], where: str) -> Data | None:
     tokens = given.get("tokens") or {}
     if not isinstance(tokens, Mapping) or not all(isinstance(rule, Mapping) for rule in cast("Data", tokens).values()):
         raise ConfigError(f"{where}: tokenizer's tokens must give each token a mapping with source and force")
+    for token, rule in cast("Mapping[Any, Mapping[Any, Any]]", tokens).items():
+        if set(rule) - {"source", "force"} or not isinstance(rule.get("force", False), bool):
+            raise ConfigError(f"{where}: the rule of token {token!r} has a source, and force as true or false")
     token_refs(given, where)
     return given
