@@ -76,22 +76,35 @@ class Adapter:
         Raises:
             CheckpointError: adapter_config.json gives the module another rank than its matrices have.
         """
-        stated = _by_pattern(self.config.get("rank_pattern"), module, self.config.get("r", 8))
-        alpha = _by_pattern(self.config.get("alpha_pattern"), module, self.config.get("lora_alpha", 8))
+        stated = self._by_pattern("rank_pattern", module, self.config.get("r", 8))
+        alpha = self._by_pattern("alpha_pattern", module, self.config.get("lora_alpha", 8))
         if not isinstance(alpha, int | float) or not math.isfinite(alpha):
             raise CheckpointError(f"{self.ref}: lora_alpha {alpha!r} of {module} is no finite number")
         if stated != rank:
-            raise CheckpointError(f"{self.ref}: {ADAPTER} gives {module} rank {stated}, its matrices have rank {rank}")
+            raise CheckpointError(
+                f"{self.ref}: {ADAPTER} gives {module} rank {stated!r}, its matrices have rank {rank}"
+            )
         if not rank:
             return 0.0
         return alpha / math.sqrt(rank) if self.config.get("use_rslora") else alpha / rank
 
     def token_rows(self, module: str) -> list[int]:
-        """The tokens whose embeddings were trained."""
-        indices: Any = self.config.get("trainable_token_indices") or ()
+        """The tokens whose embeddings were trained; raises CheckpointError where they are no list of numbers."""
+        indices: Any = self.config.get("trainable_token_indices") or []
         if isinstance(indices, dict):
-            indices = next((value for key, value in indices.items() if _fits(key, module)), ())
-        return [int(index) for index in indices]
+            indices = self._by_pattern("trainable_token_indices", module, [])
+        if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):  # type: ignore[reportUnknownVariableType]
+            raise CheckpointError(f"{self.ref}: trainable_token_indices of {module} in {ADAPTER} is no list of numbers")
+        return indices
+
+    def _by_pattern(self, field: str, module: str, default: Any) -> Any:
+        """The value of the first of a field's patterns that fits the end of a module's name, as PEFT looks it up."""
+        patterns = self.config.get(field) or {}
+        try:
+            found = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module))
+            return next(found, default)
+        except (AttributeError, re.error):
+            raise CheckpointError(f"{self.ref}: {field} in {ADAPTER} gives no patterns of names their values") from None
 
 
 def read_adapter(source: ModelSource) -> Adapter:
@@ -122,6 +135,8 @@ def read_adapter(source: ModelSource) -> Adapter:
             raise CheckpointError(f"{ref}: tensor {key} is of a kind of LoRA that is not implemented")
         else:
             whole[re.sub(r"\.(?:modules_to_save|base_layer|original_module)(?=\.)", "", name)] = tensor
+    if not parts and not whole:
+        raise CheckpointError(f"{ref}: {WEIGHTS} holds no tensors: fetch the adapter again")
     return Adapter(ref, config, parts, whole)
 
 
@@ -138,16 +153,3 @@ def _refuse_unknown(config: Mapping[str, Any], ref: str) -> None:
             f"{ref}: init_lora_weights {config['init_lora_weights']!r} changes the base's weights and is not"
             " implemented: save the adapter converted to plain LoRA (path_initial_model_for_weight_conversion)"
         )
-
-
-def _by_pattern(patterns: Any, module: str, default: Any) -> Any:
-    """The value of the first pattern that fits the end of a module's name, as PEFT looks it up."""
-    found = (value for key, value in (patterns or {}).items() if _fits(str(key), module))
-    return next(found, default)
-
-
-def _fits(pattern: str, module: str) -> bool:
-    try:
-        return re.match(rf"(.*\.)?({pattern})$", module) is not None
-    except re.error:
-        return False

@@ -58,6 +58,8 @@ def _parts(ref: str, path: Path) -> list[Path]:
     if match is None:
         return [path]
     count = int(match["count"])
+    if not 1 <= int(match["number"]) <= count:
+        raise CheckpointError(f"{ref}: there is no part {match['number']} of {match['count']}: rename the file")
     names = [f"{match['stem']}-{number:05}-of-{count:05}{path.suffix}" for number in range(1, count + 1)]
     missing = [name for name in names if not (path.parent / name).is_file()]
     if missing:
@@ -79,7 +81,11 @@ class _Gguf:
         self.ref, self.paths, self.tables = ref, paths, tables
         self.readers = {path.name: self._open(path) for path in paths}
         self.first = self.readers[paths[0].name]
-        self.tensors = {tensor.name: tensor for reader in self.readers.values() for tensor in reader.tensors}
+        every = [tensor for reader in self.readers.values() for tensor in reader.tensors]
+        self.tensors = {tensor.name: tensor for tensor in every}
+        if len(self.tensors) < len(every):
+            twice = Counter(tensor.name for tensor in every).most_common(1)[0][0]
+            raise CheckpointError(f"{ref} holds tensor {twice} twice: fetch its parts again")
         self._refuse_quantisations()
         self.fields, self.config = self._config()
         self.model = self._meta_model()
@@ -155,9 +161,14 @@ class _Gguf:
                 made.setdefault(target, []).append(name)
         return made
 
+    @cached_property
+    def _state(self) -> Mapping[str, Tensor]:
+        """Parameter in memory -> its place, without values."""
+        return saved_tensors(self.model)
+
     def unpacked(self) -> Unpacked:
         """The folder to write."""
-        state = saved_tensors(self.model)
+        state = self._state
         missing = sorted(state.keys() - self._sources.keys())
         if missing:
             raise CheckpointError(f"{self.ref} lacks {len(missing)} of the model's tensors (first: {missing[0]})")
@@ -186,7 +197,12 @@ class _Gguf:
                 parsed["tensors"][name] = torch.from_numpy(np.array(result.weights))
         if name not in parsed["tensors"]:
             raise CheckpointError(f"{self.ref}: transformers makes nothing of tensor {self._sources[name][0]}")
-        value = parsed["tensors"][name].to(self._dtype(name))
+        value, place = parsed["tensors"][name].to(self._dtype(name)), self._state[name]
+        if value.shape != place.shape:
+            raise CheckpointError(
+                f"{self.ref}: tensor {self._sources[name][0]} makes {tuple(value.shape)} where the file's configuration"
+                f" asks for {tuple(place.shape)}: fetch it again"
+            )
         if not bool(value.isfinite().all()):
             raise CheckpointError(f"{self.ref}: tensor {self._sources[name][0]} has NaN or infinite values")
         return value

@@ -83,9 +83,14 @@ def gptq(qweight: Tensor, qzeros: Tensor, scales: Tensor, groups: Tensor, *, bit
 
     Returns:
         fp32 (out, in).
+
+    Raises:
+        ValueError: the groups are not those of the scales.
     """
     zeros = (unpack_words(qzeros, bits, 1) + stored_less) & ((1 << bits) - 1)
     groups = groups.long()
+    if int(groups.min()) < 0 or int(groups.max()) != len(scales) - 1:
+        raise ValueError(f"inputs of groups {int(groups.min())} to {int(groups.max())} and scales of {len(scales)}")
     values = unpack_words(qweight, bits, 0)[: len(groups)] - zeros[groups, : scales.shape[1]]
     return (values * scales.float()[groups]).T
 

@@ -25,6 +25,8 @@ KEPT = (*FLOATS, torch.bool, torch.int64)
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 COMPRESSED = {"pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision", "dense"}
 WHOLE_BITS = (2, 4, 8)  # that divide a word, which all versions of compressed-tensors pack alike
+# What reading stumbles over where tensors or settings are not as their format has them.
+MISFITS = (ValueError, LookupError, RuntimeError, TypeError, AttributeError, ArithmeticError)
 QUANT_STATE = ".quant_state.bitsandbytes__"
 
 
@@ -69,7 +71,7 @@ class _Folder:
             raise CheckpointError(f"{self.ref}: weights quantised by {self.method!r} are not read (read are {known})")
         try:
             self.weights = find(self)
-        except (ValueError, IndexError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        except MISFITS as error:
             raise CheckpointError(f"{self.ref} is not as {self.method} stores it ({first_line(error)})") from None
         if not self.weights:
             raise CheckpointError(f"{self.ref} says it is quantised by {self.method}, but no such weight is there")
@@ -100,7 +102,7 @@ class _Folder:
     def _dequantise(self, name: str) -> Tensor:
         try:
             return self.weights[name].make()
-        except (ValueError, IndexError, RuntimeError, KeyError, TypeError) as error:
+        except MISFITS as error:
             raise CheckpointError(
                 f"{self.ref}: {name} is not as {self.method} stores it ({first_line(error)})"
             ) from None
@@ -297,7 +299,7 @@ def _bitsandbytes(folder: _Folder) -> dict[str, Weight]:
             return flat[:count].reshape(said["shape"])
 
         taken = frozenset(other for other in folder.names if other.startswith(f"{name}.")) | {name}
-        found[name] = Weight(tuple(said["shape"]), taken, make4)
+        found[name] = Weight(tuple(torch.Size(said["shape"])), taken, make4)
     return found
 
 

@@ -201,6 +201,12 @@ def one_half(folder: Path) -> None:
     save_file({k: v for k, v in tensors.items() if "lora_A" not in k}, folder / "adapter_model.safetensors")
 
 
+def tokens_by_word(folder: Path) -> None:
+    rows = {"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta": torch.zeros(1, 32)}
+    save_file(rows, folder / "adapter_model.safetensors")
+    edit(folder, trainable_token_indices=["x"])
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -214,6 +220,10 @@ def one_half(folder: Path) -> None:
         (lambda folder: edit(folder, init_lora_weights="pissa"), "init_lora_weights 'pissa' changes the base"),
         (lambda folder: edit(folder, some_new_thing=3), "some_new_thing in adapter_config.json changes"),
         (lambda folder: edit(folder, r=5), "gives .* rank 5, its matrices have rank 2"),
+        (lambda folder: edit(folder, rank_pattern=["q"]), "rank_pattern in .* gives no patterns"),
+        (lambda folder: edit(folder, alpha_pattern={"(": 4}), "alpha_pattern in .* gives no patterns"),
+        (tokens_by_word, "trainable_token_indices of .* is no list of numbers"),
+        (lambda folder: save_file({}, folder / "adapter_model.safetensors"), "holds no tensors"),
         (lambda folder: edit(folder, use_dora=True), "use_dora and the magnitudes of .* contradict"),
         (lambda folder: (folder / "adapter_config.json").write_text("{"), "cannot be read as JSON"),
         (lambda folder: (folder / "adapter_config.json").unlink(), "is no adapter: it has no adapter_config.json"),

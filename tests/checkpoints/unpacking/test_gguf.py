@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,16 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "x-00001-of-00002.gguf").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"x-00002-of-00002\.gguf is not there \(1 of 2 parts missing\)"):
         find_model(str(tmp_path / "x-00001-of-00002.gguf"))
-    shutil.copy(tmp_path / "a.gguf", tmp_path / "c.gguf")
+    (tmp_path / "x-00002-of-00002.gguf").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x-00001-of-00002\.gguf holds tensor .* twice"):
+        find_model(str(tmp_path / "x-00001-of-00002.gguf"))
+    (tmp_path / "x-00000-of-00000.gguf").write_bytes(content)
+    with pytest.raises(CheckpointError, match="there is no part 00000 of 00000"):
+        find_model(str(tmp_path / "x-00000-of-00000.gguf"))
+    wide = b"llama.feed_forward_length" + (4).to_bytes(4, "little")  # a field's name, its type, its value
+    (tmp_path / "w.gguf").write_bytes(content.replace(wide + b"\x60", wide + b"\x20"))
+    with pytest.raises(CheckpointError, match=r"makes \(96, 64\) where the file's configuration asks for \(32, 64\)"):
+        find_model(str(tmp_path / "w.gguf"))
     (tmp_path / "c.gguf").write_bytes(content.replace(b"blk.0.attn_q.weight", b"blk.0.attn_z.weight"))
     with pytest.raises(CheckpointError, match=r"lacks 1 of the model's tensors \(first: .*\.0\.self_attn\.q"):
         find_model(str(tmp_path / "c.gguf"))

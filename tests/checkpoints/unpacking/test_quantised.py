@@ -229,6 +229,27 @@ def test_tensors_that_contradict_the_format_are_refused(tmp_path: Path) -> None:
         find_model(str(model))
 
 
+def test_groups_without_scales_and_scales_without_groups_are_refused(tmp_path: Path) -> None:
+    model = pico_llama(tmp_path / "model")
+    quantise(model, {"quant_method": "gptq", "bits": 4, "group_size": -1}, lambda weight: gptq(weight, 4, 1, False))
+    stored = load_file(model / "model.safetensors")
+    for less, said in ((1, "inputs of groups -1 to"), (0, "inputs of groups 0 to 0 and scales of")):
+        changed = {name: value - less for name, value in stored.items() if name.endswith("g_idx") and less}
+        kept = {name: value for name, value in stored.items() if not name.endswith("g_idx")}
+        save_file({**kept, **changed}, model / "model.safetensors")
+        with pytest.raises(CheckpointError, match=said):
+            find_model(str(model))
+
+
+@pytest.mark.parametrize("scale", [torch.ones(0), torch.ones(3, 3)])
+def test_scales_of_no_size_are_refused(scale: Tensor, tmp_path: Path) -> None:
+    model = pico_llama(tmp_path / "model")
+    settings = {"quant_method": "fp8", "weight_block_size": [0, 0]}
+    quantise(model, settings, lambda weight: fp8(weight, scale.clone(), torch.tensor(1.0), "_scale_inv"))
+    with pytest.raises(CheckpointError, match="is not as fp8 stores it"):
+        find_model(str(model))
+
+
 def test_the_order_of_awq_is_that_of_its_kernel() -> None:
     """One column at a time: nibble n of a word holds column (0, 2, 4, 6, 1, 3, 5, 7)[n]."""
     for nibble, column in enumerate((0, 2, 4, 6, 1, 3, 5, 7)):
