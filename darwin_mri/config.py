@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -19,9 +19,10 @@ from darwin_mri.config_sections import (
     SearchConfig,
     Section,
     Served,
+    TaskConfig,
 )
 from darwin_mri.errors import ConfigError
-from darwin_mri.files import read_text
+from darwin_mri.files import read_yaml
 from darwin_mri.quantities import KINDS, quantity_fault
 from darwin_mri.roles import PARENTS
 
@@ -41,10 +42,12 @@ __all__ = [
     "SearchConfig",
     "Section",
     "Served",
+    "TaskConfig",
     "load_config",
     "load_section",
     "make_bench_config",
     "make_config",
+    "make_tasks",
 ]
 
 Operator = Literal[
@@ -79,16 +82,23 @@ JOINT = frozenset({"model_stock", "sce", "ram", "ramplus_tl", "arcee_fusion", "n
 # Methods whose ratios are shares of the whole; the others add task vectors, which may exceed 1.
 SHARING = frozenset({"linear", "slerp", "nuslerp", "multislerp", "karcher", *JOINT})
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 REAL = {"click": 0.6, "musr": 0.4}  # the fitness of the Darwin-4B-Genesis card
 
 
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-class Config(Section):
+class _Tasks(Section):
+    tasks: dict[Annotated[str, Field(pattern=NAME)], TaskConfig] = Field(
+        default={}, description="the user's own tasks by name, for fitness and bench.tasks (docs/tasks.md)"
+    )
+
+
+class Config(_Tasks):
     """One run."""
 
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field(default="run", pattern=NAME)
     father: str = Field(description="the parent whose shapes, config and tokenizer the child keeps")
     mother: str = Field(description="the second parent")
     parents: tuple[str, ...] = Field(
@@ -128,7 +138,8 @@ class Config(Section):
     )
     fitness: dict[str, float] = Field(
         default={"nursery_click": 0.6, "nursery_musr": 0.4},
-        description="benchmark -> weight; click 0.6, musr 0.4 where data is given and neither this nor bench.tasks",
+        description="benchmark or task -> weight; when absent every one of tasks alike, or where data is given click"
+        " 0.6 and musr 0.4",
     )
     seed: int = Field(default=1, ge=0)
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -160,14 +171,18 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _asked_of_the_data(cls, given: Any) -> Any:
-        """Data without a benchmark means the real ones: no real model knows the nursery's world."""
-        if not isinstance(given, dict) or not given.get("data") or "fitness" in given:
+    def _choose_tasks(cls, given: Any) -> Any:
+        """The fitness that is not given: own tasks, else with data the real benchmarks; what it names is reported."""
+        if not isinstance(given, dict):
             return given
-        bench = given.get("bench") or {}
-        if not isinstance(bench, dict) or "tasks" in bench:
+        own, bench = given.get("tasks") or {}, given.get("bench") or {}
+        if not isinstance(own, dict) or not isinstance(bench, dict) or "tasks" in bench:
             return given
-        return {**given, "fitness": REAL, "bench": {**bench, "tasks": tuple(REAL)}}
+        default = dict.fromkeys(own, 1.0) or (REAL if given.get("data") else None)
+        fitness = given.get("fitness", default) if own or "fitness" not in given else None
+        if not isinstance(fitness, dict):
+            return given
+        return {**given, "fitness": fitness, "bench": {**bench, "tasks": tuple(dict.fromkeys((*fitness, *own)))}}
 
     @model_validator(mode="before")
     @classmethod
@@ -199,6 +214,10 @@ class Config(Section):
         missing = set(self.fitness) - set(self.bench.tasks)
         if missing:
             raise ValueError(f"fitness names {sorted(missing)}, which bench.tasks does not list")
+        if unused := set(self.tasks) - set(self.bench.tasks):
+            raise ValueError(
+                f"tasks names {sorted(unused)}: list them in bench.tasks, and in fitness to search by them"
+            )
         if self.cross and self.search.space == "layers":
             raise ValueError(
                 f"method {self.method} changes FFN weights only: set search.space to ffn, darwin14 or darwin-v6"
@@ -268,6 +287,11 @@ def make_bench_config(data: dict[str, Any], where: str) -> BenchConfig:
     return _validated(BenchConfig, data, where)
 
 
+def make_tasks(entries: dict[str, Any], where: str) -> dict[str, TaskConfig]:
+    """Own tasks by name, as the command ``bench`` needs them; errors as ``make_config``."""
+    return _validated(_Tasks, {"tasks": entries}, where).tasks
+
+
 def _validated(kind: type[AnySection], data: dict[str, Any], where: str) -> AnySection:
     try:
         return kind.model_validate(data)
@@ -308,7 +332,7 @@ def load_section(kind: type[AnySection], path: Path) -> AnySection:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(read_text(path)) or {}
+        data = read_yaml(path) or {}
     except FileNotFoundError:
         raise ConfigError(f"config file {path} does not exist: pass --config an existing YAML file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -63,6 +63,28 @@ class PriorConfig(Section):
     steps: int = Field(default=4, ge=0, description="preset response: quasi-Newton steps down the fitness loss")
 
 
+class TaskConfig(Section):
+    """A task of the user's own: a table of questions with choices."""
+
+    jsonl: str = Field(description="file with a question in each line or row: .jsonl, .csv, .tsv or .parquet")
+    prompt: str = Field(
+        default="Question: {question}\nAnswer:",
+        description="what a model reads of a row, with {question} in it; a row with a context alone is read as it is",
+    )
+    letters: bool = Field(
+        default=False, description="list the choices with letters and score the letters, not the choices' text"
+    )
+    language: Literal["en", "ko"] = Field(
+        default="en", description="of the instruction to a chat model (bench.protocol generate)"
+    )
+
+    @model_validator(mode="after")
+    def _one_question(self) -> TaskConfig:
+        if self.prompt.count("{question}") != 1:
+            raise ValueError("prompt needs {question} exactly once, where a row's question is to stand")
+        return self
+
+
 class SearchConfig(Section):
     """How long and how wide the search looks."""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Hashable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from darwin_mri.errors import InputError, OutputError
 
@@ -90,3 +93,19 @@ def require_file(path: Path, option: str) -> None:
         return
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another {option}") from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key given twice: YAML's own loader would drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.YAMLError(f"'{key}' is given twice in the mapping of line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds; raises YAMLError also where a key stands twice in a mapping."""
+    return yaml.load(read_text(path), _UniqueKeys)

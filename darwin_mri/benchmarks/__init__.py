@@ -1,7 +1,8 @@
 """Benchmarks: items and where they come from, their split, protocols, and the engines that answer them."""
 
 from darwin_mri.benchmarks.answers import accuracy, choice_scales, gold_probability, to_answers
-from darwin_mri.benchmarks.catalog import BENCHMARKS, Benchmark, describe_benchmark, get_benchmark, load_benchmark
+from darwin_mri.benchmarks.benchmark import Benchmark
+from darwin_mri.benchmarks.catalog import BENCHMARKS, OwnTasks, describe_benchmark, get_benchmark, load_benchmark
 from darwin_mri.benchmarks.differentiable import fitness_blocks
 from darwin_mri.benchmarks.encoding import Prepared, prepare
 from darwin_mri.benchmarks.endpoint import EndpointEngine, base_url
@@ -24,6 +25,7 @@ __all__ = [
     "HarnessEngine",
     "Item",
     "LongItems",
+    "OwnTasks",
     "Prepared",
     "Reader",
     "Scorer",

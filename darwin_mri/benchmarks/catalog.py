@@ -5,52 +5,21 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from darwin_mri.benchmarks import click, gpqa, musr, nursery
+from darwin_mri.benchmarks.benchmark import Benchmark
 from darwin_mri.benchmarks.items import Item, item_hash
-from darwin_mri.benchmarks.protocols import generative, log_likelihood
+from darwin_mri.benchmarks.own import own_benchmark
+from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.benchmarks.sources import Source
-from darwin_mri.config import Generation
+from darwin_mri.config import TaskConfig
 from darwin_mri.errors import ConfigError, InputError
-from darwin_mri.records import BenchmarkInfo, Coverage, Protocol
+from darwin_mri.records import BenchmarkInfo, Coverage
 
-Loader = Callable[[Source], tuple[Item, ...]]
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A benchmark that can be loaded.
-
-    Attributes:
-        name: what configs and the command line call it.
-        title: what reports call it.
-        protocol: how it is prompted and scored by log-likelihood.
-        loader: items from a source; the nursery's benchmarks are generated and ignore it.
-        language: of the instruction in the generative protocol; empty where the benchmark has none.
-        full: published number of items, by slice where there are several tasks, else under "all".
-        other_world: items of another world's seed, which the nursery's names take as ``nursery_click@SEED``.
-    """
-
-    name: str
-    title: str
-    protocol: Protocol
-    loader: Loader
-    language: str = "en"
-    full: Mapping[str, int] = field(default_factory=dict)
-    other_world: Callable[[int], tuple[Item, ...]] | None = None
-
-    def chat_protocol(self, generation: Generation) -> Protocol:
-        """How a chat model is prompted and its answer read.
-
-        Raises:
-            ConfigError: the benchmark repeats another project's log-likelihood task and has no other form.
-        """
-        if not self.language:
-            raise ConfigError(f"{self.name} repeats a log-likelihood task: for generated answers use another benchmark")
-        return generative(self.name, self.language, generation)
-
+OwnTasks = Mapping[str, TaskConfig]
+NO_TASKS: OwnTasks = {}
 
 # Zero-shot, summed log-probability of " " + choice; the cloze prompt does not list the choices.
 CLOZE = log_likelihood("cloze-logprob-sum", "{context}")
@@ -101,33 +70,44 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 
 
-def get_benchmark(name: str) -> Benchmark:
-    """The benchmark of that name.
+def get_benchmark(name: str, own: OwnTasks = NO_TASKS) -> Benchmark:
+    """The benchmark or own task of that name.
 
     Raises:
-        ConfigError: there is none; the message offers the nearest name.
+        ConfigError: there is none, and the message offers the nearest name; or an own task has a benchmark's name.
     """
+    if name in own:
+        if name in BENCHMARKS:
+            raise ConfigError(f"tasks: '{name}' is the name of a benchmark: give the task another one")
+        return own_benchmark(name, own[name])
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     plain, _, seed = name.partition("@")
     if seed.isdecimal() and (known := BENCHMARKS.get(plain)) is not None and known.other_world is not None:
         make = known.other_world
         return replace(known, name=name, title=f"{known.title}, world {seed}", loader=lambda source: make(int(seed)))
-    nearest = difflib.get_close_matches(name, BENCHMARKS, n=1, cutoff=0.4)
-    advice = f"did you mean '{nearest[0]}'?" if nearest else f"choose one of {', '.join(BENCHMARKS)}"
-    raise ConfigError(f"there is no benchmark '{name}': {advice}")
+    names = (*own, *BENCHMARKS)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    advice = f"did you mean '{nearest[0]}'?" if nearest else f"choose one of {', '.join(names)}"
+    raise ConfigError(f"there is no {'task or ' if own else ''}benchmark '{name}': {advice}")
 
 
 def load_benchmark(
-    name: str, data: Path | None = None, *, offline: bool = False, password: str | None = None
+    name: str,
+    data: Path | None = None,
+    *,
+    offline: bool = False,
+    password: str | None = None,
+    own: OwnTasks = NO_TASKS,
 ) -> tuple[Item, ...]:
-    """All items of a benchmark.
+    """All items of a benchmark or of an own task.
 
     Args:
-        name: a key of ``BENCHMARKS``.
+        name: a key of ``BENCHMARKS`` or of ``own``.
         data: folder with the benchmark's files; the hub when None.
         offline: never contact the hub.
         password: of GPQA's zip.
+        own: the user's own tasks by name.
 
     Returns:
         The items, each different from all others.
@@ -136,7 +116,7 @@ def load_benchmark(
         ConfigError: unknown name.
         InputError: its files are missing or damaged; the message names file, line and item, never the text.
     """
-    items = get_benchmark(name).loader(Source(data, offline, password))
+    items = get_benchmark(name, own).loader(Source(data, offline, password))
     seen: dict[str, Item] = {}
     for item in items:
         twin = seen.setdefault(item_hash(item), item)
@@ -145,14 +125,18 @@ def load_benchmark(
     return items
 
 
-def describe_benchmark(name: str, items: Sequence[Item]) -> BenchmarkInfo:
+def describe_benchmark(name: str, items: Sequence[Item], own: OwnTasks = NO_TASKS) -> BenchmarkInfo:
     """Which part of a benchmark was loaded: the title says so where published items are missing.
 
     Args:
-        name: a key of ``BENCHMARKS``.
+        name: a key of ``BENCHMARKS`` or of ``own``.
         items: all that were loaded, before any split or sample.
+        own: the user's own tasks by name.
+
+    Returns:
+        The record of it.
     """
-    benchmark = get_benchmark(name)
+    benchmark = get_benchmark(name, own)
     counts = {
         part: len(items) if part == "all" else sum(item.slice == part for item in items) for part in benchmark.full
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,17 @@ class Row:
         file: where it stands, such as "click.jsonl line 17".
         data: its fields.
         name: its own id, for messages; empty where none is known yet.
+        advice: what to do about a wrong field, for messages.
     """
 
     file: str
     data: Mapping[str, Any]
     name: str = ""
+    advice: str = "get the file again from its publisher, or mend the line"
 
     def named(self, name: str) -> Row:
         """The same row with its own id added to every message."""
-        return Row(self.file, self.data, name)
+        return replace(self, name=name)
 
     def text(self, field: str, *, empty: bool = False) -> str:
         """A text field; ``empty`` allows it to be missing, null or blank."""
@@ -73,7 +75,7 @@ class Row:
     def error(self, what: str) -> InputError:
         """The error to raise for a wrong field; it names the record and quotes nothing."""
         where = f"{self.file} ({self.name})" if self.name else self.file
-        return InputError(f"{where}: {what}: get the file again from its publisher, or mend the line")
+        return InputError(f"{where}: {what}: {self.advice}")
 
 
 def _is_text(value: str) -> bool:
@@ -101,13 +103,27 @@ def jsonl_rows(source: Source, path: str, repository: str, *, split: str, config
         yield from hub_rows(source, path, repository, split=split, config=config)
         return
     file = source.folder / path
+    yield from file_rows(file, "--data needs the layout click/click.jsonl, musr/*.jsonl, gpqa/dataset.zip")
+
+
+def file_rows(file: Path, missing: str) -> Iterator[Row]:
+    """Rows of a JSONL file.
+
+    Args:
+        file: the file.
+        missing: what to do where it does not exist.
+
+    Yields:
+        The rows.
+
+    Raises:
+        InputError: missing, unreadable, empty, or a line that is no JSON object.
+    """
     try:
         # Not splitlines, which would cut at U+2028: JSON allows it in a text.
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise InputError(
-            f"{file} does not exist: --data needs the layout click/click.jsonl, musr/*.jsonl, gpqa/dataset.zip"
-        ) from None
+        raise InputError(f"{file} does not exist: {missing}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as UTF-8 text ({type(error).__name__}): get it again") from None
     empty = True

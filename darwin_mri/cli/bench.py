@@ -16,7 +16,9 @@ from darwin_mri.cli.options import (
     Offline,
     Quiet,
     Seed,
+    Tasks,
     given,
+    own_tasks,
     print_json,
     resume_hint,
     stdout,
@@ -26,13 +28,14 @@ from darwin_mri.cli.options import (
 def bench(
     models: Annotated[list[str] | None, typer.Argument(help="Models; the first is compared with the others.")] = None,
     tasks: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Benchmarks, comma-separated: click, click_upstream, musr, musr_murder_mysteries,"
             " musr_object_placements, musr_team_allocation, gpqa, gpqa_main, gpqa_extended,"
-            " nursery_click, nursery_musr, nursery_gpqa."
+            " nursery_click, nursery_musr, nursery_gpqa; when absent every --task, else the nursery's."
         ),
-    ] = "nursery_click,nursery_musr,nursery_gpqa",
+    ] = None,
+    task: Tasks = None,
     data: Annotated[str | None, typer.Option(help="Folder with click/, musr/ and gpqa/; the hub when absent.")] = None,
     gpqa_password: Annotated[
         str | None,
@@ -81,7 +84,7 @@ def bench(
 ) -> None:
     """Score models on benchmarks, with intervals and paired tests; the same command goes on after an interruption."""
     from darwin_mri import pipeline
-    from darwin_mri.config import make_bench_config
+    from darwin_mri.config import make_bench_config, make_tasks
     from darwin_mri.errors import ConfigError
     from darwin_mri.pipeline import ScoreOptions
     from darwin_mri.report import contrasts_table, scores_table
@@ -100,8 +103,10 @@ def bench(
         "max_new_tokens": max_new_tokens,
         "thinking": thinking,
     }
+    own = make_tasks(own_tasks(task) or {}, "--task")
+    named = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     settings = {
-        "tasks": [name.strip() for name in tasks.split(",") if name.strip()],
+        "tasks": [*dict.fromkeys((*(named or ()), *own))] if named is not None or own else None,
         "items": limit,
         "long_items": long_items,
         "harness": not fast,
@@ -120,6 +125,7 @@ def bench(
         raise ConfigError("--fast scores log-likelihoods by itself: it takes no --protocol generate and no backend")
     config = make_bench_config(given(settings), "bench")
     options = ScoreOptions(
+        own=own,
         data=data,
         gpqa_password=gpqa_password,
         seed=1 if seed is None else seed,

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from darwin_mri.cli.console import err, stdout
+from darwin_mri.errors import ConfigError
 
 DEBUG = "--debug"
 
@@ -49,6 +50,32 @@ BenchmarkData = Annotated[
         " are then used, not the nursery's.",
     ),
 ]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        metavar="NAME=FILE",
+        help="A task of your own: questions with choices in a .jsonl, .csv or .parquet file (docs/tasks.md); may be"
+        " given several times.",
+    ),
+]
+
+
+def own_tasks(given: list[str] | None) -> dict[str, dict[str, str]] | None:
+    """The config's entries of NAME=FILE words; None where there are none.
+
+    Raises:
+        ConfigError: a word without a name or a file, or a name given twice.
+    """
+    entries: dict[str, dict[str, str]] = {}
+    for word in given or ():
+        name, _, file = word.partition("=")
+        if not name or not file:
+            raise ConfigError(f"--task {word}: write it as NAME=FILE, such as --task mine=questions.jsonl")
+        if name in entries:
+            raise ConfigError(f"--task {name} is given twice: give each task a name of its own")
+        entries[name] = {"jsonl": file}
+    return entries or None
 
 
 def print_json(document: Any) -> None:

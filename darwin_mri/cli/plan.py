@@ -20,8 +20,10 @@ from darwin_mri.cli.options import (
     Json,
     Mother,
     Offline,
+    Tasks,
     TimeLimit,
     Workers,
+    own_tasks,
     print_json,
     stdout,
 )
@@ -37,6 +39,7 @@ def plan(
     budget: Budget = None,
     time_limit: TimeLimit = None,
     workers: Workers = None,
+    task: Tasks = None,
     data: BenchmarkData = None,
     out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
     rate: Annotated[
@@ -65,6 +68,7 @@ def plan(
         "method": method,
         "device": device,
         "dtype": dtype,
+        "tasks": own_tasks(task),
         "data": data,
         "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }

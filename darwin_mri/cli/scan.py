@@ -19,8 +19,10 @@ from darwin_mri.cli.options import (
     Overwrite,
     Quiet,
     Seed,
+    Tasks,
     command_line,
     note,
+    own_tasks,
     print_json,
     resume_hint,
     stdout,
@@ -57,6 +59,7 @@ def scan(
     preset: Annotated[
         str | None, typer.Option(help="response, flat, v5, v6 or paper: how the prior is derived.")
     ] = None,
+    task: Tasks = None,
     validate: Annotated[
         bool,
         typer.Option(
@@ -95,6 +98,7 @@ def scan(
         "seed": seed,
         "device": device,
         "dtype": dtype,
+        "tasks": own_tasks(task),
         "scan": {"probes": probes, "documents": documents, "validation": validate or None},
         "prior": {"protect": protect.split(",") if protect else None, "preset": preset},
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from darwin_mri.benchmarks import (
     PASSWORD_VARIABLE,
     Item,
+    OwnTasks,
     Reader,
     describe_benchmark,
     fit_items,
@@ -58,7 +59,7 @@ def choose_items(config: Config, models: Sequence[ModelSource], *, offline: bool
     Returns:
         The parts of every benchmark, and the record of them.
     """
-    loaded = load_items(config.bench, models, data=config.data, offline=offline)
+    loaded = load_items(config.bench, models, own=config.tasks, data=config.data, offline=offline)
     pool: dict[str, tuple[Item, ...]] = {}
     search: dict[str, tuple[Item, ...]] = {}
     fresh: dict[str, tuple[Item, ...]] = {}
@@ -92,6 +93,7 @@ def load_items(
     bench: BenchConfig,
     models: Sequence[ModelSource],
     *,
+    own: OwnTasks,
     data: str | None,
     password: str | None = None,
     offline: bool = False,
@@ -102,6 +104,7 @@ def load_items(
     Args:
         bench: tasks, protocol, and what becomes of items that are too long.
         models: local models to be compared; served ones refuse what is too long for them.
+        own: the user's own tasks by name.
         data: folder with the benchmark files; the hub when None.
         password: of GPQA's zip; from the environment when None.
         offline: never ask the hub.
@@ -114,21 +117,30 @@ def load_items(
         InputError: as ``load_benchmark`` and ``fit_items``.
     """
     password = password or gpqa_password()
-    protocols = {name: task_protocol(bench, name) for name in bench.tasks}
+    protocols = {name: task_protocol(bench, name, own) for name in bench.tasks}
     readers = [Reader.of_folder(source.ref, source.folder, load_tokenizer(source)) for source in models]
     in_parts = require_chat(readers) if bench.protocol == "generate" else ()
     loaded = {}
     for name, protocol in protocols.items():
-        whole = load_benchmark(name, Path(data) if data else None, offline=offline, password=password)
+        whole = load_benchmark(name, Path(data) if data else None, offline=offline, password=password, own=own)
         kept, long = fit_items(sample(whole), protocol, readers, bench.long_items)
         facts = {"beyond" if bench.long_items == "beyond" else "left_out": len(long), "in_parts": in_parts}
-        loaded[name] = kept, describe_benchmark(name, whole).model_copy(update=facts)
+        loaded[name] = kept, describe_benchmark(name, whole, own).model_copy(update=facts)
     return loaded
 
 
-def task_protocol(bench: BenchConfig, task: str) -> Protocol:
-    """The protocol that local models are asked a task under."""
-    benchmark = get_benchmark(task)
+def task_protocol(bench: BenchConfig, task: str, own: OwnTasks) -> Protocol:
+    """The protocol that local models are asked a task under.
+
+    Args:
+        bench: says whether they answer in a chat.
+        task: name of a benchmark or of an own task.
+        own: the user's own tasks by name.
+
+    Returns:
+        The protocol.
+    """
+    benchmark = get_benchmark(task, own)
     return benchmark.chat_protocol(bench.generation) if bench.protocol == "generate" else benchmark.protocol
 
 

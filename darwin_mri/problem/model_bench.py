@@ -10,7 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from darwin_mri.benchmarks import EndpointEngine, Engine, FastEngine, HarnessEngine, Item, Scorer, get_benchmark
+from darwin_mri.benchmarks import (
+    EndpointEngine,
+    Engine,
+    FastEngine,
+    HarnessEngine,
+    Item,
+    OwnTasks,
+    Scorer,
+    get_benchmark,
+)
 from darwin_mri.benchmarks.store import AnswerStore
 from darwin_mri.checkpoints import (
     LoadedModel,
@@ -51,10 +60,13 @@ class ModelBench:
         bench: protocol, engine and what becomes of long items.
         device: where local models compute.
         dtype: of local models; ``auto`` for their own.
+        own: the user's own tasks by name.
     """
 
-    def __init__(self, store: AnswerStore, items: ItemsByTask, bench: BenchConfig, device: str, dtype: str) -> None:
-        self.store, self.items, self.bench, self.device = store, items, bench, device
+    def __init__(
+        self, store: AnswerStore, items: ItemsByTask, bench: BenchConfig, device: str, dtype: str, own: OwnTasks
+    ) -> None:
+        self.store, self.items, self.bench, self.device, self.own = store, items, bench, device, own
         self.precision = working_dtype(device, dtype)
 
     def ask_local(self, key: str, source: ModelSource, resident: LoadedModel | None = None) -> AnswersByTask:
@@ -114,7 +126,7 @@ class ModelBench:
         )
         name = engine.model.rstrip("/").rpartition("/")[2] if engine.model.startswith("/") else engine.model
         name = " ".join(name.split())
-        protocols = {task: get_benchmark(task).chat_protocol(self.bench.generation) for task in self.items}
+        protocols = self._chat_protocols()
         # The place by hash only; names such as "default" say little, so another place is another model.
         digest = hashlib.sha256(json.dumps([engine.url, engine.model]).encode()).hexdigest()
         return name, self._collect(key, _Model(name, digest, engine.name, "", lambda: engine), protocols)
@@ -123,11 +135,14 @@ class ModelBench:
         """Every protocol that some model may have been asked under."""
         protocols = list(self._protocols().values())
         if self.bench.endpoint is not None:
-            protocols += [get_benchmark(task).chat_protocol(self.bench.generation) for task in self.items]
+            protocols += self._chat_protocols().values()
         return list({protocol.hash: protocol for protocol in protocols}.values())
 
     def _protocols(self) -> dict[str, Protocol]:
-        return {task: task_protocol(self.bench, task) for task in self.items}
+        return {task: task_protocol(self.bench, task, self.own) for task in self.items}
+
+    def _chat_protocols(self) -> dict[str, Protocol]:
+        return {task: get_benchmark(task, self.own).chat_protocol(self.bench.generation) for task in self.items}
 
     def _engine(self, model: Any, tokenizer: Any, fast: bool) -> Engine:
         beyond = self.bench.long_items == "beyond"

@@ -77,6 +77,8 @@ def public_config(config: Config) -> dict[str, Any]:
     for section, key in (("scan", "probes"), ("arm", "texts"), ("arm", "prompts")):
         if data[section][key]:
             data[section][key] = Path(data[section][key]).name
+    for task in data["tasks"].values():
+        task["jsonl"] = Path(task["jsonl"]).name
     if data["search"]["address"]:
         data["search"]["address"] = "..."
     if endpoint:

@@ -33,7 +33,7 @@ def bench_run(run: Run, parents: Parents, space: MergeSpace, genome: Genome) -> 
     """
     config, items = run.config, parents.items
     store = AnswerStore(run.folder, run.progress)
-    bench = ModelBench(store, items.held_out, config.bench, parents.device, config.dtype)
+    bench = ModelBench(store, items.held_out, config.bench, parents.device, config.dtype, config.tasks)
     models = Contestants()
     father = parents.father
     models.add(FATHER, father.source.ref, FATHER, bench.ask_local(FATHER, father.source, father))

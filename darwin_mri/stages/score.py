@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from darwin_mri.benchmarks import base_url, sample_items
+from darwin_mri.benchmarks import OwnTasks, base_url, sample_items
 from darwin_mri.benchmarks.store import AnswerStore
 from darwin_mri.checkpoints import ModelSource, find_model, resolve_device
-from darwin_mri.config import BenchConfig
+from darwin_mri.config import BenchConfig, TaskConfig
 from darwin_mri.errors import ConfigError
 from darwin_mri.files import require_output
 from darwin_mri.problem.comparison import Contestants
@@ -25,6 +25,7 @@ class ScoreOptions:
     """Where and how models are scored.
 
     Attributes:
+        own: the user's own tasks by name.
         data: folder with the benchmark files; the hub when None.
         gpqa_password: of GPQA's zip; the environment variable DARWIN_MRI_GPQA_PASSWORD when None.
         seed: of samples and resamples.
@@ -34,6 +35,7 @@ class ScoreOptions:
         progress: where the work reports; nowhere when None.
     """
 
+    own: OwnTasks = field(default_factory=dict[str, TaskConfig])
     data: str | None = None
     gpqa_password: str | None = None
     seed: int = 1
@@ -69,6 +71,7 @@ def score_models(refs: list[str], config: BenchConfig, out: Path, options: Score
     loaded = load_items(
         config,
         [] if served else sources,
+        own=options.own,
         data=options.data,
         password=options.gpqa_password,
         offline=options.offline,
@@ -76,7 +79,7 @@ def score_models(refs: list[str], config: BenchConfig, out: Path, options: Score
     )
     items = {task: part for task, (part, _) in loaded.items()}
     store = AnswerStore(out, options.progress or Silent())
-    bench = ModelBench(store, items, config, resolve_device(options.device), options.dtype)
+    bench = ModelBench(store, items, config, resolve_device(options.device), options.dtype, options.own)
     models, compared = Contestants(), bool(refs) and len(sources) + (config.endpoint is not None) > 1
     for number, source in enumerate(sources):
         key, role = model_key(number, source), "child" if number == 0 and compared else "baseline"

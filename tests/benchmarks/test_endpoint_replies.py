@@ -96,7 +96,7 @@ def test_two_places_that_serve_one_name_are_two_models(
     for letter in "AB":
         served = Served(url=serve(lambda _, answer=letter: (200, f"Answer: {answer}")), model="default")
         bench = ModelBench(
-            store, {"click": items}, BenchConfig(tasks=("click",), endpoint=served), device="cpu", dtype="auto"
+            store, {"click": items}, BenchConfig(tasks=("click",), endpoint=served), device="cpu", dtype="auto", own={}
         )
         _, answers = bench.ask_served("served", served)
         scores.append({answer.choice for answer in answers["click"]})
