@@ -96,8 +96,16 @@ def note(text: str, *, quiet: bool = False) -> None:
 
 def command_line() -> tuple[str, ...]:
     """The command as typed, with absolute paths cut to their last names: it is published in the manifest."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    words = map(_without_folder, sys.argv[1:])
     return ("darwin-mri", *(word.encode("utf-8", "replace").decode() for word in words))  # a name may be any bytes
+
+
+def _without_folder(word: str) -> str:
+    """A word whose absolute path, also behind ``--out=`` or a task's ``NAME=``, is cut to its last name."""
+    before, equals, path = word.partition("=")
+    if not equals or not Path(path).is_absolute():
+        before, equals, path = "", "", word
+    return before + equals + (Path(path).name if Path(path).is_absolute() else path)
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

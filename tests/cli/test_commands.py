@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from darwin_mri.cli.options import command_line
 from tests.commands import call
 from tests.toys import pico, pico_gemma4, pico_llama
 
@@ -128,3 +130,10 @@ def test_nursery_lists_json(capfd: pytest.CaptureFixture[str], monkeypatch: pyte
     code, stdout, _ = call(capfd, monkeypatch, "nursery", "--json")
     rows = json.loads(stdout)
     assert code == 0 and {"name", "path", "family", "role", "sha256"} == set(rows[0]) and len(rows) == 4
+
+
+def test_a_published_command_line_holds_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["breed", "/models/father", "--out=/home/me/run", "--task", "mine=/home/me/q.csv", "--task", "b=q.csv"]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/darwin-mri", *words])
+    published = ("breed", "father", "--out=run", "--task", "mine=q.csv", "--task", "b=q.csv")
+    assert command_line() == ("darwin-mri", *published)
