@@ -207,8 +207,9 @@ def _parameters(part: Mapping[Any, Any], where: str) -> dict[str, Any]:
 def _models(models: Sequence[Any], base: str | None, where: str) -> tuple[Slice, ...]:
     sources: list[Source] = []
     for entry in models:
+        model = model_ref(entry["model"], where)
         _refuse_unknown(entry, {"model", "parameters"}, "model", where)
-        sources.append(Source(model_ref(entry["model"], where), None, _parameters(entry, where)))
+        sources.append(Source(model, None, _parameters(entry, where)))
     return (Slice(tuple(sources), base, {}),)
 
 
