@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -93,9 +93,10 @@ class Adapter:
         indices: Any = self.config.get("trainable_token_indices") or []
         if isinstance(indices, dict):
             indices = self._by_pattern("trainable_token_indices", module, [])
-        if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):  # type: ignore[reportUnknownVariableType]
+        rows = cast("list[object]", indices) if isinstance(indices, list) else [indices]
+        if not isinstance(indices, list) or not all(isinstance(row, int) for row in rows):
             raise CheckpointError(f"{self.ref}: trainable_token_indices of {module} in {ADAPTER} is no list of numbers")
-        return indices
+        return cast("list[int]", rows)
 
     def _by_pattern(self, field: str, module: str, default: Any) -> Any:
         """The value of the first of a field's patterns that fits the end of a module's name, as PEFT looks it up."""
