@@ -56,7 +56,9 @@ class Anchors:
         ridge = RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
         slope = np.linalg.solve(gram + ridge * np.eye(len(gram)), scaled.T @ (x - weights @ x))  # (models,): b
         # The pool's mean prediction is the intercept, as features are centred over the pool.
-        return float(weights @ x - (weights @ anchors) @ slope)
+        estimate = float(weights @ x - (weights @ anchors) @ slope)
+        share = self.logged.min() >= 0.0 and self.logged.max() <= 1.0  # such as a probability: so is the estimate
+        return min(1.0, max(0.0, estimate)) if share else estimate
 
 
 def choose_anchors(logged: np.ndarray, count: int, seed: int) -> Anchors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -22,11 +22,16 @@ class Estimate(Protocol):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Benchmark -> its weight; they sum to 1."""
+        """Task -> its weight; they sum to 1."""
+        ...
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Task -> the least score a candidate may have on it."""
         ...
 
     def __call__(self, seen: ItemScores) -> tuple[float, dict[str, float]]:
-        """(fitness, score by benchmark) from the scores of the blocks so far."""
+        """(fitness, score by task) from the scores of the blocks so far; tasks of limits have scores too."""
         ...
 
 
@@ -42,33 +47,37 @@ class Means:
 
     Attributes:
         blocks: number of blocks.
-        weights: benchmark -> its weight; they sum to 1.
+        weights: task -> its weight; they sum to 1.
+        limits: task -> the least score a candidate may have on it.
     """
 
     blocks: int
     weights: dict[str, float]
+    limits: dict[str, float] = field(default_factory=dict[str, float])
 
     def __call__(self, seen: ItemScores) -> tuple[float, dict[str, float]]:
         """As ``Estimate``."""
-        scores = {name: float(np.mean(seen[name])) for name in self.weights}
-        return sum(self.weights[name] * score for name, score in scores.items()), scores
+        scores = {name: float(np.mean(seen[name])) for name in (*self.weights, *self.limits)}
+        return sum(weight * scores[name] for name, weight in self.weights.items()), scores
 
 
 @dataclass(frozen=True)
 class Anchored:
-    """The weighted sum of every benchmark's estimated mean over its pool, each in [0, 1].
+    """The weighted sum of every task's estimated mean over its pool.
 
     Attributes:
         blocks: number of blocks that the anchors are divided into.
-        weights: benchmark -> its weight; they sum to 1.
-        anchors: benchmark -> its anchors.
+        weights: task -> its weight; they sum to 1.
+        anchors: task -> its anchors.
+        limits: task -> the least score a candidate may have on it.
     """
 
     blocks: int
     weights: dict[str, float]
     anchors: Mapping[str, Anchors]
+    limits: dict[str, float] = field(default_factory=dict[str, float])
 
     def __call__(self, seen: ItemScores) -> tuple[float, dict[str, float]]:
         """As ``Estimate``."""
-        scores = {name: min(1.0, max(0.0, self.anchors[name].estimate(seen[name]))) for name in self.weights}
-        return sum(self.weights[name] * score for name, score in scores.items()), scores
+        scores = {name: self.anchors[name].estimate(seen[name]) for name in (*self.weights, *self.limits)}
+        return sum(weight * scores[name] for name, weight in self.weights.items()), scores

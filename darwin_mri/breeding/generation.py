@@ -11,6 +11,7 @@ from darwin_mri.breeding.callbacks import SearchCallbacks
 from darwin_mri.breeding.estimate import Estimate
 from darwin_mri.breeding.ledger import Ledger
 from darwin_mri.breeding.race import clearly_worse
+from darwin_mri.breeding.ranking import violation
 from darwin_mri.breeding.workers import ItemScores, Outcome, Task, Workers
 from darwin_mri.records import LedgerLine
 
@@ -127,6 +128,7 @@ class GenerationRunner:
                 status=status,
                 reason=reason,
                 sigma=sigma,
+                violation=violation(scores, self.estimate.limits) if scores else 0.0,
             )
         )
         self.callbacks.on_line(line)

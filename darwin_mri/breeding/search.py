@@ -18,13 +18,12 @@ from darwin_mri.breeding.callbacks import GenerationStats, SearchCallbacks
 from darwin_mri.breeding.estimate import Estimate
 from darwin_mri.breeding.generation import GenerationRunner
 from darwin_mri.breeding.ledger import Ledger
+from darwin_mri.breeding.ranking import best_first, best_fitness, loss
 from darwin_mri.breeding.spaces import Start
 from darwin_mri.breeding.strategies import CMA, Random, Strategy
 from darwin_mri.breeding.workers import ItemScores, Workers
 from darwin_mri.errors import DarwinError
 from darwin_mri.records import LedgerLine
-
-WORST = 1e6  # the loss that CMA-ES gets for a failed candidate: worse than that of any fitness in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,7 @@ def search(
     opening = np.clip(start.opening, start.low, start.high)  # (candidates, genes)
     if all_frozen or options.strategy == "prior-mean":
         opening = opening[:1]
+    racing = options.racing and not estimate.limits  # a race goes by fitness, which is not the order then
     began = time.monotonic() - sum(line.seconds for line in ledger.before)
     lines = runner.run(0, list(opening[: options.budget]), None, racing=False)
     callbacks.on_generation(_statistics(0, lines, lines, None))
@@ -105,12 +105,12 @@ def search(
                 break
             generation += 1
             sigma, vectors = strategy.sigma, strategy.ask()
-            new_lines = runner.run(generation, vectors[: options.budget - len(lines)], sigma, racing=options.racing)
+            new_lines = runner.run(generation, vectors[: options.budget - len(lines)], sigma, racing=racing)
             lines += new_lines
             callbacks.on_generation(_statistics(generation, new_lines, lines, sigma))
             if len(new_lines) < len(vectors):
                 break  # an unfinished generation cannot be told to the strategy
-            strategy.tell([WORST if line.fitness is None else -line.fitness for line in new_lines])
+            strategy.tell([loss(line) for line in new_lines])
     return SearchResult(_ranking(lines, ledger), stopped)
 
 
@@ -118,7 +118,7 @@ def _strategy(start: Start, options: SearchOptions, lines: Sequence[LedgerLine],
     """Random candidates, or CMA-ES from the best of the opening."""
     if options.strategy == "random":
         return Random(start, options.population, options.seed)
-    best = max(lines, key=lambda line: -math.inf if line.fitness is None else line.fitness)
+    best = min(lines, key=best_first)
     vector = np.array([best.genes[name] for name in start.names])  # (genes,)
     return CMA(start, vector, options.population, options.seed, noise)
 
@@ -128,7 +128,7 @@ def _ranking(lines: Sequence[LedgerLine], ledger: Ledger) -> tuple[LedgerLine, .
     if not scored:
         raise DarwinError(f"every candidate failed; the first reason: {lines[0].reason}. See {ledger.path.name}")
     distinct = {tuple(line.genes.values()): line for line in reversed(scored)}
-    return tuple(sorted(distinct.values(), key=lambda line: (-(line.fitness or 0.0), line.evaluation)))
+    return tuple(sorted(distinct.values(), key=best_first))
 
 
 def _noise(lines: Sequence[LedgerLine], ledger: Ledger, estimate: Estimate) -> float:
@@ -158,8 +158,6 @@ def _statistics(
     generation: int, lines: Sequence[LedgerLine], all_lines: Sequence[LedgerLine], sigma: float | None
 ) -> GenerationStats:
     fitness = [line.fitness for line in lines if line.fitness is not None]
-    best = max(
-        (line.fitness for line in all_lines if line.fitness is not None and line.status == "ok"), default=math.nan
-    )
+    best = best_fitness(list(all_lines))
     mean = float(np.mean(fitness)) if fitness else math.nan
     return GenerationStats(generation, len(lines), best, mean, sigma, sum(line.items for line in all_lines))

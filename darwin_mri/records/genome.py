@@ -116,12 +116,13 @@ class LedgerLine(Part):
         candidate: number within the generation.
         genes: gene -> value.
         fitness: weighted sum of the scores; None where the candidate failed.
-        scores: benchmark -> score on the items it was scored on, or its estimate over the pool.
+        scores: benchmark or task -> score on the items it was scored on, or its estimate over the pool.
         items: number of items it was scored on.
         seconds: the evaluation took.
         status: "ok", "failed", or "raced" (stopped early).
         reason: why it failed or was stopped; empty for "ok".
         sigma: the strategy's step size when it was drawn; None where there was none.
+        violation: by how much it breaks the run's limits, summed over them; 0 where all are kept or there are none.
     """
 
     evaluation: int
@@ -135,3 +136,4 @@ class LedgerLine(Part):
     status: str
     reason: str = ""
     sigma: float | None = None
+    violation: float = 0.0

@@ -319,3 +319,19 @@ def test_a_ledger_drops_a_line_cut_short(tmp_path: Path) -> None:
     again.append(line)
     again.append(line.model_copy(update={"evaluation": 1}))
     assert [x.evaluation for x in Ledger(tmp_path / "l.jsonl").before] == [0, 1]
+
+
+LINE = LedgerLine(
+    evaluation=0, generation=0, candidate=0, genes={}, fitness=0.5, scores={}, items=1, seconds=0.0, status="ok"
+)
+
+
+def test_limits_rank_before_fitness_and_failures_are_last() -> None:
+    kept, better = LINE.model_copy(update={"fitness": 0.1}), LINE.model_copy(update={"fitness": 0.2, "evaluation": 1})
+    broken = LINE.model_copy(update={"fitness": 0.9, "violation": 0.02, "evaluation": 2})
+    worse = LINE.model_copy(update={"fitness": 0.9, "violation": 0.3, "evaluation": 3})
+    failed = LINE.model_copy(update={"fitness": None, "status": "failed", "evaluation": 4})
+    ranked = sorted([failed, worse, broken, kept, better], key=best_first)
+    assert [line.evaluation for line in ranked] == [1, 0, 2, 3, 4]
+    assert best_fitness([broken, kept]) == 0.1
+    assert violation({"ko": -0.8, "en": -0.5}, {"ko": -0.75, "en": -0.6}) == pytest.approx(0.05)
