@@ -28,6 +28,7 @@ from darwin_mri.breeding import (
     null_genomes,
     search,
 )
+from darwin_mri.breeding.ranking import best_first, best_fitness, violation
 from darwin_mri.breeding.spaces import Gene
 from darwin_mri.errors import DarwinError
 from darwin_mri.records import LedgerLine
