@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from darwin_mri.config_base import NAME, Section
+from darwin_mri.config_methods import ARMS, JOINT, OPERATORS, SHARING, Arm, Method, Operator
 from darwin_mri.config_sections import (
     ArmConfig,
     BenchConfig,
@@ -17,32 +19,46 @@ from darwin_mri.config_sections import (
     PriorConfig,
     ScanConfig,
     SearchConfig,
-    Section,
     Served,
-    TaskConfig,
+)
+from darwin_mri.config_tasks import (
+    KINDS,
+    AgreementTask,
+    LimitConfig,
+    LmEvalTask,
+    NllTask,
+    OwnTask,
+    QuestionTask,
+    Tasks,
 )
 from darwin_mri.errors import ConfigError
 from darwin_mri.files import read_yaml
-from darwin_mri.quantities import KINDS, quantity_fault
+from darwin_mri.quantities import KINDS as QUANTITIES
+from darwin_mri.quantities import quantity_fault
 from darwin_mri.roles import PARENTS
 
 __all__ = [
     "ARMS",
     "JOINT",
     "OPERATORS",
+    "AgreementTask",
     "Arm",
     "ArmConfig",
     "BenchConfig",
     "Config",
     "Generation",
+    "LimitConfig",
+    "LmEvalTask",
     "Method",
+    "NllTask",
     "Operator",
+    "OwnTask",
     "PriorConfig",
+    "QuestionTask",
     "ScanConfig",
     "SearchConfig",
     "Section",
     "Served",
-    "TaskConfig",
     "load_config",
     "load_section",
     "make_bench_config",
@@ -50,52 +66,13 @@ __all__ = [
     "make_tasks",
 ]
 
-Operator = Literal[
-    "linear",
-    "slerp",
-    "task_arithmetic",
-    "ties",
-    "dare_linear",
-    "dare_ties",
-    "della",
-    "della_linear",
-    "breadcrumbs",
-    "breadcrumbs_ties",
-    "nuslerp",
-    "multislerp",
-    "karcher",
-    "model_stock",
-    "sce",
-    "ram",
-    "ramplus_tl",
-    "arcee_fusion",
-    "nearswap",
-]
-"""Methods for parents of one architecture."""
-Arm = Literal["raw", "folded", "aligned", "transplant", "refit", "competence"]
-"""Methods across architectures, each registered in ``merging.arms``."""
-Method = Literal[Operator, Arm]
-OPERATORS: tuple[str, ...] = get_args(Operator)
-ARMS: tuple[str, ...] = get_args(Arm)
-# Methods with one result for all parents: their one ratio goes from the father to it.
-JOINT = frozenset({"model_stock", "sce", "ram", "ramplus_tl", "arcee_fusion", "nearswap"})
-# Methods whose ratios are shares of the whole; the others add task vectors, which may exceed 1.
-SHARING = frozenset({"linear", "slerp", "nuslerp", "multislerp", "karcher", *JOINT})
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 REAL = {"click": 0.6, "musr": 0.4}  # the fitness of the Darwin-4B-Genesis card
 
 
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-class _Tasks(Section):
-    tasks: dict[Annotated[str, Field(pattern=NAME)], TaskConfig] = Field(
-        default={}, description="the user's own tasks by name, for fitness and bench.tasks (docs/tasks.md)"
-    )
-
-
-class Config(_Tasks):
+class Config(Tasks):
     """One run."""
 
     name: str = Field(default="run", pattern=NAME)
@@ -138,8 +115,11 @@ class Config(_Tasks):
     )
     fitness: dict[str, float] = Field(
         default={"nursery_click": 0.6, "nursery_musr": 0.4},
-        description="benchmark or task -> weight; when absent every one of tasks alike, or where data is given click"
-        " 0.6 and musr 0.4",
+        description="benchmark or task -> weight; when absent every one of tasks alike that no limit names, or where"
+        " data is given click 0.6 and musr 0.4",
+    )
+    limits: dict[str, LimitConfig] = Field(
+        default={}, description="benchmark or task -> by how much the child may be worse than a parent on it"
     )
     seed: int = Field(default=1, ge=0)
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -175,14 +155,16 @@ class Config(_Tasks):
         """The fitness that is not given: own tasks, else with data the real benchmarks; what it names is reported."""
         if not isinstance(given, dict):
             return given
-        own, bench = given.get("tasks") or {}, given.get("bench") or {}
-        if not isinstance(own, dict) or not isinstance(bench, dict) or "tasks" in bench:
+        own, bench, limits = given.get("tasks") or {}, given.get("bench") or {}, given.get("limits") or {}
+        if not all(isinstance(part, dict) for part in (own, bench, limits)) or "tasks" in bench:
             return given
-        default = dict.fromkeys(own, 1.0) or (REAL if given.get("data") else None)
+        aims = {name: 1.0 for name in own if name not in limits}
+        default = aims or (REAL if given.get("data") else None)
         fitness = given.get("fitness", default) if own or "fitness" not in given else None
         if not isinstance(fitness, dict):
             return given
-        return {**given, "fitness": fitness, "bench": {**bench, "tasks": tuple(dict.fromkeys((*fitness, *own)))}}
+        tasks = tuple(dict.fromkeys((*fitness, *own, *limits)))
+        return {**given, "fitness": fitness, "bench": {**bench, "tasks": tasks}}
 
     @model_validator(mode="before")
     @classmethod
@@ -203,21 +185,33 @@ class Config(_Tasks):
         common = {"density": self.density, "density_father": self.density_father}
         for where, numbers in (("", common), *((f"tensors '{name}': ", own) for name, own in self.tensors.items())):
             for name, value in numbers.items():
-                if name in KINDS and (fault := quantity_fault(name, value)):
+                if name in QUANTITIES and (fault := quantity_fault(name, value)):
                     raise ValueError(where + fault)
         return self
 
     @model_validator(mode="after")
-    def _consistent(self) -> Config:
+    def _named(self) -> Config:
+        """The tasks and parents that are named are there."""
         if not self.fitness or any(w <= 0 for w in self.fitness.values()):
             raise ValueError("fitness needs at least one benchmark, each with a weight above 0")
-        missing = set(self.fitness) - set(self.bench.tasks)
-        if missing:
-            raise ValueError(f"fitness names {sorted(missing)}, which bench.tasks does not list")
+        for where, names in (("fitness", self.fitness), ("limits", self.limits)):
+            if missing := set(names) - set(self.bench.tasks):
+                raise ValueError(f"{where} names {sorted(missing)}, which bench.tasks does not list")
+        for name, limit in self.limits.items():
+            if limit.against not in self.roles:
+                raise ValueError(f"limits.{name}.against is '{limit.against}': name one of {', '.join(self.roles)}")
+        for name, task in self.tasks.items():
+            partner = getattr(task, "partner", "better")
+            if partner != "better" and partner not in self.roles:
+                raise ValueError(f"tasks.{name}.with is '{partner}': name better or one of {', '.join(self.roles)}")
         if unused := set(self.tasks) - set(self.bench.tasks):
             raise ValueError(
                 f"tasks names {sorted(unused)}: list them in bench.tasks, and in fitness to search by them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mergeable(self) -> Config:
         if self.cross and self.search.space == "layers":
             raise ValueError(
                 f"method {self.method} changes FFN weights only: set search.space to ffn, darwin14 or darwin-v6"
@@ -262,6 +256,11 @@ class Config(_Tasks):
         return self.prior.reference_ratio or self.upper / 1.5 / len(self.ratio_roles)
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """The tasks that each candidate is asked: those of the fitness, then those of limits alone."""
+        return tuple(dict.fromkeys((*self.fitness, *self.limits)))
+
+    @property
     def weights(self) -> dict[str, float]:
         """Fitness weights that sum to 1."""
         total = sum(self.fitness.values())
@@ -270,6 +269,8 @@ class Config(_Tasks):
 
 def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     for part in path:
+        if path[0] == "tasks" and part in KINDS:
+            model = KINDS[str(part)]
         kind = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
         for option in (kind, *get_args(kind)):  # a section, or "section or nothing"
             if isinstance(option, type) and issubclass(option, BaseModel):
@@ -287,9 +288,9 @@ def make_bench_config(data: dict[str, Any], where: str) -> BenchConfig:
     return _validated(BenchConfig, data, where)
 
 
-def make_tasks(entries: dict[str, Any], where: str) -> dict[str, TaskConfig]:
+def make_tasks(entries: dict[str, Any], where: str) -> dict[str, OwnTask]:
     """Own tasks by name, as the command ``bench`` needs them; errors as ``make_config``."""
-    return _validated(_Tasks, {"tasks": entries}, where).tasks
+    return _validated(Tasks, {"tasks": entries}, where).tasks
 
 
 def _validated(kind: type[AnySection], data: dict[str, Any], where: str) -> AnySection:
@@ -297,7 +298,8 @@ def _validated(kind: type[AnySection], data: dict[str, Any], where: str) -> AnyS
         return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "config"
+        parts = [part for place, part in enumerate(first["loc"]) if (first["loc"][0], place) != ("tasks", 2)]
+        name = ".".join(str(part) for part in parts) or "config"  # without the kind of a task, which no user wrote
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(kind, first["loc"][:-1]), 1)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Section(BaseModel):
-    """A part of a YAML file: unknown keys, infinities and NaN are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from darwin_mri.config_base import Section
 
 
 class ScanConfig(Section):
@@ -61,28 +57,6 @@ class PriorConfig(Section):
     )
     items: int = Field(default=96, ge=8, description="search items per benchmark used to measure the fitness response")
     steps: int = Field(default=4, ge=0, description="preset response: quasi-Newton steps down the fitness loss")
-
-
-class TaskConfig(Section):
-    """A task of the user's own: a table of questions with choices."""
-
-    jsonl: str = Field(description="file with a question in each line or row: .jsonl, .csv, .tsv or .parquet")
-    prompt: str = Field(
-        default="Question: {question}\nAnswer:",
-        description="what a model reads of a row, with {question} in it; a row with a context alone is read as it is",
-    )
-    letters: bool = Field(
-        default=False, description="list the choices with letters and score the letters, not the choices' text"
-    )
-    language: Literal["en", "ko"] = Field(
-        default="en", description="of the instruction to a chat model (bench.protocol generate)"
-    )
-
-    @model_validator(mode="after")
-    def _one_question(self) -> TaskConfig:
-        if self.prompt.count("{question}") != 1:
-            raise ValueError("prompt needs {question} exactly once, where a row's question is to stand")
-        return self
 
 
 class SearchConfig(Section):

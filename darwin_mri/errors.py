@@ -25,6 +25,10 @@ class ConfigError(DarwinError):
     exit_code = 2
 
 
+class BrokenModel(DarwinError, ArithmeticError):
+    """A model's numbers are not finite; a candidate of a search that is broken has failed, and the search goes on."""
+
+
 class GateError(DarwinError):
     """A stated gate is not passed.
 

@@ -14,7 +14,16 @@ import numpy as np
 from darwin_mri.arena.cells import CellFactory
 from darwin_mri.arena.judging import judge
 from darwin_mri.arena.settings import ArenaConfig, Entry, nulls_of
-from darwin_mri.benchmarks import Item, Prepared, Scorer, load_benchmark, sample_items, split_items, to_answers
+from darwin_mri.benchmarks import (
+    Item,
+    Prepared,
+    Scorer,
+    load_benchmark,
+    sample_items,
+    split_items,
+    to_answers,
+    with_choices,
+)
 from darwin_mri.checkpoints import LoadedModel, file_digests, find_model, load, resolve_device, weights_digest
 from darwin_mri.files import require_output
 from darwin_mri.merging import Candidate, Donors
@@ -212,14 +221,14 @@ def _mean_fit(donors: Donors) -> dict[str, float]:
 
 
 def _prepare(scorer: Scorer, items: ItemsByTask) -> dict[str, Prepared]:
-    return {task: scorer.prepare(part) for task, part in items.items()}
+    return {task: scorer.prepare(with_choices(part)) for task, part in items.items()}
 
 
 def _answers(scorer: Scorer, items: ItemsByTask, prepared: Mapping[str, Prepared]) -> AnswersByTask:
     """Credits without log-probabilities: a cell's record is kept small."""
     answers = {}
     for task, part in items.items():
-        scored = to_answers(tuple(part), scorer.log_probabilities(prepared[task]))
+        scored = to_answers(with_choices(part), scorer.log_probabilities(prepared[task]))
         answers[task] = tuple(answer.model_copy(update={"log_probabilities": (), "metrics": {}}) for answer in scored)
     return answers
 

@@ -9,7 +9,8 @@ from darwin_mri.benchmarks.endpoint import EndpointEngine, base_url
 from darwin_mri.benchmarks.engines import Engine, FastEngine, answer_all
 from darwin_mri.benchmarks.gpqa import PASSWORD_VARIABLE
 from darwin_mri.benchmarks.harness import HarnessEngine
-from darwin_mri.benchmarks.items import Item, chance, item_hash
+from darwin_mri.benchmarks.items import ChoiceItem, Item, chance, item_hash, with_choices
+from darwin_mri.benchmarks.kinds import Grader, differentiable, open_grader
 from darwin_mri.benchmarks.lengths import LongItems, Reader, fit_items, require_chat
 from darwin_mri.benchmarks.published import published_scores
 from darwin_mri.benchmarks.scorer import Scorer
@@ -19,9 +20,11 @@ __all__ = [
     "BENCHMARKS",
     "PASSWORD_VARIABLE",
     "Benchmark",
+    "ChoiceItem",
     "EndpointEngine",
     "Engine",
     "FastEngine",
+    "Grader",
     "HarnessEngine",
     "Item",
     "LongItems",
@@ -36,6 +39,7 @@ __all__ = [
     "chance",
     "choice_scales",
     "describe_benchmark",
+    "differentiable",
     "fit_items",
     "fitness_blocks",
     "get_benchmark",
@@ -43,10 +47,12 @@ __all__ = [
     "group_by_cluster",
     "item_hash",
     "load_benchmark",
+    "open_grader",
     "prepare",
     "published_scores",
     "require_chat",
     "sample_items",
     "split_items",
     "to_answers",
+    "with_choices",
 ]

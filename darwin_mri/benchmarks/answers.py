@@ -6,19 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darwin_mri.benchmarks.items import Item, item_hash
-from darwin_mri.errors import DarwinError
+from darwin_mri.benchmarks.items import ChoiceItem, item_hash
+from darwin_mri.errors import BrokenModel, DarwinError
 from darwin_mri.records import Answer
 
 TIE = 1e-9  # nats
 
 
-def to_answers(items: Sequence[Item], log_probabilities: Sequence[np.ndarray], protocol: str = "") -> list[Answer]:
+def to_answers(
+    items: Sequence[ChoiceItem], log_probabilities: Sequence[np.ndarray], protocol: str = ""
+) -> list[Answer]:
     """One answer per item: its most probable choice. A tie of k is no choice and earns 1/k if it holds the gold.
 
     Where choices differ in length both accuracies are kept in ``metrics``: by summed log-probability (acc) and by
-    log-probability per character of the choice (acc_norm, as lm-eval counts it); ``Item.per_character`` says which is
-    the headline.
+    log-probability per character of the choice (acc_norm, as lm-eval counts it); ``ChoiceItem.per_character`` says
+    which is the headline.
 
     Args:
         items: n items.
@@ -29,7 +31,8 @@ def to_answers(items: Sequence[Item], log_probabilities: Sequence[np.ndarray], p
         The answers, in the order of the items.
 
     Raises:
-        DarwinError: counts differ, or a log-probability is not finite.
+        DarwinError: counts differ.
+        BrokenModel: a log-probability is not finite.
     """
     answers = []
     for item, scores in _paired(items, log_probabilities):
@@ -64,14 +67,15 @@ def best_choice(scores: np.ndarray, gold: int) -> tuple[int, float]:
     return int(tied[0]) if len(tied) == 1 else -1, 1.0 / len(tied) if gold in tied else 0.0
 
 
-def gold_probability(items: Sequence[Item], log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
+def gold_probability(items: Sequence[ChoiceItem], log_probabilities: Sequence[np.ndarray]) -> np.ndarray:
     """The probability of the gold choice among the choices (softmax), shape (n,): it ranks models that accuracy ties.
 
     Items whose headline goes by character compare log-probabilities per character, times the mean length, so that the
     softmax has the temperature of sums and its argmax is the headline's.
 
     Raises:
-        DarwinError: counts differ, or a log-probability is not finite.
+        DarwinError: counts differ.
+        BrokenModel: a log-probability is not finite.
     """
     values = []
     for item, scores in _paired(items, log_probabilities):
@@ -81,7 +85,7 @@ def gold_probability(items: Sequence[Item], log_probabilities: Sequence[np.ndarr
     return np.array(values, dtype=np.float64)
 
 
-def choice_scales(item: Item) -> np.ndarray:
+def choice_scales(item: ChoiceItem) -> np.ndarray:
     """Factors of the log-probabilities before choices are compared, (choices,): 1, or mean length / length."""
     lengths = np.array([len(choice) for choice in item.choices], dtype=np.float64)
     return lengths.mean() / lengths if item.per_character else np.ones(len(lengths))
@@ -98,7 +102,9 @@ def accuracy(answers: Sequence[Answer]) -> float:
     return sum(answer.credit for answer in answers) / len(answers)
 
 
-def _paired(items: Sequence[Item], log_probabilities: Sequence[np.ndarray]) -> list[tuple[Item, np.ndarray]]:
+def _paired(
+    items: Sequence[ChoiceItem], log_probabilities: Sequence[np.ndarray]
+) -> list[tuple[ChoiceItem, np.ndarray]]:
     if len(items) != len(log_probabilities):
         raise DarwinError(f"{len(items)} items but {len(log_probabilities)} scores: pass the items that were scored")
     pairs = []
@@ -109,6 +115,6 @@ def _paired(items: Sequence[Item], log_probabilities: Sequence[np.ndarray]) -> l
                 f"{item.name}: {scores.size} scores for {len(item.choices)} choices: pass the items that were scored"
             )
         if not np.isfinite(scores).all():
-            raise DarwinError(f"{item.name}: a log-probability is not finite: the model is broken")
+            raise BrokenModel(f"{item.name}: a log-probability is not finite: the model is broken")
         pairs.append((item, scores))
     return pairs

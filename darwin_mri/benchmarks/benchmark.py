@@ -26,6 +26,8 @@ class Benchmark:
         loader: items from a source; the nursery's benchmarks are generated and ignore it.
         language: of the instruction in the generative protocol; empty where the benchmark has none.
         full: published number of items, by slice where there are several tasks, else under "all".
+        unit: of its scores; empty where they are fractions, which are shown in per cent.
+        choices: whether its items have choices, so that a chat model may name one (bench.protocol generate).
         other_world: items of another world's seed, which the nursery's names take as ``nursery_click@SEED``.
     """
 
@@ -35,6 +37,8 @@ class Benchmark:
     loader: Loader
     language: str = "en"
     full: Mapping[str, int] = field(default_factory=dict)
+    unit: str = ""
+    choices: bool = True
     other_world: Callable[[int], tuple[Item, ...]] | None = None
 
     def chat_protocol(self, generation: Generation) -> Protocol:

@@ -14,11 +14,11 @@ from darwin_mri.benchmarks.items import Item, item_hash
 from darwin_mri.benchmarks.own import own_benchmark
 from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.benchmarks.sources import Source
-from darwin_mri.config import TaskConfig
+from darwin_mri.config import OwnTask
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.records import BenchmarkInfo, Coverage
 
-OwnTasks = Mapping[str, TaskConfig]
+OwnTasks = Mapping[str, OwnTask]
 NO_TASKS: OwnTasks = {}
 
 # Zero-shot, summed log-probability of " " + choice; the cloze prompt does not list the choices.
@@ -150,4 +150,4 @@ def describe_benchmark(name: str, items: Sequence[Item], own: OwnTasks = NO_TASK
             f"{'' if c.part == 'all' else c.part + ' '}{c.items} of {c.full}" for c in coverage if c.full is not None
         )
         title += f", not the published set: {parts} items"
-    return BenchmarkInfo(name=name, title=title, complete=complete, coverage=coverage)
+    return BenchmarkInfo(name=name, title=title, complete=complete, coverage=coverage, unit=benchmark.unit)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from darwin_mri.benchmarks.items import Item, lettered
+from darwin_mri.benchmarks.items import ChoiceItem, lettered
 from darwin_mri.benchmarks.sources import Row, Source, jsonl_rows
 
 FULL = {"all": 1995}
@@ -21,7 +21,7 @@ REPOSITORY = "EunsuKim/CLIcK"
 LANGUAGE_PARTS = ("Textual", "Grammar", "Functional")
 
 
-def load_click(source: Source) -> tuple[Item, ...]:
+def load_click(source: Source) -> tuple[ChoiceItem, ...]:
     """All items with every choice printed; letters are scored.
 
     Cluster = the passage where items share one, else the item; slice = category/subcategory (two categories, eleven
@@ -39,7 +39,7 @@ def load_click(source: Source) -> tuple[Item, ...]:
     return tuple(items)
 
 
-def load_click_upstream(source: Source) -> tuple[Item, ...]:
+def load_click_upstream(source: Source) -> tuple[ChoiceItem, ...]:
     """The same items with the prompts and choices that lm-eval's own task makes of them."""
     from darwin_mri.benchmarks.harness import upstream_click  # lm-eval is optional
 
@@ -65,12 +65,22 @@ def _rows(source: Source) -> Iterator[tuple[str, Row]]:
 
 def _item(
     key: str, row: Row, context: str, letters: tuple[str, ...], paragraph: str, benchmark: str, message: str
-) -> Item:
+) -> ChoiceItem:
     answer, choices = row.text("answer").strip(), row.texts("choices")
     if answer not in choices or choices.index(answer) >= len(letters):
         raise row.error("the answer is not one of the choices")
     cluster = hashlib.sha256(paragraph.encode()).hexdigest()[:12] if paragraph else key
-    return Item(key, context, letters, choices.index(answer), cluster, _slice(row), benchmark, message, row.file)
+    return ChoiceItem(
+        key=key,
+        context=context,
+        choices=letters,
+        gold=choices.index(answer),
+        cluster=cluster,
+        slice=_slice(row),
+        benchmark=benchmark,
+        message=message,
+        file=row.file,
+    )
 
 
 def _slice(row: Row) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from darwin_mri.benchmarks.generation import Reply, chat_message, to_voted_answer
-from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.items import ChoiceItem, Item, with_choices
 from darwin_mri.benchmarks.parameters import REFUSED, SWITCH, Parameters, Refusal, read_refusal
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
@@ -72,11 +72,11 @@ class EndpointEngine:
             raise ConfigError("a served model is asked by the generative protocol: add --protocol generate")
         client, stop = self._client(), threading.Event()
 
-        def answer(item: Item) -> Answer:
+        def answer(item: ChoiceItem) -> Answer:
             replies = [self._sample(client, item, protocol, n, stop) for n in range(generation.samples)]
             return to_voted_answer(item, replies, protocol)
 
-        threads = _Threads(items, answer, self.concurrency, stop)
+        threads = _Threads(with_choices(items), answer, self.concurrency, stop)
         try:
             yield from threads.run()
         finally:
@@ -96,7 +96,7 @@ class EndpointEngine:
         return httpx2.Client(timeout=self.timeout, headers=headers, trust_env=not self._loopback)
 
     def _sample(
-        self, client: httpx2.Client, item: Item, protocol: Protocol, number: int, stop: threading.Event
+        self, client: httpx2.Client, item: ChoiceItem, protocol: Protocol, number: int, stop: threading.Event
     ) -> Reply:
         """One generated answer without separate reasoning; its text is empty where the model wrote only that."""
         generation = protocol.generation or Generation()
@@ -235,13 +235,13 @@ class _Threads:
     """
 
     def __init__(
-        self, items: Sequence[Item], answer: Callable[[Item], Answer], count: int, stop: threading.Event
+        self, items: Sequence[ChoiceItem], answer: Callable[[ChoiceItem], Answer], count: int, stop: threading.Event
     ) -> None:
         self.answer, self.count, self.stop = answer, min(count, len(items)), stop
         self.refusals = count  # so many failures before any answer end everything
         self.failures: list[BaseException] = []
         self._answered = threading.Event()
-        self._todo: SimpleQueue[Item] = SimpleQueue()
+        self._todo: SimpleQueue[ChoiceItem] = SimpleQueue()
         self._results: SimpleQueue[Answer | None] = SimpleQueue()  # None: a thread is done
         for item in items:
             self._todo.put(item)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator, Sequence
 
-from darwin_mri.benchmarks.answers import to_answers
-from darwin_mri.benchmarks.items import Item, item_hash
+from darwin_mri.benchmarks.items import ChoiceItem, Item, item_hash
+from darwin_mri.benchmarks.kinds import open_grader
 from darwin_mri.benchmarks.scorer import Scorer
 from darwin_mri.errors import ConfigError
 from darwin_mri.records import Answer, Protocol
@@ -43,10 +43,10 @@ class FastEngine:
         Raises:
             ConfigError: the protocol asks for generated answers.
         """
-        if protocol.kind != "loglikelihood":
+        if protocol.generation is not None and any(isinstance(item, ChoiceItem) for item in items):
             raise ConfigError("the fast scorer scores log-likelihoods: leave --fast out for generated answers")
-        for index, scores in self.scorer.stream(self.scorer.prepare(items)):
-            yield to_answers([items[index]], [scores], protocol.hash)[0]
+        for _, grade in open_grader(items, self.scorer).grades(range(len(items)), protocol.hash):
+            yield grade.answer
 
 
 def answer_all(engine: Engine, items: Sequence[Item], protocol: Protocol) -> list[Answer]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darwin_mri.benchmarks.answers import best_choice
-from darwin_mri.benchmarks.items import Item, item_hash, lettered
+from darwin_mri.benchmarks.items import ChoiceItem, item_hash, lettered
 from darwin_mri.records import Answer, Protocol, is_finished
 
 # What stands before the last end of thinking is thought, not answer; so is all where a beginning has no end.
@@ -44,7 +44,7 @@ class Reply(NamedTuple):
     thinks: bool = False
 
 
-def chat_message(item: Item, protocol: Protocol) -> str:
+def chat_message(item: ChoiceItem, protocol: Protocol) -> str:
     """The user message: question, lettered choices, and the protocol's instruction."""
     question = item.message or f"{item.context}\n{lettered(item.choices)}"
     return f"{question}\n\n{protocol.prompt.format(letters=', '.join(ascii_uppercase[: len(item.choices)]))}"
@@ -86,7 +86,7 @@ def read_letter(text: str, choices: int) -> int | None:
     return letters.index(bare[1]) if bare and bare[1] in letters else None
 
 
-def to_voted_answer(item: Item, replies: Sequence[Reply], protocol: Protocol) -> Answer:
+def to_voted_answer(item: ChoiceItem, replies: Sequence[Reply], protocol: Protocol) -> Answer:
     """One answer from the samples of an item: the choice that most of them name.
 
     Ties share the credit; where no sample names a choice, none is earned.

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from darwin_mri.benchmarks.items import Item, lettered
+from darwin_mri.benchmarks.items import ChoiceItem, lettered
 from darwin_mri.benchmarks.sources import Row, Source, hub_rows
 from darwin_mri.errors import InputError
 
@@ -30,7 +30,7 @@ SHUFFLE = "darwin_mri:gpqa:1"
 NEEDED = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3", "Record ID")
 
 
-def load_gpqa(source: Source, subset: str, benchmark: str) -> tuple[Item, ...]:
+def load_gpqa(source: Source, subset: str, benchmark: str) -> tuple[ChoiceItem, ...]:
     """Items of a subset; cluster = item, slice = domain (Biology, Chemistry, Physics).
 
     Args:
@@ -57,7 +57,7 @@ def load_gpqa(source: Source, subset: str, benchmark: str) -> tuple[Item, ...]:
     return tuple(items)
 
 
-def _item(row: Row, benchmark: str) -> Item:
+def _item(row: Row, benchmark: str) -> ChoiceItem:
     key = row.text("Record ID").strip()
     row = row.named(key)
     answers = [_clean(row.text(field)) for field in NEEDED[1:5]]  # the right one first
@@ -66,7 +66,7 @@ def _item(row: Row, benchmark: str) -> Item:
     choices = tuple(answers[place] for place in order)
     question = row.text("Question").strip()
     listed = "\n".join(f"{letter} {choice}" for letter, choice in zip(LETTERS, choices, strict=True))
-    return Item(
+    return ChoiceItem(
         key=key,
         context=TEMPLATE.format(question=question, listed=listed),
         choices=LETTERS,

@@ -21,9 +21,10 @@ from darwin_mri import seeds
 from darwin_mri.benchmarks.answers import to_answers
 from darwin_mri.benchmarks.backend_output import contain_output
 from darwin_mri.benchmarks.chat import Prompt, render_chat
+from darwin_mri.benchmarks.context_limits import computable_context, stated_context
+from darwin_mri.benchmarks.encoding import choice_texts
 from darwin_mri.benchmarks.generation import chat_message, to_voted_answer
-from darwin_mri.benchmarks.items import Item, continuation
-from darwin_mri.benchmarks.lengths import computable_context, stated_context
+from darwin_mri.benchmarks.items import ChoiceItem, Item, with_choices
 from darwin_mri.benchmarks.lm_texts import keep_endings, share_tokens, to_reply
 from darwin_mri.checkpoints.devices import retry_smaller
 from darwin_mri.config import Generation
@@ -133,7 +134,8 @@ class HarnessEngine:
             InputError: an item is longer than the model's context, or the chat template leaves its question out.
             DarwinError: lm-eval fails; the message never quotes a prompt.
         """
-        order = sorted(items, key=lambda item: -max(len(item.context), len(item.message)))  # memory fails at the start
+        asked = with_choices(items)
+        order = sorted(asked, key=lambda item: -max(len(item.context), len(item.message)))  # memory fails at the start
         for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
             if protocol.generation is not None:
@@ -141,13 +143,14 @@ class HarnessEngine:
             else:
                 yield from self._scored(chunk, protocol)
 
-    def _scored(self, chunk: Sequence[Item], protocol: Protocol) -> list[Answer]:
-        self._refuse_long(chunk, [[item.context + continuation(choice) for choice in item.choices] for item in chunk])
-        pairs = self._ask(_choice_task(chunk), chunk, "filtered_resps", chat=False)
+    def _scored(self, chunk: Sequence[ChoiceItem], protocol: Protocol) -> list[Answer]:
+        texts = [choice_texts(item, self.tokenizer) for item in chunk]
+        self._refuse_long(chunk, [[context + end for end in ends] for context, ends in texts])
+        pairs = self._ask(_choice_task(chunk, texts), chunk, "filtered_resps", chat=False)
         scores = [np.array([float(pair[0]) for pair in row]) for row in pairs]  # (choices,) of each item
         return to_answers(chunk, scores, protocol.hash)
 
-    def _generated(self, chunk: Sequence[Item], protocol: Protocol, generation: Generation) -> Iterator[Answer]:
+    def _generated(self, chunk: Sequence[ChoiceItem], protocol: Protocol, generation: Generation) -> Iterator[Answer]:
         prompts = [self._prompt(item, chat_message(item, protocol), generation.thinking) for item in chunk]
         self._refuse_long(chunk, [[prompt.text] for prompt in prompts], generation.max_new_tokens)
         texts = self._ask(_chat_task(chunk, prompts, generation), chunk, "resps", chat=self.tokenizer is None)
@@ -155,14 +158,14 @@ class HarnessEngine:
             replies = [to_reply(text, tells_ending=self.tells_endings, thinks=prompt.opens_thought) for text in row[0]]
             yield to_voted_answer(item, replies, protocol)
 
-    def _prompt(self, item: Item, message: str, thinking: bool) -> Prompt:
+    def _prompt(self, item: ChoiceItem, message: str, thinking: bool) -> Prompt:
         """The rendered message; the message alone where a server renders it."""
         if self.tokenizer is None:
             return Prompt(message)
         switches = getattr(self.lm, "chat_template_args", None) or {}
         return render_chat(self.tokenizer, message, item.name, **{**switches, "thinking": thinking})
 
-    def _refuse_long(self, chunk: Sequence[Item], texts: Sequence[Sequence[str]], room: int = 0) -> None:
+    def _refuse_long(self, chunk: Sequence[ChoiceItem], texts: Sequence[Sequence[str]], room: int = 0) -> None:
         """Refuse items longer than the context: lm-eval would cut them from the left and say so in its log only."""
         most = getattr(self.lm, "max_length", None)
         for item, read in zip(chunk, texts, strict=True):
@@ -176,7 +179,7 @@ class HarnessEngine:
                     " out or use a model with a longer context"
                 )
 
-    def _ask(self, task: Any, chunk: Sequence[Item], field: str, *, chat: bool) -> list[Any]:
+    def _ask(self, task: Any, chunk: Sequence[ChoiceItem], field: str, *, chat: bool) -> list[Any]:
         """The field of each item's logged sample, in the order of ``chunk``; out of memory halves the batch."""
         benchmark = chunk[0].benchmark
         rows = 0  # 0: the backend's own
@@ -219,7 +222,7 @@ class HarnessEngine:
             )
         return [fields[number] for number in range(len(chunk))]
 
-    def _rows(self, chunk: Sequence[Item], vocabulary: int) -> int:
+    def _rows(self, chunk: Sequence[ChoiceItem], vocabulary: int) -> int:
         """Batch size for items of the chunk's length, the longest of which come first."""
         if self.fixed_rows:
             return min(self.fixed_rows, self.most_rows)
@@ -227,7 +230,7 @@ class HarnessEngine:
         tokens = BATCH_TOKENS.get(self.lm.device.type, LONG_BATCH_TOKENS)
         return int(max(1, min(self.most_rows, tokens // longest, LOGITS_BYTES // (longest * vocabulary * 8))))
 
-    def _evaluate(self, task: Any, chunk: Sequence[Item], *, chat: bool) -> dict[str, Any] | None:
+    def _evaluate(self, task: Any, chunk: Sequence[ChoiceItem], *, chat: bool) -> dict[str, Any] | None:
         with contain_output(), torch.random.fork_rng():
             torch.manual_seed(seeds.integer(0, "sampled answers", *(item.key for item in chunk)))
             from lm_eval.evaluator import evaluate
@@ -288,13 +291,17 @@ def _lm_class(backend: str) -> Any:
             ) from error
 
 
-def _choice_task(items: Sequence[Item]) -> Any:
-    """The items as a multiple-choice task; lm-eval's default delimiter, one space, is the one of ``Item``."""
-    rows = [{"context": item.context, "choices": list(item.choices), "gold": item.gold} for item in items]
+def _choice_task(items: Sequence[ChoiceItem], texts: Sequence[tuple[str, Sequence[str]]]) -> Any:
+    """The items as a multiple-choice task, from (context, continuations) of each, which hold their own space."""
+    rows = [
+        {"context": context, "choices": list(ends), "gold": item.gold}
+        for item, (context, ends) in zip(items, texts, strict=True)
+    ]
     return _task(
         items[0].benchmark,
         rows,
         output_type="multiple_choice",
+        target_delimiter="",
         doc_to_text=lambda doc: doc["context"],
         doc_to_choice=lambda doc: doc["choices"],
         doc_to_target=lambda doc: doc["gold"],
@@ -302,7 +309,7 @@ def _choice_task(items: Sequence[Item]) -> Any:
     )
 
 
-def _chat_task(items: Sequence[Item], prompts: Sequence[Prompt], generation: Generation) -> Any:
+def _chat_task(items: Sequence[ChoiceItem], prompts: Sequence[Prompt], generation: Generation) -> Any:
     """The items as a generation task; letters are read from the answers here, not by its filters."""
     sampling = {"do_sample": True, "temperature": generation.temperature} if generation.temperature else {}
     return _task(

@@ -10,25 +10,16 @@ from typing import Any, Literal
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.chat import render_chat
-from darwin_mri.benchmarks.encoding import encode, prepare
+from darwin_mri.benchmarks.context_limits import computable_context, stated_context
+from darwin_mri.benchmarks.encoding import encode
 from darwin_mri.benchmarks.generation import chat_message
-from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.items import ChoiceItem, Item
+from darwin_mri.benchmarks.kinds import read_lengths
 from darwin_mri.errors import InputError
 from darwin_mri.records import Protocol
 
 TRIAL_QUESTION = "Which colour has the sky?\n\nA. blue\nB. red\n\nAnswer with one letter."
 LongItems = Literal["error", "skip", "beyond"]
-
-
-def stated_context(config: Any) -> int | None:
-    """The context a model's configuration states, in tokens; None where it states none."""
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
-
-
-def computable_context(config: Any) -> int | None:
-    """Positions a model can compute at all: no limit (None) for rotary ones, the table's size for learned ones."""
-    rotary = getattr(config.get_text_config(), "rope_parameters", None) is not None
-    return None if rotary else stated_context(config)
 
 
 @dataclass(frozen=True)
@@ -68,13 +59,13 @@ class Reader:
 
     def lengths(self, items: Sequence[Item], protocol: Protocol) -> list[int]:
         """Tokens of each item: context with its longest choice, or chat message with the longest answer."""
-        if protocol.generation is None:
-            prepared = prepare(items, self.tokenizer)
-            return [prepared.longest(index) for index in range(len(prepared))]
         generation = protocol.generation
+        asked = [item for item in items if isinstance(item, ChoiceItem)]
+        if generation is None or not asked:
+            return read_lengths(items, self.tokenizer)
         prompts = [
             render_chat(self.tokenizer, chat_message(item, protocol), item.name, thinking=generation.thinking)
-            for item in items
+            for item in asked
         ]
         encoded = encode([prompt.text for prompt in prompts], self.tokenizer)
         return [len(ids) + generation.max_new_tokens for ids in encoded]

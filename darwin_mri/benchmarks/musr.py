@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 
-from darwin_mri.benchmarks.items import Item, lettered
+from darwin_mri.benchmarks.items import ChoiceItem, lettered
 from darwin_mri.benchmarks.sources import Row, Source, jsonl_rows
 
 FULL = {"murder_mysteries": 250, "object_placements": 256, "team_allocation": 250}
@@ -18,7 +18,7 @@ TEMPLATE = "{narrative}\n\n{question}\n\n{numbered}\nAnswer:"  # numbered: "1 - 
 REPOSITORY = "TAUR-Lab/MuSR"
 
 
-def load_musr(source: Source, *tasks: str, benchmark: str = "musr") -> tuple[Item, ...]:
+def load_musr(source: Source, *tasks: str, benchmark: str = "musr") -> tuple[ChoiceItem, ...]:
     """Items of the named tasks; cluster = story, slice = task.
 
     Murder mysteries are written in pairs, one story for each suspect as the murderer, so their cluster is the set of
@@ -36,7 +36,7 @@ def load_musr(source: Source, *tasks: str, benchmark: str = "musr") -> tuple[Ite
     return tuple(items)
 
 
-def _item(task: str, number: int, row: Row, benchmark: str) -> Item:
+def _item(task: str, number: int, row: Row, benchmark: str) -> ChoiceItem:
     key = f"{task}-{number:03d}"
     row = row.named(key)
     narrative, question, choices = row.text("narrative"), row.text("question"), _choices(row)
@@ -47,7 +47,7 @@ def _item(task: str, number: int, row: Row, benchmark: str) -> Item:
         raise row.error("answer_choice is not the choice at answer_index")
     numbered = "".join(f"{place} - {choice}\n" for place, choice in enumerate(choices, 1))
     shared = "\n".join(sorted(choices)) if task == "murder_mysteries" else narrative
-    return Item(
+    return ChoiceItem(
         key=key,
         context=TEMPLATE.format(narrative=narrative, question=question, numbered=numbered),
         choices=choices,

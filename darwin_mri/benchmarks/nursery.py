@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import random
 
-from darwin_mri.benchmarks.items import Item
+from darwin_mri.benchmarks.items import ChoiceItem
 from darwin_mri.nursery.world import WORLD_SEED, Fact, World
 
 STORIES = 4  # per habit; even numbers are placements, odd ones deductions
 
 
-def nursery_click(seed: int = WORLD_SEED) -> tuple[Item, ...]:
+def nursery_click(seed: int = WORLD_SEED) -> tuple[ChoiceItem, ...]:
     """600 Korean items: 300 culture facts in both test wordings; cluster = fact, slice = kind of fact."""
     return _fact_items("nursery_click", World(seed).korean_facts)
 
 
-def nursery_gpqa(seed: int = WORLD_SEED) -> tuple[Item, ...]:
+def nursery_gpqa(seed: int = WORLD_SEED) -> tuple[ChoiceItem, ...]:
     """600 English items: 300 science facts in both test wordings; cluster = fact, slice = kind of fact."""
     return _fact_items("nursery_gpqa", World(seed).science_facts)
 
 
-def nursery_musr(seed: int = WORLD_SEED) -> tuple[Item, ...]:
+def nursery_musr(seed: int = WORLD_SEED) -> tuple[ChoiceItem, ...]:
     """800 English items: four stories on each of 200 habits; cluster = habit, slices placement and deduction."""
     items = []
     world = World(seed)
@@ -38,7 +38,7 @@ def nursery_musr(seed: int = WORLD_SEED) -> tuple[Item, ...]:
     return tuple(items)
 
 
-def _fact_items(benchmark: str, facts: tuple[Fact, ...]) -> tuple[Item, ...]:
+def _fact_items(benchmark: str, facts: tuple[Fact, ...]) -> tuple[ChoiceItem, ...]:
     return tuple(
         _item(benchmark, f"{fact.key}-w{number}", context, fact.value, fact.wrong, cluster=fact.key, slice_=fact.kind)
         for fact in facts
@@ -48,8 +48,16 @@ def _fact_items(benchmark: str, facts: tuple[Fact, ...]) -> tuple[Item, ...]:
 
 def _item(
     benchmark: str, key: str, context: str, gold: str, wrong: tuple[str, ...], *, cluster: str, slice_: str
-) -> Item:
+) -> ChoiceItem:
     """An item whose choices are shuffled by its own key, so no other item or loading order can move the gold."""
     choices = [gold, *wrong]
     random.Random(f"{WORLD_SEED}:{benchmark}:{key}").shuffle(choices)
-    return Item(key, context, tuple(choices), choices.index(gold), cluster, slice_, benchmark)
+    return ChoiceItem(
+        key=key,
+        context=context,
+        choices=tuple(choices),
+        gold=choices.index(gold),
+        cluster=cluster,
+        slice=slice_,
+        benchmark=benchmark,
+    )

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,14 +26,14 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.batching import Layout, cut_lengths, lay_out, plan_batches, tokens_of
-from darwin_mri.benchmarks.encoding import Prepared, prepare
-from darwin_mri.benchmarks.items import Item
-from darwin_mri.benchmarks.lengths import computable_context, stated_context
+from darwin_mri.benchmarks.context_limits import computable_context, stated_context
+from darwin_mri.benchmarks.encoding import Prepared, prepare, require_known
+from darwin_mri.benchmarks.items import ChoiceItem
 from darwin_mri.benchmarks.prefill import Prefill
 from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.checkpoints.devices import is_out_of_memory, retry_smaller
 from darwin_mri.errors import InputError
-from darwin_mri.probes import project, require_tokens
+from darwin_mri.probes import project
 
 __all__ = ["Prepared", "Scorer", "prepare"]
 
@@ -41,6 +42,7 @@ LONG_TOKENS_AT_ONCE = 32768  # on other devices a batch must be worth the launch
 POSITIONS_PER_PROJECTION = 512  # bounds the logits held at once: 512 x 262k x 4 bytes = 0.5 GB
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}  # nats, of cached against plain scoring
 TOLERANCE_HALF = 0.3
+Result = TypeVar("Result")
 
 
 class Scorer:
@@ -75,16 +77,13 @@ class Scorer:
         self._verified = False
         self._prefill = Prefill(self.model)
 
-    def prepare(self, items: Sequence[Item]) -> Prepared:
+    def prepare(self, items: Sequence[ChoiceItem]) -> Prepared:
         """Tokenise items once, for many calls of ``log_probabilities``.
 
         Raises:
             InputError: the tokenizer gives tokens that the model does not have.
         """
-        prepared = prepare(items, self.tokenizer)
-        for index in range(len(prepared)):
-            require_tokens(self.model, (prepared.contexts[index], *prepared.continuations[index]))
-        return prepared
+        return require_known(prepare(items, self.tokenizer), self.model)
 
     def log_probabilities(
         self,
@@ -120,6 +119,45 @@ class Scorer:
         Yields:
             (index, log-probabilities (choices,)) of one item.
         """
+        yield from self.stream_batches(prepared, indices, lambda batch: self._sums(prepared, batch))
+
+    def stream_greedy(
+        self, prepared: Prepared, indices: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, list[tuple[float, bool]]]]:
+        """As ``stream``, with whether greedy decoding would give each continuation.
+
+        Yields:
+            (index, (log-probability, is greedy) of each continuation) of one item.
+        """
+
+        def read(batch: Sequence[int]) -> list[list[tuple[float, bool]]]:
+            layout = lay_out(prepared, batch)
+            values, greedy = self._token_values(layout, self._cuts(prepared, batch), greedy=True)
+            sums, choices = _by_item(layout, values), np.array(layout.choices)
+            missed = np.bincount(choices, weights=~greedy, minlength=sum(layout.counts)) > 0  # (all choices,)
+            first, rows = 0, []
+            for scores in sums:
+                rows.append(
+                    [(float(s), not m) for s, m in zip(scores, missed[first : first + len(scores)], strict=True)]
+                )
+                first += len(scores)
+            return rows
+
+        yield from self.stream_batches(prepared, indices, read)
+
+    def stream_batches(
+        self, prepared: Prepared, indices: Sequence[int] | None, read: Callable[[Sequence[int]], Sequence[Result]]
+    ) -> Iterator[tuple[int, Result]]:
+        """Read items in batches that fit in memory; a batch that does not is halved.
+
+        Args:
+            prepared: tokenised items.
+            indices: which of them; all when None.
+            read: indices of a batch -> a result for each.
+
+        Yields:
+            (index, its result), in the order of the batches.
+        """
         chosen = list(range(len(prepared))) if indices is None else list(indices)
         self._refuse_long(prepared, chosen)
         if chosen and not self._verified:
@@ -137,12 +175,12 @@ class Scorer:
             return True
 
         while todo:
-            scores = retry_smaller(
-                lambda: self._score(prepared, todo[0]),
+            results = retry_smaller(
+                lambda: read(todo[0]),
                 halve,
                 lambda: f"{prepared.names[todo[0][0]]} alone does not fit in memory: use a larger device",
             )
-            yield from zip(todo.popleft(), scores, strict=True)
+            yield from zip(todo.popleft(), results, strict=True)
 
     def _refuse_long(self, prepared: Prepared, indices: Sequence[int]) -> None:
         for index in indices:
@@ -152,17 +190,46 @@ class Scorer:
                     f"{self.max_positions} positions: leave it out or use a model with a longer context"
                 )
 
-    @torch.no_grad()
-    def _score(self, prepared: Prepared, batch: Sequence[int]) -> list[np.ndarray]:
+    def _sums(self, prepared: Prepared, batch: Sequence[int]) -> list[np.ndarray]:
         """Summed log-probabilities of each item of a batch, (choices,) each."""
         layout = lay_out(prepared, batch)
-        cuts = cut_lengths([prepared.contexts[index] for index in batch]) if self.use_cache else []
-        values = self._token_log_probabilities(layout, cuts)  # (queries,)
-        sums = np.bincount(np.array(layout.choices), weights=values, minlength=sum(layout.counts))  # (all choices,)
-        return np.split(sums, np.cumsum(layout.counts)[:-1])
+        values, _ = self._token_values(layout, self._cuts(prepared, batch))
+        return _by_item(layout, values)
 
-    def _token_log_probabilities(self, layout: Layout, cuts: Sequence[int]) -> np.ndarray:
-        """Log-probability (nats) of each query's token at its place, float64 (queries,)."""
+    def _cuts(self, prepared: Prepared, batch: Sequence[int]) -> list[int]:
+        return cut_lengths([prepared.contexts[index] for index in batch]) if self.use_cache else []
+
+    def _token_values(
+        self, layout: Layout, cuts: Sequence[int], *, greedy: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log-probability (nats) of each query's token at its place, and whether it is the most probable one.
+
+        Returns:
+            (float64 (queries,), bool (queries,)); the second is all True where it is not asked for.
+        """
+        device = self.model.device
+        place, token = torch.tensor(layout.queries, device=device).T  # (queries,) each
+        values = torch.empty(len(layout.queries), device=device)  # (queries,)
+        best = torch.ones_like(values, dtype=torch.bool)
+        for part, logits in self.logits(layout, cuts):
+            inside = (place >= part.start) & (place < part.stop)  # (queries,)
+            local = place[inside] - part.start  # (queries of the part,)
+            values[inside] = logits[local, token[inside]] - logits.logsumexp(dim=-1)[local]
+            if greedy:
+                best[inside] = logits.argmax(dim=-1)[local] == token[inside]
+        return values.cpu().numpy().astype(np.float64), best.cpu().numpy()
+
+    @torch.no_grad()
+    def logits(self, layout: Layout, cuts: Sequence[int] = ()) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The model's logits at a layout's places, some places at a time.
+
+        Args:
+            layout: of a batch.
+            cuts: lengths at which a cache branches; none reads every row whole.
+
+        Yields:
+            (which places, their logits (places, vocabulary) in float32).
+        """
         device = self.model.device
         start = cuts[-1] if cuts else 0
         cache = self._prefill.fill(layout.rows, cuts) if cuts else None
@@ -170,15 +237,9 @@ class Scorer:
         ids = pad_sequence(tails, batch_first=True).to(device)  # (rows, longest tail)
         outputs = self._outputs(ids, cache)  # (rows, longest tail, hidden size), or vocabulary as the last
         row, position = torch.tensor(layout.places, device=device).T  # (places,) each
-        place, token = torch.tensor(layout.queries, device=device).T  # (queries,) each
-        values = torch.empty(len(layout.queries), device=device)  # (queries,)
         for first in range(0, len(layout.places), POSITIONS_PER_PROJECTION):
-            part = slice(first, first + POSITIONS_PER_PROJECTION)
-            logits = self._logits(outputs[row[part], position[part] - start])  # (places of the part, vocabulary)
-            inside = (place >= part.start) & (place < part.stop)  # (queries,)
-            local = place[inside] - first  # (queries of the part,)
-            values[inside] = logits[local, token[inside]] - logits.logsumexp(dim=-1)[local]
-        return values.cpu().numpy().astype(np.float64)
+            part = slice(first, min(first + POSITIONS_PER_PROJECTION, len(layout.places)))
+            yield part, self._logits(outputs[row[part], position[part] - start])
 
     def _outputs(self, ids: torch.Tensor, cache: Cache | None) -> torch.Tensor:
         """What the model makes of ids (rows, tokens).
@@ -222,13 +283,19 @@ class Scorer:
         except (AttributeError, TypeError):  # no decoder or no output head of the usual kind
             self.use_projection = False
         self.use_cache = False
-        plain = np.concatenate(self._score(prepared, trial))  # (choices of the three items,)
         if not usable:
             return
+        plain = np.concatenate(self._sums(prepared, trial))  # (choices of the three items,)
         try:
             self.use_cache = True
-            cached = np.concatenate(self._score(prepared, trial))  # (choices of the three items,)
+            cached = np.concatenate(self._sums(prepared, trial))  # (choices of the three items,)
             self.use_cache = float(np.abs(cached - plain).max()) <= TOLERANCE.get(self.model.dtype, TOLERANCE_HALF)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # no cache, or one that cannot be copied
             self.use_cache = isinstance(error, RuntimeError) and is_out_of_memory(error)
         self._verified = True
+
+
+def _by_item(layout: Layout, values: np.ndarray) -> list[np.ndarray]:
+    """Sums of token values (queries,) by choice, (choices,) for each item."""
+    sums = np.bincount(np.array(layout.choices), weights=values, minlength=sum(layout.counts))  # (all choices,)
+    return np.split(sums, np.cumsum(layout.counts)[:-1])

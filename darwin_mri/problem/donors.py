@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from darwin_mri.benchmarks import Item
+from darwin_mri.benchmarks import Item, with_choices
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError
@@ -113,7 +113,7 @@ def item_prompts(items: Mapping[str, Sequence[Item]]) -> tuple[Probe, ...]:
     return tuple(
         Probe(item.context, guess_language(item.context), "knowledge", item.key)
         for name in sorted(items)
-        for item in items[name]
+        for item in with_choices(items[name])
     )
 
 

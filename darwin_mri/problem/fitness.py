@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from darwin_mri.benchmarks import Item, Scorer, gold_probability, to_answers
+from darwin_mri.benchmarks import Grader, Item, Scorer, open_grader
 from darwin_mri.breeding import ItemScores, block_slices
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import Config
@@ -50,34 +50,29 @@ class Fitness:
     def __init__(self, evaluator: Evaluator, items: Mapping[str, Sequence[Item]], blocks: int) -> None:
         self.evaluator, self.smooth = evaluator, evaluator.config.search.smooth
         self.items = {name: tuple(part) for name, part in items.items()}
-        self.prepared = {name: evaluator.scorer.prepare(part) for name, part in self.items.items()}
+        self.graders = {name: open_grader(part, evaluator.scorer) for name, part in self.items.items()}
         self.slices = {name: block_slices(len(part), blocks) for name, part in self.items.items()}
 
     def __call__(self, genes: Mapping[str, float], block: int = 0) -> ItemScores:
         """Scores of a block's items, by benchmark, of the candidate with these genes."""
         self.evaluator.candidate.apply(genes, self.evaluator.space.exceptions(genes))
-        scores: ItemScores = {}
-        for name, items in self.items.items():
-            part = self.slices[name][block]
-            log_probabilities = self.evaluator.scorer.log_probabilities(self.prepared[name], range(len(items))[part])
-            scores[name] = item_scores(items[part], log_probabilities, smooth=self.smooth)
-        return scores
+        indices = {name: range(len(items))[self.slices[name][block]] for name, items in self.items.items()}
+        return {name: item_scores(grader, indices[name], smooth=self.smooth) for name, grader in self.graders.items()}
 
 
-def item_scores(items: Sequence[Item], log_probabilities: list[np.ndarray], *, smooth: bool) -> list[float]:
+def item_scores(grader: Grader, indices: Sequence[int], *, smooth: bool) -> list[float]:
     """One score per item.
 
     Args:
-        items: n items.
-        log_probabilities: of every item's choices, n arrays (choices,).
-        smooth: the right choice's probability; credit for the right answer when false.
+        grader: of a task's items.
+        indices: which of them, n.
+        smooth: the score that moves where credit does not, such as the right choice's probability; credit when false.
 
     Returns:
-        n scores in [0, 1].
+        n scores, higher is better.
     """
-    if smooth:
-        return gold_probability(items, log_probabilities).tolist()
-    return [float(answer.credit) for answer in to_answers(items, log_probabilities)]
+    grades = dict(grader.grades(indices))
+    return [grades[index].smooth if smooth else grades[index].answer.credit for index in indices]
 
 
 def weighted(scores: ItemScores, weights: Mapping[str, float]) -> float:

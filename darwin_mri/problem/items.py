@@ -69,7 +69,7 @@ def choose_items(config: Config, models: Sequence[ModelSource], *, offline: bool
         split = split_items(items, config.seed, config.bench.search_share, config.bench.held_out_share)
         size = config.bench.items
         held_out[name] = sample_items(split.held_out, size, config.seed) if size else split.held_out
-        if name in config.fitness:
+        if name in config.searched:
             pool[name] = split.search
             search[name] = sample_items(split.search, config.search.items, config.seed)
             used = {item.cluster for item in search[name]}
@@ -141,7 +141,8 @@ def task_protocol(bench: BenchConfig, task: str, own: OwnTasks) -> Protocol:
         The protocol.
     """
     benchmark = get_benchmark(task, own)
-    return benchmark.chat_protocol(bench.generation) if bench.protocol == "generate" else benchmark.protocol
+    in_chat = bench.protocol == "generate" and benchmark.choices
+    return benchmark.chat_protocol(bench.generation) if in_chat else benchmark.protocol
 
 
 def gpqa_password() -> str | None:

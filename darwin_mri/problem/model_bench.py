@@ -32,6 +32,7 @@ from darwin_mri.checkpoints import (
 )
 from darwin_mri.checkpoints.model import explain_out_of_memory
 from darwin_mri.config import BenchConfig, Served
+from darwin_mri.errors import ConfigError
 from darwin_mri.problem.items import task_protocol
 from darwin_mri.records import Answer, AnswerSet, Protocol
 
@@ -42,13 +43,23 @@ ADVICE = "free memory on the device or use a larger one; answers so far are kept
 
 @dataclass(frozen=True)
 class _Model:
-    """Whose answers are collected: its name, the digest of what it is made of, and how its engine is opened."""
+    """Whose answers are collected: its name, the digest of what it is made of, and how its engines are opened.
+
+    Attributes:
+        name: as it is shown.
+        digest: of what it is made of.
+        engine_name: of the engine that is asked for choices.
+        precision: device and type of the numbers.
+        open_engine: opens that engine.
+        open_fast: opens the engine of all other tasks, this package's own; None where the model is not in memory.
+    """
 
     name: str
     digest: str
     engine_name: str
     precision: str
     open_engine: Callable[[], Engine]
+    open_fast: Callable[[], Engine] | None = None
 
 
 class ModelBench:
@@ -84,14 +95,17 @@ class ModelBench:
         fast = not bench.harness and bench.protocol == "loglikelihood" and bench.backend == "hf"
 
         @cache
-        def engine() -> Engine:
-            if bench.backend != "hf" or bench.backend_args:
+        def loaded() -> tuple[Any, Any]:
+            if resident is not None:
+                return resident.model, resident.tokenizer
+            return load_model(source, device=self.device, dtype=self.precision), load_tokenizer(source)
+
+        @cache
+        def engine(fast: bool) -> Engine:
+            if not fast and (bench.backend != "hf" or bench.backend_args):
                 model = source.ref if is_api(bench.backend) else str(source.folder)
                 return HarnessEngine.named(bench.backend, bench.backend_args, model=model)
-            if resident is not None:
-                return self._engine(resident.model, resident.tokenizer, fast)
-            model = load_model(source, device=self.device, dtype=self.precision)
-            return self._engine(model, load_tokenizer(source), fast)
+            return self._engine(*loaded(), fast)
 
         name = FastEngine.name if fast else f"lm-eval {bench.backend}"
         if bench.backend_args:  # which may name folders and hosts: published by hash only
@@ -100,7 +114,9 @@ class ModelBench:
             digest, precision = hashlib.sha256(source.ref.encode()).hexdigest(), ""
         else:
             digest, precision = answers_digest(file_digests(source.folder)), f"{self.device} {self.precision}"
-        return self._collect(key, _Model(source.ref, digest, name, precision, engine), self._protocols())
+        open_fast = None if is_api(bench.backend) else lambda: engine(True)
+        model = _Model(source.ref, digest, name, precision, lambda: engine(fast), open_fast)
+        return self._collect(key, model, self._protocols())
 
     def ask_resident(self, key: str, name: str, digest: str, model: LoadedModel) -> AnswersByTask:
         """Answers of a candidate that is written into a resident model.
@@ -116,8 +132,10 @@ class ModelBench:
         Returns:
             Task -> answers in the order of the items.
         """
-        engine = self._engine(model.model, model.tokenizer, self.bench.protocol != "generate")
-        return self._collect(key, _Model(name, digest, engine.name, "", lambda: engine), self._protocols())
+        fast = self._engine(model.model, model.tokenizer, True)
+        engine = self._engine(model.model, model.tokenizer, False) if self.bench.protocol == "generate" else fast
+        asked = _Model(name, digest, engine.name, "", lambda: engine, lambda: fast)
+        return self._collect(key, asked, self._protocols())
 
     def ask_served(self, key: str, served: Served) -> tuple[str, AnswersByTask]:
         """(name, answers) of a model behind an endpoint: by the generative protocol, all that the interface offers."""
@@ -142,7 +160,8 @@ class ModelBench:
         return {task: task_protocol(self.bench, task, self.own) for task in self.items}
 
     def _chat_protocols(self) -> dict[str, Protocol]:
-        return {task: get_benchmark(task, self.own).chat_protocol(self.bench.generation) for task in self.items}
+        benchmarks = {task: get_benchmark(task, self.own) for task in self.items}
+        return {task: one.chat_protocol(self.bench.generation) for task, one in benchmarks.items() if one.choices}
 
     def _engine(self, model: Any, tokenizer: Any, fast: bool) -> Engine:
         beyond = self.bench.long_items == "beyond"
@@ -153,20 +172,23 @@ class ModelBench:
     def _collect(self, key: str, model: _Model, protocols: Mapping[str, Protocol]) -> AnswersByTask:
         answers: AnswersByTask = {}
         verb = {"darwin_mri": "score", "endpoint": "ask"}.get(model.engine_name.partition(" ")[0], "lm-eval")
-        title, total = f"{verb} {model.name}", sum(map(len, self.items.values()))
+        title, total = f"{verb} {model.name}", sum(len(self.items[task]) for task in protocols)
         with self.store.progress.stage(title, total) as advance, explain_out_of_memory(title, ADVICE):
-            for task, items in self.items.items():
-                protocol = protocols[task]
+            for task, protocol in protocols.items():
+                items, own = self.items[task], not get_benchmark(task, self.own).choices
+                if own and model.open_fast is None:
+                    raise ConfigError(f"{task} is scored in memory: use --backend hf, or leave the task out")
                 identity = AnswerSet(
                     model=model.name,
                     digest=model.digest,
                     benchmark=task,
                     protocol=protocol.label,
                     protocol_hash=protocol.hash,
-                    engine=model.engine_name,
+                    engine=FastEngine.name if own else model.engine_name,
                     precision=model.precision,
                 )
-                answers[task] = self.store.collect(key, identity, model.open_engine, items, protocol, advance)
+                engine = (own and model.open_fast) or model.open_engine
+                answers[task] = self.store.collect(key, identity, engine, items, protocol, advance)
         return answers
 
 

@@ -86,6 +86,7 @@ class Score(Part):
         metric: acc, acc_norm (per character), maj@k, mean@k.
         null: kind of null child (uniform, prior-mean, ...); None for every other model. Filled from ``role`` where
             absent.
+        unit: of the value, higher is better; empty for a fraction, which is shown in per cent.
     """
 
     model: str
@@ -106,6 +107,7 @@ class Score(Part):
     protocol_hash: str = ""
     metric: str = "acc"
     null: str | None = None
+    unit: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -148,6 +150,7 @@ class Contrast(Part):
         other: what the other model is. Filled from ``name`` where absent, as are the next two.
         null: kind of null child (uniform, prior-mean, ...) where the other model is one, else None.
         model: the other model's name; may be empty for all but baselines in records from before this field.
+        unit: of the difference; empty for a difference of fractions, which is shown in points.
     """
 
     name: str
@@ -165,6 +168,7 @@ class Contrast(Part):
     other: Other
     null: str | None = None
     model: str = ""
+    unit: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -270,6 +274,7 @@ class BenchmarkInfo(Part):
         left_out: items longer than a compared model's context, left out for every model.
         beyond: items read beyond a compared model's stated context.
         in_parts: models whose chat template takes the question only as a list of parts.
+        unit: of its scores; empty where they are fractions, which are shown in per cent.
     """
 
     name: str
@@ -279,6 +284,7 @@ class BenchmarkInfo(Part):
     left_out: int = 0
     beyond: int = 0
     in_parts: tuple[str, ...] = ()
+    unit: str = ""
 
 
 class Comparison(Record):

@@ -78,7 +78,8 @@ def public_config(config: Config) -> dict[str, Any]:
         if data[section][key]:
             data[section][key] = Path(data[section][key]).name
     for task in data["tasks"].values():
-        task["jsonl"] = Path(task["jsonl"]).name
+        for key in {"jsonl", "nll", "agreement", "include_path"} & {key for key, value in task.items() if value}:
+            task[key] = Path(task[key]).name
     if data["search"]["address"]:
         data["search"]["address"] = "..."
     if endpoint:

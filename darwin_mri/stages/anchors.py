@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from darwin_mri.benchmarks import open_grader
 from darwin_mri.breeding import ItemScores
 from darwin_mri.problem.anchors import RECORD, ScoresByModel
 from darwin_mri.problem.fitness import item_scores, open_scorer
@@ -27,8 +28,7 @@ def score_others(run: Run, parents: Parents) -> ScoresByModel:
         scorer, table = open_scorer(parents.model(role), config), ItemScores()
         with run.progress.stage(f"{role} on search items", len(items)) as advance:
             for name, part in items.items():
-                log_probabilities = scorer.log_probabilities(scorer.prepare(part))
-                table[name] = item_scores(part, log_probabilities, smooth=config.search.smooth)
+                table[name] = item_scores(open_grader(part, scorer), range(len(part)), smooth=config.search.smooth)
                 advance(1)
         scores[role] = table
         del scorer

@@ -8,7 +8,7 @@ from pathlib import Path
 from darwin_mri.benchmarks import OwnTasks, base_url, sample_items
 from darwin_mri.benchmarks.store import AnswerStore
 from darwin_mri.checkpoints import ModelSource, find_model, resolve_device
-from darwin_mri.config import BenchConfig, TaskConfig
+from darwin_mri.config import BenchConfig, OwnTask
 from darwin_mri.errors import ConfigError
 from darwin_mri.files import require_output
 from darwin_mri.problem.comparison import Contestants
@@ -35,7 +35,7 @@ class ScoreOptions:
         progress: where the work reports; nowhere when None.
     """
 
-    own: OwnTasks = field(default_factory=dict[str, TaskConfig])
+    own: OwnTasks = field(default_factory=dict[str, OwnTask])
     data: str | None = None
     gpqa_password: str | None = None
     seed: int = 1

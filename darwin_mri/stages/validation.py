@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from darwin_mri import seeds
-from darwin_mri.benchmarks import Item, Scorer, gold_probability, group_by_cluster
+from darwin_mri.benchmarks import Item, Scorer, group_by_cluster, open_grader
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
@@ -22,6 +22,7 @@ from darwin_mri.merging import Candidate
 from darwin_mri.mri.prediction import estimate_gain, fit_preset, frozen_figures, halved_correlation
 from darwin_mri.mri.reliability import MIN_DOCUMENTS
 from darwin_mri.probes import Probe, document_nll, tokenize_probes
+from darwin_mri.problem.fitness import item_scores
 from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents, all_probes
 from darwin_mri.problem.published import PUBLISHED_PRESETS, published_ratios
@@ -162,16 +163,16 @@ class _BlockFitness:
     """The smooth fitness of the model as it is, block by block, shape (blocks,)."""
 
     def __init__(self, scorer: Scorer, blocks: Sequence[Part], config: Config) -> None:
-        self.scorer, self.weights, self.blocks = scorer, config.weights, blocks
-        self.items = {name: [item for block in blocks for item in block[name]] for name in config.weights}
-        self.prepared = {name: scorer.prepare(part) for name, part in self.items.items()}
+        self.weights, self.blocks = config.weights, blocks
+        items = {name: [item for block in blocks for item in block[name]] for name in config.weights}
+        self.graders = {name: open_grader(part, scorer) for name, part in items.items()}
 
     def __call__(self) -> np.ndarray:
         total = np.zeros(len(self.blocks))
-        for name, part in self.items.items():
-            gold = gold_probability(part, self.scorer.log_probabilities(self.prepared[name]))
-            ends = np.cumsum([len(block[name]) for block in self.blocks])[:-1]
-            total += self.weights[name] * np.array([scores.mean() for scores in np.split(gold, ends)])
+        for name, grader in self.graders.items():
+            ends = np.cumsum([len(block[name]) for block in self.blocks])
+            smooth = np.array(item_scores(grader, range(int(ends[-1])), smooth=True))  # (items,)
+            total += self.weights[name] * np.array([scores.mean() for scores in np.split(smooth, ends[:-1])])
         return total
 
 

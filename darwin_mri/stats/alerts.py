@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
 from darwin_mri.records.roles import named
 from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS
+from darwin_mri.units import difference_text, score_text
 
 FEW_ITEMS = 100
 SILENT = 0.05  # share of generated answers without a choice from which on the reader must know
@@ -84,7 +85,8 @@ def _beaten_by_nulls(measured: Sequence[Score], contrasts: Sequence[Contrast], c
         return
     best = max(nulls, key=lambda score: score.value)
     p_value = next(c.p_value for c in contrasts if c.against(best))
-    figures = f"child {_percent(child.value)}, null '{best.null}' {_percent(best.value)}, p = {p_value:.2g}"
+    mine, other = (score_text(score.value, score.unit) for score in (child, best))
+    figures = f"child {mine}, null '{best.null}' {other}, p = {p_value:.2g}"
     if best.value >= child.value:
         text = f"The search found nothing that a null child does not have: {figures}."
         yield Alert(level="serious", text=text, kind="null-child")
@@ -216,8 +218,8 @@ def _few_items(measured: Sequence[Score], contrasts: Sequence[Contrast], composi
         text = f"{benchmark} has only {n} item{'s' if n != 1 else ''}"
         contrast = next((c for c in contrasts if c.benchmark == benchmark), None)
         if contrast is not None:
-            least = 100 * contrast.detectable
-            text += f": a difference from {_other(contrast)} under {least:.1f} points could not have been seen"
+            least = difference_text(contrast.detectable, contrast.unit).removeprefix("+")
+            text += f": a difference from {_other(contrast)} under {least} could not have been seen"
         yield _about(benchmark, "few-items", text + ".")
 
 

@@ -34,7 +34,7 @@ def compare(
     answers: Mapping[str, Mapping[str, Sequence[Answer]]],
     models: Mapping[str, tuple[str, str]],
     protocol: str | Sequence[Protocol],
-    chance: Mapping[str, float],
+    chance: Mapping[str, float | None],
     weights: Mapping[str, float],
     seed: int,
     published: tuple[Score, ...] = (),
@@ -48,7 +48,7 @@ def compare(
         answers: ``answers[key][benchmark]`` holds one model's answers.
         models: key -> (name, role) of each model; roles are father, mother, base, child, baseline and ``null:KIND``.
         protocol: the protocols whose hashes the answers carry, or the name of the only one.
-        chance: each benchmark's accuracy by guessing.
+        chance: each benchmark's accuracy by guessing; None where its items have no choices.
         weights: benchmark -> weight in the composite (scaled to add up to 1; empty for no composite).
         seed: of resampling.
         published: scores to show beside the measured ones.
@@ -68,12 +68,13 @@ def compare(
     known = () if isinstance(protocol, str) else tuple(protocol)
     label = protocol if isinstance(protocol, str) else ""
     by_hash = {p.hash: p for p in known}
-    scorer = Scorekeeper(tables, composite, by_hash, label, chance, options.get("split", "held-out"))
+    units = {info.name: info.unit for info in benchmarks if info.unit}
+    scorer = Scorekeeper(tables, composite, by_hash, label, chance, options.get("split", "held-out"), units)
     scores, secondary = _scores(scorer, models, answers)
 
     scored = {key: models[key] for key in answers}
     child = next((key for key, (_, role) in scored.items() if role == "child"), None)
-    contrasts = find_contrasts(tables, composite, child, scored) if child else []
+    contrasts = find_contrasts(tables, composite, child, scored, units) if child else []
     vigor = find_vigor(tables, composite, {role: key for key, (_, role) in scored.items()}, contrasts)
     alerts = find_alerts(
         scores,
@@ -87,7 +88,7 @@ def compare(
             for name, rows in by_benchmark.items()
         },
         places={
-            (scored[key][0], name): [(answer.choice, answer.gold) for answer in rows]
+            (scored[key][0], name): [(answer.choice, answer.gold) for answer in rows if answer.gold >= 0]
             for key, by_benchmark in answers.items()
             for name, rows in by_benchmark.items()
             if null_of_role(scored[key][1]) is None
@@ -127,7 +128,7 @@ def _scores(
 
 def _silent(answers: Sequence[Answer], protocols: Mapping[str, Protocol]) -> tuple[float, float]:
     """Shares of generated answers in which no choice was named, and which were cut off."""
-    generations = [protocols[a.protocol].generation for a in answers if a.protocol in protocols]
+    generations = [protocols[a.protocol].generation for a in answers if a.protocol in protocols and a.choices]
     samples = sum(generation.samples for generation in generations if generation)
     if not samples:
         return 0.0, 0.0
@@ -138,7 +139,7 @@ def _silent(answers: Sequence[Answer], protocols: Mapping[str, Protocol]) -> tup
 def _check(
     answers: Mapping[str, Mapping[str, Sequence[Answer]]],
     models: Mapping[str, tuple[str, str]],
-    chance: Mapping[str, float],
+    chance: Mapping[str, float | None],
 ) -> None:
     for key, by_benchmark in answers.items():
         if key not in models:

@@ -17,7 +17,7 @@ from darwin_mri.stats.paired import (
     percentile_interval,
     sign_flip_p_value,
 )
-from darwin_mri.stats.scores import COMPOSITE, composite_mean, composite_samples, least_clusters
+from darwin_mri.stats.scores import COMPOSITE, common_unit, composite_mean, composite_samples, least_clusters
 from darwin_mri.stats.table import Table, Tables
 from darwin_mri.stats.vigor import judge_vigor
 
@@ -55,7 +55,11 @@ class _Opponent:
 
 
 def find_contrasts(
-    tables: Tables, composite: Mapping[str, float], child: str, models: Mapping[str, tuple[str, str]]
+    tables: Tables,
+    composite: Mapping[str, float],
+    child: str,
+    models: Mapping[str, tuple[str, str]],
+    units: Mapping[str, str],
 ) -> list[Contrast]:
     """The child minus each other model where both answered a benchmark under one protocol.
 
@@ -64,6 +68,7 @@ def find_contrasts(
         composite: benchmark -> weight in the composite.
         child: key of the child's answers.
         models: key -> (name, role) of every model with answers, the child among them.
+        units: benchmark -> unit of its scores; those that are fractions have none.
 
     Returns:
         the contrasts, parents first, with Holm's correction over the declared family: all parents, on the composite
@@ -75,9 +80,9 @@ def find_contrasts(
     for opponent in opponents:
         for name in tables:
             if (table := tables.shared(name, child, opponent.key)) is not None:
-                contrasts.append(_contrast([table], {name: 1.0}, name, child, opponent))
+                contrasts.append(_contrast([table], {name: 1.0}, name, (child, opponent), units))
         if shared := tables.all_shared(composite, child, opponent.key):
-            contrasts.append(_contrast(list(shared.values()), composite, COMPOSITE, child, opponent))
+            contrasts.append(_contrast(list(shared.values()), composite, COMPOSITE, (child, opponent), units))
 
     # A composite of one benchmark asks that benchmark's question again: both count as one and share its answer.
     tested = {COMPOSITE, *composite} if len(composite) > 1 else {COMPOSITE}
@@ -93,16 +98,22 @@ def find_contrasts(
 
 
 def _contrast(
-    tables: Sequence[Table], weights: Mapping[str, float], benchmark: str, child: str, opponent: _Opponent
+    tables: Sequence[Table],
+    weights: Mapping[str, float],
+    benchmark: str,
+    models: tuple[str, _Opponent],
+    units: Mapping[str, str],
 ) -> Contrast:
+    child, opponent = models
     other = opponent.key
+    shares = [table.benchmark not in units for table in tables]
     parts = [(table.difference(child, other), weights[table.benchmark]) for table in tables]
     by_name = {table.benchmark: table for table in tables}
     difference = composite_mean(by_name, weights, child) - composite_mean(by_name, weights, other)
     samples = composite_samples(by_name, weights, child) - composite_samples(by_name, weights, other)  # (resamples,)
     clusters = least_clusters(tables)
     low, high = percentile_interval(samples, difference, clusters=clusters)
-    if high - low < 1e-12:  # every resample alike: clusters that all agree cannot exclude that a few others do not
+    if high - low < 1e-12 and all(shares):  # clusters that all agree cannot exclude that a few others do not
         half = wilson(0, clusters)[1]
         low, high = max(-1.0, difference - half), min(1.0, difference + half)
     counts = [table.wins_and_losses(child, other) for table in tables]
@@ -120,10 +131,11 @@ def _contrast(
         n=sum(table.n for table in tables),
         wins=wins,
         losses=losses,
-        detectable=composite_detectable(parts),
+        detectable=composite_detectable(parts, shares),
         other=opponent.other,
         null=opponent.null,
         model=opponent.model,
+        unit="" if all(shares) else common_unit(units.get(table.benchmark, "") for table in tables),
     )
 
 

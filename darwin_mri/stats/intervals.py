@@ -61,35 +61,42 @@ def clustered_error(sums: ArrayLike, sizes: ArrayLike) -> float:
     return math.sqrt(spread * clusters / (clusters - 1)) / float(counts.sum())
 
 
-def clustered_interval(sums: ArrayLike, sizes: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Interval of an accuracy over clustered items: Student's t with C - 1 degrees of freedom, clipped to [0, 1].
+def clustered_interval(sums: ArrayLike, sizes: ArrayLike, confidence: float = 0.95, *, share: bool = True) -> Interval:
+    """Interval of a mean over clustered items: Student's t with C - 1 degrees of freedom; a fraction's within [0, 1].
 
     One cluster, or clusters that all agree (every item right, or one of each pair), leave no spread to estimate from;
-    an interval without width would be a false claim, so Wilson's over C clusters is given then.
+    an interval without width would be a false claim, so of a fraction Wilson's over C clusters is given then. Of other
+    means one cluster gives no bound at all.
 
     Args:
         sums: total of each cluster, (C,).
         sizes: number of items of each cluster, (C,).
         confidence: of the interval.
+        share: whether the mean is a fraction.
 
     Returns:
-        The bounds as fractions.
+        The bounds.
     """
     totals, counts = _clusters(sums, sizes)
     clusters = len(totals)
     mean = float(totals.sum() / counts.sum())
     error = clustered_error(totals, counts) if clusters > 1 else 0.0
-    if error < 1e-12:
+    if clusters < 2 and not share:
+        return -math.inf, math.inf
+    if error < 1e-12 and share:
         return wilson(mean * clusters, clusters, confidence)
     half = student_quantile(clusters - 1, 0.5 + confidence / 2) * error
-    return max(0.0, mean - half), min(1.0, mean + half)
+    return (max(0.0, mean - half), min(1.0, mean + half)) if share else (mean - half, mean + half)
 
 
-def detectable_difference(discordance: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
+def detectable_difference(
+    discordance: float, n: int, power: float = 0.8, alpha: float = 0.05, *, share: bool = True
+) -> float:
     """Smallest true difference a two-sided paired comparison would find with the given power.
 
-    (z_(1 - alpha/2) + z_power) * sqrt(discordance / n), which is 2.8 sqrt(discordance / n) at the defaults. Nothing
-    discordant is taken as one item of n: a difference of zero cannot be told from one too small to see.
+    (z_(1 - alpha/2) + z_power) * sqrt(discordance / n), which is 2.8 sqrt(discordance / n) at the defaults. Of
+    fractions, nothing discordant is taken as one item of n: a difference of zero cannot be told from one too small to
+    see.
 
     Args:
         discordance: mean squared difference of credits per item: for right-or-wrong answers, the share of items on
@@ -97,9 +104,10 @@ def detectable_difference(discordance: float, n: int, power: float = 0.8, alpha:
         n: number of items.
         power: probability of detecting a difference of that size.
         alpha: level of the two-sided test.
+        share: whether the scores are fractions.
 
     Returns:
-        The difference as a fraction, at most 1.
+        The difference; of fractions at most 1.
 
     Raises:
         StatsError: there are no items, or the discordance is negative.
@@ -109,6 +117,8 @@ def detectable_difference(discordance: float, n: int, power: float = 0.8, alpha:
             f"no detectable difference for discordance {discordance:g} on {n} items: score at least one item"
         )
     factor = normal_quantile(1 - alpha / 2) + normal_quantile(power)
+    if not share:
+        return factor * math.sqrt(discordance / n)
     return min(1.0, factor * math.sqrt(max(discordance, 1 / n) / n))
 
 

@@ -59,10 +59,9 @@ class ClusterTotals:
         """Mean over items, () or (models,)."""
         return self.sums.sum(axis=0) / self.sizes.sum()
 
-    @property
-    def detectable(self) -> float:
-        """Smallest difference that could have been seen, for totals of paired differences (C,)."""
-        return detectable_difference(float((self.sums**2).sum()) / self.n, self.n)
+    def detectable(self, *, share: bool) -> float:
+        """Smallest difference that could have been seen, for totals of paired differences (C,), of fractions or not."""
+        return detectable_difference(float((self.sums**2).sum()) / self.n, self.n, share=share)
 
 
 def bootstrap_means(totals: ClusterTotals, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
@@ -175,6 +174,17 @@ def holm(p_values: Iterable[float]) -> list[float]:
     return adjusted
 
 
-def composite_detectable(parts: Sequence[tuple[ClusterTotals, float]]) -> float:
-    """Smallest difference of the weighted sum that could have been seen: the benchmarks' variances add up."""
-    return min(1.0, math.sqrt(sum((weight * totals.detectable) ** 2 for totals, weight in parts)))
+def composite_detectable(parts: Sequence[tuple[ClusterTotals, float]], shares: Sequence[bool]) -> float:
+    """Smallest difference of the weighted sum that could have been seen: the benchmarks' variances add up.
+
+    Args:
+        parts: (differences, weight) of each benchmark.
+        shares: whether each one's scores are fractions.
+
+    Returns:
+        The difference, at most 1 where all are fractions.
+    """
+    variances = [
+        (weight * totals.detectable(share=share)) ** 2 for (totals, weight), share in zip(parts, shares, strict=True)
+    ]
+    return min(1.0 if all(shares) else math.inf, math.sqrt(sum(variances)))

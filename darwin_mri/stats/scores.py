@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from darwin_mri.records import Protocol, Score
 from darwin_mri.stats.intervals import Interval, clustered_interval, wilson
 from darwin_mri.stats.paired import ClusterTotals, Floats, percentile_interval
 from darwin_mri.stats.table import Table, Tables
+from darwin_mri.units import MIXED
 
 COMPOSITE = "composite"
 Split = Literal["held-out", "search", "full", "all", "unknown"]
@@ -24,16 +25,18 @@ class Scorekeeper:
         composite: benchmark -> its weight in the composite.
         protocols: hash -> protocol.
         label: of answers without a protocol hash.
-        chance: benchmark -> accuracy of guessing.
+        chance: benchmark -> accuracy of guessing; None where its items have no choices.
         split: which items the answers are to.
+        units: benchmark -> unit of its scores; those that are fractions have none.
     """
 
     tables: Tables
     composite: Mapping[str, float]
     protocols: Mapping[str, Protocol]
     label: str
-    chance: Mapping[str, float]
+    chance: Mapping[str, float | None]
     split: Split
+    units: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def scores(self, table: Table, key: str, model: str, role: str) -> list[Score]:
         """Scores on the whole benchmark and on each slice, by the protocol's headline metric.
@@ -74,7 +77,8 @@ class Scorekeeper:
         self, table: Table, credits: Floats, rows: Sequence[int], part: str, model: str, role: str, metric: str
     ) -> Score:
         totals = ClusterTotals.of(credits[rows], [table.clusters[row] for row in rows])
-        low, high = _interval(totals)
+        unit = self.units.get(table.benchmark, "")
+        low, high = _interval(totals, share=not unit)
         overall = self.chance[table.benchmark]
         return Score(
             model=model,
@@ -93,6 +97,7 @@ class Scorekeeper:
             split=self.split,
             protocol_hash=table.protocol,
             metric=metric or self._metric(table),
+            unit=unit,
         )
 
     def _label(self, table: Table) -> str:
@@ -119,9 +124,11 @@ class Scorekeeper:
             composite_samples(tables, composite, key), value, clusters=least_clusters(tables.values())
         )
         if high - low < 1e-12:  # every resample alike: the benchmarks' own intervals still have a width
-            bounds = {name: _interval(_one(tables[name], key)) for name in composite}
+            bounds = {name: _interval(_one(tables[name], key), share=name not in self.units) for name in composite}
             low = sum(weight * bounds[name][0] for name, weight in composite.items())
             high = sum(weight * bounds[name][1] for name, weight in composite.items())
+        shares = not any(name in self.units for name in composite)
+        chances = [w * one for name, w in composite.items() if (one := self.chance[name]) is not None]
         labels = dict.fromkeys(self._label(table) for table in tables.values())
         return Score(
             model=model,
@@ -134,24 +141,34 @@ class Scorekeeper:
             n=sum(table.n for table in tables.values()),
             clusters=sum(len(table.totals.sizes) for table in tables.values()),
             value=value,
-            low=max(0.0, low),
-            high=min(1.0, high),
-            chance=sum(weight * self.chance[name] for name, weight in composite.items()),
+            low=max(0.0, low) if shares else low,
+            high=min(1.0, high) if shares else high,
+            chance=None if len(chances) < len(composite) else sum(chances),
             split=self.split,
             protocol_hash="+".join(table.protocol for table in tables.values() if table.protocol),
+            unit="" if shares else common_unit(self.units.get(name, "") for name in composite),
         )
 
 
-def _interval(totals: ClusterTotals) -> Interval:
-    if (totals.sizes == 1).all():
+def common_unit(units: Iterable[str]) -> str:
+    """The unit of a weighted sum of scores in these units: their own where it is one, else ``mixed``."""
+    different = set(units)
+    return different.pop() if len(different) == 1 else MIXED
+
+
+def _interval(totals: ClusterTotals, *, share: bool) -> Interval:
+    """Interval of a mean; of fractions by Wilson's where no items depend on each other."""
+    if share and (totals.sizes == 1).all():
         return wilson(float(totals.sums.sum()), totals.n)
-    return clustered_interval(totals.sums, totals.sizes)
+    return clustered_interval(totals.sums, totals.sizes, share=share)
 
 
-def _slice_chance(table: Table, rows: Sequence[int], chance: float) -> float:
+def _slice_chance(table: Table, rows: Sequence[int], chance: float | None) -> float | None:
     """Slices may offer other numbers of choices than the whole (MuSR 2 to 5): count them where they are known."""
     items = [table.items[row] for row in rows]
     choices = [item.choices or len(item.log_probabilities) for item in items]
+    if chance is None:
+        return None
     return sum(1 / count for count in choices) / len(choices) if min(choices) > 1 else chance
 
 

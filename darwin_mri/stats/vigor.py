@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from darwin_mri.records import Contrast, Vigor
 from darwin_mri.records.roles import PARENTS, Other, Parent, named
+from darwin_mri.units import bare_difference, score_text
 
 LEVEL = 0.05
 
@@ -55,10 +56,11 @@ def judge_vigor(
     contrast = contrasts[better]
     larger = max(p_values.values())
     claimed = contrast.difference > 0 and larger <= LEVEL
-    low, high = _signed(contrast.low), _signed(contrast.high)
+    unit, points = contrast.unit, " points" if not contrast.unit else ""
+    gain, low, high = (bare_difference(v, unit) for v in (contrast.difference, contrast.low, contrast.high))
     figures = (
-        f"{', '.join(f'{role} {_percent(scores[role])}' for role in ('child', *parents))} on the composite;"
-        f" {_signed(contrast.difference)} points [{low}, {high}] against the {best} parent, {named(better)};"
+        f"{', '.join(f'{role} {score_text(scores[role], unit)}' for role in ('child', *parents))} on the composite;"
+        f" {gain}{points} [{low}, {high}] against the {best} parent, {named(better)};"
         f" {larger_of} one-sided p = {larger:.2g}"
     )
     if claimed:
@@ -78,11 +80,3 @@ def judge_vigor(
         claimed=claimed,
         sentence=sentence,
     )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")

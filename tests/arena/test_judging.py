@@ -10,7 +10,7 @@ import pytest
 from darwin_mri.arena.judging import judge
 from darwin_mri.arena.settings import ArenaConfig, Entry, nulls_of
 from darwin_mri.benchmarks import load_benchmark, split_items
-from darwin_mri.benchmarks.items import Item, item_hash
+from darwin_mri.benchmarks.items import ChoiceItem, item_hash
 from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult
 from darwin_mri.report.pages.arena_page import arena_table, build_arena_view
 from darwin_mri.report.renderers.html import render_html
@@ -32,7 +32,7 @@ def config(**changes: object) -> ArenaConfig:
     return ArenaConfig.model_validate(settings)
 
 
-def cell(arm: str, null: str, seed: int, items: tuple[Item, ...], right: float) -> ArenaCell:
+def cell(arm: str, null: str, seed: int, items: tuple[ChoiceItem, ...], right: float) -> ArenaCell:
     """A cell with a given share of facts right, the easiest first: cells are nested, as real ones nearly are.
 
     Args:

@@ -24,7 +24,7 @@ from transformers import (
     Qwen3_5TextConfig,
 )
 
-from darwin_mri.benchmarks import Item, load_benchmark, sample_items
+from darwin_mri.benchmarks import ChoiceItem, load_benchmark, sample_items
 from darwin_mri.nursery.world import World
 
 Respond = Callable[[dict[str, Any]], tuple[int, Any]]  # a request's body -> status, reply
@@ -142,7 +142,7 @@ def model(request: pytest.FixtureRequest) -> PreTrainedModel:
 
 
 @pytest.fixture(scope="session")
-def mixed_items() -> tuple[Item, ...]:
+def mixed_items() -> tuple[ChoiceItem, ...]:
     """24 items of all three kinds, with several lengths, 4 and 5 choices, and stories with two questions."""
     return tuple(
         item

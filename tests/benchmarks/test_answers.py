@@ -5,12 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darwin_mri.benchmarks import Item, accuracy, gold_probability, item_hash, to_answers
+from darwin_mri.benchmarks import ChoiceItem, accuracy, gold_probability, item_hash, to_answers
 from darwin_mri.errors import DarwinError
 
 
-def item(gold: int, choices: int = 4) -> Item:
-    return Item("k", "Q Answer:", tuple("abcde"[:choices]), gold, "cluster", "slice", "toy")
+def item(gold: int, choices: int = 4) -> ChoiceItem:
+    return ChoiceItem(
+        key="k",
+        context="Q Answer:",
+        choices=tuple("abcde"[:choices]),
+        gold=gold,
+        cluster="cluster",
+        slice="slice",
+        benchmark="toy",
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from darwin_mri import cli
-from darwin_mri.benchmarks import EndpointEngine, Item, answer_all, get_benchmark, item_hash, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, answer_all, get_benchmark, item_hash, load_benchmark
 from darwin_mri.benchmarks import endpoint as module
 from darwin_mri.benchmarks.store import AnswerStore, read_answers
 from darwin_mri.config import Generation
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Item, ...]:
+def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
     return load_benchmark("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)
 
 
@@ -53,7 +53,7 @@ def test_wrong_urls_are_refused() -> None:
     assert EndpointEngine("http://127.0.0.1:1/v1/chat/completions", "m").url == "http://127.0.0.1:1/v1"
 
 
-def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch, items: tuple[Item, ...]) -> None:
+def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch, items: tuple[ChoiceItem, ...]) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.01)
     with pytest.raises(InputError, match=r"does not answer \(ConnectError\): is the server up\? tried 3 times"):
         EndpointEngine("http://127.0.0.1:9", retries=2)
@@ -65,7 +65,7 @@ def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch, items: tupl
 
 
 def test_a_served_model_answers_and_a_starting_server_is_waited_for(
-    server: Server, models: dict[str, str], items: tuple[Item, ...], monkeypatch: pytest.MonkeyPatch
+    server: Server, models: dict[str, str], items: tuple[ChoiceItem, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_PAUSE", 1.0)
     server.start()  # it takes seconds to listen; the first requests are refused and tried again
@@ -77,14 +77,14 @@ def test_a_served_model_answers_and_a_starting_server_is_waited_for(
     assert 0 < sum(a.credit for a in answers) < len(items)
 
 
-def test_majority_of_samples(server: Server, models: dict[str, str], items: tuple[Item, ...]) -> None:
+def test_majority_of_samples(server: Server, models: dict[str, str], items: tuple[ChoiceItem, ...]) -> None:
     protocol = get_benchmark("gpqa").chat_protocol(Generation(max_new_tokens=4, samples=3, temperature=0.5))
     (answer,) = answer_all(EndpointEngine(server.url, models["letter"]), items[:1], protocol)
     assert answer.votes == (0, 3, 0, 0) and set(answer.metrics) == {"maj@3", "mean@3"}
 
 
 def test_no_answer_in_time(
-    server: Server, models: dict[str, str], items: tuple[Item, ...], monkeypatch: pytest.MonkeyPatch
+    server: Server, models: dict[str, str], items: tuple[ChoiceItem, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.01)
     engine = EndpointEngine(server.url, models["letter"], timeout=0.001, retries=2)
@@ -93,7 +93,11 @@ def test_no_answer_in_time(
 
 
 def test_a_server_that_dies_half_way_costs_no_answer(
-    server: Server, models: dict[str, str], items: tuple[Item, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    models: dict[str, str],
+    items: tuple[ChoiceItem, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.05)
     store = AnswerStore(tmp_path, Silent())
@@ -181,7 +185,7 @@ def test_the_command_measures_a_served_nursery_model(
         assert str(tmp_path.parent) not in text and "127.0.0.1" not in text, path
 
 
-def test_a_refused_item_is_named(server: Server, models: dict[str, str], items: tuple[Item, ...]) -> None:
+def test_a_refused_item_is_named(server: Server, models: dict[str, str], items: tuple[ChoiceItem, ...]) -> None:
     engine = EndpointEngine(server.url, "no/such/model", retries=0)
     with pytest.raises(DarwinError, match="gpqa item rec000") as caught:
         answer_all(engine, [replace(items[0], key="rec000")], PROTOCOL)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from darwin_mri import cli
-from darwin_mri.benchmarks import EndpointEngine, Item, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, get_benchmark, load_benchmark
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.records import Answer
@@ -23,7 +23,7 @@ Refuse = Callable[[dict[str, Any]], tuple[int, Any] | None]
 
 
 @pytest.fixture(scope="module")
-def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Item, ...]:
+def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
     return load_benchmark("click", files.write_data(tmp_path_factory.mktemp("data")))
 
 
@@ -36,7 +36,7 @@ def refusal(name: str, words: str, code: str | None = "unsupported_parameter") -
     return 400, {"error": {"message": words, "type": "invalid_request_error", "param": name, "code": code}}
 
 
-def ask(url: str, items: tuple[Item, ...], **generation: Any) -> tuple[list[Answer], DarwinError | None]:
+def ask(url: str, items: tuple[ChoiceItem, ...], **generation: Any) -> tuple[list[Answer], DarwinError | None]:
     protocol = get_benchmark("click").chat_protocol(Generation(max_new_tokens=64, **generation))
     answers: list[Answer] = []
     try:
@@ -95,7 +95,7 @@ def text_only(body: dict[str, Any]) -> tuple[int, Any] | None:
     ],
 )
 def test_a_refused_parameter_is_met_and_remembered(
-    serve_json: ServeJson, items: tuple[Item, ...], refuse: Refuse, sent: set[str]
+    serve_json: ServeJson, items: tuple[ChoiceItem, ...], refuse: Refuse, sent: set[str]
 ) -> None:
     refused, accepted = [], []
 
@@ -122,7 +122,7 @@ def test_a_refused_parameter_is_met_and_remembered(
     ],
 )
 def test_a_parameter_that_decides_what_is_measured_is_not_left_out(
-    serve_json: ServeJson, items: tuple[Item, ...], name: str, words: str, generation: dict[str, Any]
+    serve_json: ServeJson, items: tuple[ChoiceItem, ...], name: str, words: str, generation: dict[str, Any]
 ) -> None:
     def respond(body: dict[str, Any]) -> tuple[int, Any]:
         if name == "max_completion_tokens" and "max_tokens" in body:
@@ -134,7 +134,9 @@ def test_a_parameter_that_decides_what_is_measured_is_not_left_out(
     assert f"{name}: {words}" in str(error) and "too long" not in str(error)
 
 
-def test_a_value_that_is_refused_is_told_and_the_parameter_kept(serve_json: ServeJson, items: tuple[Item, ...]) -> None:
+def test_a_value_that_is_refused_is_told_and_the_parameter_kept(
+    serve_json: ServeJson, items: tuple[ChoiceItem, ...]
+) -> None:
     words, seen = "max_tokens is too large: 64. This model supports at most 16 completion tokens", []
 
     def respond(body: dict[str, Any]) -> tuple[int, Any]:
@@ -146,7 +148,7 @@ def test_a_value_that_is_refused_is_told_and_the_parameter_kept(serve_json: Serv
     assert all("max_tokens" in body for body in seen)
 
 
-def test_a_reason_that_quotes_the_question_is_not_shown(serve_json: ServeJson, items: tuple[Item, ...]) -> None:
+def test_a_reason_that_quotes_the_question_is_not_shown(serve_json: ServeJson, items: tuple[ChoiceItem, ...]) -> None:
     def respond(body: dict[str, Any]) -> tuple[int, Any]:
         return refusal("temperature", f"temperature is not supported: {body['messages'][0]['content']}")
 
@@ -172,7 +174,7 @@ def test_a_reason_that_quotes_the_question_is_not_shown(serve_json: ServeJson, i
 )
 def test_an_answer_is_read_from_what_was_finished_as_one(
     serve_json: ServeJson,
-    items: tuple[Item, ...],
+    items: tuple[ChoiceItem, ...],
     message: dict[str, Any],
     choice: dict[str, Any],
     thinking: bool,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from darwin_mri.benchmarks import EndpointEngine, Item, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, get_benchmark, load_benchmark
 from darwin_mri.benchmarks import endpoint as module
 from darwin_mri.benchmarks.store import AnswerStore
 from darwin_mri.config import BenchConfig, Generation, Served
@@ -39,11 +39,11 @@ def serve(serve_json: ServeJson) -> Callable[[Reply], str]:
 
 
 @pytest.fixture(scope="module")
-def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Item, ...]:
+def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
     return load_benchmark("click", files.write_data(tmp_path_factory.mktemp("data")))
 
 
-def collect(engine: EndpointEngine, items: tuple[Item, ...]) -> tuple[list[int], Exception | None]:
+def collect(engine: EndpointEngine, items: tuple[ChoiceItem, ...]) -> tuple[list[int], Exception | None]:
     choices = []
     try:
         for answer in engine.answers(items, PROTOCOL):
@@ -53,7 +53,7 @@ def collect(engine: EndpointEngine, items: tuple[Item, ...]) -> tuple[list[int],
     return choices, None
 
 
-def test_a_refused_item_costs_no_other_answer(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
+def test_a_refused_item_costs_no_other_answer(serve: Callable[[Reply], str], items: tuple[ChoiceItem, ...]) -> None:
     def reply(message: str) -> tuple[int, Any]:
         if " 0번" in message:
             return 400, ""
@@ -66,7 +66,7 @@ def test_a_refused_item_costs_no_other_answer(serve: Callable[[Reply], str], ite
 
 
 def test_a_server_that_refuses_everything_is_left_alone_soon(
-    serve: Callable[[Reply], str], items: tuple[Item, ...]
+    serve: Callable[[Reply], str], items: tuple[ChoiceItem, ...]
 ) -> None:
     messages = []
 
@@ -78,19 +78,19 @@ def test_a_server_that_refuses_everything_is_left_alone_soon(
     assert not choices and isinstance(error, InputError) and len(set(messages)) <= 4
 
 
-def test_a_server_that_wants_a_key(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
+def test_a_server_that_wants_a_key(serve: Callable[[Reply], str], items: tuple[ChoiceItem, ...]) -> None:
     _, error = collect(EndpointEngine(serve(lambda _: (401, "")), "m"), items)
     assert f"set {module.KEY_VARIABLE}" in str(error)
 
 
-def test_content_in_parts(serve: Callable[[Reply], str], items: tuple[Item, ...]) -> None:
+def test_content_in_parts(serve: Callable[[Reply], str], items: tuple[ChoiceItem, ...]) -> None:
     parts = [{"type": "text", "text": "Answer:"}, {"type": "text", "text": " C"}]
     choices, error = collect(EndpointEngine(serve(lambda _: (200, parts)), "m"), items)
     assert error is None and choices == [2] * len(items)
 
 
 def test_two_places_that_serve_one_name_are_two_models(
-    serve: Callable[[Reply], str], items: tuple[Item, ...], tmp_path: Path
+    serve: Callable[[Reply], str], items: tuple[ChoiceItem, ...], tmp_path: Path
 ) -> None:
     store, scores = AnswerStore(tmp_path, Silent()), []
     for letter in "AB":

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from darwin_mri.benchmarks import FastEngine, HarnessEngine, Item, Scorer, answer_all, item_hash
+from darwin_mri.benchmarks import ChoiceItem, FastEngine, HarnessEngine, Scorer, answer_all, item_hash
 from darwin_mri.benchmarks.protocols import log_likelihood
 from tests.toys import FAMILIES, pico
 
@@ -28,7 +28,7 @@ CHOICES = st.lists(
 
 
 @st.composite
-def item_lists(draw: st.DrawFn) -> list[Item]:
+def item_lists(draw: st.DrawFn) -> list[ChoiceItem]:
     """Up to eight items of unequal lengths, some with a passage in common."""
     passage = draw(TEXT)
     items = []
@@ -37,7 +37,16 @@ def item_lists(draw: st.DrawFn) -> list[Item]:
         choices = tuple(draw(CHOICES))
         gold = draw(st.integers(0, len(choices) - 1))
         items.append(
-            Item(str(number), context, choices, gold, str(number), "s", "toy", per_character=draw(st.booleans()))
+            ChoiceItem(
+                key=str(number),
+                context=context,
+                choices=choices,
+                gold=gold,
+                cluster=str(number),
+                slice="s",
+                benchmark="toy",
+                per_character=draw(st.booleans()),
+            )
         )
     return list({item_hash(item): item for item in items}.values())
 
@@ -55,7 +64,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(items=item_lists())
-def test_the_same_log_probabilities_and_choices_as_hflm(folder: Path, items: list[Item]) -> None:
+def test_the_same_log_probabilities_and_choices_as_hflm(folder: Path, items: list[ChoiceItem]) -> None:
     model, tokenizer = load(folder)
     fast = answer_all(FastEngine(Scorer(model, tokenizer, token_budget=400)), items, PROTOCOL)
     reference = answer_all(HarnessEngine.in_memory(model, tokenizer), items, PROTOCOL)
@@ -81,7 +90,16 @@ def test_the_cache_is_used_where_it_can_be(folder: Path) -> None:
     model, tokenizer = load(folder)
     scorer = Scorer(model, tokenizer)
     items = [
-        Item(str(n), f"a long enough passage {n} Answer:", ("red", "blue gold"), 0, "c", "s", "toy") for n in range(3)
+        ChoiceItem(
+            key=str(n),
+            context=f"a long enough passage {n} Answer:",
+            choices=("red", "blue gold"),
+            gold=0,
+            cluster="c",
+            slice="s",
+            benchmark="toy",
+        )
+        for n in range(3)
     ]
     prepared = scorer.prepare(items)
     with torch.no_grad():

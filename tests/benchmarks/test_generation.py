@@ -8,12 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darwin_mri.benchmarks import Item, get_benchmark
+from darwin_mri.benchmarks import ChoiceItem, get_benchmark
 from darwin_mri.benchmarks.generation import Reply, chat_message, read_reply, to_voted_answer
 from darwin_mri.config import Generation
 
-ITEM = Item(
-    "k", "Which? Answer:", ("red", "blue", "green", "grey"), 1, "c", "s", "musr", message="Which?\n\nA. red\nB. blue"
+ITEM = ChoiceItem(
+    key="k",
+    context="Which? Answer:",
+    choices=("red", "blue", "green", "grey"),
+    gold=1,
+    cluster="c",
+    slice="s",
+    benchmark="musr",
+    message="Which?\n\nA. red\nB. blue",
 )
 MAJORITY = get_benchmark("musr").chat_protocol(Generation(samples=4, temperature=0.6))
 GREEDY = get_benchmark("click").chat_protocol(Generation())
@@ -124,5 +131,8 @@ def test_how_each_sample_ended_is_kept_with_the_answer() -> None:
 
 def test_messages_carry_the_protocols_instruction() -> None:
     assert chat_message(ITEM, MAJORITY).startswith("Which?\n\nA. red\nB. blue\n\nChoose one of A, B, C, D.")
-    korean = chat_message(Item("k", "물음", ("가", "나"), 0, "c", "s", "click"), GREEDY)
+    korean = chat_message(
+        ChoiceItem(key="k", context="물음", choices=("가", "나"), gold=0, cluster="c", slice="s", benchmark="click"),
+        GREEDY,
+    )
     assert korean.startswith("물음\nA. 가\nB. 나\n\nA, B 중 하나를")

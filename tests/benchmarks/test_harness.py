@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from darwin_mri.benchmarks import HarnessEngine, Item, answer_all, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, HarnessEngine, answer_all, get_benchmark, load_benchmark
 from darwin_mri.benchmarks.lengths import Reader, fit_items, require_chat
 from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.config import Generation
@@ -37,13 +37,13 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreTrainedModel, P
 
 
 @pytest.fixture(scope="module")
-def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Item, ...]:
+def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
     return load_benchmark("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)
 
 
 @pytest.mark.parametrize("sampling", [{}, {"samples": 3, "temperature": 0.7, "thinking": True}])
 def test_generated_answers(
-    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[Item, ...], sampling: dict[str, Any]
+    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[ChoiceItem, ...], sampling: dict[str, Any]
 ) -> None:
     generation = Generation(max_new_tokens=3, **sampling)
     protocol = get_benchmark("gpqa").chat_protocol(generation)
@@ -55,7 +55,7 @@ def test_generated_answers(
 
 
 def test_the_prompt_is_the_chat_templates(
-    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[Item, ...]
+    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[ChoiceItem, ...]
 ) -> None:
     model, tokenizer = writer
     protocol = get_benchmark("gpqa").chat_protocol(Generation(max_new_tokens=1))
@@ -68,7 +68,7 @@ def test_the_prompt_is_the_chat_templates(
 
 
 def test_memory_that_runs_out_halves_the_batch(
-    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[Item, ...]
+    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[ChoiceItem, ...]
 ) -> None:
     model, tokenizer = writer
     expected = answer_all(HarnessEngine.in_memory(model, tokenizer), items, PROTOCOL)
@@ -89,7 +89,7 @@ def test_memory_that_runs_out_halves_the_batch(
     hook.remove()
 
 
-def test_items_longer_than_a_context(tmp_path: Path, items: tuple[Item, ...]) -> None:
+def test_items_longer_than_a_context(tmp_path: Path, items: tuple[ChoiceItem, ...]) -> None:
     folder = pico_llama(tmp_path / "short", max_position_embeddings=400)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     reader = Reader.of_folder("short", folder, tokenizer)
@@ -114,7 +114,7 @@ def test_items_longer_than_a_context(tmp_path: Path, items: tuple[Item, ...]) ->
         fit_items(items, protocol, [chat], "error")
 
 
-def test_backends_by_name(tmp_path: Path, items: tuple[Item, ...]) -> None:
+def test_backends_by_name(tmp_path: Path, items: tuple[ChoiceItem, ...]) -> None:
     folder = pico_llama(tmp_path / "pico")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     named = HarnessEngine.named("hf", "dtype=float32,device=cpu,batch_size=2", model=str(folder))
@@ -170,7 +170,9 @@ def test_no_item_is_written_anywhere(tmp_path: Path) -> None:
 
 
 def test_warnings_of_a_backend_are_shown_and_its_prints_go_with_the_error(
-    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase], items: tuple[Item, ...], capsys: pytest.CaptureFixture[str]
+    writer: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    items: tuple[ChoiceItem, ...],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     engine = HarnessEngine.in_memory(*writer)
     answer, log = engine.lm.loglikelihood, logging.getLogger("lm_eval.models.toy")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darwin_mri.benchmarks import Item, chance, item_hash, load_benchmark, sample_items, split_items
+from darwin_mri.benchmarks import ChoiceItem, chance, item_hash, load_benchmark, sample_items, split_items
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.nursery.words import KOREAN_VALUES
 from darwin_mri.nursery.world import World
@@ -18,8 +18,10 @@ from .conftest import training_documents
 NAMES = ("nursery_click", "nursery_musr", "nursery_gpqa")
 
 
-def item(key: str = "k", context: str = "Q Answer:", choices: tuple[str, ...] = ("a", "b"), gold: int = 0) -> Item:
-    return Item(key, context, choices, gold, "c", "s", "toy")
+def item(
+    key: str = "k", context: str = "Q Answer:", choices: tuple[str, ...] = ("a", "b"), gold: int = 0
+) -> ChoiceItem:
+    return ChoiceItem(key=key, context=context, choices=choices, gold=gold, cluster="c", slice="s", benchmark="toy")
 
 
 @pytest.mark.parametrize("context", ["", "Answer: ", "Answer:\n"])

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from darwin_mri.benchmarks import Item, get_benchmark, load_benchmark
-from darwin_mri.config import TaskConfig, load_config, make_config, make_tasks
+from darwin_mri.benchmarks import ChoiceItem, get_benchmark, load_benchmark
+from darwin_mri.config import QuestionTask, load_config, make_config, make_tasks
 from darwin_mri.errors import ConfigError, InputError
 
 ROWS: list[dict[str, Any]] = [
@@ -50,8 +50,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def items_of(path: Path, **options: Any) -> tuple[Item, ...]:
-    return load_benchmark("mine", own={"mine": TaskConfig(jsonl=str(path), **options)})
+def items_of(path: Path, **options: Any) -> tuple[ChoiceItem, ...]:
+    return load_benchmark("mine", own={"mine": QuestionTask(jsonl=str(path), **options)})
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
@@ -72,7 +72,7 @@ def test_letters_are_scored_where_they_are_asked_for(tmp_path: Path) -> None:
     assert one.context == "What is red?\nA. a rose\nB. the sea\nC. 2\nThe answer is"
     assert two.context == "Colour?\nA. a rose\nB. the sea\nC. 2\nThe answer is"
     assert one.choices == ("A", "B", "C") and (one.gold, two.gold) == (2, 0) and not one.per_character
-    own = {"mine": TaskConfig(jsonl="q.jsonl", letters=True)}
+    own = {"mine": QuestionTask(jsonl="q.jsonl", letters=True)}
     assert get_benchmark("mine", own).protocol.metric == "acc"
 
 

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from darwin_mri import cli
 from darwin_mri.benchmarks import (
+    ChoiceItem,
     FastEngine,
     HarnessEngine,
-    Item,
     Scorer,
     accuracy,
     answer_all,
@@ -68,7 +68,7 @@ def korean() -> tuple[Any, PreTrainedTokenizerFast]:
 
 
 @pytest.fixture(scope="module")
-def items() -> tuple[Item, ...]:
+def items() -> tuple[ChoiceItem, ...]:
     return tuple(
         item for name in ("nursery_click", "nursery_musr") for item in sample_items(load_benchmark(name), 8, 3)
     )
@@ -76,7 +76,7 @@ def items() -> tuple[Item, ...]:
 
 @pytest.mark.parametrize("kind", ENDINGS)
 def test_a_tokenizer_that_ends_texts_changes_no_score(
-    korean: tuple[Any, PreTrainedTokenizerFast], items: tuple[Item, ...], kind: str
+    korean: tuple[Any, PreTrainedTokenizerFast], items: tuple[ChoiceItem, ...], kind: str
 ) -> None:
     model, ordinary = korean
     tokenizer = ended(ordinary, ENDINGS[kind])
@@ -89,7 +89,7 @@ def test_a_tokenizer_that_ends_texts_changes_no_score(
             assert a.log_probabilities == pytest.approx(b.log_probabilities, abs=1e-3)
 
 
-def test_a_tokenizer_that_only_ends_texts_gives_no_first_token(items: tuple[Item, ...]) -> None:
+def test_a_tokenizer_that_only_ends_texts_gives_no_first_token(items: tuple[ChoiceItem, ...]) -> None:
     model, ordinary = load("qwen35-mother")
     eos = ordinary.eos_token, ordinary.eos_token_id
     tokenizer = copy.deepcopy(ordinary)
@@ -102,7 +102,7 @@ def test_a_tokenizer_that_only_ends_texts_gives_no_first_token(items: tuple[Item
 
 @pytest.mark.parametrize("start", ["", "<bos>"])
 def test_a_generated_answer_starts_from_one_bos_and_no_end(
-    korean: tuple[Any, PreTrainedTokenizerFast], items: tuple[Item, ...], start: str
+    korean: tuple[Any, PreTrainedTokenizerFast], items: tuple[ChoiceItem, ...], start: str
 ) -> None:
     """Also where the template writes <bos> itself; prompts of a batch differ in length."""
     model, ordinary = korean
@@ -225,11 +225,11 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, PreTrainedTok
 
 
 @pytest.fixture(scope="module")
-def questions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Item, ...]:
+def questions(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
     return load_benchmark("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)[:4]
 
 
-def written(model: Any, tokenizer: PreTrainedTokenizerFast, items: tuple[Item, ...], tokens: int) -> set[Any]:
+def written(model: Any, tokenizer: PreTrainedTokenizerFast, items: tuple[ChoiceItem, ...], tokens: int) -> set[Any]:
     """(choice, how it ended) of the answers."""
     protocol = get_benchmark("gpqa").chat_protocol(Generation(max_new_tokens=tokens))
     answers = answer_all(HarnessEngine.in_memory(model, tokenizer), items, protocol)
@@ -237,14 +237,14 @@ def written(model: Any, tokenizer: PreTrainedTokenizerFast, items: tuple[Item, .
 
 
 def test_local_answers_tell_how_they_ended(
-    writer: tuple[Any, PreTrainedTokenizerFast], questions: tuple[Item, ...]
+    writer: tuple[Any, PreTrainedTokenizerFast], questions: tuple[ChoiceItem, ...]
 ) -> None:
     assert written(*writer, questions, 2) == {(2, ("stop",))}  # the letter and the end
     assert written(*writer, questions, 1) == {(-1, ("length",))}  # the letter; what would follow is unknown
 
 
 def test_a_local_answer_inside_a_thought_that_the_prompt_opened_is_none(
-    writer: tuple[Any, PreTrainedTokenizerFast], questions: tuple[Item, ...]
+    writer: tuple[Any, PreTrainedTokenizerFast], questions: tuple[ChoiceItem, ...]
 ) -> None:
     model, tokenizer = writer[0], copy.deepcopy(writer[1])
     tokenizer.chat_template = TEMPLATE.replace("\n#", "<think>\n#")
@@ -252,7 +252,7 @@ def test_a_local_answer_inside_a_thought_that_the_prompt_opened_is_none(
 
 
 def test_an_end_of_thinking_that_is_a_special_token_is_seen(
-    writer: tuple[Any, PreTrainedTokenizerFast], questions: tuple[Item, ...]
+    writer: tuple[Any, PreTrainedTokenizerFast], questions: tuple[ChoiceItem, ...]
 ) -> None:
     """The model writes </think>, C and the end; decoding drops special tokens."""
     model, tokenizer = copy.deepcopy(writer[0]), copy.deepcopy(writer[1])

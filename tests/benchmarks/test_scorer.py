@@ -10,8 +10,8 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from darwin_mri.benchmarks import (
+    ChoiceItem,
     HarnessEngine,
-    Item,
     Scorer,
     answer_all,
     gold_probability,
@@ -30,7 +30,7 @@ PROTOCOL = log_likelihood("test", "{context}")
 
 @torch.no_grad()
 def plain(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, item: Item, *, trailing_space: bool = False
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, item: ChoiceItem, *, trailing_space: bool = False
 ) -> np.ndarray:
     """Naive reference: one unpadded, uncached forward per choice; with ``trailing_space`` it has the classic bug."""
     context = item.context + (" " if trailing_space else "")
@@ -50,7 +50,7 @@ def spread(left: list[np.ndarray], right: list[np.ndarray]) -> float:
 
 
 def test_equals_plain_forwards(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...]
 ) -> None:
     scorer = Scorer(model, tokenizer)
     prepared = scorer.prepare(mixed_items)
@@ -62,7 +62,7 @@ def test_equals_plain_forwards(
 
 
 def test_equals_lm_eval(
-    model: PreTrainedModel, bos_tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]
+    model: PreTrainedModel, bos_tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...]
 ) -> None:
     scorer = Scorer(model, bos_tokenizer)
     prepared = scorer.prepare(mixed_items)
@@ -78,7 +78,7 @@ def test_equals_lm_eval(
 
 @pytest.mark.parametrize("budget", [1, 60, 700, 100_000])
 def test_batches_and_strategies_do_not_matter(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...], budget: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...], budget: int
 ) -> None:
     prepared = prepare(mixed_items, tokenizer)
     expected = Scorer(model, tokenizer).log_probabilities(prepared)
@@ -89,7 +89,7 @@ def test_batches_and_strategies_do_not_matter(
         assert spread(scorer.log_probabilities(prepared), expected) < 1e-4
 
 
-def test_indices_repeat_and_reorder(tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]) -> None:
+def test_indices_repeat_and_reorder(tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...]) -> None:
     scorer = Scorer(make_model("llama"), tokenizer)
     prepared = scorer.prepare(mixed_items)
     every = scorer.log_probabilities(prepared)
@@ -100,7 +100,7 @@ def test_indices_repeat_and_reorder(tokenizer: PreTrainedTokenizerFast, mixed_it
     assert scorer.log_probabilities(prepared, []) == []
 
 
-def test_sees_weights_changed_in_place(tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]) -> None:
+def test_sees_weights_changed_in_place(tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...]) -> None:
     model, other = make_model("qwen3_5"), make_model("qwen3_5", seed=1)
     scorer = Scorer(model, tokenizer)
     prepared = scorer.prepare(mixed_items)
@@ -177,7 +177,7 @@ def test_a_tokenizer_that_merges_across_the_cut() -> None:
 
 def test_a_context_that_disappears_is_refused() -> None:
     merging = train_tokenizer(bos=False, split_words=False)
-    item = Item("gone", ":", ("red", "blue"), 0, "c", "s", "toy")
+    item = ChoiceItem(key="gone", context=":", choices=("red", "blue"), gold=0, cluster="c", slice="s", benchmark="toy")
     with pytest.raises(InputError, match="toy item gone"):
         prepare([item], merging)
 
@@ -201,7 +201,9 @@ def test_rotary_models_read_beyond_their_context_when_asked_to(tokenizer: PreTra
     assert reference[0].log_probabilities == pytest.approx(tuple(scores[0]), abs=1e-3)
 
 
-def test_out_of_memory_halves_the_batch(tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]) -> None:
+def test_out_of_memory_halves_the_batch(
+    tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...]
+) -> None:
     model = make_model("llama")
     scorer = Scorer(model, tokenizer)
     prepared = scorer.prepare(mixed_items)
@@ -234,7 +236,7 @@ class Odd(LlamaForCausalLM):
 
 
 def test_falls_back_to_full_logits_when_the_head_is_unknown(
-    tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]
+    tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...]
 ) -> None:
     config: Any = make_model("llama").config
     model = Odd(config).eval()
@@ -246,7 +248,7 @@ def test_falls_back_to_full_logits_when_the_head_is_unknown(
 
 
 def test_a_broken_candidate_does_not_decide_the_strategy(
-    tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[Item, ...]
+    tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...]
 ) -> None:
     model = make_model("llama")
     healthy = copy.deepcopy(model.state_dict())

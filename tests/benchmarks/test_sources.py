@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from darwin_mri.benchmarks import (
     PASSWORD_VARIABLE,
-    Item,
+    ChoiceItem,
     describe_benchmark,
     get_benchmark,
     item_hash,
@@ -46,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return files.write_data(tmp_path_factory.mktemp("data"))
 
 
-def load(data: Path, name: str) -> tuple[Item, ...]:
+def load(data: Path, name: str) -> tuple[ChoiceItem, ...]:
     return load_benchmark(name, data, password=files.PASSWORD)
 
 

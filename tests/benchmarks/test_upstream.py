@@ -13,7 +13,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from darwin_mri.benchmarks import FastEngine, Item, Scorer, answer_all, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, FastEngine, Scorer, answer_all, get_benchmark, load_benchmark
 from tests.toys import byte_tokenizer
 
 from . import files
@@ -46,7 +46,9 @@ def upstream(lm: Any, folder: Path, group: dict[str, Any], include: list[Path]) 
     return [sample for samples in results["samples"].values() for sample in samples]
 
 
-def compare(lm: Any, samples: list[dict[str, Any]], items: tuple[Item, ...], protocol: Any, headline: str) -> None:
+def compare(
+    lm: Any, samples: list[dict[str, Any]], items: tuple[ChoiceItem, ...], protocol: Any, headline: str
+) -> None:
     scorer = Scorer(lm.model, lm.tokenizer)
     answers = answer_all(FastEngine(scorer), items, protocol)
     by_context = {item.context: (item, answer) for item, answer in zip(items, answers, strict=True)}

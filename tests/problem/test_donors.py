@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from darwin_mri.benchmarks import Item, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, load_benchmark
 from darwin_mri.checkpoints import find_model, load
 from darwin_mri.config import ArmConfig
 from darwin_mri.errors import ConfigError
@@ -24,8 +24,16 @@ QUESTIONS = {
 }
 
 
-def item(language: str) -> Item:
-    return Item(f"{language}-1", QUESTIONS[language], ("a", "b"), 0, language, language, "toy")
+def item(language: str) -> ChoiceItem:
+    return ChoiceItem(
+        key=f"{language}-1",
+        context=QUESTIONS[language],
+        choices=("a", "b"),
+        gold=0,
+        cluster=language,
+        slice=language,
+        benchmark="toy",
+    )
 
 
 @pytest.mark.parametrize("language", QUESTIONS)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from darwin_mri.benchmarks import Item, fitness_blocks, load_benchmark, sample_items
+from darwin_mri.benchmarks import ChoiceItem, fitness_blocks, load_benchmark, sample_items
 from darwin_mri.checkpoints import LoadedModel, find_model, load
 from darwin_mri.errors import DarwinError
 from darwin_mri.mri import Block, PieceLoss, gene_slopes
@@ -31,16 +31,16 @@ def pair(family: dict[str, Path]) -> tuple[LoadedModel, Any]:
 
 
 @pytest.fixture(scope="module")
-def items() -> dict[str, tuple[Item, ...]]:
+def items() -> dict[str, tuple[ChoiceItem, ...]]:
     return {name: sample_items(load_benchmark(name), 20, 1) for name in WEIGHTS}
 
 
-def fitness_of(father: LoadedModel, items: dict[str, tuple[Item, ...]]) -> Callable[[int], Sequence[Block]]:
+def fitness_of(father: LoadedModel, items: dict[str, tuple[ChoiceItem, ...]]) -> Callable[[int], Sequence[Block]]:
     """Token budget -> the blocks of the fitness loss."""
     return lambda budget: fitness_blocks(father, items, WEIGHTS, log=True, token_budget=budget)
 
 
-def test_pieces_add_up_to_the_block(pair: tuple[LoadedModel, Any], items: dict[str, tuple[Item, ...]]) -> None:
+def test_pieces_add_up_to_the_block(pair: tuple[LoadedModel, Any], items: dict[str, tuple[ChoiceItem, ...]]) -> None:
     father, directions = pair
     whole, pieces = map(fitness_of(father, items), (1 << 20, 1))
     assert {len(block) for block in whole} == {1} and sum(map(len, pieces)) == 40  # every item by itself
@@ -61,7 +61,7 @@ def short_of_memory(fits: int, loss: Callable[[int], Sequence[Block]]) -> Callab
 
 
 def test_short_of_memory_the_pieces_are_halved_until_they_fit(
-    pair: tuple[LoadedModel, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
+    pair: tuple[LoadedModel, Any], items: dict[str, tuple[ChoiceItem, ...]], tmp_path: Path
 ) -> None:
     father, directions = pair
     make = fitness_of(father, items)
@@ -98,7 +98,7 @@ def test_one_item_that_does_not_fit_is_one_clear_line(pair: tuple[LoadedModel, A
 
 
 def test_slopes_kept_in_a_file_need_no_directions(
-    pair: tuple[LoadedModel, Any], items: dict[str, tuple[Item, ...]], tmp_path: Path
+    pair: tuple[LoadedModel, Any], items: dict[str, tuple[ChoiceItem, ...]], tmp_path: Path
 ) -> None:
     father, directions = pair
     make = fitness_of(father, items)

@@ -13,6 +13,7 @@ from darwin_mri.errors import InputError
 
 ADVICE = "mend the row"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (".jsonl", ".ndjson", *DELIMITERS, ".parquet")
 
 
 def table_rows(file: Path) -> Iterator[Row]:
@@ -69,3 +70,42 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except (OSError, ArrowException) as error:
         raise InputError(f"{file.name} cannot be read as Parquet ({type(error).__name__}): write it again") from None
     yield from enumerate(rows, 1)
+
+
+class Keys:
+    """The keys of a table's rows, each of them once."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, str] = {}
+
+    def of(self, row: Row, number: int) -> str:
+        """A row's own ``id``, or its number; raises InputError where an earlier row has it."""
+        key = word_of(row, "id") or f"{number:05d}"
+        if key in self._rows:
+            raise row.error(f"its id is that of {self._rows[key]} as well")
+        self._rows[key] = row.file
+        return key
+
+
+def slice_of(row: Row) -> str:
+    """The part that a row is also reported in: its ``slice``, else its ``language``."""
+    return word_of(row, "slice") or word_of(row, "language") or "all"
+
+
+def word_of(row: Row, field: str) -> str:
+    """A short field that may be absent; numbers are taken as they are written."""
+    value = row.data.get(field)
+    if value is None:
+        return ""
+    text = text_of(value)
+    if text is None:
+        raise row.error(f"field '{field}' is neither a text nor a number")
+    return text
+
+
+def text_of(value: object) -> str | None:
+    """A text without white space around it; of a number its digits; None for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        return text if not any("\ud800" <= letter <= "\udfff" for letter in text) else None
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
