@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from darwin_mri.config_base import NAME, Section
+from darwin_mri.config_base import NAME, AnySection, Section
 from darwin_mri.config_methods import ARMS, JOINT, OPERATORS, SHARING, Arm, Method, Operator
 from darwin_mri.config_sections import (
     ArmConfig,
@@ -22,7 +21,6 @@ from darwin_mri.config_sections import (
     Served,
 )
 from darwin_mri.config_tasks import (
-    KINDS,
     AgreementTask,
     LimitConfig,
     LmEvalTask,
@@ -31,6 +29,7 @@ from darwin_mri.config_tasks import (
     QuestionTask,
     Tasks,
 )
+from darwin_mri.config_validation import validated
 from darwin_mri.errors import ConfigError
 from darwin_mri.files import read_yaml
 from darwin_mri.quantities import KINDS as QUANTITIES
@@ -67,9 +66,6 @@ __all__ = [
 ]
 
 REAL = {"click": 0.6, "musr": 0.4}  # the fitness of the Darwin-4B-Genesis card
-
-
-AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Config(Tasks):
@@ -158,7 +154,8 @@ class Config(Tasks):
         own, bench, limits = given.get("tasks") or {}, given.get("bench") or {}, given.get("limits") or {}
         if not all(isinstance(part, dict) for part in (own, bench, limits)) or "tasks" in bench:
             return given
-        aims = {name: 1.0 for name in own if name not in limits}
+        beside = {*limits, *(task.get("stand_in") for task in own.values() if isinstance(task, dict))}
+        aims = {name: 1.0 for name in own if name not in beside}
         default = aims or (REAL if given.get("data") else None)
         fitness = given.get("fitness", default) if own or "fitness" not in given else None
         if not isinstance(fitness, dict):
@@ -194,7 +191,8 @@ class Config(Tasks):
         """The tasks and parents that are named are there."""
         if not self.fitness or any(w <= 0 for w in self.fitness.values()):
             raise ValueError("fitness needs at least one benchmark, each with a weight above 0")
-        for where, names in (("fitness", self.fitness), ("limits", self.limits)):
+        stand_ins = tuple(self.stand_ins.values())
+        for where, names in (("fitness", self.fitness), ("limits", self.limits), ("stand_in", stand_ins)):
             if missing := set(names) - set(self.bench.tasks):
                 raise ValueError(f"{where} names {sorted(missing)}, which bench.tasks does not list")
         for name, limit in self.limits.items():
@@ -261,50 +259,31 @@ class Config(Tasks):
         return tuple(dict.fromkeys((*self.fitness, *self.limits)))
 
     @property
+    def stand_ins(self) -> dict[str, str]:
+        """Task of the fitness -> the task whose slopes stand in for its own."""
+        named = {name: getattr(self.tasks.get(name), "stand_in", None) for name in self.fitness}
+        return {name: other for name, other in named.items() if other is not None}
+
+    @property
     def weights(self) -> dict[str, float]:
         """Fitness weights that sum to 1."""
         total = sum(self.fitness.values())
         return {name: weight / total for name, weight in self.fitness.items()}
 
 
-def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    for part in path:
-        if path[0] == "tasks" and part in KINDS:
-            model = KINDS[str(part)]
-        kind = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        for option in (kind, *get_args(kind)):  # a section, or "section or nothing"
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                model = option
-    return list(model.model_fields)
-
-
 def make_config(data: dict[str, Any], where: str) -> Config:
     """Validate a mapping; raises ConfigError that names the field and, for an unknown key, the nearest known one."""
-    return _validated(Config, data, where)
+    return validated(Config, data, where)
 
 
 def make_bench_config(data: dict[str, Any], where: str) -> BenchConfig:
     """The bench section alone, as the command ``bench`` needs it; errors as ``make_config``."""
-    return _validated(BenchConfig, data, where)
+    return validated(BenchConfig, data, where)
 
 
 def make_tasks(entries: dict[str, Any], where: str) -> dict[str, OwnTask]:
     """Own tasks by name, as the command ``bench`` needs them; errors as ``make_config``."""
-    return _validated(Tasks, {"tasks": entries}, where).tasks
-
-
-def _validated(kind: type[AnySection], data: dict[str, Any], where: str) -> AnySection:
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        parts = [part for place, part in enumerate(first["loc"]) if (first["loc"][0], place) != ("tasks", 2)]
-        name = ".".join(str(part) for part in parts) or "config"  # without the kind of a task, which no user wrote
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(kind, first["loc"][:-1]), 1)
-            message = "unknown key" + (f": did you mean '{near[0]}'?" if near else "")
-        raise ConfigError(f"{where}: {name}: {message}") from None
+    return validated(Tasks, {"tasks": entries}, where).tasks
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
@@ -329,7 +308,7 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
 
 def load_section(kind: type[AnySection], path: Path) -> AnySection:
     """A YAML file of another kind than a run's, such as an arena's; errors as ``load_config``."""
-    return _validated(kind, _mapping(path), str(path))
+    return validated(kind, _mapping(path), str(path))
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The story: inputs -> scan -> donors -> prior -> search -> child -> health -> bench -> report.
+"""The story: inputs -> scan -> donors -> references -> prior -> search -> child -> health -> bench -> report.
 
 Each stage is a function of run, parents and earlier records; a resumed run reads the records that are there.
 """
@@ -21,7 +21,6 @@ from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Prior
 from darwin_mri.records.roles import FATHER
 from darwin_mri.report import write_report
 from darwin_mri.run import Progress, Run, RunOptions, Silent, open_run, require_run_folder
-from darwin_mri.stages.anchors import score_others
 from darwin_mri.stages.bench import bench_run
 from darwin_mri.stages.child import write_run_child
 from darwin_mri.stages.donors import make_space
@@ -30,6 +29,7 @@ from darwin_mri.stages.inputs import prepare_inputs
 from darwin_mri.stages.merge import merge_genome
 from darwin_mri.stages.plan import plan
 from darwin_mri.stages.prior import measure_prior
+from darwin_mri.stages.references import measure_references
 from darwin_mri.stages.scan import scan_parents
 from darwin_mri.stages.score import ScoreOptions
 from darwin_mri.stages.score import score_models as bench
@@ -78,6 +78,7 @@ def scan(config: Config, out: Path, *, pair: bool, **options: Unpack[RunOptions]
         if not pair:
             return scans, None
         space = run.stage("donors", make_space, parents, scans)
+        run.stage("references", measure_references, parents)
         prior, scans = run.stage("prior", measure_prior, parents, space, scans)
         if config.scan.validation:
             scans = run.stage("validation", validate, parents, space, scans, prior)
@@ -98,8 +99,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
 
     Raises:
         DarwinError: what ``plan`` lists as a problem, before anything is begun.
-        GateError: disk or memory cannot hold the run, and nothing is begun; or the child fails its health check, and
-            everything is written all the same.
+        GateError: nothing is begun for want of disk or memory; or the child fails its health check, all is written.
     """
     require_surroundings(config, out)
     parents = Parents.find(config, offline=options.get("offline", False))
@@ -110,7 +110,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
         run.stage("inputs", prepare_inputs, parents)
         scans = run.stage("scan", scan_parents, parents)
         space = run.stage("donors", make_space, parents, scans)
-        scores = run.stage("anchors", score_others, parents)
+        scores = run.stage("references", measure_references, parents)
         parents.release_others()
         prior, scans = run.stage("prior", measure_prior, parents, space, scans)
         if config.scan.validation:

@@ -31,7 +31,7 @@ from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.records import Prior
 from darwin_mri.run import open_run
-from darwin_mri.stages.anchors import score_others
+from darwin_mri.stages.references import measure_references
 from darwin_mri.stages.prior import measure_prior
 from darwin_mri.stages.scan import scan_parents
 from speed.measure import make_row
@@ -100,7 +100,7 @@ class Bench:
         evaluator, start = Evaluator(config, parents.father, space), space.genome.start(prior)
         asked, estimate = items.search, Means(config.search.blocks, config.weights)
         if config.search.anchors:
-            anchored = anchor(run, evaluator, start, items.search, score_others(run, parents))
+            anchored = anchor(run, evaluator, start, items.search, measure_references(run, parents))
             asked, estimate, before = anchored.items, anchored.estimate, before + anchored.spent
         options = SearchOptions(
             budget=self.budget, population=config.search.population, seed=seed, racing=config.search.racing

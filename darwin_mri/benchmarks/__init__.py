@@ -11,6 +11,7 @@ from darwin_mri.benchmarks.gpqa import PASSWORD_VARIABLE
 from darwin_mri.benchmarks.harness import HarnessEngine
 from darwin_mri.benchmarks.items import ChoiceItem, Item, chance, item_hash, with_choices
 from darwin_mri.benchmarks.kinds import Grader, differentiable, open_grader
+from darwin_mri.benchmarks.kinds.agreement import AgreementItem, Target, measure_targets, with_target
 from darwin_mri.benchmarks.lengths import LongItems, Reader, fit_items, require_chat
 from darwin_mri.benchmarks.published import published_scores
 from darwin_mri.benchmarks.scorer import Scorer
@@ -19,6 +20,7 @@ from darwin_mri.benchmarks.splits import Split, group_by_cluster, sample_items, 
 __all__ = [
     "BENCHMARKS",
     "PASSWORD_VARIABLE",
+    "AgreementItem",
     "Benchmark",
     "ChoiceItem",
     "EndpointEngine",
@@ -33,6 +35,7 @@ __all__ = [
     "Reader",
     "Scorer",
     "Split",
+    "Target",
     "accuracy",
     "answer_all",
     "base_url",
@@ -47,6 +50,7 @@ __all__ = [
     "group_by_cluster",
     "item_hash",
     "load_benchmark",
+    "measure_targets",
     "open_grader",
     "prepare",
     "published_scores",
@@ -55,4 +59,5 @@ __all__ = [
     "split_items",
     "to_answers",
     "with_choices",
+    "with_target",
 ]

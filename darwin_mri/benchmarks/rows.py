@@ -135,7 +135,16 @@ class ChoiceRows:
         return self.of.ids.numel()
 
     def loss(self, model: Any, forward: Forward, *, log: bool) -> torch.Tensor:
-        """As ``Rows``."""
+        """As ``Rows``.
+
+        Args:
+            model: with the output head.
+            forward: replaces the decoder.
+            log: the logarithm of a score that is a probability.
+
+        Returns:
+            A scalar.
+        """
         choices = self.of.log_probabilities(model, forward) * self.scales
         # Softmax over the choices of each item, then the gold choice's share.
         highest = torch.full((len(self.gold),), -torch.inf, device=choices.device).scatter_reduce(
@@ -179,5 +188,14 @@ class SumRows:
         return self.of.ids.numel()
 
     def loss(self, model: Any, forward: Forward, *, log: bool) -> torch.Tensor:
-        """As ``Rows``; a log-probability is a logarithm already."""
+        """As ``Rows``.
+
+        Args:
+            model: with the output head.
+            forward: replaces the decoder.
+            log: changes nothing, a log-probability is a logarithm already.
+
+        Returns:
+            A scalar.
+        """
         return -(self.of.log_probabilities(model, forward) / self.sizes).mean()

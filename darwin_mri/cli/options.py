@@ -15,6 +15,7 @@ from darwin_mri.cli.console import err, stdout
 from darwin_mri.errors import ConfigError
 
 DEBUG = "--debug"
+TASK_KINDS = ("jsonl", "lm_eval", "nll", "agreement")  # as ``config_tasks``, which takes a second to import
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")]
 Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
@@ -55,26 +56,30 @@ Tasks = Annotated[
     typer.Option(
         "--task",
         metavar="NAME=FILE",
-        help="A task of your own: questions with choices in a .jsonl, .csv or .parquet file (docs/tasks.md); may be"
-        " given several times.",
+        help="A task of your own: questions in a .jsonl, .csv or .parquet file, or a text; NAME=lm_eval:TASK,"
+        " NAME=nll:TEXT and NAME=agreement:TEXT name the other kinds (docs/tasks.md). May be given several times.",
     ),
 ]
 
 
 def own_tasks(given: list[str] | None) -> dict[str, dict[str, str]] | None:
-    """The config's entries of NAME=FILE words; None where there are none.
+    """The config's entries of NAME=FILE or NAME=KIND:VALUE words; None where there are none.
+
+    A table needs no kind, and neither does a text file or a folder, whose NLL is scored.
 
     Raises:
-        ConfigError: a word without a name or a file, or a name given twice.
+        ConfigError: a word without a name or a value, or a name given twice.
     """
     entries: dict[str, dict[str, str]] = {}
     for word in given or ():
-        name, _, file = word.partition("=")
-        if not name or not file:
+        name, _, value = word.partition("=")
+        if not name or not value:
             raise ConfigError(f"--task {word}: write it as NAME=FILE, such as --task mine=questions.jsonl")
         if name in entries:
             raise ConfigError(f"--task {name} is given twice: give each task a name of its own")
-        entries[name] = {"jsonl": file}
+        kind, _, rest = value.partition(":")
+        is_text = Path(value).suffix.lower() in (".txt", ".md") or Path(value).is_dir()
+        entries[name] = {kind: rest} if kind in TASK_KINDS and rest else {"nll" if is_text else "jsonl": value}
     return entries or None
 
 

@@ -35,7 +35,12 @@ class AnchoredItems:
 
 
 def anchor(
-    run: Run, evaluator: Evaluator, start: Start, items: Mapping[str, Sequence[Item]], scores: ScoresByModel
+    run: Run,
+    evaluator: Evaluator,
+    start: Start,
+    items: Mapping[str, Sequence[Item]],
+    scores: ScoresByModel,
+    limits: Mapping[str, float],
 ) -> AnchoredItems:
     """Choose the anchors among the search items, or read those of a resumed run.
 
@@ -47,6 +52,7 @@ def anchor(
         start: of the search.
         items: the whole pool, by benchmark.
         scores: of the other parents on it.
+        limits: task -> the least score a candidate may have on it.
 
     Returns:
         The items in the order asked, and how the pool's score is estimated from theirs.
@@ -60,7 +66,7 @@ def anchor(
             for number, vector in enumerate(start.opening):
                 table[f"opening {number}"] = whole(dict(zip(start.names, map(float, vector), strict=True)))
                 advance(1)
-        return AnchorRecord(benchmarks=tuple(_choose(name, table, config) for name in config.weights))
+        return AnchorRecord(benchmarks=tuple(_choose(name, table, config) for name in items))
 
     record = run.record(RECORD, AnchorRecord, make)
     chosen = {
@@ -71,7 +77,7 @@ def anchor(
     }
     anchored = {name: tuple(items[name][i] for i in anchors.items) for name, anchors in chosen.items()}
     spent = sum(anchors.logged.size for anchors in chosen.values())
-    return AnchoredItems(anchored, Anchored(config.search.blocks, config.weights, chosen), spent)
+    return AnchoredItems(anchored, Anchored(config.search.blocks, config.weights, chosen, dict(limits)), spent)
 
 
 def _choose(name: str, scores: ScoresByModel, config: Config) -> AnchorItems:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from darwin_mri.benchmarks import chance, published_scores
+from darwin_mri.config import LimitConfig
 from darwin_mri.problem.model_bench import AnswersByTask, ModelBench
 from darwin_mri.records import BenchmarkInfo, Comparison
 from darwin_mri.stats.compare import compare
@@ -47,6 +49,7 @@ class Contestants:
         seed: int,
         *,
         split: Literal["held-out", "all"] = "held-out",
+        limits: Mapping[str, LimitConfig] | None = None,
     ) -> Comparison:
         """The comparison record.
 
@@ -56,6 +59,7 @@ class Contestants:
             weights: of the tasks in the composite.
             seed: of the resamples.
             split: which items they were asked.
+            limits: task -> what the child must not lose on it.
 
         Returns:
             Scores, contrasts, vigor and alerts.
@@ -70,4 +74,5 @@ class Contestants:
             published_scores(bench.items),
             split=split,
             benchmarks=benchmarks,
+            limits=limits or {},
         )

@@ -75,6 +75,20 @@ def item_scores(grader: Grader, indices: Sequence[int], *, smooth: bool) -> list
     return [grades[index].smooth if smooth else grades[index].answer.credit for index in indices]
 
 
+def least_scores(config: Config, scores: Mapping[str, ItemScores]) -> dict[str, float]:
+    """Task with a limit -> the least score that a candidate may have on the search items.
+
+    Args:
+        config: of the run.
+        scores: of the parents that limits name, by role.
+
+    Returns:
+        The parent's score, less what the limit allows.
+    """
+    limits = config.limits.items()
+    return {name: float(np.mean(scores[limit.against][name])) - limit.worsen_by for name, limit in limits}
+
+
 def weighted(scores: ItemScores, weights: Mapping[str, float]) -> float:
     """The fitness of item scores."""
     return float(sum(weight * np.mean(scores[name]) for name, weight in weights.items()))

@@ -35,6 +35,7 @@ class Items:
         search: feeds the fitness.
         fresh: re-tests the finalists.
         held_out: is reported.
+        stand_ins: search items of tasks that only stand in for the slopes of others.
         benchmarks: what each benchmark's name stands for.
         splits: the record of the parts.
     """
@@ -43,6 +44,7 @@ class Items:
     search: dict[str, tuple[Item, ...]]
     fresh: dict[str, tuple[Item, ...]]
     held_out: dict[str, tuple[Item, ...]]
+    stand_ins: dict[str, tuple[Item, ...]]
     benchmarks: tuple[BenchmarkInfo, ...]
     splits: Splits
 
@@ -64,11 +66,14 @@ def choose_items(config: Config, models: Sequence[ModelSource], *, offline: bool
     search: dict[str, tuple[Item, ...]] = {}
     fresh: dict[str, tuple[Item, ...]] = {}
     held_out: dict[str, tuple[Item, ...]] = {}
+    stand_ins: dict[str, tuple[Item, ...]] = {}
     stored = []
     for name, (items, _) in loaded.items():
         split = split_items(items, config.seed, config.bench.search_share, config.bench.held_out_share)
         size = config.bench.items
         held_out[name] = sample_items(split.held_out, size, config.seed) if size else split.held_out
+        if name in config.stand_ins.values() and name not in config.searched:
+            stand_ins[name] = sample_items(split.search, config.prior.items, config.seed)
         if name in config.searched:
             pool[name] = split.search
             search[name] = sample_items(split.search, config.search.items, config.seed)
@@ -86,7 +91,7 @@ def choose_items(config: Config, models: Sequence[ModelSource], *, offline: bool
         held_out_share=config.bench.held_out_share,
         benchmarks=tuple(stored),
     )
-    return Items(pool, search, fresh, held_out, tuple(info for _, info in loaded.values()), splits)
+    return Items(pool, search, fresh, held_out, stand_ins, tuple(info for _, info in loaded.values()), splits)
 
 
 def load_items(

@@ -17,6 +17,7 @@ from darwin_mri.merging.settings import settings_for
 from darwin_mri.probes import load_probes
 from darwin_mri.problem.donors import named_prompts
 from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.targets import require_one_vocabulary
 from darwin_mri.records.roles import FATHER
 
 Question = Callable[[Parents], object]
@@ -68,6 +69,7 @@ def ask_texts(parents: Parents) -> None:
 def ask_items(parents: Parents) -> None:
     """Whether the benchmarks' items can be read, and asked of these parents."""
     _ = parents.items
+    require_one_vocabulary(parents)
 
 
 def ask_bench(parents: Parents) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from darwin_mri.benchmarks import Item, fitness_blocks
+from darwin_mri.benchmarks import Item, differentiable, fitness_blocks, sample_items
 from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.config import Config
 from darwin_mri.mri import Block, text_blocks
 from darwin_mri.mri.slopes import Directions, Loss, SlopeReader
 from darwin_mri.probes import select_tokenized, tokenize_probes
+from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.run import MeasurementCache, Progress, Run
@@ -57,6 +59,39 @@ def gene_directions(space: MergeSpace, father: LoadedModel, reference: float) ->
                 own |= assembly.build([own.pop(part) for part in assembly.names])
         directions[gene.name] = own
     return directions
+
+
+def response_items(
+    config: Config, items: Items
+) -> tuple[dict[str, tuple[Item, ...]], dict[str, float], tuple[str, ...]]:
+    """The items whose scores the fitness response differentiates.
+
+    A task without slopes (written answers) is left out, unless another task stands in for it.
+
+    Args:
+        config: of the run.
+        items: of the run.
+
+    Returns:
+        (items by task, the weight of each, sentences on tasks that were replaced or left out).
+    """
+    chosen: dict[str, tuple[Item, ...]] = {}
+    weights: dict[str, float] = {}
+    notes: list[str] = []
+    for name, weight in config.weights.items():
+        source = name if differentiable(items.search[name]) else config.stand_ins.get(name)
+        if source is None:
+            notes.append(f"{name} has no slopes, and the blend response leaves it out: a stand_in task would help")
+            continue
+        pool = items.search.get(source) or items.stand_ins[source]
+        if not differentiable(pool):
+            notes.append(f"{source} stands in for {name} and has no slopes either: the blend response leaves both out")
+            continue
+        if source != name:
+            notes.append(f"{source} stands in for {name} in the blend response")
+        chosen[source] = sample_items(pool, config.prior.items, config.seed)
+        weights[source] = weights.get(source, 0.0) + weight
+    return chosen, weights, tuple(notes)
 
 
 def fitness_loss(

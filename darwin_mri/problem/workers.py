@@ -17,6 +17,7 @@ from darwin_mri.problem.donors import DONORS
 from darwin_mri.problem.fitness import Evaluator, Fitness
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import donor_space, sibling_space
+from darwin_mri.problem.targets import attach_targets
 from darwin_mri.records import DonorRecord, Prior
 from darwin_mri.run import Run
 
@@ -93,7 +94,8 @@ def build_evaluate(
     else:
         space = sibling_space(config, father, parents.other_sources, parents.base)
     space = space.for_search(config, Prior.model_validate(prior_data), len(father.layers))
-    items = {name: _by_hash(name, parents.items.search[name], part) for name, part in hashes.items()}
+    known = attach_targets(parents.items, config, Path(folder))
+    items = {name: _by_hash(name, known.search[name], part) for name, part in hashes.items()}
     return Evaluator(config, father, space).on(items, blocks=config.search.blocks)
 
 

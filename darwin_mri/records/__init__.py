@@ -9,6 +9,7 @@ from darwin_mri.records.genome import AnchorItems, AnchorRecord, Genome, LedgerL
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
 from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
+from darwin_mri.records.references import LimitCheck, References
 from darwin_mri.records.scan import (
     Channel,
     Estimate,
@@ -70,6 +71,7 @@ __all__ = [
     "LayerAnatomy",
     "LayerScan",
     "LedgerLine",
+    "LimitCheck",
     "Manifest",
     "MappedLayer",
     "ModelInfo",
@@ -90,6 +92,7 @@ __all__ = [
     "ProbesInfo",
     "Protocol",
     "Record",
+    "References",
     "Response",
     "Scan",
     "Score",

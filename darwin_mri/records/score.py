@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from darwin_mri.records.base import Part, Record
 from darwin_mri.records.benchmark import Protocol
+from darwin_mri.records.references import LimitCheck
 from darwin_mri.records.roles import CHILD_MINUS, PARENTS, Family, Other, family_of, null_of_role
 
 Evidence = Literal["measured", "published", "estimated"]
@@ -300,6 +301,7 @@ class Comparison(Record):
         secondary: the same answers by the protocols' other metrics; never the headline.
         benchmarks: what the benchmarks' names stand for.
         protocols: of the measured scores, by ``Score.protocol_hash``.
+        limits: whether the child keeps the run's limits.
     """
 
     scores: tuple[Score, ...]
@@ -311,6 +313,7 @@ class Comparison(Record):
     secondary: tuple[Score, ...] = ()
     benchmarks: tuple[BenchmarkInfo, ...] = ()
     protocols: tuple[Protocol, ...] = ()
+    limits: tuple[LimitCheck, ...] = ()
 
 
 def _fields(data: Any) -> dict[str, Any]:

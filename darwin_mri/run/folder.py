@@ -21,10 +21,10 @@ from darwin_mri.run.progress import Progress, Silent
 RESUME_CONFIG = "state/config.yaml"
 # What a run writes, beside the child, which is replaced when the new one is ready.
 WRITTEN = (
-    *(f"{name}.json" for name in ("manifest", "inputs", "splits", "donors", "anchors", "prior")),
+    *(f"{name}.json" for name in ("manifest", "inputs", "splits", "donors", "references", "anchors", "prior")),
     *(f"{name}.json" for name in ("genome", "child", "health", "comparison")),
     *("ledger.jsonl", "report.html", "report.txt", "card.md", ".eval_results/*.yaml"),
-    *("scan/*.json", "answers/*/*.json*", "state/*.jsonl", "state/answers/*.jsonl"),
+    *("scan/*.json", "answers/*/*.json*", "state/*.jsonl", "state/targets/*.safetensors", "state/answers/*.jsonl"),
 )
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 Inputs = ParamSpec("Inputs")

@@ -49,7 +49,7 @@ def bench_run(run: Run, parents: Parents, space: MergeSpace, genome: Genome) -> 
     if config.bench.endpoint:
         name, answers = bench.ask_served("served", config.bench.endpoint)
         models.add("served", name, "baseline", answers)
-    comparison = models.compare(bench, items.benchmarks, config.weights, config.seed)
+    comparison = models.compare(bench, items.benchmarks, config.weights, config.seed, limits=config.limits)
     comparison.save(run.path("comparison.json"))
     return comparison
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from darwin_mri.benchmarks import sample_items
 from darwin_mri.config import Config
 from darwin_mri.mri import Descent, GeneSlopes, descend, freeze, make_prior, responses
 from darwin_mri.mri.prior import Evidence, PriorOptions
@@ -14,7 +13,7 @@ from darwin_mri.mri.slopes import Loss, SlopeReader
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.published import PUBLISHED_PRESETS, published_ratios
 from darwin_mri.problem.scans import Scans
-from darwin_mri.problem.slopes import fitness_loss, open_slopes, protected_loss
+from darwin_mri.problem.slopes import fitness_loss, open_slopes, protected_loss, response_items
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import Prior, Response
 from darwin_mri.records.roles import pair_file
@@ -42,7 +41,7 @@ def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -
     key = f"{father.digest} {space.space.name} {config.method} {father.model.dtype} {father.model.device.type}"
     cache = MeasurementCache(run.path("state/response.jsonl"), key, run.keep)
     read_slopes = open_slopes(run, father, space, cache, run.progress)
-    losses = _losses(parents)
+    losses = _losses(parents, run.progress)
     slopes, measured = _measure_slopes(read_slopes, losses, config, run.progress)
     options = PriorOptions(config.upper, config.reference_ratio, config.scan.bootstrap, config.seed)
     protected = {name: slopes[f"protect:{name}"] for name in config.prior.protect if f"protect:{name}" in slopes}
@@ -73,13 +72,15 @@ def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -
     return prior, scans
 
 
-def _losses(parents: Parents) -> dict[str, Loss]:
+def _losses(parents: Parents, progress: Progress) -> dict[str, Loss]:
     """What the preset differentiates, by name; losses without a block are left out."""
     config, losses = parents.config, {}
     if config.prior.preset == "response":
-        search = parents.items.search
-        items = {name: sample_items(search[name], config.prior.items, config.seed) for name in config.weights}
-        losses["fitness"] = fitness_loss("fitness", parents.father, items, config.weights, log=True)
+        items, weights, notes = response_items(config, parents.items)
+        for note in notes:
+            progress.say(note)
+        if items:
+            losses["fitness"] = fitness_loss("fitness", parents.father, items, weights, log=True)
     if config.prior.preset != "flat":
         losses |= {f"protect:{name}": protected_loss(parents, name) for name in config.prior.protect}
     return {name: loss for name, loss in losses.items() if loss.blocks}

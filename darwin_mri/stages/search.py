@@ -19,7 +19,7 @@ from darwin_mri.breeding import (
 )
 from darwin_mri.config import Config
 from darwin_mri.problem.anchors import ScoresByModel, anchor
-from darwin_mri.problem.fitness import Evaluator, weighted
+from darwin_mri.problem.fitness import Evaluator, least_scores, weighted
 from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
@@ -43,7 +43,7 @@ def find_winner(
         space: with the genome that is searched (``MergeSpace.for_search``).
         prior: where the search starts.
         scans: whose layer map the genome records.
-        scores: of the other parents on the search items, where anchors are wanted.
+        scores: of parents on the search items, where anchors or limits need them.
 
     Returns:
         The winner's genome.
@@ -94,9 +94,10 @@ class _Search:
         """The result, the ledger, and the item evaluations that choosing anchors took."""
         run, config, progress = self.run, self.run.config, self.run.progress
         pool = self.parents.items.search
-        items, estimate, spent = pool, Means(config.search.blocks, config.weights), 0
+        limits = least_scores(config, scores)
+        items, estimate, spent = pool, Means(config.search.blocks, config.weights, limits), 0
         if config.search.anchors:
-            anchored = anchor(run, self.evaluator, self.start, pool, scores)
+            anchored = anchor(run, self.evaluator, self.start, pool, scores, limits)
             items, estimate, spent = anchored.items, anchored.estimate, anchored.spent
         fitness = self.evaluator.on(items, blocks=config.search.blocks)
         workers = open_workers(run, fitness, self.prior, self.parents.offline)

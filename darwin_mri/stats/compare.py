@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypedDict, Unpack
 
+from darwin_mri.config import LimitConfig
 from darwin_mri.records import Answer, BenchmarkInfo, Comparison, Protocol, Score
 from darwin_mri.records.roles import null_of_role
 from darwin_mri.records.score import Split
 from darwin_mri.stats import StatsError
 from darwin_mri.stats.alerts import find_alerts
 from darwin_mri.stats.contrasts import find_contrasts, find_vigor
+from darwin_mri.stats.limits import check_limits, limit_alerts
 from darwin_mri.stats.paired import RESAMPLES
 from darwin_mri.stats.scores import COMPOSITE, Scorekeeper
 from darwin_mri.stats.table import Tables
@@ -23,11 +25,13 @@ class Options(TypedDict, total=False):
         split: of the items, named in the scores; held-out when absent.
         benchmarks: what the benchmarks' names stand for.
         resamples: of every bootstrap and permutation.
+        limits: task -> what the child must not lose on it.
     """
 
     split: Split
     benchmarks: tuple[BenchmarkInfo, ...]
     resamples: int
+    limits: Mapping[str, LimitConfig]
 
 
 def compare(
@@ -76,6 +80,7 @@ def compare(
     child = next((key for key, (_, role) in scored.items() if role == "child"), None)
     contrasts = find_contrasts(tables, composite, child, scored, units) if child else []
     vigor = find_vigor(tables, composite, {role: key for key, (_, role) in scored.items()}, contrasts)
+    limits = check_limits(options.get("limits", {}), contrasts)
     alerts = find_alerts(
         scores,
         published,
@@ -98,12 +103,13 @@ def compare(
         scores=(*scores, *published),
         contrasts=tuple(contrasts),
         vigor=vigor,
-        alerts=alerts,
+        alerts=(*limit_alerts(limits), *alerts),
         composite=composite,
         headline=(*tables, COMPOSITE) if composite else tuple(tables),
         secondary=tuple(secondary),
         benchmarks=benchmarks,
         protocols=tuple(p for p in known if p.hash in {score.protocol_hash for score in scores}),
+        limits=limits,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.items import ChoiceItem, Item
+from darwin_mri.benchmarks.kinds.agreement import AgreementGrader, AgreementItem, agreement_rows
 from darwin_mri.benchmarks.kinds.choices import ChoiceGrader, choice_lengths, choice_rows
 from darwin_mri.benchmarks.kinds.grader import Grade, Grader
 from darwin_mri.benchmarks.kinds.open_answers import OpenGrader, OpenItem, open_lengths
@@ -20,12 +21,18 @@ __all__ = ["Grade", "Grader", "OpenItem", "TextItem", "differentiable", "make_ro
 GRADERS: dict[type[Item], Callable[[Sequence, Scorer], Grader]] = {
     ChoiceItem: ChoiceGrader,
     TextItem: TextGrader,
+    AgreementItem: AgreementGrader,
     OpenItem: OpenGrader,
 }
-ROWS: dict[type[Item], Callable[[Sequence, LoadedModel], Rows]] = {ChoiceItem: choice_rows, TextItem: text_rows}
+ROWS: dict[type[Item], Callable[[Sequence, LoadedModel], Rows]] = {
+    ChoiceItem: choice_rows,
+    TextItem: text_rows,
+    AgreementItem: agreement_rows,
+}
 LENGTHS: dict[type[Item], Callable[[Sequence, PreTrainedTokenizerBase], list[int]]] = {
     ChoiceItem: choice_lengths,
     TextItem: text_lengths,
+    AgreementItem: text_lengths,
     OpenItem: open_lengths,
 }
 

@@ -106,7 +106,16 @@ class AgreementRows:
         return self.of.ids.numel()
 
     def loss(self, model: Any, forward: Forward, *, log: bool) -> torch.Tensor:
-        """As ``Rows``; a divergence is a mean of logarithms already."""
+        """As ``Rows``.
+
+        Args:
+            model: with the output head.
+            forward: replaces the decoder.
+            log: changes nothing, a divergence is a mean of logarithms already.
+
+        Returns:
+            A scalar.
+        """
         return (divergences(self.of.logits(model, forward), self.kept, self.log_p) * self.shares).sum()
 
 
@@ -172,6 +181,19 @@ def measure_targets(items: Sequence[AgreementItem], scorer: Scorer) -> list[tupl
 
     measured = dict(scorer.stream_batches(prepared, None, read))
     return [measured[index] for index in range(len(items))]
+
+
+def agreement_items(passages: Sequence[TextItem], partner: str) -> tuple[AgreementItem, ...]:
+    """Passages as items whose target is still to be measured.
+
+    Args:
+        passages: of text.
+        partner: ``better``, or the role of the parent to agree with.
+
+    Returns:
+        The items.
+    """
+    return tuple(AgreementItem(**vars(passage), partner=partner) for passage in passages)
 
 
 def with_target(item: AgreementItem, target: Target) -> AgreementItem:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from darwin_mri.benchmarks.benchmark import Benchmark
+from darwin_mri.benchmarks.benchmark import Benchmark, Loader
+from darwin_mri.benchmarks.kinds.agreement import KEPT, agreement_items
 from darwin_mri.benchmarks.own.passages import load_passages
 from darwin_mri.benchmarks.own.questions import kind_of_rows, load_rows
 from darwin_mri.benchmarks.protocols import log_likelihood
-from darwin_mri.config import Generation, NllTask, OwnTask, QuestionTask
+from darwin_mri.config import AgreementTask, Generation, NllTask, OwnTask, QuestionTask
 from darwin_mri.errors import ConfigError
 from darwin_mri.records import Protocol
 
 __all__ = ["own_benchmark"]
 
-NATS_PER_BYTE = "nats/byte"
+NATS_PER_BYTE, NATS_PER_TOKEN = "nats/byte", "nats/token"
 NLL = log_likelihood("nll-per-byte", "", "-nll/byte")
 
 
@@ -37,10 +38,16 @@ def own_benchmark(name: str, task: OwnTask) -> Benchmark:
     if isinstance(task, NllTask):
         path = Path(task.nll)
         return _of_texts(f"{name} ({path.name})", name, lambda _: load_passages(name, path, task.passage))
+    if isinstance(task, AgreementTask):
+        path, partner = Path(task.agreement), task.partner
+        loader = lambda _: agreement_items(load_passages(name, path, task.passage), partner)  # noqa: E731
+        title = f"{name} ({path.name}, with {partner})"
+        protocol = log_likelihood("kl-per-token", f"with: {partner}, kept: {KEPT}", "-kl/token")
+        return Benchmark(name, title, protocol, loader, "", unit=NATS_PER_TOKEN, choices=False)
     raise ConfigError(f"tasks.{name}: this kind of task is not there yet")
 
 
-def _of_texts(title: str, name: str, loader) -> Benchmark:
+def _of_texts(title: str, name: str, loader: Loader) -> Benchmark:
     return Benchmark(name, title, NLL, loader, "", unit=NATS_PER_BYTE, choices=False)
 
 
