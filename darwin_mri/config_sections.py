@@ -71,7 +71,11 @@ class SearchConfig(Section):
         default="cma", description="cma: CMA-ES; random and prior-mean (no search) are there to compare with"
     )
     budget: int = Field(default=60, ge=1, description="evaluations")
-    time_limit: float | None = Field(default=None, gt=0, description="seconds after which no generation is begun")
+    time_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds after which no generation is begun, and with search.asynchronous no candidate",
+    )
     population: int = Field(default=10, ge=2, description="candidates per generation")
     items: int = Field(default=80, ge=8, description="search items per benchmark in the fitness")
     anchors: int | None = Field(
@@ -97,6 +101,16 @@ class SearchConfig(Section):
         default=None, description="workers: ray, address of a running cluster; a local one when absent"
     )
     limit: float = Field(default=0.0, ge=0, description="seconds for one block of items; 0 for none")
+    asynchronous: bool | None = Field(
+        default=None,
+        description="a free worker gets the next candidate at once; false: each generation waits for its slowest"
+        " worker, and the result does not depend on which one is faster; when absent true for devices and ray",
+    )
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether free workers get the next candidate at once."""
+        return self.workers != "here" if self.asynchronous is None else self.asynchronous
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> SearchConfig:

@@ -20,6 +20,7 @@ from darwin_mri.merging import Candidate
 from darwin_mri.mri.activations import measure_activations
 from darwin_mri.probes import document_nll, load_probes, select_probes, tokenize_probes
 from darwin_mri.problem.space import sibling_space
+from speed.asynchronous import waste_row
 from speed.breeding import breed_row
 from speed.device import device_rows
 from speed.measure import make_row, time_pair
@@ -84,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m speed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument(
-        "--only", help="rows to measure, comma-separated: scan,candidate,merging,breed,search,scoring,device"
+        "--only", help="rows to measure, comma-separated: scan,candidate,merging,breed,search,workers,scoring,device"
     )
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -96,6 +97,7 @@ def main() -> None:
         "merging": merging_rows,
         "breed": lambda: [breed_row()],
         "search": search_rows,
+        "workers": lambda: [waste_row()],
         "scoring": scoring_rows,
         "device": device_rows,
     }

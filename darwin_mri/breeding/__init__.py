@@ -6,7 +6,8 @@ from darwin_mri.breeding.darwin import DarwinSpace, SearchSpace
 from darwin_mri.breeding.estimate import Anchored, Estimate, Means, block_slices
 from darwin_mri.breeding.ledger import Ledger
 from darwin_mri.breeding.nulls import null_genomes
-from darwin_mri.breeding.search import SearchOptions, SearchResult, search
+from darwin_mri.breeding.options import SearchOptions
+from darwin_mri.breeding.search import SearchResult, search
 from darwin_mri.breeding.spaces import Gene, Space, Start, TensorValues, make_space
 from darwin_mri.breeding.workers import Devices, Evaluate, InProcess, ItemScores, Workers
 

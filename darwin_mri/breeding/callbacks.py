@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from darwin_mri.breeding.ranking import best_fitness
 from darwin_mri.records import LedgerLine
 
 
@@ -35,10 +39,30 @@ class SearchCallbacks:
 
     Attributes:
         on_line: called with every candidate's line once it is written.
-        on_generation: called after every generation.
+        on_generation: called after every generation; in an asynchronous search after every population of candidates.
         interrupted: called after every block; where it returns True the search ends there, by KeyboardInterrupt.
     """
 
     on_line: Callable[[LedgerLine], None] = lambda _: None
     on_generation: Callable[[GenerationStats], None] = lambda _: None
     interrupted: Callable[[], bool] = lambda: False
+
+
+def generation_stats(
+    generation: int, lines: Sequence[LedgerLine], all_lines: Sequence[LedgerLine], sigma: float | None
+) -> GenerationStats:
+    """How a search stands.
+
+    Args:
+        generation: its number.
+        lines: of its candidates.
+        all_lines: of the search so far.
+        sigma: the strategy's step size when the generation was drawn.
+
+    Returns:
+        The statistics that callbacks get.
+    """
+    fitness = [line.fitness for line in lines if line.fitness is not None]
+    best = best_fitness(list(all_lines))
+    mean = float(np.mean(fitness)) if fitness else math.nan
+    return GenerationStats(generation, len(lines), best, mean, sigma, sum(line.items for line in all_lines))

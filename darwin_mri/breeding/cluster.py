@@ -1,16 +1,14 @@
 """Ray's workers: actors that hold the parents, on one machine or many. Needs ``pip install 'darwin-mri[ray]'``.
 
-Tasks go to whichever actor is free. An actor that dies costs the one task it had: the task is given out once more, to
-another actor, and the dead one is started again. A task that loses two actors, or is not answered within the limit, is
-a failed candidate.
+An actor that dies costs the one task it had: a new actor takes its place and gets the task once more. A task that loses
+two actors, or is not answered within the limit, is a failed candidate.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +34,10 @@ class _Running:
     tries: int
     actor: int
     began: float
+
+
+def _failed(job: _Running, reason: str) -> Outcome:
+    return Outcome(job.task, None, round(time.monotonic() - job.began, 4), reason)
 
 
 class RayWorkers:
@@ -96,37 +98,44 @@ class RayWorkers:
         self._kind = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
         self.actors = [self._kind.remote() for _ in range(actors)]
         self._ready = [actor.ready.remote() for actor in self.actors]
+        self._running: dict[Any, _Running] = {}  # by Ray's reference
         self._loaded: dict[int, float] = {}  # actor -> when it was first seen to have its parents
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    @property
+    def count(self) -> int:
+        """As ``Workers``."""
+        return len(self.actors)
+
+    def submit(self, task: Task, worker: int) -> None:
+        """As ``Workers``."""
+        self._give(task, worker, 0)
+
+    def _give(self, task: Task, worker: int, tries: int) -> None:
+        reference = self.actors[worker].run.remote(task)
+        self._running[reference] = _Running(task, tries, worker, time.monotonic())
+
+    def next(self) -> Outcome:
         """As ``Workers``.
 
         Raises:
             DarwinError: an actor fails in a way that is not the candidate's.
         """
-        waiting = deque((task, 0) for task in tasks)
-        idle = deque(range(len(self.actors)))
-        running: dict[Any, _Running] = {}  # by Ray's reference
-        while waiting or running:
-            while waiting and idle:
-                task, tries = waiting.popleft()
-                number = idle.popleft()
-                reference = self.actors[number].run.remote(task)
-                running[reference] = _Running(task, tries, number, time.monotonic())
-            done, _ = self.ray.wait(list(running), num_returns=1, timeout=self._patience(running.values()))
-            late = [] if done else [key for key, job in running.items() if self._is_late(job.actor, job.began)]
-            for reference in [*done, *late]:
-                job = running.pop(reference)
-                outcome, lost = self._result(reference) if done else (None, f"no result within {self.limit:g} s")
+        while True:
+            done, _ = self.ray.wait(list(self._running), num_returns=1, timeout=self._patience())
+            for reference in done:
+                job = self._running.pop(reference)
+                outcome, lost = self._result(reference)
                 if outcome is not None:
-                    yield outcome
-                else:
-                    self._replace(job.actor)
-                    if job.tries + 1 < TRIES and done:
-                        waiting.appendleft((job.task, job.tries + 1))
-                    else:
-                        yield Outcome(job.task, None, round(time.monotonic() - job.began, 4), lost)
-                idle.append(job.actor)
+                    return outcome
+                self._replace(job.actor)
+                if job.tries + 1 == TRIES:
+                    return _failed(job, lost)
+                self._give(job.task, job.actor, job.tries + 1)
+            late = [] if done else [key for key, job in self._running.items() if self._is_late(job.actor, job.began)]
+            for reference in late[:1]:
+                job = self._running.pop(reference)
+                self._replace(job.actor)
+                return _failed(job, f"no result within {self.limit:g} s")
 
     def _result(self, reference: Any) -> tuple[Outcome | None, str]:
         """The outcome of a task that has ended; or None, and why, where its actor died."""
@@ -148,11 +157,11 @@ class RayWorkers:
         since = self._loaded.setdefault(number, time.monotonic())
         return time.monotonic() - max(began, since) > self.limit
 
-    def _patience(self, running: Iterable[_Running]) -> float | None:
+    def _patience(self) -> float | None:
         """Seconds to wait for a result before looking for late tasks; None where there is no limit."""
         if self.limit <= 0:
             return None
-        oldest = min(job.began for job in running)
+        oldest = min(job.began for job in self._running.values())
         return max(0.2, oldest + self.limit - time.monotonic())
 
     def _replace(self, number: int) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -54,7 +54,7 @@ class Ledger:
     Attributes:
         lines: candidates of this search so far.
         before: lines that the file held when it was opened.
-        blocks: (generation, candidate, block) -> that block's line.
+        blocks: (generation, candidate, block) -> that block's line, in the order of the file.
     """
 
     def __init__(self, path: Path, blocks: Path | None = None) -> None:
@@ -117,7 +117,11 @@ class Ledger:
         if old != new:
             self._refuse(path)
 
-    def _refuse(self, path: Path) -> None:
+    def refuse(self) -> NoReturn:
+        """Raise DarwinError: the blocks are those of another search."""
+        self._refuse(self.blocks_path or self.path)
+
+    def _refuse(self, path: Path) -> NoReturn:
         raise DarwinError(
             f"{path.name} does not belong to this search (other config, seed or parents): resume with the config"
             " the run was started with, or start a new run"

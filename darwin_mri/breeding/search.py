@@ -1,7 +1,8 @@
 """The search loop: ask, race, tell, within a budget of candidates. It never sees a model.
 
-Generation 0 is the opening: the prior's mean, a step back from it, and the father. CMA-ES starts from the best of
-these. A search is resumed by doing it again: what the ledger's files know is not evaluated twice
+It goes generation by generation, or, where several workers are not to wait for the slowest one, asynchronously
+(``asynchronous``). Generation 0 is the opening: the prior's mean, a step back from it, and the father. CMA-ES starts
+from the best of these. A search is resumed by doing it again: what the ledger's files know is not evaluated twice
 (docs/decisions/0002), so an interrupted search ends like an unbroken one.
 """
 
@@ -10,41 +11,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from darwin_mri.breeding.callbacks import GenerationStats, SearchCallbacks
+from darwin_mri.breeding.asynchronous import Schedule, run_schedule
+from darwin_mri.breeding.callbacks import SearchCallbacks, generation_stats
+from darwin_mri.breeding.candidates import Recorder
 from darwin_mri.breeding.estimate import Estimate
 from darwin_mri.breeding.generation import GenerationRunner
 from darwin_mri.breeding.ledger import Ledger
-from darwin_mri.breeding.ranking import best_first, best_fitness, loss
+from darwin_mri.breeding.options import SearchOptions
+from darwin_mri.breeding.ranking import best_first
 from darwin_mri.breeding.spaces import Start
-from darwin_mri.breeding.strategies import CMA, Random, Strategy
+from darwin_mri.breeding.strategies import CMA, AroundPrior, Random, Strategy
 from darwin_mri.breeding.workers import ItemScores, Workers
 from darwin_mri.errors import DarwinError
 from darwin_mri.records import LedgerLine
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How a search is run.
-
-    Attributes:
-        budget: most candidates, the opening's included.
-        population: candidates of a generation.
-        seed: of the strategy's random numbers.
-        racing: stop candidates that cannot reach the better half.
-        strategy: cma, random, or prior-mean (the opening's first candidate alone).
-        time_limit: seconds after which no generation begins.
-    """
-
-    budget: int
-    population: int
-    seed: int
-    racing: bool = True
-    strategy: str = "cma"
-    time_limit: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -85,33 +68,59 @@ def search(
         DarwinError: the ledger belongs to another search, or no candidate could be evaluated.
         KeyboardInterrupt: ``callbacks.interrupted`` returned True.
     """
-    callbacks = callbacks or SearchCallbacks()
-    runner = GenerationRunner(start.names, workers, estimate, ledger, callbacks)
+    recorder = Recorder(estimate, ledger, callbacks or SearchCallbacks())
     all_frozen = bool(start.frozen.all())
     opening = np.clip(start.opening, start.low, start.high)  # (candidates, genes)
     if all_frozen or options.strategy == "prior-mean":
         opening = opening[:1]
+        options = replace(options, budget=1)
+    spend = _spend_asynchronously if options.asynchronous else _spend
+    lines, in_time = spend(start, list(opening[: options.budget]), workers, options, recorder)
+    stopped = "nothing to search" if all_frozen else "budget" if in_time else "time"
+    return SearchResult(_ranking(lines, ledger), stopped)
+
+
+def _spend(
+    start: Start, opening: Sequence[np.ndarray], workers: Workers, options: SearchOptions, recorder: Recorder
+) -> tuple[list[LedgerLine], bool]:
+    """Spend the budget generation by generation: the lines, and whether it was spent within the time limit."""
+    estimate, ledger, callbacks = recorder.estimate, recorder.ledger, recorder.callbacks
+    runner = GenerationRunner(start.names, workers, recorder)
     racing = options.racing and not estimate.limits  # a race goes by fitness, which is not the order then
     began = time.monotonic() - sum(line.seconds for line in ledger.before)
-    lines = runner.run(0, list(opening[: options.budget]), None, racing=False)
-    callbacks.on_generation(_statistics(0, lines, lines, None))
-    stopped = "nothing to search" if all_frozen else "budget"
-    if not all_frozen and options.strategy != "prior-mean":
-        strategy = _strategy(start, options, lines, _noise(lines, ledger, estimate))
-        generation = 0
-        while len(lines) < options.budget:
-            if time.monotonic() - began > options.time_limit:
-                stopped = "time"
-                break
-            generation += 1
-            sigma, vectors = strategy.sigma, strategy.ask()
-            new_lines = runner.run(generation, vectors[: options.budget - len(lines)], sigma, racing=racing)
-            lines += new_lines
-            callbacks.on_generation(_statistics(generation, new_lines, lines, sigma))
-            if len(new_lines) < len(vectors):
-                break  # an unfinished generation cannot be told to the strategy
-            strategy.tell([loss(line) for line in new_lines])
-    return SearchResult(_ranking(lines, ledger), stopped)
+    lines = runner.run(0, opening, None, racing=False)
+    callbacks.on_generation(generation_stats(0, lines, lines, None))
+    if len(lines) == options.budget:
+        return lines, True
+    strategy = _strategy(start, options, lines, _noise(lines, ledger, estimate))
+    generation = 0
+    while len(lines) < options.budget:
+        if time.monotonic() - began > options.time_limit:
+            return lines, False
+        generation += 1
+        sigma, vectors = strategy.sigma, strategy.ask()
+        new_lines = runner.run(generation, vectors[: options.budget - len(lines)], sigma, racing=racing)
+        lines += new_lines
+        callbacks.on_generation(generation_stats(generation, new_lines, lines, sigma))
+        if len(new_lines) < len(vectors):
+            break  # an unfinished generation cannot be told to the strategy
+        strategy.tell(list(zip(vectors, new_lines, strict=True)))
+    return lines, True
+
+
+def _spend_asynchronously(
+    start: Start, opening: Sequence[np.ndarray], workers: Workers, options: SearchOptions, recorder: Recorder
+) -> tuple[list[LedgerLine], bool]:
+    """As ``_spend``; a worker that is free gets the next candidate."""
+
+    def begin(lines: Sequence[LedgerLine]) -> Strategy:
+        return _strategy(start, options, lines, _noise(lines, recorder.ledger, recorder.estimate))
+
+    kind = Random if options.strategy == "random" else AroundPrior
+    prelude = kind(start, options.population, options.seed, "while the opening is scored")
+    schedule = Schedule(start.names, opening, prelude, begin, workers.count, options, recorder)
+    in_time = run_schedule(schedule, workers, recorder, options.time_limit)
+    return schedule.lines, in_time
 
 
 def _strategy(start: Start, options: SearchOptions, lines: Sequence[LedgerLine], noise: float) -> Strategy:
@@ -152,12 +161,3 @@ def _scores_of(ledger: Ledger, line: LedgerLine, blocks: int) -> ItemScores:
         for name, values in (ledger.blocks[line.generation, line.candidate, block].scores or {}).items():
             scores.setdefault(name, []).extend(values)
     return scores
-
-
-def _statistics(
-    generation: int, lines: Sequence[LedgerLine], all_lines: Sequence[LedgerLine], sigma: float | None
-) -> GenerationStats:
-    fitness = [line.fitness for line in lines if line.fitness is not None]
-    best = best_fitness(list(all_lines))
-    mean = float(np.mean(fitness)) if fitness else math.nan
-    return GenerationStats(generation, len(lines), best, mean, sigma, sum(line.items for line in all_lines))

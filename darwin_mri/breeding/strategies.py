@@ -1,20 +1,23 @@
 """Where the next candidates come from: CMA-ES from the prior, or random ones to compare with.
 
 All randomness comes from one numpy Generator handed to pycma (its ``seed`` 0 or None would mean the clock, and any seed
-would touch numpy's global state). Candidates depend only on the seed and on the losses of earlier candidates.
+would touch numpy's global state). Candidates depend only on the seed and on what was told of earlier candidates.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from darwin_mri import seeds
+from darwin_mri.breeding.ranking import loss
 from darwin_mri.breeding.spaces import Start
+from darwin_mri.records import LedgerLine
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # pycma warns on import that its plots need matplotlib; the report draws its own
@@ -24,19 +27,34 @@ GROWTH = 2  # of the population at every restart (IPOP-CMA-ES, Auger and Hansen 
 
 
 class Strategy(Protocol):
-    """Draws candidates, generation by generation."""
+    """Draws candidates, and learns from them a population at a time."""
 
     @property
     def sigma(self) -> float | None:
         """Step size, in units of the genes' own sigmas; None where there is none."""
         ...
 
-    def ask(self) -> list[np.ndarray]:
-        """Candidates inside the box, (genes,) each, frozen genes at their mean."""
+    @property
+    def population(self) -> int:
+        """How many candidates are drawn, and told, at a time."""
         ...
 
-    def tell(self, losses: Sequence[float]) -> None:
-        """Take the candidates' losses, in the order of ``ask``; smaller is better."""
+    @property
+    def restarts(self) -> int:
+        """How often it has begun anew: candidates drawn before that are not told any more."""
+        ...
+
+    def ask(self) -> list[np.ndarray]:
+        """A population of candidates inside the box, (genes,) each, frozen genes at their mean."""
+        ...
+
+    def tell(self, results: Sequence[tuple[np.ndarray, LedgerLine]]) -> None:
+        """Learn from a population of candidates.
+
+        Args:
+            results: vector, (genes,), and line of each. In an asynchronous search some were drawn before earlier ones
+                were told, or from elsewhere; after each ``tell`` there is an ``ask`` before the next one.
+        """
         ...
 
 
@@ -73,6 +91,8 @@ class CMA:
             "maxiter": math.inf,
             "tolfun": max(1e-11, 0.1 * self.noise),
         }
+        # What was drawn and not told: bytes of the vector -> pycma's points and the iterations they were drawn in.
+        self._asked: dict[bytes, deque[tuple[np.ndarray, int]]] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pycma warns about its own optional extras
             self.es = cma.CMAEvolutionStrategy((np.clip(vector[self.free], low, high) - mean) / sigma, 1.0, options)
@@ -84,16 +104,33 @@ class CMA:
 
     def ask(self) -> list[np.ndarray]:
         """As ``Strategy``."""
-        self._points = self.es.ask()  # (free genes,) each, in units of sigma
-        return [self._vector(np.asarray(x)) for x in self._points]
+        vectors: list[np.ndarray] = []
+        for x in self.es.ask():  # (free genes,), in units of sigma
+            vector = self._vector(np.asarray(x))
+            self._asked.setdefault(vector.tobytes(), deque()).append((x, self.es.countiter))
+            vectors.append(vector)
+        return vectors
 
-    def tell(self, losses: Sequence[float]) -> None:
+    def tell(self, results: Sequence[tuple[np.ndarray, LedgerLine]]) -> None:
         """As ``Strategy``; a run that has converged begins anew."""
-        self.es.tell(self._points, list(losses))
+        points: list[np.ndarray] = []
+        older: list[int] = []  # places of points that the present distribution did not draw
+        for place, (vector, _) in enumerate(results):
+            asked = self._asked.get(vector.tobytes())
+            x, drawn = asked.popleft() if asked else (self._point(vector), -1)
+            points.append(x)
+            if drawn < self.es.countiter:
+                older.append(place)
+        # pycma shortens steps of these that the present distribution would hardly make (Hansen 2011, injection).
+        self.es.tell(points, [loss(line) for _, line in results], check_points=older or None)
         if self.es.stop():
             self.restarts += 1
             self.population *= GROWTH
             self._begin(self.rng.uniform(self.start.low, self.start.high))
+
+    def _point(self, vector: np.ndarray) -> np.ndarray:
+        """The point (free genes,) in units of sigma of genes (genes,)."""
+        return (vector[self.free] - self.start.mean[self.free]) / self.start.sigma[self.free]
 
     def _vector(self, x: np.ndarray) -> np.ndarray:
         """The genes (genes,) of a point (free genes,) in units of sigma."""
@@ -110,17 +147,31 @@ class Random:
         start: the box; frozen genes stay at their mean.
         population: candidates of a generation.
         seed: of the random numbers.
+        stream: names the random numbers: another one gives other candidates.
     """
 
-    sigma = None
+    sigma: float | None = None
+    restarts = 0
 
-    def __init__(self, start: Start, population: int, seed: int) -> None:
-        self.start, self.population, self.rng = start, population, seeds.named(seed, "random search")
+    def __init__(self, start: Start, population: int, seed: int, stream: str = "random search") -> None:
+        self.start, self.population, self.rng = start, population, seeds.named(seed, stream)
 
     def ask(self) -> list[np.ndarray]:
         """As ``Strategy``."""
-        drawn = self.rng.uniform(self.start.low, self.start.high, (self.population, len(self.start.mean)))
-        return [np.where(self.start.frozen, self.start.mean, vector) for vector in drawn]
+        shape = self.population, len(self.start.mean)
+        return [np.where(self.start.frozen, self.start.mean, vector) for vector in self._draw(shape)]
 
-    def tell(self, losses: Sequence[float]) -> None:
-        """Losses change nothing."""
+    def _draw(self, shape: tuple[int, int]) -> np.ndarray:
+        return self.rng.uniform(self.start.low, self.start.high, shape)
+
+    def tell(self, results: Sequence[tuple[np.ndarray, LedgerLine]]) -> None:
+        """Results change nothing."""
+
+
+class AroundPrior(Random):
+    """Normal around the prior's mean with its sigmas, as CMA-ES begins there; arguments as ``Random``."""
+
+    sigma = 1.0
+
+    def _draw(self, shape: tuple[int, int]) -> np.ndarray:
+        return np.clip(self.rng.normal(self.start.mean, self.start.sigma, shape), self.start.low, self.start.high)

@@ -1,7 +1,7 @@
 """Who evaluates: this process, or one thread per device of this machine. ``cluster`` has Ray's.
 
-A task is one candidate on one block of items; its outcome depends on nothing else, so neither order nor number of
-workers changes a result.
+A task is one candidate on one block of items; its outcome depends on nothing else. A worker that gets a candidate's
+blocks one after the other keeps the weights it has applied.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -67,15 +68,48 @@ class Outcome:
 
 
 class Workers(Protocol):
-    """Evaluate tasks."""
+    """Evaluate tasks, one at a time each."""
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        """Outcomes as they come, in any order."""
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
+
+    def submit(self, task: Task, worker: int) -> None:
+        """Give a task to a worker that has none.
+
+        Args:
+            task: the task.
+            worker: its number, below ``count``.
+        """
+        ...
+
+    def next(self) -> Outcome:
+        """Wait for whichever task ends next, of those that were given and whose outcomes were not taken yet."""
         ...
 
     def close(self) -> None:
         """Give up what the workers hold."""
         ...
+
+
+def evaluate_all(workers: Workers, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    """Outcomes as they come, in any order; a worker that is free gets the next task.
+
+    Args:
+        workers: none has a task.
+        tasks: to evaluate.
+    """
+    waiting, idle = deque(tasks), deque(range(workers.count))
+    busy: dict[tuple[int, int, int], int] = {}  # key of a task -> its worker
+    while waiting or busy:
+        while waiting and idle:
+            task, worker = waiting.popleft(), idle.popleft()
+            busy[task.key] = worker
+            workers.submit(task, worker)
+        outcome = workers.next()
+        idle.append(busy.pop(outcome.task.key))
+        yield outcome
 
 
 class OutOfTime(RuntimeError):
@@ -91,13 +125,19 @@ class InProcess:
             Unix process); a call that never returns to Python, such as a stuck kernel, is only ended with Ray.
     """
 
+    count = 1
+
     def __init__(self, evaluate: Evaluate, limit: float = 0.0) -> None:
         self.evaluate, self.limit = evaluate, limit
+        self._given: deque[Task] = deque()
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        """As ``Workers``, in the order of the tasks."""
-        for task in tasks:
-            yield evaluate_task(self.evaluate, task, self.limit)
+    def submit(self, task: Task, worker: int) -> None:
+        """As ``Workers``; evaluated when its outcome is asked for."""
+        self._given.append(task)
+
+    def next(self) -> Outcome:
+        """As ``Workers``."""
+        return evaluate_task(self.evaluate, self._given.popleft(), self.limit)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -111,26 +151,23 @@ class Devices:
     """
 
     def __init__(self, evaluates: Sequence[Evaluate]) -> None:
-        self._idle: SimpleQueue[Evaluate] = SimpleQueue()
-        for evaluate in evaluates:
-            self._idle.put(evaluate)
-        self._pool = ThreadPoolExecutor(len(evaluates))
+        self.evaluates = tuple(evaluates)
+        self.count = len(self.evaluates)
+        self._threads = [ThreadPoolExecutor(1) for _ in self.evaluates]
+        self._ended: SimpleQueue[Future[Outcome]] = SimpleQueue()
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        """As ``Workers``, in the order of the tasks."""
-        # By candidate, so that a device keeps the weights it has just applied: map keeps the order of the tasks.
-        yield from self._pool.map(self._one, tasks)
+    def submit(self, task: Task, worker: int) -> None:
+        """As ``Workers``."""
+        self._threads[worker].submit(evaluate_task, self.evaluates[worker], task).add_done_callback(self._ended.put)
 
-    def _one(self, task: Task) -> Outcome:
-        evaluate = self._idle.get()
-        try:
-            return evaluate_task(evaluate, task)
-        finally:
-            self._idle.put(evaluate)
+    def next(self) -> Outcome:
+        """As ``Workers``."""
+        return self._ended.get().result()
 
     def close(self) -> None:
-        """End the threads; tasks that have not begun are dropped."""
-        self._pool.shutdown(cancel_futures=True)
+        """End the threads, each after the task it has."""
+        for thread in self._threads:
+            thread.shutdown()
 
 
 def evaluate_task(evaluate: Evaluate, task: Task, limit: float = 0.0) -> Outcome:

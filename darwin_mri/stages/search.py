@@ -145,6 +145,7 @@ def _options(config: Config) -> SearchOptions:
         racing=config.search.racing,
         strategy=config.search.strategy,
         time_limit=config.search.time_limit or math.inf,
+        asynchronous=config.search.is_asynchronous,
     )
 
 

@@ -230,7 +230,9 @@ def test_published_spaces_breed_and_merge_again(
 
 def test_ray_and_one_process_breed_the_same_child(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    pipeline.breed(small(family, search={"workers": "ray", "actors": 2}), tmp_path / "run", force=True)
+    pipeline.breed(
+        small(family, search={"workers": "ray", "actors": 2, "asynchronous": False}), tmp_path / "run", force=True
+    )
     assert Genome.load(tmp_path / "run" / "genome.json") == Genome.load(run / "genome.json")
     assert without_times(tmp_path / "run" / "ledger.jsonl") == without_times(run / "ledger.jsonl")
     assert digests(tmp_path / "run" / "child") == digests(run / "child")
