@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found: install one (on Debian also python3-venv) or give PYTHON=/its/path" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,ray,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,pareto,ray,dev]'
 	@touch $@
 
 scan: FATHER ?= nursery:gemma4-korean

@@ -206,6 +206,8 @@ class Config(Tasks):
             raise ValueError(
                 f"tasks names {sorted(unused)}: list them in bench.tasks, and in fitness to search by them"
             )
+        if fault := self.search.front_fault(self.fitness):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

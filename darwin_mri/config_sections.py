@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from darwin_mri.config_base import Section
+
+FRONTS = ("nsga2", "mo-cma")  # strategies whose objectives are the tasks of the fitness
 
 
 class ScanConfig(Section):
@@ -67,8 +70,18 @@ class SearchConfig(Section):
         description="ffn: one ratio per layer; layers: mixers and the rest too; darwin14, darwin-v6: the published"
         " genomes; when absent layers, for an arm ffn",
     )
-    strategy: Literal["cma", "random", "prior-mean"] = Field(
-        default="cma", description="cma: CMA-ES; random and prior-mean (no search) are there to compare with"
+    strategy: Literal["cma", "random", "prior-mean", "nsga2", "mo-cma"] = Field(
+        default="cma",
+        description="cma: CMA-ES; random and prior-mean (no search) are there to compare with; nsga2 (NSGA-II) and"
+        " mo-cma (MO-CMA-ES) look for the front of all tasks of the fitness, each an objective",
+    )
+    front: int = Field(
+        default=12, ge=2, description="nsga2, mo-cma: most members of the front, scored on fresh and held-out items"
+    )
+    prefer: Literal["knee"] | dict[str, float] = Field(
+        default="knee",
+        description="nsga2, mo-cma: member of the front that becomes the child, by fresh items; knee, or weights of the"
+        " tasks for the best weighted sum, such as {korean: 2, maths: 1}",
     )
     budget: int = Field(default=60, ge=1, description="evaluations")
     time_limit: float | None = Field(
@@ -111,6 +124,30 @@ class SearchConfig(Section):
     def is_asynchronous(self) -> bool:
         """Whether free workers get the next candidate at once."""
         return self.workers != "here" if self.asynchronous is None else self.asynchronous
+
+    @property
+    def finds_front(self) -> bool:
+        """Whether the search has several objectives."""
+        return self.strategy in FRONTS
+
+    @property
+    def retested(self) -> int:
+        """Most candidates that are scored again on fresh items."""
+        return self.front if self.finds_front else self.finalists
+
+    def front_fault(self, tasks: Collection[str]) -> str:
+        """Why the tasks of a fitness cannot be searched so; empty where they can."""
+        if not self.finds_front:
+            return "" if self.prefer == "knee" else f"search.prefer is for search.strategy {' or '.join(FRONTS)}"
+        if len(tasks) < 2:
+            return f"search.strategy {self.strategy} needs two tasks or more in fitness, each an objective: use cma"
+        if self.prefer == "knee":
+            return ""
+        if unknown := sorted(set(self.prefer) - set(tasks)):
+            return f"search.prefer names {unknown[0]}, which is not in fitness: choose among {', '.join(tasks)}"
+        if not self.prefer or min(self.prefer.values()) < 0 or not sum(self.prefer.values()):
+            return "search.prefer needs weights of at least 0, one of them above 0"
+        return ""
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> SearchConfig:

@@ -95,7 +95,7 @@ class Schedule:
     ) -> None:
         self.names, self.begin, self.recorder = names, begin, recorder
         self.estimate = recorder.estimate
-        self.racing = options.racing and not self.estimate.limits  # a race goes by fitness, which is not the order then
+        self.racing = options.racing
         self.lines: list[LedgerLine] = []
         self.left = options.budget
         self._workers = [_Worker() for _ in range(workers)]

@@ -26,6 +26,7 @@ from darwin_mri.breeding.ranking import best_first
 from darwin_mri.breeding.spaces import Start
 from darwin_mri.breeding.strategies import CMA, AroundPrior, Random, Strategy
 from darwin_mri.breeding.workers import ItemScores, Workers
+from darwin_mri.config_sections import FRONTS
 from darwin_mri.errors import DarwinError
 from darwin_mri.records import LedgerLine
 
@@ -74,6 +75,8 @@ def search(
     if all_frozen or options.strategy == "prior-mean":
         opening = opening[:1]
         options = replace(options, budget=1)
+    if options.strategy in FRONTS or estimate.limits:
+        options = replace(options, racing=False)  # a race goes by fitness, which is not the order then
     spend = _spend_asynchronously if options.asynchronous else _spend
     lines, in_time = spend(start, list(opening[: options.budget]), workers, options, recorder)
     stopped = "nothing to search" if all_frozen else "budget" if in_time else "time"
@@ -84,22 +87,21 @@ def _spend(
     start: Start, opening: Sequence[np.ndarray], workers: Workers, options: SearchOptions, recorder: Recorder
 ) -> tuple[list[LedgerLine], bool]:
     """Spend the budget generation by generation: the lines, and whether it was spent within the time limit."""
-    estimate, ledger, callbacks = recorder.estimate, recorder.ledger, recorder.callbacks
+    ledger, callbacks = recorder.ledger, recorder.callbacks
     runner = GenerationRunner(start.names, workers, recorder)
-    racing = options.racing and not estimate.limits  # a race goes by fitness, which is not the order then
     began = time.monotonic() - sum(line.seconds for line in ledger.before)
     lines = runner.run(0, opening, None, racing=False)
     callbacks.on_generation(generation_stats(0, lines, lines, None))
     if len(lines) == options.budget:
         return lines, True
-    strategy = _strategy(start, options, lines, _noise(lines, ledger, estimate))
+    strategy = _strategy(start, options, lines, recorder)
     generation = 0
     while len(lines) < options.budget:
         if time.monotonic() - began > options.time_limit:
             return lines, False
         generation += 1
         sigma, vectors = strategy.sigma, strategy.ask()
-        new_lines = runner.run(generation, vectors[: options.budget - len(lines)], sigma, racing=racing)
+        new_lines = runner.run(generation, vectors[: options.budget - len(lines)], sigma, racing=options.racing)
         lines += new_lines
         callbacks.on_generation(generation_stats(generation, new_lines, lines, sigma))
         if len(new_lines) < len(vectors):
@@ -114,7 +116,7 @@ def _spend_asynchronously(
     """As ``_spend``; a worker that is free gets the next candidate."""
 
     def begin(lines: Sequence[LedgerLine]) -> Strategy:
-        return _strategy(start, options, lines, _noise(lines, recorder.ledger, recorder.estimate))
+        return _strategy(start, options, lines, recorder)
 
     kind = Random if options.strategy == "random" else AroundPrior
     prelude = kind(start, options.population, options.seed, "while the opening is scored")
@@ -123,13 +125,22 @@ def _spend_asynchronously(
     return schedule.lines, in_time
 
 
-def _strategy(start: Start, options: SearchOptions, lines: Sequence[LedgerLine], noise: float) -> Strategy:
-    """Random candidates, or CMA-ES from the best of the opening."""
+def _strategy(start: Start, options: SearchOptions, lines: Sequence[LedgerLine], recorder: Recorder) -> Strategy:
+    """Random candidates, CMA-ES from the best of the opening, or a strategy for the front of several objectives."""
+    population, seed = options.population, options.seed
     if options.strategy == "random":
-        return Random(start, options.population, options.seed)
+        return Random(start, population, seed)
+    if options.strategy in FRONTS:
+        from darwin_mri.breeding.fronts import front_strategy  # needs the extra [pareto]
+
+        opening = [(_vector(line, start), line) for line in lines]
+        return front_strategy(options.strategy, start, opening, tuple(recorder.estimate.weights), population, seed)
     best = min(lines, key=best_first)
-    vector = np.array([best.genes[name] for name in start.names])  # (genes,)
-    return CMA(start, vector, options.population, options.seed, noise)
+    return CMA(start, _vector(best, start), population, seed, _noise(lines, recorder.ledger, recorder.estimate))
+
+
+def _vector(line: LedgerLine, start: Start) -> np.ndarray:
+    return np.array([line.genes[name] for name in start.names])  # (genes,)
 
 
 def _ranking(lines: Sequence[LedgerLine], ledger: Ledger) -> tuple[LedgerLine, ...]:

@@ -23,6 +23,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # pycma warns on import that its plots need matplotlib; the report draws its own
     import cma
 
+Told = tuple[np.ndarray, LedgerLine]
+"""A candidate that was asked for, (genes,), and what became of it."""
 GROWTH = 2  # of the population at every restart (IPOP-CMA-ES, Auger and Hansen 2005)
 
 
@@ -48,11 +50,11 @@ class Strategy(Protocol):
         """A population of candidates inside the box, (genes,) each, frozen genes at their mean."""
         ...
 
-    def tell(self, results: Sequence[tuple[np.ndarray, LedgerLine]]) -> None:
+    def tell(self, told: Sequence[Told]) -> None:
         """Learn from a population of candidates.
 
         Args:
-            results: vector, (genes,), and line of each. In an asynchronous search some were drawn before earlier ones
+            told: vector, (genes,), and line of each. In an asynchronous search some were drawn before earlier ones
                 were told, or from elsewhere; after each ``tell`` there is an ``ask`` before the next one.
         """
         ...
@@ -111,18 +113,18 @@ class CMA:
             vectors.append(vector)
         return vectors
 
-    def tell(self, results: Sequence[tuple[np.ndarray, LedgerLine]]) -> None:
+    def tell(self, told: Sequence[Told]) -> None:
         """As ``Strategy``; a run that has converged begins anew."""
         points: list[np.ndarray] = []
         older: list[int] = []  # places of points that the present distribution did not draw
-        for place, (vector, _) in enumerate(results):
+        for place, (vector, _) in enumerate(told):
             asked = self._asked.get(vector.tobytes())
             x, drawn = asked.popleft() if asked else (self._point(vector), -1)
             points.append(x)
             if drawn < self.es.countiter:
                 older.append(place)
         # pycma shortens steps of these that the present distribution would hardly make (Hansen 2011, injection).
-        self.es.tell(points, [loss(line) for _, line in results], check_points=older or None)
+        self.es.tell(points, [loss(line) for _, line in told], check_points=older or None)
         if self.es.stop():
             self.restarts += 1
             self.population *= GROWTH
@@ -164,7 +166,7 @@ class Random:
     def _draw(self, shape: tuple[int, int]) -> np.ndarray:
         return self.rng.uniform(self.start.low, self.start.high, shape)
 
-    def tell(self, results: Sequence[tuple[np.ndarray, LedgerLine]]) -> None:
+    def tell(self, told: Sequence[Told]) -> None:
         """Results change nothing."""
 
 

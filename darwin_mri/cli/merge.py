@@ -22,6 +22,9 @@ def merge(
         Path | None,
         typer.Option("--mergekit", help="A mergekit recipe (YAML) in place of a genome."),
     ] = None,
+    member: Annotated[
+        int | None, typer.Option(help="Another member of the genome's front, by its number in the report.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the child.")] = None,
     export: Annotated[
         Path | None, typer.Option("--export-mergekit", help="Write the genome, or recipe, as mergekit's YAML.")
@@ -59,6 +62,7 @@ def merge(
         "give either --genome FILE or --mergekit FILE": (genome_file is None) == (mergekit is None),
         "--seed belongs to --mergekit: a genome has a seed of its own": genome_file is not None and seed is not None,
         "give --out FOLDER for the child, or --export-mergekit FILE for the recipe": out is None and export is None,
+        "--member belongs to --genome: a recipe has no front": mergekit is not None and member is not None,
         "--donors belongs to --genome: a recipe has none": mergekit is not None and donors is not None,
         "--parent belongs to --genome: name the recipe's models in the recipe": mergekit is not None and bool(parent),
     }
@@ -77,7 +81,7 @@ def merge(
     seed = 1 if seed is None else seed
     request = None
     if genome_file is not None or export is not None or as_adapter is not None:
-        request = read_merge(genome_file, mergekit, overrides, donors=donors, seed=seed, offline=offline)
+        request = read_merge(genome_file, mergekit, overrides, donors=donors, seed=seed, member=member, offline=offline)
         for text in request.notes:
             progress.say(f"note: {text}")
     if export is not None and request is not None:

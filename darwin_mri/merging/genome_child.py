@@ -117,6 +117,6 @@ def _work(
     note = {
         "schema": 1,
         "genealogy": [*ancestry, Birth(name, tuple(genome.roles.values()), genome.method).line],
-        "genome": genome.model_dump(mode="json", by_alias=True),
+        "genome": genome.model_dump(mode="json", by_alias=True, exclude={"front", "references"}),
     }
     return _Work(moved, on_disk, note)

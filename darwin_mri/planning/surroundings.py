@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from darwin_mri.config import Config
@@ -10,14 +11,15 @@ from darwin_mri.run import require_run_folder
 
 
 def require_surroundings(config: Config, out: Path) -> None:
-    """Refuse a run that could not be written, or whose workers would be waited for in vain.
+    """Refuse a run that could not be written or searched, or whose workers would be waited for in vain.
 
     Raises:
         InputError: the run folder cannot be written to.
-        ConfigError: Ray is not installed, does not answer, or has too few CPUs or GPUs.
+        ConfigError: the strategy's library is not installed; or Ray is not, does not answer, or has too few CPUs or
+            GPUs.
     """
     require_run_folder(out)
-    if fault := _workers_fault(config):
+    for fault in _faults(config):
         raise ConfigError(fault)
 
 
@@ -28,9 +30,17 @@ def surrounding_faults(config: Config, out: Path) -> tuple[str, ...]:
         require_run_folder(out)
     except InputError as error:
         faults.append(str(error))
-    if fault := _workers_fault(config):
-        faults.append(fault)
-    return tuple(faults)
+    return (*faults, *_faults(config))
+
+
+def _faults(config: Config) -> tuple[str, ...]:
+    return tuple(fault for fault in (_strategy_fault(config), _workers_fault(config)) if fault)
+
+
+def _strategy_fault(config: Config) -> str:
+    if not config.search.finds_front or all(find_spec(name) for name in ("pymoo", "deap")):
+        return ""
+    return f"search.strategy {config.search.strategy} needs pymoo and DEAP: pip install 'darwin-mri[pareto]'"
 
 
 def _workers_fault(config: Config) -> str:

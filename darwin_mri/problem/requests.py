@@ -42,6 +42,7 @@ def read_merge(
     *,
     donors: Path | None = None,
     seed: int = 1,
+    member: int | None = None,
     offline: bool = False,
 ) -> MergeRequest:
     """Read a genome or a mergekit recipe; exactly one of both is given.
@@ -52,6 +53,7 @@ def read_merge(
         overrides: fields of the config that replace the genome's; None replaces nothing.
         donors: kept with a run; those beside the genome when None.
         seed: of the masks of a recipe.
+        member: of the genome's front; the chosen one when None.
         offline: never ask the hub.
 
     Returns:
@@ -59,7 +61,7 @@ def read_merge(
 
     Raises:
         ConfigError: a recipe that cannot be honoured; an override no config can have.
-        InputError: the genome cannot be read, or the recipe's parents are no siblings.
+        InputError: the genome cannot be read or has no such member, or the recipe's parents are no siblings.
     """
     if mergekit is not None:
         recipe = read_genome(mergekit, seed, offline)
@@ -68,6 +70,8 @@ def read_merge(
         return MergeRequest(recipe.genome, config, donors, recipe.notes)
     assert genome_file is not None
     genome = Genome.load(genome_file)
+    if member is not None:
+        genome = genome.of_member(member)
     config = genome_config(genome, str(genome_file), **overrides)
     kept = genome_file.parent / DONORS
     if donors is None and config.cross and kept.is_dir():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from darwin_mri.errors import InputError
 from darwin_mri.records.base import Part, Record
+from darwin_mri.records.front import FrontMember, FrontReference
 from darwin_mri.records.roles import MOTHER, PARENTS
 
 TOWER = "tower"  # gene of the tensors beside the text model, which follows the text's genes
@@ -39,6 +41,11 @@ class Genome(Record):
         held_out_score: its fitness on held-out items, looked at after the winner was named.
         account: item evaluations spent and saved, by purpose.
         stopped: why the search ended.
+        objectives: tasks of a search with several objectives, each its own; empty for one fitness.
+        front: what no other candidate dominates, of a search with several objectives.
+        references: parents and null children beside the front.
+        member: number of the front's member whose genes these are; None without a front.
+        preferred: how it was chosen, in words.
     """
 
     space: str
@@ -65,6 +72,27 @@ class Genome(Record):
     held_out_score: float | None = None
     account: dict[str, int] = {}
     stopped: str = ""
+    objectives: tuple[str, ...] = ()
+    front: tuple[FrontMember, ...] = ()
+    references: tuple[FrontReference, ...] = ()
+    member: int | None = None
+    preferred: str = ""
+
+    def of_member(self, number: int) -> Genome:
+        """The genome of another member of the front, to be merged.
+
+        Raises:
+            InputError: there is no front, or no such member.
+        """
+        if not self.front:
+            raise InputError("the genome has no front: its search had one objective, so leave --member out")
+        found = {member.number: member for member in self.front}.get(number)
+        if found is None:
+            raise InputError(f"the front has no member {number}: choose one from 1 to {len(self.front)}")
+        fields: dict[str, object] = {"genes": found.genes, "ratios": found.ratios, "member": number}
+        if number != self.member:  # what the record says of the chosen one
+            fields |= {"nulls": {}, "search_score": None, "retest_score": None, "held_out_score": None, "preferred": ""}
+        return self.model_copy(update={**fields, "exceptions": found.exceptions or self.exceptions})
 
     @property
     def roles(self) -> dict[str, str]:

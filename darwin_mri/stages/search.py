@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from darwin_mri.benchmarks import Item
 from darwin_mri.breeding import (
@@ -19,7 +20,16 @@ from darwin_mri.breeding import (
 )
 from darwin_mri.config import Config
 from darwin_mri.problem.anchors import ScoresByModel, anchor
-from darwin_mri.problem.fitness import Evaluator, least_scores, weighted
+from darwin_mri.problem.fitness import Evaluator, least_scores
+from darwin_mri.problem.front import (
+    ScoresByLine,
+    choose_member,
+    describe_preference,
+    find_front,
+    front_members,
+    means,
+    score_references,
+)
 from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
@@ -63,12 +73,15 @@ class _Search:
         """Search, test finalists on fresh items and the winner on held-out ones; the father gets its weights back."""
         config, items = self.run.config, self.parents.items
         result, ledger, spent = self._search(scores)
-        finalists = result.ranking[: config.search.finalists]
+        several = config.search.finds_front
+        finalists = find_front(result.ranking, config) if several else _finalists(result.ranking, config)
         fresh = self._score(finalists, items.fresh, "re-test finalists")
-        winner = max(finalists, key=lambda line: (fresh[line.evaluation], -line.evaluation)) if fresh else finalists[0]
-        held_out = self._score([winner], {name: items.held_out[name] for name in config.weights}, "held-out fitness")
+        winner = choose_member(finalists, fresh, config) if several else self._best(finalists, fresh)
+        held_out_items = {name: items.held_out[name] for name in config.weights}
+        held_out = self._score(finalists if several else [winner], held_out_items, "held-out fitness")
         self.evaluator.candidate.restore()
         father, genome = self.parents.father, self.space.genome
+        nulls = null_genomes(genome, self.start, winner.genes, config.seed)
         return Genome(
             space=genome.name,
             method=config.method,
@@ -80,15 +93,47 @@ class _Search:
             base=self.parents.base and self.parents.base.ref,
             genes=self.space.written_genes(winner.genes),
             ratios=genome.ffn_ratios(winner.genes, len(father.layers)),
-            nulls=null_genomes(genome, self.start, winner.genes, config.seed),
+            nulls=nulls,
             layer_map=scans.pair.layer_map,
             **self.space.genome_fields(config, winner.genes),
             search_score=winner.fitness,
-            retest_score=fresh.get(winner.evaluation),
-            held_out_score=held_out.get(winner.evaluation),
+            retest_score=self._fitness(winner, fresh),
+            held_out_score=self._fitness(winner, held_out),
             account=_account(result, ledger, items, spent, len(fresh)),
             stopped=result.stopped,
+            **(self._front_fields(finalists, winner, fresh, held_out, nulls) if several else {}),
         )
+
+    def _front_fields(
+        self,
+        front: Sequence[LedgerLine],
+        winner: LedgerLine,
+        fresh: ScoresByLine,
+        held_out: ScoresByLine,
+        nulls: Mapping[str, Mapping[str, float]],
+    ) -> dict[str, Any]:
+        """What the genome's record holds of a search with several objectives."""
+        run, parents, config = self.run, self.parents, self.run.config
+        items = {name: parents.items.held_out[name] for name in config.weights}
+        return {
+            "objectives": tuple(config.weights),
+            "front": front_members(front, fresh, held_out, self.space, len(parents.father.layers)),
+            "references": score_references(parents, self.space, nulls, items, run.progress),
+            "member": 1 + front.index(winner),
+            "preferred": describe_preference(config, fresh),
+        }
+
+    def _best(self, finalists: Sequence[LedgerLine], fresh: ScoresByLine) -> LedgerLine:
+        """The finalist of the highest fitness on fresh items; the first one where there are none."""
+        ranked = sorted(finalists, key=lambda line: (-(self._fitness(line, fresh) or 0.0), line.evaluation))
+        return ranked[0] if fresh else finalists[0]
+
+    def _fitness(self, line: LedgerLine, scores: ScoresByLine) -> float | None:
+        """The weighted sum of a candidate's scores; None where it was not scored."""
+        own = scores.get(line.evaluation)
+        if own is None:
+            return None
+        return float(sum(weight * own[name] for name, weight in self.run.config.weights.items()))
 
     def _search(self, scores: ScoresByModel) -> tuple[SearchResult, Ledger, int]:
         """The result, the ledger, and the item evaluations that choosing anchors took."""
@@ -124,15 +169,14 @@ class _Search:
                 " candidate"
             )
 
-    def _score(self, lines: Sequence[LedgerLine], items: Mapping[str, Sequence[Item]], title: str) -> dict[int, float]:
-        """Fitness of some candidates on other items, by evaluation; empty where a benchmark has none left."""
-        weights = self.run.config.weights
-        if not all(items.get(name) for name in weights):
+    def _score(self, lines: Sequence[LedgerLine], items: Mapping[str, Sequence[Item]], title: str) -> ScoresByLine:
+        """Scores of some candidates on other items, by evaluation; empty where a benchmark has none left."""
+        if not all(items.get(name) for name in self.run.config.weights):
             return {}
         fitness, scores = self.evaluator.on(items), {}
         with self.run.progress.stage(title, len(lines)) as advance:
             for line in lines:
-                scores[line.evaluation] = weighted(fitness(line.genes), weights)
+                scores[line.evaluation] = means(fitness(line.genes))
                 advance(1)
         return scores
 
@@ -147,6 +191,13 @@ def _options(config: Config) -> SearchOptions:
         time_limit=config.search.time_limit or math.inf,
         asynchronous=config.search.is_asynchronous,
     )
+
+
+def _finalists(ranking: Sequence[LedgerLine], config: Config) -> Sequence[LedgerLine]:
+    """The best candidates; none that breaks a limit where one keeps them all."""
+    best = ranking[: config.search.finalists]
+    kept = [line for line in best if line.violation == 0]
+    return kept or best
 
 
 def _account(result: SearchResult, ledger: Ledger, items: Items, logged: int, finalists: int) -> dict[str, int]:
