@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from darwin_mri.benchmarks import Item, open_grader
-from darwin_mri.breeding.domination import choose, non_dominated, thin
 from darwin_mri.config import Config
 from darwin_mri.problem.fitness import Evaluator, item_scores, open_scorer
 from darwin_mri.problem.parents import Parents
@@ -15,6 +14,7 @@ from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import FrontMember, FrontReference, LedgerLine
 from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Progress
+from darwin_mri.stats.domination import choose, non_dominated, thin
 
 SHUFFLED = "shuffled-donor"  # a null child of the winner's genes and of donors with shuffled values
 

@@ -20,8 +20,8 @@ from darwin_mri.breeding import (
     Start,
     search,
 )
-from darwin_mri.breeding.domination import area
 from darwin_mri.records import LedgerLine
+from darwin_mri.stats.domination import area
 
 pytest.importorskip("pymoo")
 pytest.importorskip("deap")

@@ -10,7 +10,7 @@ import pytest
 from darwin_mri.records import Comparison, Genome, Manifest
 from darwin_mri.report import RunRecords, build_runs_view, load_run, render_html, render_text, write_runs_report
 from darwin_mri.report.charts import Courses, HeatMap
-from darwin_mri.report.charts.courses import _apart
+from darwin_mri.report.charts.svg import apart
 from darwin_mri.report.model.elements import Figure, Table
 from darwin_mri.report.pages.runs_page import labels
 from tests.report.sample import write_sample
@@ -113,8 +113,8 @@ def test_a_seed_shared_by_all_is_a_limit(runs: list[Path]) -> None:
     assert "share one random seed" not in render_text(build_runs_view([one, other]))
 
 
-def test_labels_at_the_ends_of_lines_stand_apart() -> None:
-    moved = _apart([50.0, 50.0, 51.0, 10.0])
+def test_labels_at_the_ends_of_lines_standapart() -> None:
+    moved = apart([50.0, 50.0, 51.0, 10.0])
     assert sorted(moved) == [10.0, 50.0, 62.0, 74.0] and moved[3] == 10.0
 
 

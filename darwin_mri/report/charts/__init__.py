@@ -10,12 +10,13 @@ from darwin_mri.report.charts.bars import Bar, BarGroup, Bars, bars
 from darwin_mri.report.charts.courses import Course, Courses, courses
 from darwin_mri.report.charts.evolution import Evolution, Generation, evolution
 from darwin_mri.report.charts.forest import Forest, ForestPanel, ForestRow, forest
+from darwin_mri.report.charts.front import Front, FrontPoint, front
 from darwin_mri.report.charts.heat import ROOMY, HeatMap, HeatPanel, heat_map
 from darwin_mri.report.charts.lollipop import Gene, Lollipop, lollipop
 from darwin_mri.report.charts.pedigree import Pedigree, pedigree
 from darwin_mri.report.charts.similarity_map import SimilarityMap, similarity_map
 
-Chart = Forest | HeatMap | SimilarityMap | Lollipop | Evolution | Bars | Pedigree | Courses
+Chart = Forest | HeatMap | SimilarityMap | Lollipop | Evolution | Bars | Pedigree | Courses | Front
 
 __all__ = [
     "ROOMY",
@@ -29,6 +30,8 @@ __all__ = [
     "Forest",
     "ForestPanel",
     "ForestRow",
+    "Front",
+    "FrontPoint",
     "Gene",
     "Generation",
     "HeatMap",
@@ -59,3 +62,5 @@ def draw(chart: Chart, narrow: bool = False) -> str:
             return pedigree(chart, narrow)
         case Courses():
             return courses(chart, narrow)
+        case Front():
+            return front(chart, narrow)

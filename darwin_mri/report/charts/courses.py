@@ -65,7 +65,7 @@ def courses(data: Courses, narrow: bool = False) -> str:
     body.append(svg.text((LEFT + right) / 2, TOP + PLOT + 36, "evaluations", "axis", "middle"))
     body.append(svg.text(12, TOP + PLOT / 2, "best fitness so far", "axis", "middle", -90))
     bottom = TOP + PLOT + 46
-    ends = _apart([place(*course.points[-1])[1] for course in data.courses])
+    ends = svg.apart([place(*course.points[-1])[1] for course in data.courses])
     for number, course in enumerate(data.courses):
         kind = f"course c{number % KINDS}"
         line: list[tuple[float, float]] = []
@@ -86,13 +86,3 @@ def courses(data: Courses, narrow: bool = False) -> str:
     else:
         bottom = max(bottom, TOP + 22 * len(data.courses) + 10)
     return svg.drawing(data.key + ("-n" if narrow else ""), width, bottom, data.title, data.description, body)
-
-
-def _apart(heights: list[float], least: float = 12.0) -> list[float]:
-    """Heights of labels moved down just far enough that none stands on another."""
-    moved = dict.fromkeys(range(len(heights)), 0.0)
-    last = -least
-    for index in sorted(moved, key=lambda i: heights[i]):
-        last = max(heights[index], last + least)
-        moved[index] = last
-    return list(moved.values())

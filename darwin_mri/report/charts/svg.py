@@ -298,3 +298,13 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def apart(heights: list[float], least: float = 12.0) -> list[float]:
+    """Heights of labels moved down just far enough that none stands on another."""
+    moved = dict.fromkeys(range(len(heights)), 0.0)
+    last = -least
+    for index in sorted(moved, key=lambda i: heights[i]):
+        last = max(heights[index], last + least)
+        moved[index] = last
+    return list(moved.values())

@@ -21,6 +21,7 @@ from darwin_mri.report.sections import (
     sensitivity,
 )
 from darwin_mri.report.sections.experts import expert_tables
+from darwin_mri.report.sections.front import front_section
 from darwin_mri.report.sections.glossary import glossary_section
 from darwin_mri.stats.vigor import parent_words
 
@@ -52,6 +53,7 @@ def build_view(run: RunRecords) -> View:
             layer_map.similarity_section(run.pairs),
             *([prior_check.validation_section(run.pair)] if run.pair and run.pair.validation else []),
             genes.genome_section(run.prior, genome, run.pairs),
+            *([front_section(genome, len(run.ledger))] if genome and genome.front else []),
             search_course.evolution_section(run.ledger, genome),
             search_course.fresh_section(genome, comparison, run.manifest),
             accuracy.slices_section(comparison),

@@ -83,7 +83,8 @@ def _sentence(prior: Prior | None, genome: Genome | None) -> str:
             f" {formats.plural(len(genome.genes), 'gene')}, seed {genome.seed}."
         )
         if genome.search_score is not None:
-            parts.append(f"Best fitness on search items {formats.fixed(genome.search_score, 3)}.")
+            whose = "The chosen member's" if genome.front else "Best"
+            parts.append(f"{whose} fitness on search items {formats.fixed(genome.search_score, 3)}.")
         if genome.retest_score is not None:
             parts.append(f"On fresh search items {formats.fixed(genome.retest_score, 3)}.")
     return " ".join(parts)

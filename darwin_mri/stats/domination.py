@@ -76,12 +76,12 @@ def knee(points: np.ndarray) -> np.ndarray:
     """
     low, high = points.min(axis=0), points.max(axis=0)
     scaled = (points - low) / np.where(high > low, high - low, 1.0)  # (candidates, objectives)
-    normal = np.ones(points.shape[1])
     ends = scaled[scaled.argmax(axis=0)]  # (objectives, objectives)
+    normal = np.ones(len(ends))
     if np.linalg.matrix_rank(ends) == len(ends):
-        solved = np.linalg.solve(ends, np.ones(len(ends)))
-        normal = solved if (solved > TIE).all() else normal
-    return scaled @ normal / np.linalg.norm(normal)
+        solved = np.asarray(np.linalg.solve(ends, normal), dtype=np.float64)  # (objectives,)
+        normal = solved if float(solved.min()) > TIE else normal
+    return scaled @ normal / float(np.linalg.norm(normal))
 
 
 def choose(points: np.ndarray, weights: Sequence[float], *, by_knee: bool) -> int:
@@ -114,8 +114,9 @@ def area(points: np.ndarray, reference: np.ndarray) -> float:
         The area, in the product of both objectives' units.
     """
     total, height = 0.0, float(reference[1])
-    for x, y in sorted(map(tuple, points), reverse=True):
+    pairs: list[tuple[float, float]] = list(zip(points[:, 0].tolist(), points[:, 1].tolist(), strict=True))
+    for x, y in sorted(pairs, reverse=True):
         if x > reference[0] and y > height:
-            total += (x - reference[0]) * (y - height)
+            total += (x - float(reference[0])) * (y - height)
             height = y
-    return float(total)
+    return total

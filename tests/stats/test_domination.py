@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from darwin_mri.breeding.domination import area, choose, crowding, knee, non_dominated, thin
+from darwin_mri.stats.domination import area, choose, crowding, knee, non_dominated, thin
 
 # Few different values, so that ties and duplicates are common.
 POINTS = st.tuples(st.integers(1, 14), st.integers(2, 4)).flatmap(

@@ -1,0 +1,160 @@
+"""The front of a search with several objectives, as a section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from darwin_mri.records import FrontMember, Genome
+from darwin_mri.report import formats
+from darwin_mri.report.charts import Front, FrontPoint
+from darwin_mri.report.model.elements import Figure, Row, Section, Table, Text, table
+
+SPLITS = ("held_out", "fresh", "search")  # what is drawn: the first one that every member has
+WORDS = {"held_out": "held-out items", "fresh": "fresh search items", "search": "search items"}
+
+
+def front_section(genome: Genome, ledger: int = 0) -> Section:
+    """Section 'front': every member with its scores, beside parents and null children.
+
+    Args:
+        genome: with a front.
+        ledger: number of candidates that the search tried; 0 where it is not known.
+
+    Returns:
+        The section.
+    """
+    names, split = genome.objectives, _drawn_split(genome.front)
+    points = [_values(_scores(member, split), names) for member in genome.front]
+    reached = _undominated(points)
+    beside = genome.references if split == "held_out" else ()
+    others = [FrontPoint(_name(other.role, other.null), other.role, _values(other.held_out, names)) for other in beside]
+    members = [
+        FrontPoint(
+            str(member.number),
+            "child",
+            _values(_scores(member, split), names),
+            _values(member.search, names) if split != "search" else (),
+            member.number == genome.member,
+            ahead,
+        )
+        for member, ahead in zip(genome.front, reached, strict=True)
+    ]
+    chart = Front(
+        "fig-front",
+        f"The front: {formats.listing(list(names))}",
+        "Every member of the front by its number, with the parents and null children; higher is better on every axis."
+        + (
+            " Filled diamonds: held-out items; hollow ones, joined to them: the search items that put the member into"
+            " the front. Dashed: the border of what the members reach together."
+            if len(names) == 2
+            else " One axis per objective, each with its own scale; a line is one model."
+        ),
+        names,
+        tuple(others + members),
+        WORDS[split],
+    )
+    text = " ".join(filter(None, (_found(genome, ledger), _kept(genome, split, reached), _against(genome, points))))
+    how = (
+        "darwin-mri merge --genome RUN/genome.json --member K --out FOLDER writes the child of another member. Values"
+        " are in the unit the search used, higher is better; those on search items flatter the members, which were"
+        " chosen by them."
+    )
+    return Section("front", "Front of several objectives", (Text(text), Figure(chart, (_table(genome),), note=how)))
+
+
+def _undominated(points: Sequence[tuple[float, ...]]) -> list[bool]:
+    import numpy as np
+
+    from darwin_mri.stats.domination import non_dominated  # numpy is loaded for a front alone
+
+    return non_dominated(np.array(points)).tolist()
+
+
+def _area(points: Sequence[tuple[float, ...]], reference: Sequence[float]) -> float:
+    import numpy as np
+
+    from darwin_mri.stats.domination import area
+
+    return area(np.array(points), np.array(reference))
+
+
+def _scores(member: FrontMember, split: str) -> dict[str, float]:
+    return {"search": member.search, "fresh": member.fresh, "held_out": member.held_out}[split]
+
+
+def _drawn_split(front: Sequence[FrontMember]) -> str:
+    return next((split for split in SPLITS if all(_scores(member, split) for member in front)), "search")
+
+
+def _values(scores: Mapping[str, float], names: Sequence[str]) -> tuple[float, ...]:
+    return tuple(scores[name] for name in names)
+
+
+def _name(role: str, null: str | None) -> str:
+    return role if null is None else f"null: {null}"
+
+
+def _found(genome: Genome, ledger: int) -> str:
+    size = formats.plural(len(genome.front), "candidate")
+    tried = f"{len(genome.front)} of {formats.plural(ledger, 'candidate')}" if ledger else size
+    verb = "makes" if len(genome.front) == 1 else "make"
+    text = (
+        f"{tried} {verb} the front: on search items no other candidate within the limits was at least as good on every"
+        " objective and better on one."
+    )
+    if genome.member is not None:
+        text += f" The child is member {genome.member}"
+        text += f": {genome.preferred}." if genome.preferred else "."
+    return text
+
+
+def _kept(genome: Genome, split: str, reached: Sequence[bool]) -> str:
+    if split != "held_out":
+        return "There are no held-out items for all objectives, so the front is not confirmed."
+    return f"On held-out items {sum(reached)} of {len(genome.front)} are still dominated by no other member."
+
+
+def _against(genome: Genome, points: Sequence[tuple[float, ...]]) -> str:
+    """How the members compare with the parents on held-out items."""
+    parents = [_values(other.held_out, genome.objectives) for other in genome.references if other.null is None]
+    if not parents:
+        return ""
+    best = [max(values) for values in zip(*parents, strict=True)]  # by objective
+    worst = [min(values) for values in zip(*parents, strict=True)]
+    above = [
+        member.number
+        for member, own in zip(genome.front, points, strict=True)
+        if all(mine >= theirs for mine, theirs in zip(own, best, strict=True))
+    ]
+    numbers = formats.listing([str(number) for number in above])
+    text = (
+        f"As good as the best parent on every objective: {'member' if len(above) == 1 else 'members'} {numbers}."
+        if above
+        else "No member is as good as the best parent on every objective at once."
+    )
+    sides = [high - low for high, low in zip(best, worst, strict=True)]
+    if len(sides) == 2 and min(sides) > 0:
+        share = _area(points, worst) / (sides[0] * sides[1])
+        text += (
+            f" Hypervolume above the worse parent of each objective: {formats.fixed(share, 3)} of the rectangle up to"
+            " the better parent of each."
+        )
+    return text
+
+
+def _table(genome: Genome) -> Table:
+    columns = ["model", "evaluation"]
+    for name in genome.objectives:
+        columns += [f"{name}: search", "fresh", "held-out"]
+    rows: list[Row] = []
+    for member in genome.front:
+        cells = [f"member {member.number}", str(member.evaluation)]
+        for name in genome.objectives:
+            cells += [formats.fixed(scores.get(name), 3) for scores in (member.search, member.fresh, member.held_out)]
+        rows.append(Row(tuple(cells), "child", strong=member.number == genome.member))
+    for other in genome.references:
+        cells = [_name(other.role, other.null), formats.ABSENT]
+        for name in genome.objectives:
+            cells += [formats.ABSENT, formats.ABSENT, formats.fixed(other.held_out.get(name), 3)]
+        rows.append(Row(tuple(cells), other.role))
+    return table("Members of the front, parents and null children", columns, rows, note="Bold: the child.")
