@@ -23,7 +23,7 @@ from darwin_mri.merging.child_tensors import child_tensors
 from darwin_mri.merging.folder_sources import father_source, sibling_source
 
 FATHER, MOTHER = "nursery:gemma4-base", "nursery:gemma4-korean"
-ITEMS = 48  # of each of two benchmarks
+ITEMS = 48  # of each of two benchmarks, at most
 ROUNDS = 3
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     def score() -> list[np.ndarray]:
         return [one.log_probabilities for one in engine.log_probabilities(prepared.contexts, prepared.continuations)]
 
-    _report("fresh engine", start)
+    _report("fresh engine", start, rounds=2)
     _report(
         "in place: every tensor", lambda: engine.load(child_tensors(merge, genes, whole)), lambda: engine.load(None)
     )
@@ -62,7 +62,7 @@ def main() -> None:
     )
     _report("transformers: every tensor", lambda: candidate.apply(whole), candidate.restore)
     _report("transformers: one gene", lambda: candidate.apply(candidates[1]), lambda: candidate.apply(whole))
-    found = _report(f"vLLM scores {len(items)} items", score, lambda: engine.load(child_tensors(merge, genes, whole)))
+    _report(f"vLLM scores {len(items)} items", score, lambda: engine.load(child_tensors(merge, genes, whole)))
     candidate.apply(candidates[1])
     engine.load(child_tensors(merge, genes, candidates[1]))
     found = score()
@@ -73,9 +73,9 @@ def main() -> None:
     engine.close()
 
 
-def _report(name: str, work: Callable[[], Any], before: Callable[[], Any] = lambda: None) -> Any:
+def _report(name: str, work: Callable[[], Any], before: Callable[[], Any] = lambda: None, rounds: int = ROUNDS) -> Any:
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         before()
         began = time.perf_counter()
         result = work()

@@ -22,6 +22,7 @@ import torch
 
 from darwin_mri.benchmarks.generation import Reply
 from darwin_mri.benchmarks.shared_tensors import WeightReceiver, chunks, groups, shared
+from darwin_mri.benchmarks.vllm_watch import watch
 from darwin_mri.checkpoints import CheckpointReader
 from darwin_mri.checkpoints.libraries import first_line
 from darwin_mri.errors import DarwinError, InputError
@@ -99,6 +100,7 @@ class VllmEngine:
         self.folder, self.settings = folder, settings
         self.starts, self.sent = 0, 0  # engines started, tensors sent, since this object was made
         self._llm: Any = None
+        self._given_up = threading.Event()  # set when the running engine is
         self._candidate: Tensors | None = None  # what the engine should hold
         self._held: dict[str, Hashable] = {}  # tensor that differs from the folder's in the running engine -> version
         with CheckpointReader(folder) as reader:
@@ -190,6 +192,7 @@ class VllmEngine:
     def close(self) -> None:
         """End the engine's processes; a later call starts them again."""
         llm, self._llm, self._held = self._llm, None, {}
+        self._given_up.set()
         if llm is not None:
             llm.llm_engine.engine_core.shutdown(timeout=STOP_SECONDS)
 
@@ -240,6 +243,7 @@ class VllmEngine:
                 raise EngineFailure(f"vLLM does not start again: {first_line(error)}") from error
             raise InputError(f"vLLM cannot serve {self.folder.name}: {first_line(error)}") from error
         self.starts += 1
+        self._given_up = watch(llm.llm_engine.engine_core)
         return llm
 
     def _send(self, llm: Any) -> None:
