@@ -83,6 +83,10 @@ class SearchConfig(Section):
         description="nsga2, mo-cma: member of the front that becomes the child, by fresh items; knee, or weights of the"
         " tasks for the best weighted sum, such as {korean: 2, maths: 1}",
     )
+    engine: Literal["transformers", "vllm"] = Field(
+        default="transformers",
+        description="what a candidate is asked in: transformers: a resident model; vllm: an engine of its own",
+    )
     budget: int = Field(default=60, ge=1, description="evaluations")
     time_limit: float | None = Field(
         default=None,
