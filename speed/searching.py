@@ -31,8 +31,8 @@ from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.records import Prior
 from darwin_mri.run import open_run
-from darwin_mri.stages.references import measure_references
 from darwin_mri.stages.prior import measure_prior
+from darwin_mri.stages.references import measure_references
 from darwin_mri.stages.scan import scan_parents
 from speed.measure import make_row
 

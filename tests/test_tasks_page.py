@@ -42,7 +42,7 @@ def test_the_pages_commands_breed_a_child(tmp_path: Path) -> None:
 
 
 def test_the_pages_config_is_read(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text(blocks("yaml")[1], encoding="utf-8")
+    (tmp_path / "run.yaml").write_text(blocks("yaml")[2], encoding="utf-8")
     config = load_config(tmp_path / "run.yaml", {"father": "a", "mother": "b"})
     assert config.tasks["exam"].letters and config.tasks["korean"].prompt == "{question}\n정답:"
 

@@ -79,7 +79,16 @@ def find_targets(run: Run, parents: Parents) -> None:
 
 
 def attach_targets(items: Items, config: Config, folder: Path) -> Items:
-    """The items of a run with the targets that its folder has."""
+    """Give items their targets.
+
+    Args:
+        items: of a run.
+        config: of the run.
+        folder: of the run, with the targets.
+
+    Returns:
+        The items; those of tasks of agreement with their targets.
+    """
     known: dict[str, dict[str, np.ndarray]] = {
         name: load_file(folder / FOLDER / f"{name}.safetensors") for name in partners(config)
     }

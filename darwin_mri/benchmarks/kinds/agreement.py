@@ -202,7 +202,19 @@ def with_target(item: AgreementItem, target: Target) -> AgreementItem:
 
 
 def require_target(item: AgreementItem, prepared: Prepared, index: int) -> Target:
-    """The item's target; raises InputError where there is none, or it was measured with other tokens."""
+    """The item's target.
+
+    Args:
+        item: the item.
+        prepared: the tokens of its task's items.
+        index: its number among them.
+
+    Returns:
+        The target.
+
+    Raises:
+        InputError: there is none, or it was measured with other tokens.
+    """
     target = item.target
     if target is None:
         raise InputError(f"{item.name}: agreement with a parent is measured inside a run: use breed or scan")
