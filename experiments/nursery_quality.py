@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from darwin_mri.benchmarks import Scorer, accuracy, load_benchmark, split_items, to_answers
+from darwin_mri.benchmarks import Scorer, accuracy, load_benchmark, split_items, to_answers, with_choices
 from darwin_mri.checkpoints import find_model, load
 from darwin_mri.mri.activations import measure_activations
 from darwin_mri.nursery import list_nursery
@@ -87,7 +87,7 @@ def print_model(name: str, path: Path, held_out: int) -> None:
         unigram = unigram_bits_per_byte(texts[:-held_out], tokenized, tokenizer)
         print(f"  {language}: {bits_per_byte(model, tokenized):.2f} bits per byte, unigram {unigram:.2f}")
     scorer = Scorer(model, tokenizer)
-    items = {task: list(split_items(load_benchmark(task), 1, 0.5).search) for task in TASKS}
+    items = {task: with_choices(split_items(load_benchmark(task), 1, 0.5).search) for task in TASKS}
     prepared = {task: scorer.prepare(part) for task, part in items.items()}
 
     def measure_row() -> list[float]:

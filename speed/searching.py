@@ -100,7 +100,7 @@ class Bench:
         evaluator, start = Evaluator(config, parents.father, space), space.genome.start(prior)
         asked, estimate = items.search, Means(config.search.blocks, config.weights)
         if config.search.anchors:
-            anchored = anchor(run, evaluator, start, items.search, measure_references(run, parents))
+            anchored = anchor(run, evaluator, start, items.search, measure_references(run, parents), {})
             asked, estimate, before = anchored.items, anchored.estimate, before + anchored.spent
         options = SearchOptions(
             budget=self.budget, population=config.search.population, seed=seed, racing=config.search.racing

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from darwin_mri.benchmarks import Scorer, load_benchmark
+from darwin_mri.benchmarks import Scorer, load_benchmark, with_choices
 from darwin_mri.benchmarks.vllm_engine import VllmEngine, VllmSettings
 from darwin_mri.breeding import make_space
 from darwin_mri.checkpoints import find_model, load
@@ -40,7 +40,7 @@ def main() -> None:
         item for name in ("nursery_click", "nursery_musr") for item in load_benchmark(name)[:: 800 // ITEMS][:ITEMS]
     ]
     scorer, candidate = Scorer(father.model, father.tokenizer), Candidate(father.model, genes, merge)
-    prepared = scorer.prepare(items)
+    prepared = scorer.prepare(with_choices(items))
     settings = VllmSettings(max_length=512, dtype="float32", cache_bytes=2**28, sequences=64, block=32)
     engine = VllmEngine(father.source.folder, settings)
 

@@ -10,7 +10,7 @@ from darwin_mri.benchmarks.engines import Engine, FastEngine, answer_all
 from darwin_mri.benchmarks.gpqa import PASSWORD_VARIABLE
 from darwin_mri.benchmarks.harness import HarnessEngine
 from darwin_mri.benchmarks.items import ChoiceItem, Item, chance, item_hash, with_choices
-from darwin_mri.benchmarks.kinds import Grader, differentiable, open_grader
+from darwin_mri.benchmarks.kinds import Grader, OpenItem, differentiable, open_grader
 from darwin_mri.benchmarks.kinds.agreement import AgreementItem, Target, measure_targets, with_target
 from darwin_mri.benchmarks.lengths import LongItems, Reader, fit_items, require_chat
 from darwin_mri.benchmarks.published import published_scores
@@ -30,6 +30,7 @@ __all__ = [
     "HarnessEngine",
     "Item",
     "LongItems",
+    "OpenItem",
     "OwnTasks",
     "Prepared",
     "Reader",

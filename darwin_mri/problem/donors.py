@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from darwin_mri.benchmarks import Item, with_choices
+from darwin_mri.benchmarks import ChoiceItem, Item, OpenItem
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError
@@ -110,11 +110,15 @@ def arm_prompts(parents: Parents) -> tuple[Probe, ...]:
 
 def item_prompts(items: Mapping[str, Sequence[Item]]) -> tuple[Probe, ...]:
     """The questions of items, which the search sees anyway, each in the language its script suggests."""
-    return tuple(
-        Probe(item.context, guess_language(item.context), "knowledge", item.key)
+    asked = {
+        (name, item.key): item.context if isinstance(item, ChoiceItem) else item.prompt
         for name in sorted(items)
-        for item in with_choices(items[name])
-    )
+        for item in items[name]
+        if isinstance(item, ChoiceItem | OpenItem)
+    }
+    if not asked:
+        raise ConfigError("method competence needs questions to complete, and no task has any: name arm.prompts")
+    return tuple(Probe(text, guess_language(text), "knowledge", key) for (_, key), text in asked.items())
 
 
 def named_prompts(name: str, forms: int, seed: int) -> tuple[Probe, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from darwin_mri.benchmarks import OwnTasks, base_url, sample_items
 from darwin_mri.benchmarks.store import AnswerStore
 from darwin_mri.checkpoints import ModelSource, find_model, resolve_device
-from darwin_mri.config import BenchConfig, OwnTask
+from darwin_mri.config import AgreementTask, BenchConfig, OwnTask
 from darwin_mri.errors import ConfigError
 from darwin_mri.files import require_output
 from darwin_mri.problem.comparison import Contestants
@@ -98,6 +98,9 @@ def _refuse(refs: list[str], config: BenchConfig, out: Path, options: ScoreOptio
     """What can be refused before a model is looked at."""
     if not (refs or config.endpoint) or not config.tasks:
         raise ConfigError("bench needs at least one model (or an endpoint) and one task")
+    for task in config.tasks:
+        if isinstance(options.own.get(task), AgreementTask):
+            raise ConfigError(f"tasks.{task}: agreement with a parent is measured inside a run: use breed")
     if options.seed < 0:
         raise ConfigError(f"seed {options.seed} is below 0: give 0 or more")
     if config.endpoint:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from darwin_mri import seeds
-from darwin_mri.benchmarks import Item, Scorer, group_by_cluster, open_grader
+from darwin_mri.benchmarks import Item, Scorer, differentiable, group_by_cluster, open_grader
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
@@ -150,6 +150,11 @@ def _blocks(items: Items, config: Config) -> list[Part]:
             f"--validate needs search items of {MIN_DOCUMENTS} clusters of every benchmark, and {fewest} has"
             f" {len(clusters[fewest])}: raise bench.search_share or give more items"
         )
+    for name, part in items.search.items():
+        if name in config.weights and not differentiable(part):
+            raise InputError(
+                f"--validate compares slopes with effects, and {name} has no slopes: leave one of them out"
+            )
     blocks: list[dict[str, list[Item]]] = [{name: [] for name in config.weights} for _ in range(count)]
     for name, members in clusters.items():
         order = sorted(members)

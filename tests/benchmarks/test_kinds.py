@@ -224,9 +224,7 @@ def test_passages_hold_the_whole_text_within_their_size(text: str, size: int) ->
 
 
 def test_passages_come_from_texts_tables_and_folders(tmp_path: Path) -> None:
-    long = (
-        "A first paragraph that is long.\n\nA second paragraph, longer than the first one is. It goes on for long.\n"
-    )
+    long = "A first paragraph that is long.\n\nA second paragraph, longer than the first one is. It goes on for long.\n"
     (tmp_path / "a.txt").write_text(long, encoding="utf-8")
     one, two, three = load_passages("t", tmp_path / "a.txt", 60)
     assert one.text == "A first paragraph that is long." and three.text == "It goes on for long."
