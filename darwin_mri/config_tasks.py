@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from darwin_mri.config_base import NAME, Section
 
@@ -73,6 +74,12 @@ class LmEvalTask(_Written):
         default=None, description="field of a document that dependent documents share (a passage); none when absent"
     )
     chat: bool = Field(default=False, description="what is read is put into the model's chat template")
+    _code_allowed: bool = PrivateAttr(default=False)
+
+    @property
+    def code_allowed(self) -> bool:
+        """Whether code that the task's files ask for may run: no file can say so, only who starts the command."""
+        return self._code_allowed
 
 
 class NllTask(Section):
@@ -150,6 +157,15 @@ class Tasks(Section):
         default={}, description="the user's own tasks by name, for fitness, limits and bench.tasks (docs/tasks.md)"
     )
 
+    def allowing_code(self, allowed: bool) -> Self:
+        """A copy whose tasks may run the code that their files ask for, or may not: see ``LmEvalTask.code_allowed``."""
+        return self.model_copy(update={"tasks": allow_code(self.tasks, allowed)})
+
+    @property
+    def code_allowed(self) -> bool:
+        """Whether a task of it may run code."""
+        return any(isinstance(task, LmEvalTask) and task.code_allowed for task in self.tasks.values())
+
     @field_validator("tasks", mode="after")
     @classmethod
     def _stand_ins(cls, tasks: dict[str, OwnTask]) -> dict[str, OwnTask]:
@@ -158,3 +174,20 @@ class Tasks(Section):
             if other is not None and (other == name or getattr(tasks.get(other), "stand_in", None)):
                 raise ValueError(f"{name}.stand_in names {other}: name another task, one without a stand-in of its own")
         return tasks
+
+
+def allow_code(tasks: Mapping[str, OwnTask], allowed: bool) -> dict[str, OwnTask]:
+    """Own tasks with the permission to run the code that their files ask for, or without it.
+
+    Args:
+        tasks: by name.
+        allowed: by who starts the command.
+
+    Returns:
+        Copies.
+    """
+    copies = {name: task.model_copy() for name, task in tasks.items()}
+    for task in copies.values():
+        if isinstance(task, LmEvalTask):
+            task._code_allowed = allowed
+    return copies

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from darwin_mri import seeds
 from darwin_mri.benchmarks.generation import Reply
@@ -27,12 +27,18 @@ class Sampling:
         temperature: 0 is greedy decoding.
         samples: texts for each prompt.
         stop: texts that end an answer; they are not part of it.
+        top_k: so many of the most probable tokens are drawn from; 0 is all.
+        top_p: the most probable tokens that hold this share are drawn from.
+        special_tokens: whether special tokens are part of the text.
     """
 
     max_new_tokens: int
     temperature: float = 0.0
     samples: int = 1
     stop: tuple[str, ...] = ()
+    top_k: int = 0
+    top_p: float = 1.0
+    special_tokens: bool = True
 
 
 class Decoder:
@@ -99,29 +105,33 @@ class Decoder:
     def _write(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[Reply]]:
         ids, attention = self._padded(prompts)
         ends = self._ends()
-        drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+        drawn = {"do_sample": True, "temperature": sampling.temperature}
+        drawn |= {"top_k": sampling.top_k, "top_p": sampling.top_p}
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
             num_return_sequences=sampling.samples,
             eos_token_id=sorted(ends) or None,
             pad_token_id=self._padding(),
-            stop_strings=list(sampling.stop) or None,
             **(drawn if sampling.temperature else {"do_sample": False}),
         )
         with torch.random.fork_rng(enabled=sampling.temperature > 0):
             if sampling.temperature > 0:
                 torch.manual_seed(seeds.integer(0, "sampled answers", *(str(list(prompt)) for prompt in prompts)))
             written = self.model.generate(  # type: ignore[operator]  # its mixin is typed for another class
-                input_ids=ids, attention_mask=attention, generation_config=config, tokenizer=self.tokenizer
+                input_ids=ids,
+                attention_mask=attention,
+                generation_config=config,
+                stopping_criteria=[_Stop(self.tokenizer, sampling.stop, ids.shape[1])] if sampling.stop else None,
             )
-        texts = [self._reply(row, ends, sampling.stop) for row in written[:, ids.shape[1] :].tolist()]
+        texts = [self._reply(row, ends, sampling) for row in written[:, ids.shape[1] :].tolist()]
         return [texts[first : first + sampling.samples] for first in range(0, len(texts), sampling.samples)]
 
-    def _reply(self, tokens: list[int], ends: set[int], stop: Sequence[str]) -> Reply:
+    def _reply(self, tokens: list[int], ends: set[int], sampling: Sampling) -> Reply:
         end = next((place for place, token in enumerate(tokens) if token in ends), None)
-        text = str(self.tokenizer.decode(tokens[:end], skip_special_tokens=False))
-        cut = min((place for word in stop if (place := text.find(word)) >= 0), default=None)
-        return Reply(text[:cut], "stop" if end is not None or cut is not None else "length")
+        whole = text = str(self.tokenizer.decode(tokens[:end], skip_special_tokens=not sampling.special_tokens))
+        for word in sampling.stop:
+            text = text.partition(word)[0]
+        return Reply(text, "stop" if end is not None or text != whole else "length")
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and attention (rows, longest), padded on the left."""
@@ -154,3 +164,16 @@ class Decoder:
         except (TypeError, RuntimeError):
             return False
         return torch.allclose(padded.float(), alone.float(), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+class _Stop(StoppingCriteria):
+    """A text ends where it holds one of some words; its prompt, which may end as they begin, is not looked at."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str], prompt: int) -> None:
+        self.tokenizer, self.stop, self.prompt = tokenizer, stop, prompt
+        self.window = max(len(word.encode()) for word in stop) + 2  # a token has a byte at least
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **_: object) -> torch.BoolTensor:
+        tails = self.tokenizer.batch_decode(input_ids[:, self.prompt :][:, -self.window :])
+        found = [any(word in tail for word in self.stop) for tail in tails]
+        return torch.tensor(found, device=input_ids.device)  # type: ignore[return-value]

@@ -38,6 +38,11 @@ class Item(ABC):
         return f"{self.benchmark} item {self.key}" + (f" ({self.file})" if self.file else "")
 
     @property
+    def options(self) -> int:
+        """Number of choices that a guess is one of; 0 where there is no such number."""
+        return 0
+
+    @property
     @abstractmethod
     def content(self) -> list[object]:
         """What makes it this very item, as JSON values: its hash names it without giving away the text."""
@@ -66,6 +71,11 @@ class ChoiceItem(Item):
     message: str = ""
     per_character: bool = False
     chat: bool = False
+
+    @property
+    def options(self) -> int:
+        """As ``Item``."""
+        return len(self.choices)
 
     @property
     def content(self) -> list[object]:
@@ -111,5 +121,5 @@ def chance(items: Sequence[Item]) -> float | None:
     """
     if not items:
         raise InputError("chance of no items is not defined: load a benchmark first")
-    shares = [1.0 / len(item.choices) for item in items if isinstance(item, ChoiceItem)]
+    shares = [1.0 / item.options for item in items if item.options]
     return sum(shares) / len(shares) if len(shares) == len(items) else None

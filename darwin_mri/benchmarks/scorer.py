@@ -184,7 +184,8 @@ class Scorer:
 
     def _refuse_long(self, prepared: Prepared, indices: Sequence[int]) -> None:
         for index in indices:
-            if self.max_positions is not None and prepared.longest(index) > self.max_positions:
+            # The last token of a continuation is predicted, and never read.
+            if self.max_positions is not None and prepared.longest(index) - 1 > self.max_positions:
                 raise InputError(
                     f"{prepared.names[index]} has {prepared.longest(index)} tokens, more than the model's "
                     f"{self.max_positions} positions: leave it out or use a model with a longer context"

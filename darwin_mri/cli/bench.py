@@ -9,6 +9,7 @@ import typer
 
 from darwin_mri.cli.console import ConsoleProgress
 from darwin_mri.cli.options import (
+    AllowTaskCode,
     Debug,
     Device,
     Dtype,
@@ -36,6 +37,7 @@ def bench(
         ),
     ] = None,
     task: Tasks = None,
+    allow_task_code: AllowTaskCode = False,
     data: Annotated[str | None, typer.Option(help="Folder with click/, musr/ and gpqa/; the hub when absent.")] = None,
     gpqa_password: Annotated[
         str | None,
@@ -85,6 +87,7 @@ def bench(
     """Score models on benchmarks, with intervals and paired tests; the same command goes on after an interruption."""
     from darwin_mri import pipeline
     from darwin_mri.config import make_bench_config, make_tasks
+    from darwin_mri.config_tasks import allow_code
     from darwin_mri.errors import ConfigError
     from darwin_mri.pipeline import ScoreOptions
     from darwin_mri.report import contrasts_table, scores_table
@@ -103,7 +106,7 @@ def bench(
         "max_new_tokens": max_new_tokens,
         "thinking": thinking,
     }
-    own = make_tasks(own_tasks(task) or {}, "--task")
+    own = allow_code(make_tasks(own_tasks(task) or {}, "--task"), allow_task_code)
     named = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     settings = {
         "tasks": [*dict.fromkeys((*(named or ()), *own))] if named is not None or own else None,

@@ -9,6 +9,7 @@ import typer
 
 from darwin_mri.cli.console import ConsoleProgress
 from darwin_mri.cli.options import (
+    AllowTaskCode,
     Base,
     BenchmarkData,
     Budget,
@@ -52,6 +53,7 @@ def breed(
     time_limit: TimeLimit = None,
     workers: Workers = None,
     task: Tasks = None,
+    allow_task_code: AllowTaskCode = False,
     data: BenchmarkData = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
@@ -93,7 +95,7 @@ def breed(
         "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }
     source = resume / RESUME_CONFIG if resume is not None and config_file is None else config_file
-    config = load_config(source, overrides)
+    config = load_config(source, overrides).allowing_code(allow_task_code)
     folder = resume or out or Path("reports") / config.name
     with resume_hint(f"interrupted; continue with: darwin-mri breed --resume {folder}"):
         result = pipeline.breed(

@@ -61,6 +61,13 @@ Tasks = Annotated[
     ),
 ]
 
+AllowTaskCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-task-code", help="Run code that task files of lm-eval ask for: read it first; no config can allow it."
+    ),
+]
+
 
 def own_tasks(given: list[str] | None) -> dict[str, dict[str, str]] | None:
     """The config's entries of NAME=FILE or NAME=KIND:VALUE words; None where there are none.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from darwin_mri.cli.options import (
+    AllowTaskCode,
     Base,
     BenchmarkData,
     Budget,
@@ -40,6 +41,7 @@ def plan(
     time_limit: TimeLimit = None,
     workers: Workers = None,
     task: Tasks = None,
+    allow_task_code: AllowTaskCode = False,
     data: BenchmarkData = None,
     out: Annotated[Path, typer.Option("--out", help="Where the run would be written.")] = Path("reports"),
     rate: Annotated[
@@ -72,7 +74,8 @@ def plan(
         "data": data,
         "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }
-    record = pipeline.plan(load_config(config_file, overrides), out, offline=offline, rate=rate and rate * 1e12)
+    config = load_config(config_file, overrides).allowing_code(allow_task_code)
+    record = pipeline.plan(config, out, offline=offline, rate=rate and rate * 1e12)
     if as_json:
         print_json(record.model_dump(mode="json", by_alias=True))
     else:

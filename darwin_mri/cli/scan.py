@@ -9,6 +9,7 @@ import typer
 
 from darwin_mri.cli.console import ConsoleProgress
 from darwin_mri.cli.options import (
+    AllowTaskCode,
     Base,
     Debug,
     Device,
@@ -60,6 +61,7 @@ def scan(
         str | None, typer.Option(help="response, flat, v5, v6 or paper: how the prior is derived.")
     ] = None,
     task: Tasks = None,
+    allow_task_code: AllowTaskCode = False,
     validate: Annotated[
         bool,
         typer.Option(
@@ -102,7 +104,7 @@ def scan(
         "scan": {"probes": probes, "documents": documents, "validation": validate or None},
         "prior": {"protect": protect.split(",") if protect else None, "preset": preset},
     }
-    config = scan_config(config_file, overrides, offline=offline)
+    config = scan_config(config_file, overrides, offline=offline).allowing_code(allow_task_code)
     with resume_hint(f"interrupted; continue with: {' '.join(command_line())} --resume"):
         scans, prior = pipeline.scan(
             config,

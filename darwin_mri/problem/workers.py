@@ -44,6 +44,7 @@ def open_workers(run: Run, fitness: Fitness, prior: Prior, offline: bool) -> Wor
         prior.model_dump(mode="json", by_alias=True),
         {name: tuple(map(item_hash, part)) for name, part in fitness.items.items()},
         offline=offline,
+        allow_task_code=run.config.code_allowed,
     )
     if search.workers == "devices":
         return Devices([build(device=device) for device in search.devices])
@@ -66,6 +67,7 @@ def build_evaluate(
     *,
     device: str,
     offline: bool,
+    allow_task_code: bool = False,
 ) -> Evaluate:
     """The evaluation of a run, built from its config and folder: what another device or machine needs.
 
@@ -76,6 +78,7 @@ def build_evaluate(
         hashes: of the items, by benchmark, in the order they are asked.
         device: where this worker computes.
         offline: never ask the hub.
+        allow_task_code: whether code of task files may run.
 
     Returns:
         The evaluation.
@@ -83,7 +86,7 @@ def build_evaluate(
     Raises:
         InputError: the benchmark files there are not those the run began with.
     """
-    config = Config(**config_data)
+    config = Config(**config_data).allowing_code(allow_task_code)
     if device == "cpu" and torch.get_num_threads() > 1:
         torch.set_num_threads(1)  # several workers of one machine share its cores
     parents = Parents.find(config, device=device, offline=offline)

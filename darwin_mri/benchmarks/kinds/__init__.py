@@ -10,6 +10,13 @@ from darwin_mri.benchmarks.items import ChoiceItem, Item
 from darwin_mri.benchmarks.kinds.agreement import AgreementGrader, AgreementItem, agreement_rows
 from darwin_mri.benchmarks.kinds.choices import ChoiceGrader, choice_lengths, choice_rows
 from darwin_mri.benchmarks.kinds.grader import Grade, Grader
+from darwin_mri.benchmarks.kinds.lm_eval_tasks import (
+    LmEvalGrader,
+    LmEvalItem,
+    ScoredItem,
+    lm_eval_lengths,
+    lm_eval_rows,
+)
 from darwin_mri.benchmarks.kinds.open_answers import OpenGrader, OpenItem, open_lengths
 from darwin_mri.benchmarks.kinds.texts import TextGrader, TextItem, text_lengths, text_rows
 from darwin_mri.benchmarks.rows import Rows
@@ -23,17 +30,22 @@ GRADERS: dict[type[Item], Callable[[Sequence, Scorer], Grader]] = {
     TextItem: TextGrader,
     AgreementItem: AgreementGrader,
     OpenItem: OpenGrader,
+    LmEvalItem: LmEvalGrader,
+    ScoredItem: LmEvalGrader,
 }
 ROWS: dict[type[Item], Callable[[Sequence, LoadedModel], Rows]] = {
     ChoiceItem: choice_rows,
     TextItem: text_rows,
     AgreementItem: agreement_rows,
+    ScoredItem: lm_eval_rows,
 }
 LENGTHS: dict[type[Item], Callable[[Sequence, PreTrainedTokenizerBase], list[int]]] = {
     ChoiceItem: choice_lengths,
     TextItem: text_lengths,
     AgreementItem: text_lengths,
     OpenItem: open_lengths,
+    LmEvalItem: lm_eval_lengths,
+    ScoredItem: lm_eval_lengths,
 }
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from darwin_mri.benchmarks.benchmark import Benchmark, Loader
 from darwin_mri.benchmarks.kinds.agreement import KEPT, agreement_items
+from darwin_mri.benchmarks.own.harness_tasks import lm_eval_benchmark
 from darwin_mri.benchmarks.own.passages import load_passages
 from darwin_mri.benchmarks.own.questions import kind_of_rows, load_rows
 from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.config import AgreementTask, Generation, NllTask, OwnTask, QuestionTask
-from darwin_mri.errors import ConfigError
 from darwin_mri.records import Protocol
 
 __all__ = ["own_benchmark"]
@@ -44,7 +44,7 @@ def own_benchmark(name: str, task: OwnTask) -> Benchmark:
         title = f"{name} ({path.name}, with {partner})"
         protocol = log_likelihood("kl-per-token", f"with: {partner}, kept: {KEPT}", "-kl/token")
         return Benchmark(name, title, protocol, loader, "", unit=NATS_PER_TOKEN, choices=False)
-    raise ConfigError(f"tasks.{name}: this kind of task is not there yet")
+    return lm_eval_benchmark(name, task)
 
 
 def _of_texts(title: str, name: str, loader: Loader) -> Benchmark:
