@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from darwin_mri.benchmarks import Item, Scorer, chance, get_benchmark, load_benchmark, open_grader
+from darwin_mri.benchmarks import Item, Prepared, Scorer, chance, get_benchmark, load_benchmark, open_grader
 from darwin_mri.benchmarks.backend_output import contain_output
+from darwin_mri.benchmarks.decoding import Decoder, Sampling
 from darwin_mri.benchmarks.kinds import differentiable, make_rows, read_lengths
 from darwin_mri.benchmarks.kinds.lm_eval_tasks import LmEvalGrader, aggregated
 from darwin_mri.checkpoints import LoadedModel, ModelSource
@@ -23,134 +23,20 @@ from darwin_mri.config import LmEvalTask, OwnTask, make_tasks
 from darwin_mri.config_tasks import allow_code
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from tests.benchmarks.conftest import make_model
+from tests.benchmarks.lm_eval_files import CHOICES, TASKS, documents, with_code, write_data, write_task
 
 pytest.importorskip("lm_eval")
-
-COLOURS = ["red", "dark blue", "green as grass"]
-DOCS: list[dict[str, Any]] = [
-    {
-        "question": f"Which colour has thing {number}?",
-        "colours": COLOURS,
-        "right": number % 3,
-        "answer": COLOURS[number % 3],
-        "passage": f"p{number // 2}",
-        "text": f"Thing {number} is {COLOURS[number % 3]}. " * (1 + 3 * (number % 2)),
-    }
-    for number in range(8)
-]
-EXAMPLES = [{**DOCS[number], "question": f"Which colour has example {number}?"} for number in range(5)]
-CHOICES: dict[str, Any] = {
-    "output_type": "multiple_choice",
-    "doc_to_text": "{{question}} Answer:",
-    "doc_to_target": "right",
-    "doc_to_choice": "colours",
-    "metric_list": [
-        {"metric": name, "aggregation": "mean", "higher_is_better": True}
-        for name in ("acc", "acc_norm", "acc_bytes", "exact_match")
-    ],
-}
-WRITTEN: dict[str, Any] = {
-    "output_type": "generate_until",
-    "doc_to_text": "{{question}} Answer:",
-    "doc_to_target": "answer",
-    "generation_kwargs": {"until": ["e", "\n"], "max_gen_toks": 6, "do_sample": False},
-    "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-}
-TASKS: dict[str, dict[str, Any]] = {
-    "choices": CHOICES,
-    "choices_template": {**CHOICES, "doc_to_choice": "{{['red', 'dark blue', answer + '!']}}", "target_delimiter": ""},
-    "choices_list": {
-        **CHOICES,
-        "doc_to_choice": ["red", "dark blue", "green as grass"],
-        "doc_to_target": "answer",
-        "num_fewshot": 2,
-        "description": "Colours.\n\n",
-        "metric_list": [{"metric": "acc_mutual_info", "aggregation": "mean", "higher_is_better": True}]
-        + CHOICES["metric_list"],
-    },
-    "inputs": {
-        **CHOICES,
-        "doc_to_text": "right",
-        "doc_to_choice": "{{[question + ' red', question + ' dark blue', question + ' green']}}",
-        "doc_to_target": "{{'. So it is.'}}",
-    },
-    "over_all": {
-        **CHOICES,
-        "doc_to_choice": ["red", "not red"],
-        "doc_to_target": "{{1 if right else 0}}",
-        "metric_list": [
-            {"metric": "f1", "aggregation": "f1", "higher_is_better": True},
-            {"metric": "mcc", "aggregation": "matthews_corrcoef", "higher_is_better": True},
-            {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
-        ],
-    },
-    "last_word": {
-        "output_type": "loglikelihood",
-        "doc_to_text": "{{question}} It is ",
-        "doc_to_target": "{{answer}}",
-        "metric_list": [
-            {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False},
-            {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
-        ],
-    },
-    "texts": {
-        "output_type": "loglikelihood_rolling",
-        "doc_to_text": "",
-        "doc_to_target": "{{text}}",
-        "metric_list": [
-            {"metric": "word_perplexity"},
-            {"metric": "byte_perplexity"},
-            {"metric": "bits_per_byte"},
-        ],
-    },
-    "long_texts": {
-        "output_type": "loglikelihood_rolling",
-        "doc_to_text": "",
-        "doc_to_target": "{{text * 9}}",
-        "metric_list": [{"metric": "bits_per_byte"}],
-    },
-    "written": {**WRITTEN, "num_fewshot": 1},
-    "filtered": {
-        **WRITTEN,
-        "repeats": 3,
-        "generation_kwargs": {"until": ["\n\n", "\n"], "max_gen_toks": 8},
-        "filter_list": [
-            {
-                "name": "word",
-                "filter": [{"function": "regex", "regex_pattern": "([a-z]+)"}, {"function": "take_first"}],
-            },
-            {"name": "votes", "filter": [{"function": "majority_vote"}, {"function": "take_first"}]},
-        ],
-    },
-}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Task files over local JSON, one task of each sort, and a group of two."""
-    for name, rows in (("docs", DOCS), ("examples", EXAMPLES)):
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    write_data(tmp_path, 8)
     for name, settings in TASKS.items():
         write_task(tmp_path, name, **settings)
     group = {"group": "both", "task": ["choices", {"task": "choices_list", "num_fewshot": 1}]}
     (tmp_path / "both.yaml").write_text(yaml.safe_dump(group), encoding="utf-8")
     return tmp_path
-
-
-def write_task(folder: Path, name: str, **settings: Any) -> Path:
-    files = {"test": str(folder / "docs.jsonl"), "train": str(folder / "examples.jsonl")}
-    data = {
-        "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": files},
-        "test_split": "test",
-        "fewshot_split": "train",
-        "metadata": {"version": 2.0},
-        **settings,
-    }
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in data.items() if value is not None}), encoding="utf-8")
-    return path
 
 
 def own(folder: Path, name: str, **options: Any) -> dict[str, OwnTask]:
@@ -165,6 +51,11 @@ def items_of(folder: Path, name: str, **options: Any) -> tuple[Item, ...]:
 def pico(request: pytest.FixtureRequest) -> LoadedModel:
     """A pico Llama whose tokenizer puts no token, or a first token, before a text."""
     return loaded(make_model("llama"), request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def bos(bos_tokenizer: Any) -> LoadedModel:
+    return loaded(make_model("llama"), bos_tokenizer)
 
 
 def loaded(model: Any, tokenizer: Any) -> LoadedModel:
@@ -198,11 +89,16 @@ def oracle(model: LoadedModel, folder: Path, name: str, **options: Any) -> dict[
 
 
 @pytest.mark.parametrize("name", [*TASKS, "both"])
-def test_metrics_and_log_probabilities_are_those_of_simple_evaluate(pico: LoadedModel, folder: Path, name: str) -> None:
-    compare(pico, folder, name)
+def test_metrics_and_log_probabilities_are_those_of_simple_evaluate(bos: LoadedModel, folder: Path, name: str) -> None:
+    compare(bos, folder, name)
 
 
-@pytest.mark.parametrize("name", ["choices", "last_word", "long_texts", "written"])
+@pytest.mark.parametrize("name", ["choices_list", "last_word", "long_texts", "written"])
+def test_so_they_are_without_a_token_before_a_text(folder: Path, tokenizer: Any, name: str) -> None:
+    compare(loaded(make_model("llama"), tokenizer), folder, name)
+
+
+@pytest.mark.parametrize("name", ["choices", "long_texts", "written"])
 @pytest.mark.parametrize("family", ["gemma4", "qwen3_5"])
 def test_other_families_agree_as_well(family: str, name: str, folder: Path, bos_tokenizer: Any) -> None:
     compare(loaded(make_model(family), bos_tokenizer), folder, name)
@@ -271,8 +167,8 @@ def test_slopes_are_those_of_the_smooth_score(
     assert any(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in pico.model.parameters())
 
 
-def test_credits_are_the_documents_metrics(pico: LoadedModel, folder: Path) -> None:
-    scorer = Scorer(pico.model, pico.tokenizer)
+def test_credits_are_the_documents_metrics(bos: LoadedModel, folder: Path) -> None:
+    scorer = Scorer(bos.model, bos.tokenizer)
     for name, options, metric, unit in (
         ("choices", {}, "acc", ""),
         ("choices", {"metric": "acc_norm"}, "acc_norm", ""),
@@ -293,10 +189,10 @@ def test_credits_are_the_documents_metrics(pico: LoadedModel, folder: Path) -> N
         assert sample[1].answer.key and sample[1].answer.protocol == "p" and "thing" not in sample[1].answer.key
 
 
-def test_any_documents_can_be_asked_alone(pico: LoadedModel, folder: Path) -> None:
+def test_any_documents_can_be_asked_alone(bos: LoadedModel, folder: Path) -> None:
     for name in ("both", "filtered", "long_texts"):
         items = items_of(folder, name)
-        grader = open_grader(items, Scorer(pico.model, pico.tokenizer))
+        grader = open_grader(items, Scorer(bos.model, bos.tokenizer))
         whole = dict(grader.grades(range(len(items))))
         for chosen in ([5], [7, 0, 3]):
             some = dict(grader.grades(chosen))
@@ -330,24 +226,57 @@ def test_the_protocol_changes_with_all_that_changes_prompts_or_scores(folder: Pa
     assert len({first, *others}) == 5
 
 
-def test_few_shot_and_generation_settings_are_laid_over_the_tasks(pico: LoadedModel, folder: Path) -> None:
+def test_a_text_as_long_as_the_context_is_scored(pico: LoadedModel) -> None:
+    longest = pico.model.config.max_position_embeddings
+    ids = tuple(10 + place % 50 for place in range(longest + 1))  # the last is predicted, and never read
+    scorer = Scorer(pico.model, pico.tokenizer)
+    assert len(scorer.log_probabilities(Prepared(("text",), (ids[:1],), ((ids[1:],),)))) == 1
+    with pytest.raises(InputError, match=f"{longest + 2} tokens, more than the model's {longest} positions"):
+        scorer.log_probabilities(Prepared(("text",), (ids,), ((ids[:1],),)))
+
+
+def test_a_stop_word_that_a_prompt_begins_does_not_end_the_text(pico: LoadedModel) -> None:
+    decoder, prompt = Decoder(pico.model, pico.tokenizer), "Which colour has it? It is"
+    ids = [pico.tokenizer(prompt)["input_ids"]]
+    ((_, (whole,)),) = decoder.stream(ids, [0], Sampling(6))
+    stop = prompt[-1] + whole.text[0]
+    assert stop not in whole.text and len(whole.text) > 1
+    ((_, (reply,)),) = decoder.stream(ids, [0], Sampling(6, stop=(stop,)))
+    assert reply.text == whole.text
+    ((_, (reply,)),) = decoder.stream(ids, [0], Sampling(6, stop=(whole.text[2:4],)))
+    assert reply == (whole.text[:2], "stop", False)
+
+
+def test_few_shot_and_generation_settings_are_laid_over_the_tasks(bos: LoadedModel, folder: Path) -> None:
     items = items_of(folder, "choices", num_fewshot=3)
-    expected = oracle(pico, folder, "choices", num_fewshot=3)["samples"]["choices"]
-    grader = LmEvalGrader(items, Scorer(pico.model, pico.tokenizer))  # type: ignore[arg-type]
+    expected = oracle(bos, folder, "choices", num_fewshot=3)["samples"]["choices"]
+    grader = LmEvalGrader(items, Scorer(bos.model, bos.tokenizer))  # type: ignore[arg-type]
     assert [list(i.args) for i in grader.encoded.instances[0]] == [list(a) for a in expected[0]["arguments"]]
     assert "example" in grader.encoded.instances[0][0].args[0]
     items = items_of(folder, "written", gen_kwargs={"max_gen_toks": 3, "until": ["a"]})
-    expected = oracle(pico, folder, "written", gen_kwargs={"max_gen_toks": 3, "until": ["a"]})["samples"]["written"]
-    grader = LmEvalGrader(items, Scorer(pico.model, pico.tokenizer))  # type: ignore[arg-type]
+    expected = oracle(bos, folder, "written", gen_kwargs={"max_gen_toks": 3, "until": ["a"]})["samples"]["written"]
+    grader = LmEvalGrader(items, Scorer(bos.model, bos.tokenizer))  # type: ignore[arg-type]
     list(grader.results(range(8)))
     assert [row[0].resps for row in grader.encoded.instances] == [sample["resps"][0] for sample in expected]
 
 
-def test_a_chat_template_is_the_models(pico: LoadedModel, folder: Path) -> None:
+def test_sampled_answers_are_several_and_repeat(bos: LoadedModel, folder: Path) -> None:
+    sampled = {"do_sample": True, "temperature": 1.5, "top_p": 0.9}
+    items = items_of(folder, "filtered", gen_kwargs=sampled)
+    texts = []
+    for _ in range(2):
+        grader = LmEvalGrader(items, Scorer(bos.model, bos.tokenizer))  # type: ignore[arg-type]
+        grades = dict(grader.grades(range(len(items))))
+        assert all(set(grade.answer.metrics) == {"exact_match,word", "exact_match,votes"} for grade in grades.values())
+        texts.append([row[0].resps for row in grader.encoded.instances])
+    assert texts[0] == texts[1] and all(len(row) == 3 for row in texts[0]) and any(len(set(r)) > 1 for r in texts[0])
+
+
+def test_a_chat_template_is_the_models(bos: LoadedModel, folder: Path) -> None:
     chat = (
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
     )
-    model = loaded(pico.model, copy.deepcopy(pico.tokenizer))
+    model = loaded(bos.model, copy.deepcopy(bos.tokenizer))
     model.tokenizer.chat_template = chat
     for name in ("choices_list", "written"):
         expected = oracle(model, folder, name, apply_chat_template=True)["samples"][name]
@@ -361,7 +290,6 @@ def test_a_chat_template_is_the_models(pico: LoadedModel, folder: Path) -> None:
             assert [row[0].resps for row in grader.encoded.instances] == [sample["resps"][0] for sample in expected]
 
 
-CODE = "from pathlib import Path\nPath({mark!r}).touch()\ndef docs(data):\n    return data\n"
 ESCAPE = "{{ ''.__class__.__mro__[1].__subclasses__() | length }} {{question}}"
 
 
@@ -381,9 +309,7 @@ ESCAPE = "{{ ''.__class__.__mro__[1].__subclasses__() | length }} {{question}}"
 )
 def test_a_file_that_asks_for_code_is_named_and_nothing_runs(folder: Path, settings: dict[str, Any], said: str) -> None:
     mark = folder / "mark"
-    (folder / "code.py").write_text(CODE.format(mark=str(mark)), encoding="utf-8")
-    path = write_task(folder, "asking", **{**CHOICES, **settings})
-    path.write_text(re.sub(r"'(!function [\w.]+)'", r"\1", path.read_text(encoding="utf-8")), encoding="utf-8")
+    with_code(folder, "asking", mark, **{**CHOICES, "process_docs": None, **settings})
     including = folder / "hidden.yaml"
     including.write_text("task: hidden\ninclude: asking.yaml\n", encoding="utf-8")
     (folder / "group.yaml").write_text("group: around\ntask: [choices, hidden]\n", encoding="utf-8")
@@ -397,16 +323,14 @@ def test_a_file_that_asks_for_code_is_named_and_nothing_runs(folder: Path, setti
 
 def test_allowed_code_runs(folder: Path, pico: LoadedModel) -> None:
     mark = folder / "mark"
-    (folder / "code.py").write_text(CODE.format(mark=str(mark)), encoding="utf-8")
-    path = write_task(folder, "asking", **{**CHOICES, "process_docs": "!function code.docs", "doc_to_text": ESCAPE})
-    path.write_text(re.sub(r"'(!function [\w.]+)'", r"\1", path.read_text(encoding="utf-8")), encoding="utf-8")
+    path = with_code(folder, "asking", mark, **{**CHOICES, "doc_to_text": ESCAPE})
     tasks = allow_code(own(folder, "asking"), True)
     items = load_benchmark("mine", own=tasks)
     assert mark.exists() and len(items) == 8
     grades = dict(open_grader(items, Scorer(pico.model, pico.tokenizer)).grades(range(2)))
     assert set(grades) == {0, 1}
     before = get_benchmark("mine", tasks).protocol.hash
-    (folder / "code.py").write_text(CODE.format(mark=str(mark)) + "\n# other\n", encoding="utf-8")
+    (folder / "code.py").write_text("def docs(data):\n    return data\n", encoding="utf-8")
     path.touch()
     assert get_benchmark("mine", tasks).protocol.hash != before, "other code may give other scores"
 
@@ -470,7 +394,7 @@ def test_empty_data_and_broken_files_are_refused_in_one_line(folder: Path, token
     with pytest.raises(InputError, match="include_path .*nowhere is no folder"):
         items_of(folder / "nowhere", "choices")
     with pytest.raises(InputError, match="generated with num_beams"):
-        (folder / "docs.jsonl").write_text(json.dumps(DOCS[0]), encoding="utf-8")
+        (folder / "docs.jsonl").write_text(json.dumps(documents(1)[0]), encoding="utf-8")
         read_lengths(items_of(folder, "written", gen_kwargs={"num_beams": 4}), tokenizer)
 
 

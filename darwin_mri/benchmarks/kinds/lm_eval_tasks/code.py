@@ -15,13 +15,17 @@ READERS = ("arrow", "csv", "json", "parquet", "text")
 OTHER_READERS = ("pandas", "webdataset", "eval", "hdf5", "xml", "sql", "generator", "spark", "torch")
 
 
-class _Reader(yaml.SafeLoader):
+# The parser that lm-eval will read the file with: another might see other tags in it.
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Reader(_Parser):
     """Reads YAML; what would be executed is noted in ``asked`` and left as text."""
 
     asked: list[str]
 
 
-def _note(loader: _Reader, suffix: str, node: yaml.Node) -> str:
+def _note(loader: Any, suffix: str, node: yaml.Node) -> str:
     value = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
     tag = "!" + suffix if not suffix.startswith("tag:") else node.tag
     loader.asked.append(f"{tag} {value}".strip())
@@ -46,7 +50,7 @@ def read_unresolved(path: Path) -> tuple[dict[str, Any], list[str]]:
     """
     try:
         with path.open("rb") as stream:
-            loader = _Reader(stream)
+            loader: Any = _Reader(stream)
             loader.asked = []
             try:
                 data = loader.get_single_data()

@@ -105,10 +105,9 @@ def _load(task: LmEvalTask, found: Found, where: str, *, offline: bool) -> dict[
 
     def fault(error: Exception) -> str:
         if UNREACHABLE.search(f"{type(error).__name__}: {error}") or isinstance(error, OSError):
-            return (
-                f"its data cannot be had ({data}, {type(error).__name__}): download them while online, or correct the"
-                " paths in the file, which are read from the present folder"
-            )
+            local = "correct the paths in the file, which are read from the present folder"
+            advice = local if data.startswith("files") else "run this once while online, and they are kept"
+            return f"its data cannot be had ({data}, {type(error).__name__}): {advice}"
         if isinstance(error, (IndexError, StopIteration)):
             return f"it has no documents ({data}): check the split that it names"
         if isinstance(error, KeyError):
