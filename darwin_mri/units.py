@@ -16,12 +16,12 @@ def score_text(value: float, unit: str) -> str:
     Returns:
         The text.
     """
-    return f"{value * 100:.1f} %" if not unit else _with_unit(f"{value:.4f}", unit)
+    return f"{value * 100:.1f} %" if not unit else with_unit(f"{value:.4f}", unit)
 
 
 def difference_text(value: float, unit: str) -> str:
     """A difference: ``+1.2 points``, or ``+0.0123 nats/byte``; arguments as ``score_text``."""
-    return f"{bare_difference(value, unit)} points" if not unit else _with_unit(f"{value:+.4f}", unit)
+    return f"{bare_difference(value, unit)} points" if not unit else with_unit(f"{value:+.4f}", unit)
 
 
 def bare_difference(value: float, unit: str) -> str:
@@ -29,5 +29,6 @@ def bare_difference(value: float, unit: str) -> str:
     return (f"{100 * value:+.1f}" if not unit else f"{value:+.4f}").replace("-", MINUS)
 
 
-def _with_unit(number: str, unit: str) -> str:
+def with_unit(number: str, unit: str) -> str:
+    """A printed number with its unit; a sum over several units has none."""
     return number.replace("-", MINUS) + ("" if unit == MIXED else f" {unit}")

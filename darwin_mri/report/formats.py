@@ -7,6 +7,7 @@ import unicodedata
 import zlib
 
 from darwin_mri.records import Contrast, Estimate, Score
+from darwin_mri.units import MIXED, with_unit
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"  # what was not measured prints as a dash, never as a number
@@ -80,19 +81,51 @@ def points(value: float | None) -> str:
     return ABSENT if value is None else f"{signed(100 * value, 1)} pp"
 
 
-def percent_interval(low: float | None, high: float | None) -> str:
-    """``[66.6, 73.1]``, or nothing where no interval is known."""
-    return "" if low is None or high is None else f"[{fixed(100 * low, 1)}, {fixed(100 * high, 1)}]"
-
-
 def points_interval(low: float | None, high: float | None) -> str:
     """``[−0.4, +6.6]``, or nothing where no interval is known."""
-    return "" if low is None or high is None else f"[{signed(100 * low, 1)}, {signed(100 * high, 1)}]"
+    return gain_interval(low, high, "")
 
 
-def score_interval(value: Score) -> str:
-    """A score's value with its interval: ``71.3 % [66.6, 73.1]``."""
-    return f"{percent(value.value)} {percent_interval(value.low, value.high)}".rstrip()
+def score_value(value: float | None, unit: str) -> str:
+    """A score: ``71.3 %`` of a fraction, else with its unit, ``−0.1571 nats/byte``."""
+    return percent(value) if value is None or not unit else with_unit(fixed(value, 4), unit)
+
+
+def bare_value(value: float, unit: str) -> str:
+    """A score without its unit, which stands beside it: ``71.3 %``, or ``−0.1571``."""
+    return score_value(value, MIXED if unit else unit)
+
+
+def gain_value(value: float | None, unit: str) -> str:
+    """A difference of scores with its sign: ``+3.1 pp`` of fractions, else ``+0.0123 nats/byte``."""
+    return points(value) if value is None or not unit else with_unit(signed(value, 4), unit)
+
+
+def gain_interval(low: float | None, high: float | None, unit: str) -> str:
+    """``[−0.4, +6.6]`` in the unit of ``gain_value``, or nothing where no interval is known."""
+    return "" if low is None or high is None else f"[{bare_gain(low, unit)}, {bare_gain(high, unit)}]"
+
+
+def bare_gain(value: float, unit: str) -> str:
+    """A difference of scores without its unit, which stands beside it: ``+3.1`` (pp), or ``+0.0123``."""
+    return signed(value, 4) if unit else signed(100 * value, 1)
+
+
+def least_gain(value: float, unit: str) -> str:
+    """The size of a difference: ``3.1 pp``, or ``0.0123 nats/byte``."""
+    return gain_value(value, unit).removeprefix("+")
+
+
+def score_interval(value: Score, *, bare: bool = False) -> str:
+    """A score's value with its interval: ``71.3 % [66.6, 73.1]``, or ``−0.1571 nats/byte [−0.1612, −0.1530]``.
+
+    ``bare``: without the unit, where it stands beside.
+    """
+    shown = score_value(value.value, MIXED if bare and value.unit else value.unit)
+    if value.low is None or value.high is None:
+        return shown
+    ends = (fixed(end, 4) if value.unit else fixed(100 * end, 1) for end in (value.low, value.high))
+    return f"{shown} [{', '.join(ends)}]"
 
 
 def score_details(value: Score) -> str:
@@ -101,14 +134,20 @@ def score_details(value: Score) -> str:
     return "  ".join(filter(None, (items, "" if value.evidence == "measured" else value.evidence)))
 
 
-def score(value: Score) -> str:
-    """A score as every renderer prints it: ``71.3 % [66.6, 73.1]  n = 756``."""
-    return "  ".join(filter(None, (score_interval(value), score_details(value))))
+def score(value: Score, *, bare: bool = False) -> str:
+    """A score as every renderer prints it: ``71.3 % [66.6, 73.1]  n = 756``; ``bare`` as in ``score_interval``."""
+    return "  ".join(filter(None, (score_interval(value, bare=bare), score_details(value))))
 
 
-def difference(contrast: Contrast) -> str:
-    """A contrast as every renderer prints it: ``+3.1 pp [−0.4, +6.6]``."""
-    return f"{points(contrast.difference)} {points_interval(contrast.low, contrast.high)}"
+def difference(contrast: Contrast, *, bare: bool = False) -> str:
+    """A contrast as every renderer prints it: ``+3.1 pp [−0.4, +6.6]``; ``bare`` as in ``score_interval``."""
+    unit = MIXED if bare and contrast.unit else contrast.unit
+    return f"{gain_value(contrast.difference, unit)} {gain_interval(contrast.low, contrast.high, unit)}"
+
+
+def least_visible(contrast: Contrast) -> str:
+    """The smallest difference that could have been seen: ``12.8 pp``, or ``0.1317 nats/byte``."""
+    return least_gain(contrast.detectable, contrast.unit)
 
 
 def rise(estimate: Estimate | None) -> str:

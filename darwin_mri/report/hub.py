@@ -63,7 +63,7 @@ def eval_files(metadata: Metadata, source_url: str = "") -> dict[str, str]:
 
     files = {}
     for result in metadata.results:
-        if result.benchmark not in HUB_TASKS:
+        if result.benchmark not in HUB_TASKS or result.unit:  # the hub knows accuracies of these
             continue
         dataset, task = HUB_TASKS[result.benchmark]
         entry = EvalResultEntry(

@@ -57,9 +57,13 @@ def courses(data: Courses, narrow: bool = False) -> str:
         return LEFT + x / most * (right - LEFT), TOP + PLOT * (1 - (y - low) / (high - low))
 
     body = []
-    for tick in svg.ticks(low, high, 5):
+    steps = svg.ticks(low, high, 5)
+    for tick in steps:
         y = place(0, tick)[1]
-        body += [svg.line(LEFT, y, right, y, "grid"), svg.text(LEFT - 8, y + 4, formats.fixed(tick, 3), "axis", "end")]
+        body += [
+            svg.line(LEFT, y, right, y, "grid"),
+            svg.text(LEFT - 8, y + 4, formats.fixed(tick, svg.digits(steps, 3)), "axis", "end"),
+        ]
     for tick in svg.ticks(0, most, 5):
         body.append(svg.text(place(tick, low)[0], TOP + PLOT + 16, formats.count(tick), "axis", "middle"))
     body.append(svg.text((LEFT + right) / 2, TOP + PLOT + 36, "evaluations", "axis", "middle"))

@@ -94,9 +94,13 @@ def _fitness(
     low, high = _pad([v for g in shown for v in (*g.fitness, g.best, g.median, g.best_so_far) if v is not None])
     place = _scale(low, high, top, PLOT)
     body = []
-    for tick in svg.ticks(low, high, 5):
+    steps = svg.ticks(low, high, 5)
+    for tick in steps:
         y = place(tick)
-        body += [svg.line(LEFT, y, right, y, "grid"), svg.text(LEFT - 8, y + 4, formats.fixed(tick, 3), "axis", "end")]
+        body += [
+            svg.line(LEFT, y, right, y, "grid"),
+            svg.text(LEFT - 8, y + 4, formats.fixed(tick, svg.digits(steps, 3)), "axis", "end"),
+        ]
     body.append(svg.text(12, top + PLOT / 2, "fitness, search items", "axis", "middle", -90))
     body.append(svg.dots(_cloud(shown, xs, step, place), "dot"))
     body.append(svg.path(_steps(xs, [g.best_so_far for g in shown], step, place), "best"))

@@ -120,12 +120,13 @@ def forest(data: Forest, narrow: bool = False) -> str:
     start = 24.0 if data.legend else 0.0
     height = start + sum(_height(panel, frame) for panel in data.panels)
     reference = data.panels[0].reference_label if data.panels else ""
-    body = [*(_legend(reference) if data.legend else []), *_bands(data.panels, start, frame)]
+    guessing = any(panel.chance is not None for panel in data.panels)
+    body = [*(_legend(reference, guessing) if data.legend else []), *_bands(data.panels, start, frame)]
     spans = [(start + 8, height - 4)]
     if frame.narrow:  # lines keep clear of the words above each row's plot
         spans = _plots(data.panels, start, frame)
     steps = svg.ticks(low, high, 5 if narrow else 6)
-    digits = _digits(data.scale * (steps[1] - steps[0]) if len(steps) > 1 else 1.0)
+    digits = svg.digits([data.scale * tick for tick in steps])
     for tick in steps:
         x = place(tick)
         zero = data.signed and abs(tick) < 1e-12
@@ -173,11 +174,6 @@ def _height(panel: ForestPanel, frame: Frame) -> float:
     return HEAD + frame.row * len(panel.rows) + GAP
 
 
-def _digits(step: float) -> int:
-    """Digits after the point that tell two ticks apart."""
-    return max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
-
-
 def _anchor(x: float, frame: Frame) -> str:
     """Outermost tick labels of a narrow plot stay inside the drawing."""
     if frame.narrow and x < 16:
@@ -185,16 +181,17 @@ def _anchor(x: float, frame: Frame) -> str:
     return "end" if frame.narrow and x > frame.width - 16 else "middle"
 
 
-def _legend(reference: str) -> list[str]:
+def _legend(reference: str, guessing: bool) -> list[str]:
+    left = 272 if guessing else 196
+    chance = [svg.line(196, 2, 196, 16, "chance"), svg.text(204, 13, "guessing", "axis")]
     return [
         svg.mark("baseline", 7, 9, 4.5),
         svg.line(0, 9, 2.5, 9, "whisker baseline"),
         svg.line(11.5, 9, 14, 9, "whisker baseline"),
         svg.text(20, 13, "hollow: not measured here", "axis"),
-        svg.line(196, 2, 196, 16, "chance"),
-        svg.text(204, 13, "guessing", "axis"),
-        svg.line(272, 2, 272, 16, "reference"),
-        svg.text(280, 13, reference, "axis"),
+        *(chance if guessing else []),
+        svg.line(left, 2, left, 16, "reference"),
+        svg.text(left + 8, 13, reference, "axis"),
     ]
 
 

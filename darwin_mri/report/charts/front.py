@@ -87,14 +87,16 @@ def _plane(data: Front, narrow: bool) -> str:
         return x, top + plot * (1 - (values[1] - y_low) / (y_high - y_low))
 
     body = _plane_legend(data, narrow)
-    for tick in svg.ticks(x_low, x_high, 4 if narrow else 8):
+    steps = svg.ticks(x_low, x_high, 4 if narrow else 8)
+    for tick in steps:
         x = place((tick, y_low))[0]
         body += [svg.line(x, top, x, top + plot, "grid")]
-        body.append(svg.text(x, top + plot + 16, formats.compact(tick), "axis", "middle"))
-    for tick in svg.ticks(y_low, y_high, 6):
+        body.append(svg.text(x, top + plot + 16, formats.fixed(tick, svg.digits(steps)), "axis", "middle"))
+    steps = svg.ticks(y_low, y_high, 6)
+    for tick in steps:
         y = place((x_low, tick))[1]
         body += [svg.line(LEFT, y, right, y, "grid")]
-        body.append(svg.text(LEFT - 8, y + 4, formats.compact(tick), "axis", "end"))
+        body.append(svg.text(LEFT - 8, y + 4, formats.fixed(tick, svg.digits(steps)), "axis", "end"))
     body.append(svg.text((LEFT + right) / 2, top + plot + 36, data.axes[0], "axis strong", "middle", room=right - LEFT))
     body.append(svg.text(12, top + plot / 2, data.axes[1], "axis strong", "middle", -90, room=plot))
     members = [point for point in data.points if point.role == "child"]
@@ -184,9 +186,10 @@ def _parallel(data: Front, narrow: bool) -> str:
         anchor = "start" if i == 0 else "middle"
         at, room = (4.0, LEFT + step / 2) if i == 0 else (x, step)
         body.append(svg.text(at, top - 14, name, "axis strong", anchor, room=room - 8))
-        for tick in svg.ticks(*scales[i], 5):
+        steps = svg.ticks(*scales[i], 5)
+        for tick in steps:
             body.append(svg.line(x - 4, height(i, tick), x, height(i, tick), "zero"))
-            body.append(svg.text(x - 7, height(i, tick) + 4, formats.compact(tick), "tiny", "end"))
+            body.append(svg.text(x - 7, height(i, tick) + 4, formats.fixed(tick, svg.digits(steps)), "tiny", "end"))
     drawn = sorted(data.points, key=lambda point: (point.chosen, point.role != "null"))
     for point in drawn:
         ys = [height(i, value) for i, value in enumerate(point.values)]

@@ -300,6 +300,12 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def digits(steps: Sequence[float], least: int = 0) -> int:
+    """Digits after the point that tell neighbouring ticks apart, at least so many."""
+    step = steps[1] - steps[0] if len(steps) > 1 else 1.0
+    return max(least, -math.floor(math.log10(step) + 1e-9)) if step > 0 else least
+
+
 def apart(heights: list[float], least: float = 12.0) -> list[float]:
     """Heights of labels moved down just far enough that none stands on another."""
     moved = dict.fromkeys(range(len(heights)), 0.0)

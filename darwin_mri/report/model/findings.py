@@ -27,6 +27,11 @@ def read_contrast(contrast: Contrast) -> Reading:
     return "within noise of"
 
 
+def is_accuracy(metric: str) -> bool:
+    """Whether a metric counts right answers: acc, acc_norm, maj@k, mean@k, exact_match."""
+    return metric.startswith(("acc", "maj@", "mean@", "exact_match"))
+
+
 def measured_scores(comparison: Comparison, benchmark: str) -> list[Score]:
     """Measured scores on the whole of a benchmark, those on the search's own items left out."""
     return [s for s in comparison.scores if s.benchmark == benchmark and s.measured_whole and s.split != "search"]

@@ -21,7 +21,7 @@ class Mark:
     Attributes:
         key: hash of the item.
         slice: part of the benchmark.
-        credit: 1 for right, 0 for wrong, a share for a tie.
+        credit: 1 for right, 0 for wrong, a share for a tie; of tasks without right answers the score.
     """
 
     key: str
@@ -108,6 +108,11 @@ def pair_items(answers: Answers, benchmark: str) -> list[Item]:
         )
         for mark in answers.get("child", {}).get(benchmark, ())
     ]
+
+
+def are_fractions(items: Sequence[Item]) -> bool:
+    """Whether every credit lies between wrong and right: a negated NLL does not."""
+    return all(0 <= credit <= 1 for item in items for credit in (item.child, *item.parents.values()))
 
 
 def count_wins_and_losses(items: Sequence[Item], parent: str) -> tuple[int, int]:

@@ -44,15 +44,19 @@ class Result:
 
     Attributes:
         benchmark: its name.
-        value: accuracy, a fraction.
+        value: the score; of accuracy a fraction.
         text: the score with its interval and number of items.
         protocol: how it was taken.
+        metric: what the value is, higher is better.
+        unit: of the value; empty for a fraction.
     """
 
     benchmark: str
     value: float
     text: str
     protocol: str
+    metric: str = "acc"
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def _is_language(name: str) -> bool:
 def _results(run: RunRecords) -> tuple[Result, ...]:
     scores = run.comparison.scores if run.comparison else ()
     return tuple(
-        Result(s.benchmark, s.value, formats.score(s), s.protocol)
+        Result(s.benchmark, s.value, formats.score(s), s.protocol, s.metric, s.unit)
         for s in scores
         if s.role == "child" and s.measured_whole and s.split == "held-out" and s.benchmark != COMPOSITE
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from darwin_mri.records import Alert, Comparison, Score
 from darwin_mri.records.roles import MOTHER, named, pair_file, scan_file
 from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS, Level
 from darwin_mri.report import formats
-from darwin_mri.report.model.findings import COMPOSITE, fitness_gap, read_contrast, words_of
+from darwin_mri.report.model.findings import COMPOSITE, fitness_gap, measured_score, read_contrast, words_of
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.stats.alerts import mixed_protocols
 
 ROUNDING = 0.0005  # a fraction off by less than this prints alike
-GAP = 0.03  # a fitness lost on fresh items above this is a warning: the search has learned its items
+GAP = 0.03  # a fraction lost on fresh items above this is a warning: the search has learned its items
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,12 @@ def _impossible_scores(comparison: Comparison) -> Iterator[Alert]:
         if s.evidence == "measured" and s.correct is not None and s.n and abs(s.value - s.correct / s.n) > ROUNDING:
             yield Alert(
                 level="serious",
-                text=f"The score of {name} is impossible: {formats.percent(s.value)} is not"
-                f" {formats.fixed(s.correct, 1)} right of {s.n}.",
+                text=f"The score of {name} is impossible: {formats.score_value(s.value, s.unit)} is not"
+                + (
+                    f" the mean of {s.n} items that add up to {formats.fixed(s.correct, 4)}."
+                    if s.unit
+                    else f" {formats.fixed(s.correct, 1)} right of {s.n}."
+                ),
                 kind="impossible-score",
                 benchmark=s.benchmark,
             )
@@ -170,8 +175,9 @@ def _contradictions(comparison: Comparison) -> Iterator[Alert]:
         if abs(c.difference - (child.value - other.value)) > 2 * ROUNDING:
             yield Alert(
                 level="serious",
-                text=f"The difference {_written(c.name)} on {c.benchmark} is given as {formats.points(c.difference)},"
-                f" but the scores differ by {formats.points(child.value - other.value)}.",
+                text=f"The difference {_written(c.name)} on {c.benchmark} is given as"
+                f" {formats.gain_value(c.difference, c.unit)}, but the scores differ by"
+                f" {formats.gain_value(child.value - other.value, c.unit)}.",
                 kind="contradiction",
                 benchmark=c.benchmark,
             )
@@ -216,20 +222,36 @@ def _search_alerts(run: RunRecords) -> Iterator[Alert]:
             f"The winner's fitness was {formats.fixed(genome.search_score, 3)} on search items and"
             f" {formats.fixed(genome.retest_score, 3)} on fresh ones: a gap of {formats.signed(gap, 3)}."
         )
-        yield Alert(level="warning" if gap > GAP else "note", text=text, kind="fitness-gap")
+        child = measured_score(run.comparison, "child") if run.comparison else None
+        yield Alert(level="warning" if gap > _largest_gap(child) else "note", text=text, kind="fitness-gap")
     yield from _split_gaps(run.comparison.scores if run.comparison else ())
+
+
+def _largest_gap(score: Score | None) -> float:
+    """The fall from search to other items that needs no warning: of scores that are no fractions what is within noise.
+
+    Args:
+        score: the child's on held-out items; None where it is not known.
+    """
+    if score is None or not score.unit:
+        return GAP
+    return math.inf if score.low is None or score.high is None else (score.high - score.low) / 2
 
 
 def _split_gaps(scores: Iterable[Score]) -> Iterator[Alert]:
     child = [s for s in scores if s.role == "child" and s.measured_whole]
-    by_split = {(s.benchmark, s.split): s.value for s in child}
+    by_split = {(s.benchmark, s.split): s for s in child}
     for benchmark in dict.fromkeys(s.benchmark for s in child):
         search, held_out = by_split.get((benchmark, "search")), by_split.get((benchmark, "held-out"))
-        if search is not None and held_out is not None and search - held_out > GAP:
+        if search is None or held_out is None:
+            continue
+        fall = search.value - held_out.value
+        if fall > _largest_gap(held_out):
             yield Alert(
                 level="warning",
-                text=f"On {benchmark} the child has {formats.percent(search)} on search items but"
-                f" {formats.percent(held_out)} on held-out ones ({formats.points(held_out - search)}).",
+                text=f"On {benchmark} the child has {formats.score_value(search.value, search.unit)} on search items"
+                f" but {formats.score_value(held_out.value, held_out.unit)} on held-out ones"
+                f" ({formats.gain_value(-fall, held_out.unit)}).",
                 kind="split-gap",
                 benchmark=benchmark,
             )

@@ -23,6 +23,8 @@ from darwin_mri.report.model.findings import (
     words_of,
 )
 from darwin_mri.report.model.run_records import RunRecords
+from darwin_mri.stats.limits import limit_sentence
+from darwin_mri.units import MIXED
 
 Tone = Literal["gain", "level", "loss", "none"]
 
@@ -59,6 +61,7 @@ def judge(run: RunRecords) -> Verdict:
         ("Is the child better?", _figures(comparison)),
         ("How sure is that?", " ".join(filter(None, certainty))),
         ("On which benchmark?", _benchmarks(comparison)),
+        ("Are the limits kept?", " ".join(map(limit_sentence, comparison.limits))),
     )
     return Verdict(tone, headline, (*(pair for pair in answers if pair[1]), *scanned))
 
@@ -77,6 +80,17 @@ def _without_comparison(run: RunRecords) -> str:
 
 
 def _headline(comparison: Comparison) -> tuple[Tone, str]:
+    tone, sentence = _vigor_headline(comparison)
+    broken = [
+        check.task if check.certain else f"{check.task} (within noise)" for check in comparison.limits if not check.kept
+    ]
+    if not broken:
+        return tone, sentence
+    which = "the limit" if len(broken) == 1 else "the limits"
+    return tone, f"{sentence} The child breaks {which} on {formats.listing(broken)}."
+
+
+def _vigor_headline(comparison: Comparison) -> tuple[Tone, str]:
     vigor, words = comparison.vigor, words_of(comparison)
     if vigor is None:
         models = formats.listing(["child", *parents_of(comparison)])
@@ -98,11 +112,17 @@ def _figures(comparison: Comparison) -> str:
     better = better_parent(comparison)
     if vigor is None or child is None or better is None:
         return ""
+    unit = child.unit
     return (
-        f"On the composite the child scores {formats.percent(child.value)}: {_vigor_interval(vigor)} against the"
-        f" {words_of(comparison).best} parent, {named(better.role)} ({formats.percent(better.value)}), and"
-        f" {formats.points(vigor.mid_parent)} against the parents' mean."
+        f"On the composite the child scores {formats.score_value(child.value, unit)}: {_vigor_interval(vigor, unit)}"
+        f" against the {words_of(comparison).best} parent, {named(better.role)}"
+        f" ({formats.score_value(better.value, unit)}), and {formats.gain_value(vigor.mid_parent, unit)} against the"
+        f" parents' mean.{_sum_of_units(unit)}"
     )
+
+
+def _sum_of_units(unit: str) -> str:
+    return " Its tasks have different units, so their weighted sum has none." if unit == MIXED else ""
 
 
 def _certainty(comparison: Comparison) -> str:
@@ -115,14 +135,14 @@ def _certainty(comparison: Comparison) -> str:
         text = f"One-sided p of beating {words_of(comparison).every}: {formats.probability(vigor.p_value)}."
     contrast = against_better_parent(comparison)
     if contrast is not None:
-        least = formats.fixed(100 * contrast.detectable, 1)
-        text += f" Differences from {named(better.role)} under {least} pp could not have been seen."
+        least = formats.least_visible(contrast)
+        text += f" Differences from {named(better.role)} under {least} could not have been seen."
     return text.strip()
 
 
-def _vigor_interval(vigor: Vigor) -> str:
-    interval = formats.points_interval(vigor.better_parent_low, vigor.better_parent_high)
-    return f"{formats.points(vigor.better_parent)} {interval}".rstrip()
+def _vigor_interval(vigor: Vigor, unit: str) -> str:
+    interval = formats.gain_interval(vigor.better_parent_low, vigor.better_parent_high, unit)
+    return f"{formats.gain_value(vigor.better_parent, unit)} {interval}".rstrip()
 
 
 def _benchmarks(comparison: Comparison) -> str:
@@ -148,8 +168,8 @@ def _clause(by_parent: Mapping[str, Contrast], every: str) -> str:
     else:
         text = formats.listing([f"{reading} {formats.listing(names)}" for reading, names in by_reading.items()])
     if set(by_reading) == {"within noise of"}:
-        least = min(contrast.detectable for contrast in by_parent.values())
-        text += f" (under {formats.fixed(100 * least, 1)} pp nothing could have been seen)"
+        least = min(by_parent.values(), key=lambda contrast: contrast.detectable)
+        text += f" (under {formats.least_visible(least)} nothing could have been seen)"
     return text
 
 
@@ -161,7 +181,7 @@ def _nulls(comparison: Comparison) -> str:
         return ""
     best = max(nulls, key=lambda s: s.value)
     contrast = contrast_with(comparison, best)
-    score = formats.percent(best.value)
+    score = formats.score_value(best.value, best.unit)
     if best.value >= child.value:
         return f"The null child '{best.null}' scores as much ({score}): the search is not the reason."
     if contrast is not None and read_contrast(contrast) == "above":

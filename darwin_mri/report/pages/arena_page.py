@@ -8,10 +8,10 @@ from darwin_mri.records import CHILD, Alert, ArenaResult, ArenaRow, Contrast
 from darwin_mri.records.arena import PARENTS_ARM, cell_name
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Code, Row, Section, Table, Text, table
-from darwin_mri.report.model.findings import COMPOSITE, READINGS, read_contrast
+from darwin_mri.report.model.findings import COMPOSITE, READINGS, measured_score, read_contrast
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import View
-from darwin_mri.report.sections import accuracy
+from darwin_mri.report.sections import accuracy, tiles
 from darwin_mri.report.sections.glossary import glossary_section
 
 
@@ -25,7 +25,7 @@ def build_arena_view(result: ArenaResult) -> View:
         " held-out items per seed",
         verdict=Verdict("gain" if result.vigor else "level", result.sentence),
         alerts=_alerts(result),
-        tiles=accuracy.tiles(comparison),
+        tiles=tiles.tiles(comparison),
         sections=(
             Section("arena", "Arms and nulls", (arena_table(result), _rule(result))),
             accuracy.scores_section(comparison),
@@ -42,23 +42,36 @@ def build_arena_view(result: ArenaResult) -> View:
 def arena_table(result: ArenaResult) -> Table:
     """One line per arm and null: composites by seed, the best child's difference from it, corrected p-value, cost."""
     rows, last = [], ""
+    child = measured_score(result.comparison, "child")
+    unit = child.unit if child else ""
     for row in result.rows:
-        child = (row.arm, row.null) == (result.best, CHILD)
-        contrast = None if child else _contrast(result, row)
+        is_child = (row.arm, row.null) == (result.best, CHILD)
+        contrast = None if is_child else _contrast(result, row)
         cells = (
             row.arm,
             "" if row.null == CHILD else row.null,
             "/".join(f"{ratio:g}" for ratio in row.ratios),
-            formats.percent(sum(row.values) / len(row.values)),
-            " / ".join(formats.fixed(100 * value, 1) for value in row.values),
+            formats.score_value(sum(row.values) / len(row.values), unit),
+            " / ".join(formats.fixed(value, 4) if unit else formats.fixed(100 * value, 1) for value in row.values),
             formats.difference(contrast) if contrast else "",
             formats.probability(contrast.p_holm) if contrast else "",
             READINGS[read_contrast(contrast)] if contrast else "",
             f"{row.seconds:.0f} s" if row.seconds else "",
         )
-        rows.append(Row(cells, _role(result, row), child, row.arm != last))
+        rows.append(Row(cells, _role(result, row), is_child, row.arm != last))
         last = row.arm
-    columns = ("arm", "null", "ratio", "mean", "by seed, %", "best child minus this", "p (Holm)", "child is", "made in")
+    by_seed = "by seed" if unit else "by seed, %"
+    columns = (
+        "arm",
+        "null",
+        "ratio",
+        "mean",
+        by_seed,
+        "best child minus this",
+        "p (Holm)",
+        "child is",
+        "made in",
+    )
     return table(
         "Composite of held-out items",
         columns,

@@ -19,6 +19,7 @@ from darwin_mri.report.sections import (
     provenance,
     search_course,
     sensitivity,
+    tiles,
 )
 from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.front import front_section
@@ -37,13 +38,14 @@ def build_view(run: RunRecords) -> View:
     """
     metadata = gather(run)
     comparison, genome = run.comparison, run.genome
+    units = {info.name: info.unit for info in comparison.benchmarks if info.unit} if comparison else {}
     best = parent_words(len(run.parents)).best
     return View(
         name=run.name,
         subtitle=_subtitle(run, metadata),
         verdict=verdict.judge(run),
         alerts=run_alerts.find_alerts(run),
-        tiles=accuracy.tiles(comparison),
+        tiles=tiles.tiles(comparison),
         sections=(
             *([provenance.parents_section(run)] if len(run.parents) > 2 else []),
             accuracy.scores_section(comparison),
@@ -53,11 +55,11 @@ def build_view(run: RunRecords) -> View:
             layer_map.similarity_section(run.pairs),
             *([prior_check.validation_section(run.pair)] if run.pair and run.pair.validation else []),
             genes.genome_section(run.prior, genome, run.pairs),
-            *([front_section(genome, len(run.ledger))] if genome and genome.front else []),
+            *([front_section(genome, len(run.ledger), units)] if genome and genome.front else []),
             search_course.evolution_section(run.ledger, genome),
             search_course.fresh_section(genome, comparison, run.manifest),
             accuracy.slices_section(comparison),
-            item_wins.items_section(run.answers, comparison.headline if comparison else ()),
+            item_wins.items_section(run.answers, comparison.headline if comparison else (), units),
             provenance.genealogy_section(run),
             provenance.provenance_section(run),
             provenance.limits_section(run),
@@ -74,7 +76,9 @@ def build_view(run: RunRecords) -> View:
         ),
         missing=run_alerts.find_missing(run),
         metadata=metadata,
-        tiles_note=f"Child, held-out items; the difference is against the {best} parent.",
+        tiles_note=tiles.how_to_read(
+            comparison, f"Child, held-out items; the difference is against the {best} parent."
+        ),
         roles=families(len(run.parents)),
     )
 

@@ -9,11 +9,11 @@ from darwin_mri.records.roles import PARENTS
 from darwin_mri.records.score import MIXED_PROTOCOLS
 from darwin_mri.report import formats
 from darwin_mri.report.model import run_alerts, verdict
-from darwin_mri.report.model.findings import COMPOSITE, READINGS, against_better_parent, measured_score, read_contrast
+from darwin_mri.report.model.findings import COMPOSITE, measured_score
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import Tile, View, families
-from darwin_mri.report.sections import runs_scores, runs_searches
+from darwin_mri.report.sections import runs_scores, runs_searches, tiles
 from darwin_mri.report.sections.glossary import glossary_section
 from darwin_mri.report.sections.runs_scores import Named
 
@@ -82,11 +82,8 @@ def _tile(name: str, run: RunRecords) -> Tile | None:
     child = measured_score(comparison, "child") if comparison else None
     if comparison is None or child is None:
         return None
-    contrast = against_better_parent(comparison)
-    reading = f"{formats.points(contrast.difference)}, {READINGS[read_contrast(contrast)]}" if contrast else ""
     parents = [s for role in PARENTS if (s := measured_score(comparison, role)) is not None]
-    lines = tuple(f"{s.role} {formats.percent(s.value)}" for s in parents)
-    return Tile(name, formats.percent(child.value), reading, lines)
+    return tiles.score_tile(name, child, parents, comparison)
 
 
 def _alerts(named: Sequence[Named]) -> tuple[Alert, ...]:

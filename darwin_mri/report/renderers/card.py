@@ -12,7 +12,8 @@ from jinja2 import Environment
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Gene
 from darwin_mri.report.model import elements as el
-from darwin_mri.report.model.metadata import Metadata
+from darwin_mri.report.model.findings import is_accuracy
+from darwin_mri.report.model.metadata import Metadata, Result
 from darwin_mri.report.model.view import View
 from darwin_mri.report.renderers.templating import make_environment
 
@@ -90,8 +91,8 @@ def _front_matter(view: View, metadata: Metadata) -> dict[str, Any]:
                 },
                 "metrics": [
                     {
-                        "type": "accuracy",
-                        "name": f"accuracy {formats.clean(result.text)}",
+                        "type": _metric(result),
+                        "name": f"{_metric(result)} {formats.clean(result.text)}",
                         "value": round(result.value, 4),
                         "verified": False,
                     }
@@ -101,6 +102,11 @@ def _front_matter(view: View, metadata: Metadata) -> dict[str, Any]:
         ]
         matter["model-index"] = [{"name": formats.clean(view.name), "results": results}]
     return matter
+
+
+def _metric(result: Result) -> str:
+    """The metric's name in the front matter: ``accuracy``, or as the protocol calls it (``-nll/byte``: negated)."""
+    return "accuracy" if not result.unit and is_accuracy(result.metric) else formats.clean(result.metric)
 
 
 def _licence(metadata: Metadata) -> Markdown:

@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from darwin_mri.records import Comparison, Health
+from darwin_mri.report import formats
 
 
 def health_table(health: Health) -> Table:
@@ -24,8 +25,5 @@ def bench_notes(comparison: Comparison) -> list[str]:
     lines = [f"{info.name}: {info.title}" for info in comparison.benchmarks]
     lines += [f"protocol {p.hash}: {p.label}; headline {p.metric}" for p in comparison.protocols]
     for score in comparison.secondary:
-        interval = ""
-        if score.low is not None and score.high is not None:
-            interval = f" [{100 * score.low:.1f}, {100 * score.high:.1f}]"
-        lines.append(f"{score.benchmark} by {score.metric}: {score.model} {100 * score.value:.1f} %{interval}")
+        lines.append(f"{score.benchmark} by {score.metric}: {score.model} {formats.score_interval(score)}")
     return lines + [f"{alert.level}: {alert.text}" for alert in comparison.alerts]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from darwin_mri.records import Comparison, Contrast, Score
-from darwin_mri.records.roles import FAMILIES, PARENTS
+from darwin_mri.records import Comparison, Contrast, LimitCheck, Score
+from darwin_mri.records.roles import FAMILIES, PARENTS, named
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Forest, ForestPanel, ForestRow
 from darwin_mri.report.model.elements import (
@@ -22,12 +23,13 @@ from darwin_mri.report.model.elements import (
 from darwin_mri.report.model.findings import (
     COMPOSITE,
     READINGS,
-    against_better_parent,
     better_parent,
+    is_accuracy,
     read_contrast,
     words_of,
 )
-from darwin_mri.report.model.view import Tile
+from darwin_mri.report.sections import axes
+from darwin_mri.units import MIXED
 
 
 def benchmark_order(comparison: Comparison) -> list[str]:
@@ -56,7 +58,14 @@ def score_table(comparison: Comparison, folded: bool = False) -> Table:
             split = "" if s.split == "held-out" or s.evidence != "measured" else s.split
             source = "; ".join(filter(None, (s.evidence, split, s.source)))
             role = s.model if s.role == "child" and not has_parents(comparison) else score_label(s)
-            cells = (benchmark, role, s.model, formats.score(s), formats.percent(s.chance), source)
+            cells = (
+                axes.task(benchmark, s.unit),
+                role,
+                s.model,
+                formats.score(s, bare=True),
+                formats.percent(s.chance),
+                source,
+            )
             rows.append(Row(cells, s.family, s.role == "child", index == 0))
     scores = table(
         "Scores",
@@ -76,8 +85,11 @@ def has_parents(comparison: Comparison) -> bool:
 
 
 def _protocols(comparison: Comparison) -> str:
-    protocols = list(dict.fromkeys(s.protocol for s in comparison.scores if s.evidence == "measured" and s.protocol))
-    return f"Protocol: {'; '.join(protocols)}." if protocols else ""
+    """The protocols of the measured scores, the composite's being those of its parts; what is negated."""
+    measured = [s for s in comparison.scores if s.evidence == "measured" and s.benchmark != COMPOSITE]
+    protocols = list(dict.fromkeys(s.protocol for s in measured if s.protocol))
+    negated = f" {axes.NEGATED}" if axes.has_negated(comparison.scores) else ""
+    return (f"Protocol: {'; '.join(protocols)}." if protocols else "") + negated
 
 
 def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
@@ -86,16 +98,16 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
     for benchmark in benchmark_order(comparison):
         for index, c in enumerate(_sorted_contrasts(comparison, benchmark)):
             cells = (
-                benchmark,
+                axes.task(benchmark, c.unit),
                 other_label(c),
-                formats.difference(c),
+                formats.difference(c, bare=True),
                 READINGS[read_contrast(c)],
                 formats.probability(c.p_value),
                 formats.probability(c.p_holm),
                 f"{c.wins}/{c.losses}",
                 formats.probability(c.p_mcnemar),
                 str(c.n),
-                formats.fixed(100 * c.detectable, 1),
+                formats.fixed(c.detectable, 4) if c.unit else formats.fixed(100 * c.detectable, 1),
             )
             rows.append(Row(cells, c.other, c.against_parent, index == 0))
     first = next((s.model for s in comparison.scores if s.role == "child"), "child")
@@ -118,7 +130,9 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
         text=(0, 1, 3),
         folded=folded,
         note="Paired on the same items. p by cluster sign flips; Holm over the declared family; McNemar is exact on"
-        " items won and lost. Visible: the smallest difference, in pp, that this many items show with 80 % power.",
+        " items won and lost"
+        f"{_better(comparison)}. Visible: the smallest difference, in pp"
+        f"{_other_units(comparison)}, that this many items show with 80 % power.",
     )
     return replace(contrasts, marked=1, spare=(7, 6, 9))
 
@@ -128,34 +142,65 @@ def scores_section(comparison: Comparison | None) -> Section:
     key, title = "scores", "Scores"
     if comparison is None:
         return Section(key, title, missing="comparison.json is missing: nothing was scored. Run darwin-mri breed.")
-    panels = []
+    panels: dict[str, list[ForestPanel]] = {}  # by unit: only values of one unit share an axis
     for benchmark in benchmark_order(comparison):
         scores = sorted_scores(comparison, benchmark)
         reference = better_parent(comparison, benchmark)
         chance = next((s.chance for s in scores if s.chance is not None), None)
         rows = tuple(_forest_row(s) for s in scores)
         label = f"{words_of(comparison).best} parent"
-        panels.append(ForestPanel(benchmark, rows, chance, reference.value if reference else None, label))
+        panel = ForestPanel(benchmark, rows, chance, reference.value if reference else None, label)
+        panels.setdefault(scores[0].unit if scores else "", []).append(panel)
     if not panels:
         return Section(key, title, missing="comparison.json holds no score.")
-    chart = Forest(
-        "fig-scores",
-        "Accuracy with 95 % intervals",
-        "For each benchmark one line per model: its accuracy as a mark, the 95 % interval as a whisker, chance as a"
-        " dotted tick. Every value is printed beside it and in the table below.",
-        tuple(panels),
-        legend=True,
-    )
     note = (
         "Filled marks are measured here, hollow ones are published or estimated by others and take no part in any test."
     )
     note += _composite(comparison)
-    return Section(key, title, (Figure(chart, (score_table(comparison, folded=True),), note),))
+    charts = [
+        Forest(
+            axes.chart_key("fig-scores", unit),
+            f"{axes.value_words(unit, all_accuracies(comparison))} with 95 % intervals",
+            "For each benchmark one line per model: its score as a mark, the 95 % interval as a whisker, chance as a"
+            " dotted tick. Every value is printed beside it and in the table below.",
+            tuple(group),
+            unit=axes.score_axis(unit, all_accuracies(comparison)),
+            scale=axes.scale(unit),
+            legend=number == 0 or any(panel.chance is not None for panel in group),
+        )
+        for number, (unit, group) in enumerate(panels.items())
+    ]
+    return Section(key, title, figures(charts, score_table(comparison, folded=True), note))
+
+
+def figures(charts: Sequence[Forest], values: Table, note: str = "") -> tuple[Figure, ...]:
+    """Charts in different units, the note with the first and the table of all values with the last."""
+    return tuple(
+        Figure(chart, (values,) if i == len(charts) - 1 else (), "" if i else note) for i, chart in enumerate(charts)
+    )
+
+
+def all_accuracies(comparison: Comparison) -> bool:
+    """Whether every fraction is a share of right answers, and none another metric of that range."""
+    return all(is_accuracy(s.metric) for s in comparison.scores if not s.unit)
 
 
 def _composite(comparison: Comparison) -> str:
     parts = [f"{formats.fixed(weight, 2)} {name}" for name, weight in comparison.composite.items()]
-    return f" Composite = {' + '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    units = {s.unit for s in comparison.scores if s.benchmark == COMPOSITE}
+    return f" Composite = {' + '.join(parts)}{', each in its own unit' if MIXED in units else ''}."
+
+
+def _better(comparison: Comparison) -> str:
+    """What won and lost mean where an answer is neither right nor wrong."""
+    return " (scored higher and lower)" if any(c.unit for c in comparison.contrasts) else ""
+
+
+def _other_units(comparison: Comparison) -> str:
+    """Of the smallest visible differences that are not in points."""
+    return " or the unit of the difference" if any(c.unit for c in comparison.contrasts) else ""
 
 
 def _forest_row(s: Score) -> ForestRow:
@@ -170,7 +215,7 @@ def _forest_row(s: Score) -> ForestRow:
         s.value,
         s.low,
         s.high,
-        formats.score_interval(s),
+        formats.score_interval(s, bare=True),
         more,
         hollow=not measured,
         strong=s.role == "child",
@@ -182,28 +227,56 @@ def contrasts_section(comparison: Comparison | None) -> Section:
     key, title = "contrasts", "Child against the others"
     if comparison is None:
         return Section(key, title, missing="comparison.json is missing: nothing was compared. Run darwin-mri breed.")
-    panels = []
+    panels: dict[str, list[ForestPanel]] = {}
     for benchmark in benchmark_order(comparison):
-        rows = tuple(_contrast_row(c) for c in _sorted_contrasts(comparison, benchmark))
-        if rows:
-            panels.append(ForestPanel(benchmark, rows))
+        contrasts = _sorted_contrasts(comparison, benchmark)
+        if contrasts:
+            panel = ForestPanel(benchmark, tuple(map(_contrast_row, contrasts)))
+            panels.setdefault(contrasts[0].unit, []).append(panel)
+    limits = (limits_table(comparison.limits),) if comparison.limits else ()
     if not panels:
         return Section(key, title, missing="comparison.json holds no contrast: there was no measured child to compare.")
-    chart = Forest(
-        "fig-contrasts",
-        "Child minus each other model, paired on items, with 95 % intervals",
-        "For each benchmark one line per other model: how many percentage points the child is above (right) or below"
-        " (left). The grey band is what this many items could not have shown.",
-        tuple(panels),
-        signed=True,
-        unit="percentage points, child minus the other",
-    )
+    charts = [
+        Forest(
+            axes.chart_key("fig-contrasts", unit),
+            f"Child minus each other model, paired on items, with 95 % intervals{axes.in_unit(unit)}",
+            "For each benchmark one line per other model: by how much the child is above (right) or below (left), in"
+            f" {axes.gain_words(unit)}. The grey band is what this many items could not have shown.",
+            tuple(group),
+            signed=True,
+            unit=f"{axes.gain_words(unit)}, child minus the other",
+            scale=axes.scale(unit),
+        )
+        for unit, group in panels.items()
+    ]
     note = (
         "Grey bands: differences too small for this many items to show (80 % power). An interval that crosses zero is"
         " no result."
     )
     sentence = (Text(comparison.vigor.sentence),) if comparison.vigor else ()
-    return Section(key, title, (*sentence, Figure(chart, (contrast_table(comparison),), note)))
+    return Section(key, title, (*sentence, *limits, *figures(charts, contrast_table(comparison), note)))
+
+
+def limits_table(checks: Sequence[LimitCheck]) -> Table:
+    """Whether the child keeps each limit of its run, and how sure that is."""
+    rows = [
+        Row(
+            (
+                check.task,
+                ("kept" if check.kept else "broken") + ("" if check.certain else ", within noise"),
+                named(check.against),
+                formats.least_gain(check.worsen_by, check.unit),
+                f"{formats.gain_value(check.difference, check.unit)}"
+                f" {formats.gain_interval(check.low, check.high, check.unit)}",
+            ),
+            strong=not check.kept,
+        )
+        for check in checks
+    ]
+    columns = ("limit on", "held-out items say", "against", "may lose", "child minus it, 95 %")
+    sure = all(check.certain for check in checks)
+    note = "" if sure else "Within noise: the interval does not lie on one side of the limit."
+    return table("Limits", columns, rows, text=(0, 1, 2), note=note)
 
 
 def _contrast_row(c: Contrast) -> ForestRow:
@@ -213,8 +286,8 @@ def _contrast_row(c: Contrast) -> ForestRow:
         c.difference,
         c.low,
         c.high,
-        formats.difference(c),
-        f"{c.wins} won, {c.losses} lost",
+        formats.difference(c, bare=True),
+        axes.counts(c),
         strong=c.against_parent,
         blind=c.detectable,
     )
@@ -233,10 +306,10 @@ def slices_section(comparison: Comparison | None) -> Section:
         by_role = [by_key.get((benchmark, name, role)) for role in roles]
         n = next((s.n for s in by_role if s is not None), None)
         chance = next((s.chance for s in by_role if s is not None), None)
-        show = formats.score_interval if len(roles) < 4 else _percent  # intervals of many parents have no room
+        show = _interval if len(roles) < 4 else _value  # intervals of many parents have no room
         values = ("" if s is None else show(s) for s in by_role)
         cells = (
-            benchmark,
+            axes.task(benchmark, next((s.unit for s in by_role if s is not None), "")),
             name,
             *(v or formats.ABSENT for v in values),
             str(n or formats.ABSENT),
@@ -253,22 +326,9 @@ def slices_section(comparison: Comparison | None) -> Section:
     )
 
 
-def _percent(score: Score) -> str:
-    return formats.percent(score.value)
+def _interval(score: Score) -> str:
+    return formats.score_interval(score, bare=True)
 
 
-def tiles(comparison: Comparison | None) -> tuple[Tile, ...]:
-    """The head's figures, one per benchmark with a measured child."""
-    if comparison is None:
-        return ()
-    figures = []
-    for benchmark in benchmark_order(comparison):
-        scores = [s for s in sorted_scores(comparison, benchmark) if s.evidence == "measured" and s.split != "search"]
-        child = next((s for s in scores if s.role == "child"), None)
-        if child is None:
-            continue
-        lines = tuple(f"{s.role} {formats.percent(s.value)}" for s in scores if s.role in PARENTS)
-        contrast = against_better_parent(comparison, benchmark)
-        reading = f"{formats.points(contrast.difference)}, {READINGS[read_contrast(contrast)]}" if contrast else ""
-        figures.append(Tile(benchmark, formats.percent(child.value), reading, lines))
-    return tuple(figures)
+def _value(score: Score) -> str:
+    return formats.bare_value(score.value, score.unit)

@@ -13,12 +13,13 @@ SPLITS = ("held_out", "fresh", "search")  # what is drawn: the first one that ev
 WORDS = {"held_out": "held-out items", "fresh": "fresh search items", "search": "search items"}
 
 
-def front_section(genome: Genome, ledger: int = 0) -> Section:
+def front_section(genome: Genome, ledger: int = 0, units: Mapping[str, str] | None = None) -> Section:
     """Section 'front': every member with its scores, beside parents and null children.
 
     Args:
         genome: with a front.
         ledger: number of candidates that the search tried; 0 where it is not known.
+        units: objective -> unit of its scores; those that are fractions have none.
 
     Returns:
         The section.
@@ -49,17 +50,26 @@ def front_section(genome: Genome, ledger: int = 0) -> Section:
             if len(names) == 2
             else " One axis per objective, each with its own scale; a line is one model."
         ),
-        names,
+        tuple(_with_unit(name, units or {}) for name in names),
         tuple(others + members),
         WORDS[split],
     )
     text = " ".join(filter(None, (_found(genome, ledger), _kept(genome, split, reached), _against(genome, points))))
     how = (
         "darwin-mri merge --genome RUN/genome.json --member K --out FOLDER writes the child of another member. Values"
-        " are in the unit the search used, higher is better; those on search items flatter the members, which were"
-        " chosen by them."
+        f" are in the unit the search used{_used_units(names, units or {})}, higher is better; those on search items"
+        " flatter the members, which were chosen by them."
     )
     return Section("front", "Front of several objectives", (Text(text), Figure(chart, (_table(genome),), note=how)))
+
+
+def _with_unit(name: str, units: Mapping[str, str]) -> str:
+    return f"{name}, {units[name]}" if units.get(name) else name
+
+
+def _used_units(names: Sequence[str], units: Mapping[str, str]) -> str:
+    known = [_with_unit(name, units) for name in names if units.get(name)]
+    return f" ({'; '.join(known)})" if known else ""
 
 
 def _undominated(points: Sequence[tuple[float, ...]]) -> list[bool]:

@@ -17,7 +17,12 @@ TERMS = {
     "channel": "One kind of figure of the MRI, such as the importance of layers for one language.",
     "FFN": "Feed-forward network: the part of a layer that treats each token alone.",
     "NLL per byte": (
-        "Negative log-likelihood of a text divided by its bytes: how badly a model predicts the text. Lower is better."
+        "Negative log-likelihood of a text divided by its bytes, in nats: how badly a model predicts the text. Lower is"
+        " better; a task's score is this number negated, so that higher is better for every score."
+    ),
+    "KL divergence, agreement": (
+        "How far one model's predictions of the next token are from another's, in nats per token; 0 where they are the"
+        " same. An agreement task scores the divergence from a parent on texts without labels, negated as NLL is."
     ),
     "CKA": "Centred kernel alignment: how alike two layers represent the same texts, 0 to 1.",
     "layer map": "Which of the mother's layers each of the father's layers is paired with.",
@@ -33,11 +38,18 @@ TERMS = {
     ),
     "fitness": "What the search raises: the child's score on search items.",
     "held-out": "Items that the search never used. Scores are taken on these unless they say otherwise.",
-    "composite": "The weighted mean of the benchmarks' accuracies.",
+    "composite": (
+        "The weighted mean of the benchmarks' scores. Where they have different units the mean has none:"
+        " read differences between models from it, not its value."
+    ),
+    "limit": (
+        "A task on which the child must not fall below a parent by more than is allowed. The search ranks candidates"
+        " that do so behind all others; whether the child keeps it is judged on held-out items."
+    ),
     "protocol": (
         "How answers are taken: prompt, scoring rule and metric. Scores of different protocols must not be subtracted."
     ),
-    "chance": "The accuracy of guessing.",
+    "chance": "The accuracy of guessing, for tasks whose items have choices.",
     "base, baseline": (
         "The base is the model that both parents were trained from. A baseline is any other model that is scored."
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from darwin_mri.records.roles import FATHER, MOTHER, named
@@ -14,6 +14,7 @@ from darwin_mri.report.model.item_answers import (
     Answers,
     Item,
     answering_parents,
+    are_fractions,
     count_wins_and_losses,
     pair_items,
 )
@@ -38,13 +39,26 @@ def _known(parents: Sequence[str]) -> dict[str, Knowing]:
     return kinds
 
 
-def items_section(answers: Answers, order: Sequence[str] = ()) -> Section:
-    """Section 'items': inheritance, wins and losses per parent and slice, items by hash; benchmarks in that order."""
+def items_section(answers: Answers, order: Sequence[str] = (), units: Collection[str] = ()) -> Section:
+    """Section 'items': inheritance, wins and losses per parent and slice, items by hash.
+
+    Args:
+        answers: of the parents and the child.
+        order: benchmarks in the order to show.
+        units: benchmarks whose scores are no fractions: an answer there is neither right nor wrong.
+
+    Returns:
+        The section.
+    """
     key, title = "items", "Items won and lost"
     answered = answers.get("child", {})
     names = [*(name for name in order if name in answered), *(name for name in answered if name not in order)]
     by_benchmark = {name: items for name in names if (items := pair_items(answers, name))}
-    with_parents = {name: items for name, items in by_benchmark.items() if any(item.parents for item in items)}
+    paired = {name: items for name, items in by_benchmark.items() if any(item.parents for item in items)}
+    with_parents = {n: items for n, items in paired.items() if n not in units and are_fractions(items)}
+    if paired and not with_parents:
+        text = "No task of this run has right and wrong answers, so no item is won or lost."
+        return Section(key, title, (Text(text),))
     if not with_parents:
         return Section(
             key,
@@ -55,6 +69,9 @@ def items_section(answers: Answers, order: Sequence[str] = ()) -> Section:
     # Two parents are asked for always: what only one of them knew cannot be told without the other.
     asked = [*dict.fromkeys((FATHER, MOTHER, *parents))]
     blocks: list[Block] = []
+    others = [name for name in paired if name not in with_parents]
+    if others:
+        blocks.append(Text(f"Left out, as an answer there is neither right nor wrong: {formats.listing(others)}."))
     inherited = _inheritance(with_parents, asked)
     if inherited is not None:
         blocks += [

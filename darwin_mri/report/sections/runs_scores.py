@@ -10,7 +10,7 @@ from darwin_mri.records.roles import FAMILIES, PARENTS
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Forest, ForestPanel, ForestRow
 from darwin_mri.report.model import verdict
-from darwin_mri.report.model.elements import Figure, Row, Section, table
+from darwin_mri.report.model.elements import Row, Section, table
 from darwin_mri.report.model.findings import (
     COMPOSITE,
     READINGS,
@@ -21,7 +21,8 @@ from darwin_mri.report.model.findings import (
     read_contrast,
 )
 from darwin_mri.report.model.run_records import RunRecords
-from darwin_mri.report.sections.accuracy import benchmark_order
+from darwin_mri.report.sections import axes
+from darwin_mri.report.sections.accuracy import all_accuracies, benchmark_order, figures
 from darwin_mri.stats.vigor import parent_words
 
 Named = tuple[str, RunRecords]  # a run under the name it has on the page
@@ -84,26 +85,34 @@ def _benchmarks(named: Sequence[Named]) -> list[str]:
 def scores_section(named: Sequence[Named]) -> Section:
     """Parents and child of every run, benchmark by benchmark."""
     family = "father, mother and child" if most_parents(named) < 3 else "parents and child"
-    panels, rows = [], []
+    panels: dict[str, list[ForestPanel]] = {}
+    rows: list[Row] = []
     for benchmark in _benchmarks(named):
         scores = [(name, s) for name, run in named for s in _family_scores(run, benchmark)]
         for number, (name, s) in enumerate(scores):
-            cells = (benchmark, name, s.role, formats.score(s))
+            cells = (axes.task(benchmark, s.unit), name, s.role, formats.score(s, bare=True))
             rows.append(Row(cells, s.role, s.role == "child", group=number == 0))
-        if scores:
-            drawn = tuple(_forest_row(name, s) for name, s in scores)
-            panels.append(ForestPanel(benchmark, drawn, _chance(named, benchmark)))
+        for unit in dict.fromkeys(s.unit for _, s in scores):  # two runs may mean different things by a name
+            drawn = tuple(_forest_row(name, s) for name, s in scores if s.unit == unit)
+            chance = None if unit else _chance(named, benchmark)
+            panels.setdefault(unit, []).append(ForestPanel(benchmark, drawn, chance))
     if not panels:
         return Section("scores", "Scores", missing="No run has scores.")
-    chart = Forest(
-        "fig-scores",
-        "Accuracy of each run's parents and child, with 95 % intervals",
-        f"For each benchmark, run by run: {family} with their intervals; chance as a dotted tick.",
-        tuple(panels),
-    )
+    accuracies = all(all_accuracies(run.comparison) for _, run in named if run.comparison)
+    charts = [
+        Forest(
+            axes.chart_key("fig-scores", unit),
+            f"{axes.value_words(unit, accuracies)} of each run's parents and child, with 95 % intervals",
+            f"For each benchmark, run by run: {family} with their intervals; chance as a dotted tick.",
+            tuple(group),
+            unit=axes.score_axis(unit, accuracies),
+            scale=axes.scale(unit),
+        )
+        for unit, group in panels.items()
+    ]
     columns = ("benchmark", "run", "role", "score, 95 % interval")
     shown = replace(table("Scores by run", columns, rows, text=(0, 1, 2), folded=True), marked=2)
-    return Section("scores", "Scores", (Figure(chart, (shown,)),))
+    return Section("scores", "Scores", figures(charts, shown))
 
 
 def _family_scores(run: RunRecords, benchmark: str) -> list[Score]:
@@ -114,7 +123,7 @@ def _family_scores(run: RunRecords, benchmark: str) -> list[Score]:
 
 def _forest_row(name: str, s: Score) -> ForestRow:
     more = f"n = {s.n}" if s.n is not None else ""
-    text = formats.score_interval(s)
+    text = formats.score_interval(s, bare=True)
     return ForestRow(f"{name}: {s.role}", s.role, s.value, s.low, s.high, text, more, strong=s.role == "child")
 
 
@@ -127,15 +136,18 @@ def _chance(named: Sequence[Named], benchmark: str) -> float | None:
 def contrasts_section(named: Sequence[Named]) -> Section:
     """Each child minus its own better or best parent."""
     best = best_parent(named)
-    panels, rows = [], []
+    panels: dict[str, list[ForestPanel]] = {}
+    rows: list[Row] = []
     for benchmark in _benchmarks(named):
-        drawn = []
+        drawn: dict[str, list[ForestRow]] = {}
+        several = 0
         for name, run in named:
             c = against_better_parent(run.comparison, benchmark) if run.comparison else None
             if c is None:
                 continue
-            text, reading = formats.difference(c), read_contrast(c)
-            drawn.append(
+            text, reading = formats.difference(c, bare=True), read_contrast(c)
+            several += 1
+            drawn.setdefault(c.unit, []).append(
                 ForestRow(
                     f"{name} {formats.MINUS} its {c.other}",
                     "child",
@@ -143,26 +155,38 @@ def contrasts_section(named: Sequence[Named]) -> Section:
                     c.low,
                     c.high,
                     text,
-                    f"{c.wins} won, {c.losses} lost",
+                    axes.counts(c),
                     strong=reading == "above",
                     blind=c.detectable,
                 )
             )
-            cells = (benchmark, name, c.other, text, READINGS[reading], formats.probability(c.p_value), str(c.n))
-            rows.append(Row(cells, group=len(drawn) == 1))
-        if drawn:
-            panels.append(ForestPanel(benchmark, tuple(drawn)))
+            cells = (
+                axes.task(benchmark, c.unit),
+                name,
+                c.other,
+                text,
+                READINGS[reading],
+                formats.probability(c.p_value),
+                str(c.n),
+            )
+            rows.append(Row(cells, group=several == 1))
+        for unit, lines in drawn.items():
+            panels.setdefault(unit, []).append(ForestPanel(benchmark, tuple(lines)))
     key, title = "contrasts", f"Each child against its {best}"
     if not panels:
         return Section(key, title, missing="No run compares its child with all its parents.")
-    chart = Forest(
-        "fig-contrasts",
-        f"Child minus its {best}, paired on items, with 95 % intervals",
-        "For each benchmark one line per run. The grey band is what that many items could not have shown.",
-        tuple(panels),
-        signed=True,
-        unit=f"percentage points, child minus its {best}",
-    )
+    charts = [
+        Forest(
+            axes.chart_key("fig-contrasts", unit),
+            f"Child minus its {best}, paired on items, with 95 % intervals{axes.in_unit(unit)}",
+            "For each benchmark one line per run. The grey band is what that many items could not have shown.",
+            tuple(group),
+            signed=True,
+            unit=f"{axes.gain_words(unit)}, child minus its {best}",
+            scale=axes.scale(unit),
+        )
+        for unit, group in panels.items()
+    ]
     columns = ("benchmark", "run", best, "difference, 95 %", "reading", "p", "n")
     shown = table("Contrasts by run", columns, rows, text=(0, 1, 2, 4), folded=True)
-    return Section(key, title, (Figure(chart, (shown,)),))
+    return Section(key, title, figures(charts, shown))

@@ -11,6 +11,7 @@ from darwin_mri.report.charts import Course, Courses, HeatMap, HeatPanel, Pedigr
 from darwin_mri.report.model.elements import Block, Bullets, Code, Figure, Row, Section, Text, table
 from darwin_mri.report.sections import provenance
 from darwin_mri.report.sections.runs_scores import Named
+from darwin_mri.report.sections.search_course import is_ranked
 
 
 def genomes_section(named: Sequence[Named]) -> Section:
@@ -53,7 +54,8 @@ def courses_section(named: Sequence[Named]) -> Section:
     for name, run in named:
         points: list[tuple[int, float]] = []
         for number, line in enumerate(run.ledger, 1):
-            if line.status == "ok" and line.fitness is not None and (not points or line.fitness > points[-1][1]):
+            better = line.fitness is not None and (not points or line.fitness > points[-1][1])
+            if line.fitness is not None and better and is_ranked(line):
                 points.append((number, line.fitness))
         if points:
             best = points[-1][1]

@@ -9,12 +9,20 @@ from darwin_mri.records import Comparison, Genome, LedgerLine, Manifest, Score
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Evolution, Forest, ForestPanel, ForestRow, Generation
 from darwin_mri.report.model.elements import Figure, Row, Section, Text, table
+from darwin_mri.report.model.findings import measured_score
+from darwin_mri.report.sections import axes
+from darwin_mri.report.sections.accuracy import benchmark_order, figures
 
 MOST_GENERATIONS = 200  # rows of the evolution table
 
 
+def is_ranked(line: LedgerLine) -> bool:
+    """Whether a candidate competes by its fitness: it was scored whole, and keeps the run's limits."""
+    return line.status == "ok" and line.fitness is not None and line.violation <= 0
+
+
 def summarise(ledger: Sequence[LedgerLine]) -> tuple[Generation, ...]:
-    """The ledger by generation; raced and failed candidates count in neither best nor median."""
+    """The ledger by generation; candidates raced, failed or beyond a limit count in neither best nor median."""
     by_number: dict[int, list[LedgerLine]] = {}
     for line in ledger:
         by_number.setdefault(line.generation, []).append(line)
@@ -24,7 +32,8 @@ def summarise(ledger: Sequence[LedgerLine]) -> tuple[Generation, ...]:
     for number in sorted(by_number):
         lines = by_number[number]
         fitness = [line.fitness for line in lines if line.fitness is not None and line.status == "ok"]
-        best = max(fitness, default=None)
+        ranked = [line.fitness for line in lines if line.fitness is not None and is_ranked(line)]
+        best = max(ranked, default=None)
         if best is not None:
             best_so_far = best if best_so_far is None else max(best, best_so_far)
         sigmas = [line.sigma for line in lines if line.sigma is not None]
@@ -33,7 +42,7 @@ def summarise(ledger: Sequence[LedgerLine]) -> tuple[Generation, ...]:
             Generation(
                 number,
                 best,
-                median(fitness) if fitness else None,
+                median(ranked) if ranked else None,
                 best_so_far,
                 sigmas[-1] if sigmas else None,
                 evaluations=len(lines),
@@ -73,6 +82,12 @@ def evolution_section(ledger: Sequence[LedgerLine], genome: Genome | None = None
         f" item evaluations and {formats.fixed(sum(line.seconds for line in ledger), 0)} seconds. Fitness is measured"
         " on search items only."
     )
+    beyond = sum(line.violation > 0 for line in ledger)
+    if beyond:
+        text += (
+            f" {formats.plural(beyond, 'candidate')} broke a limit on search items: they rank behind those that kept"
+            " it, and count in neither best nor median."
+        )
     if genome is not None:
         text += _spent(genome.account)
     chart = Evolution(
@@ -117,13 +132,14 @@ def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest
         the section; it says what is missing.
     """
     key, title = "fresh", "Search against held-out"
-    panels: list[ForestPanel] = []
+    panels: dict[str, list[ForestPanel]] = {}  # by unit
     rows: list[Row] = []
+    whole = measured_score(comparison, "child") if comparison else None
     if genome is not None and genome.search_score is not None:
         fitness = [("on its own items", genome.search_score)]
         fitness += [("on fresh items", genome.retest_score)] if genome.retest_score is not None else []
         fitness += [("on held-out items", genome.held_out_score)] if genome.held_out_score is not None else []
-        panels.append(
+        panels.setdefault(whole.unit if whole else "", []).append(
             ForestPanel(
                 "winner's fitness",
                 tuple(
@@ -138,7 +154,7 @@ def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest
         ]
     for benchmark, pair in _both_splits(comparison).items():
         labels = [("on search items", pair[0]), ("on held-out items", pair[1])]
-        panels.append(
+        panels.setdefault(pair[1].unit, []).append(
             ForestPanel(
                 f"child, {benchmark}",
                 tuple(
@@ -152,16 +168,19 @@ def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest
         return Section(
             key, title, missing="The winner's score on its own search items is not recorded: the gap is not known."
         )
-    chart = Forest(
-        "fig-fresh",
-        "The winner on the items that chose it and on items it never met",
-        "Hollow: on the items the search used, which flatters the winner; filled: on others.",
-        tuple(panels),
-        unit="fitness or accuracy",
-        scale=1.0,
-    )
+    charts = [
+        Forest(
+            axes.chart_key("fig-fresh", unit),
+            "The winner on the items that chose it and on items it never met" + axes.in_unit(unit),
+            "Hollow: on the items the search used, which flatters the winner; filled: on others.",
+            tuple(group),
+            unit=axes.score_axis(unit) if unit else "fitness or score, as a fraction",
+            scale=1.0,
+        )
+        for unit, group in panels.items()
+    ]
     shown = table("Search against held-out", ("measure", "where", "value"), rows, text=(0, 1), folded=True)
-    return Section(key, title, (Text(_gap_sentence(genome, manifest)), Figure(chart, (shown,))))
+    return Section(key, title, (Text(_gap_sentence(genome, manifest, comparison)), *figures(charts, shown)))
 
 
 def _both_splits(comparison: Comparison | None) -> dict[str, tuple[Score, Score]]:
@@ -177,7 +196,7 @@ def _both_splits(comparison: Comparison | None) -> dict[str, tuple[Score, Score]
     }
 
 
-def _gap_sentence(genome: Genome | None, manifest: Manifest | None) -> str:
+def _gap_sentence(genome: Genome | None, manifest: Manifest | None, comparison: Comparison | None) -> str:
     text = "The best of many tries is partly luck: its fitness on the items that chose it tends to be too high."
     if genome is not None and genome.search_score is not None and genome.retest_score is not None:
         gap = genome.search_score - genome.retest_score
@@ -190,7 +209,24 @@ def _gap_sentence(genome: Genome | None, manifest: Manifest | None) -> str:
         text += " No fresh search items were left to re-score it on."
     smooth = manifest.config.get("search", {}).get("smooth") if manifest else None
     if smooth:
-        text += (
+        text += _smooth(comparison)
+    return text + " The scores above are on held-out items, which the search never saw."
+
+
+def _smooth(comparison: Comparison | None) -> str:
+    """Of tasks with choices fitness counts a probability in place of right answers; of others it is their score."""
+    if comparison is None:
+        return ""
+    composite = tuple(comparison.composite) or benchmark_order(comparison)
+    with_choices = {s.benchmark for s in comparison.scores if s.chance is not None}
+    if not with_choices & {*composite}:
+        return ""
+    if with_choices.issuperset(composite):
+        return (
             " Fitness is the probability given to the right choice, so it is not comparable with the accuracies above."
         )
-    return text + " The scores above are on held-out items, which the search never saw."
+    names = formats.listing([name for name in composite if name in with_choices])
+    return (
+        f" On {names} fitness counts the probability given to the right choice, so it is not comparable with the"
+        " composite above."
+    )

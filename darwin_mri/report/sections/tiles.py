@@ -1,0 +1,53 @@
+"""The figures at a page's head: the child's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from darwin_mri.records import Comparison, Score
+from darwin_mri.records.roles import PARENTS
+from darwin_mri.report import formats
+from darwin_mri.report.model.findings import READINGS, against_better_parent, read_contrast
+from darwin_mri.report.model.view import Tile
+from darwin_mri.report.sections import axes
+from darwin_mri.report.sections.accuracy import benchmark_order, sorted_scores
+
+
+def tiles(comparison: Comparison | None) -> tuple[Tile, ...]:
+    """The head's figures, one per benchmark with a measured child."""
+    if comparison is None:
+        return ()
+    shown = []
+    for benchmark in benchmark_order(comparison):
+        scores = [s for s in sorted_scores(comparison, benchmark) if s.evidence == "measured" and s.split != "search"]
+        child = next((s for s in scores if s.role == "child"), None)
+        if child is None:
+            continue
+        shown.append(score_tile(benchmark, child, [s for s in scores if s.role in PARENTS], comparison))
+    return tuple(shown)
+
+
+def score_tile(title: str, child: Score, parents: Sequence[Score], comparison: Comparison) -> Tile:
+    """The child's score on a benchmark as a headline figure.
+
+    Args:
+        title: of the figure.
+        child: its score.
+        parents: their scores on the same benchmark.
+        comparison: with the contrasts.
+
+    Returns:
+        The figure.
+    """
+    contrast = against_better_parent(comparison, child.benchmark)
+    reading = ""
+    if contrast is not None:
+        gain = formats.bare_gain(contrast.difference, contrast.unit) + ("" if contrast.unit else " pp")
+        reading = f"{gain}, {READINGS[read_contrast(contrast)]}"
+    lines = tuple(f"{s.role} {formats.bare_value(s.value, s.unit)}" for s in parents)
+    return Tile(axes.task(title, child.unit), formats.bare_value(child.value, child.unit), reading, lines)
+
+
+def how_to_read(comparison: Comparison | None, note: str) -> str:
+    """What stands below the figures, and that NLL and KL divergence are negated where there are any."""
+    return f"{note} {axes.NEGATED}" if comparison and axes.has_negated(comparison.scores) else note
