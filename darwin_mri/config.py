@@ -28,6 +28,7 @@ from darwin_mri.config_tasks import (
     OwnTask,
     QuestionTask,
     Tasks,
+    engine_fault,
 )
 from darwin_mri.config_validation import validated
 from darwin_mri.errors import ConfigError
@@ -206,8 +207,12 @@ class Config(Tasks):
             raise ValueError(
                 f"tasks names {sorted(unused)}: list them in bench.tasks, and in fitness to search by them"
             )
-        if fault := self.search.front_fault(self.fitness):
-            raise ValueError(fault)
+        for fault in (
+            self.search.front_fault(self.fitness),
+            engine_fault(self.search.engine, self.tasks, self.searched),
+        ):
+            if fault:
+                raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
@@ -148,6 +148,26 @@ TaskConfig = Annotated[
     BeforeValidator(_one_kind),
 ]
 OwnTask = QuestionTask | LmEvalTask | NllTask | AgreementTask
+
+
+def engine_fault(engine: str, tasks: Mapping[str, OwnTask], searched: Iterable[str]) -> str:
+    """Why an engine cannot score the tasks that candidates are asked; empty where it can.
+
+    Args:
+        engine: ``search.engine``.
+        tasks: the user's own.
+        searched: the names of those asked.
+
+    Returns:
+        One line: which task, and what to set.
+    """
+    whole = [name for name in searched if engine == "vllm" and isinstance(tasks.get(name), AgreementTask)]
+    if not whole:
+        return ""
+    return (
+        f"tasks.{whole[0]}: agreement needs the whole prediction, which vLLM does not give: set search.engine to"
+        " transformers"
+    )
 
 
 class Tasks(Section):

@@ -6,7 +6,6 @@ the mother in every gene, the next one 0.2 in one of them.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from darwin_mri.benchmarks import Scorer, load_benchmark, with_choices
-from darwin_mri.benchmarks.vllm_engine import VllmEngine, VllmSettings
+from darwin_mri.benchmarks.vllm_engine import VllmEngine
+from darwin_mri.benchmarks.vllm_start import VllmSettings
 from darwin_mri.breeding import make_space
 from darwin_mri.checkpoints import find_model, load
 from darwin_mri.checkpoints.survey import survey
@@ -29,7 +29,6 @@ ROUNDS = 3
 
 def main() -> None:
     """Print one line for each figure, in seconds: the median of the rounds, and all of them."""
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     father = load(find_model(FATHER), device="cpu", dtype="float32")
     other, own = find_model(MOTHER), father_source(survey(father.source.folder))
     merge = Merge(own, (sibling_source(survey(father.source.folder), other, own),), None, "linear", Settings(), 1)

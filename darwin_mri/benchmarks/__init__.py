@@ -9,8 +9,9 @@ from darwin_mri.benchmarks.endpoint import EndpointEngine, base_url
 from darwin_mri.benchmarks.engines import Engine, FastEngine, answer_all
 from darwin_mri.benchmarks.gpqa import PASSWORD_VARIABLE
 from darwin_mri.benchmarks.harness import HarnessEngine
+from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.items import ChoiceItem, Item, chance, item_hash, with_choices
-from darwin_mri.benchmarks.kinds import Grader, OpenItem, differentiable, open_grader
+from darwin_mri.benchmarks.kinds import Grader, OpenItem, differentiable, open_grader, read_lengths
 from darwin_mri.benchmarks.kinds.agreement import AgreementItem, Target, measure_targets, with_target
 from darwin_mri.benchmarks.lengths import LongItems, Reader, fit_items, require_chat
 from darwin_mri.benchmarks.published import published_scores
@@ -29,6 +30,7 @@ __all__ = [
     "Grader",
     "HarnessEngine",
     "Item",
+    "ItemScorer",
     "LongItems",
     "OpenItem",
     "OwnTasks",
@@ -55,6 +57,7 @@ __all__ = [
     "open_grader",
     "prepare",
     "published_scores",
+    "read_lengths",
     "require_chat",
     "sample_items",
     "split_items",

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from darwin_mri.benchmarks.chat import render_chat
 from darwin_mri.benchmarks.items import ChoiceItem, continuation
 from darwin_mri.errors import InputError
-from darwin_mri.probes import encode_with_ends, prefix_tokens, require_tokens
+from darwin_mri.probes import embedding_rows, encode_with_ends, prefix_tokens, require_tokens_below
 
 LONGEST = 2**30  # tokens of a text: none is cut
 
@@ -41,8 +41,13 @@ class Prepared:
 
 def require_known(prepared: Prepared, model: Any) -> Prepared:
     """The items as they are; raises InputError where the tokenizer gives tokens that the model does not have."""
+    return require_below(prepared, embedding_rows(model))
+
+
+def require_below(prepared: Prepared, rows: int) -> Prepared:
+    """As ``require_known``, for a model of so many embeddings."""
     for index in range(len(prepared)):
-        require_tokens(model, (prepared.contexts[index], *prepared.continuations[index]))
+        require_tokens_below(rows, (prepared.contexts[index], *prepared.continuations[index]))
     return prepared
 
 

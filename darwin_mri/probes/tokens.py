@@ -110,7 +110,16 @@ def require_tokens(model: Any, ids: Iterable[Sequence[int]]) -> None:
     Raises:
         InputError: the tokenizer belongs to another model.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    require_tokens_below(embedding_rows(model), ids)
+
+
+def embedding_rows(model: Any) -> int:
+    """How many tokens a model has embeddings for."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def require_tokens_below(rows: int, ids: Iterable[Sequence[int]]) -> None:
+    """As ``require_tokens``, for a model of so many embeddings."""
     highest = max((max(row, default=0) for row in ids), default=0)
     if highest >= rows:
         raise InputError(

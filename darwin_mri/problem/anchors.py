@@ -64,7 +64,7 @@ def anchor(
         table, whole = {model: dict(part) for model, part in scores.items()}, evaluator.on(items)
         with run.progress.stage("anchors", len(start.opening)) as advance:
             for number, vector in enumerate(start.opening):
-                table[f"opening {number}"] = whole(dict(zip(start.names, map(float, vector), strict=True)))
+                table[f"opening {number}"] = whole.whole(dict(zip(start.names, map(float, vector), strict=True)))
                 advance(1)
         return AnchorRecord(benchmarks=tuple(_choose(name, table, config) for name in items))
 

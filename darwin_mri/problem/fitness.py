@@ -1,16 +1,21 @@
-"""The fitness: scores of search items, in blocks, of the candidate written into the resident model."""
+"""The fitness: scores of search items, in blocks, of a candidate in place of the father."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 
-from darwin_mri.benchmarks import Grader, Item, Scorer, open_grader
+from darwin_mri.benchmarks import Grader, Item, ItemScorer, Scorer, open_grader
+from darwin_mri.benchmarks.vllm_engine import EngineFailure
 from darwin_mri.breeding import ItemScores, block_slices
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import Config
+from darwin_mri.errors import DarwinError
 from darwin_mri.merging import Candidate
+from darwin_mri.merging.settings import Exceptions
 from darwin_mri.problem.space import MergeSpace
 
 
@@ -19,8 +24,25 @@ def open_scorer(model: LoadedModel, config: Config) -> Scorer:
     return Scorer(model.model, model.tokenizer, beyond_context=config.bench.long_items == "beyond")
 
 
+class InPlace(Protocol):
+    """A model that becomes one candidate after the other, as ``Candidate``."""
+
+    @property
+    def kept_out(self) -> Collection[str]:
+        """Tensors that are computed anew for each candidate for want of memory."""
+        ...
+
+    def apply(self, genes: Mapping[str, float], exceptions: Exceptions | None = None) -> None:
+        """As ``Candidate.apply``."""
+        ...
+
+    def restore(self) -> None:
+        """Make the model the father again."""
+        ...
+
+
 class Evaluator:
-    """A resident father, the space that is searched, and the scorer: what every fitness of one search shares.
+    """The father, the space that is searched, and the scorer: what every fitness of one search shares.
 
     Args:
         config: of the run.
@@ -30,12 +52,33 @@ class Evaluator:
 
     def __init__(self, config: Config, father: LoadedModel, space: MergeSpace) -> None:
         self.config, self.space = config, space
-        self.candidate = Candidate(father.model, space.tensors(), space.merge)
-        self.scorer = open_scorer(father, config)
+        self.candidate, self.scorer = self._in_place(father)
+
+    def _in_place(self, father: LoadedModel) -> tuple[InPlace, ItemScorer]:
+        """The model that becomes the candidates, and what scores it."""
+        return Candidate(father.model, self.space.tensors(), self.space.merge), open_scorer(father, self.config)
 
     def on(self, items: Mapping[str, Sequence[Item]], *, blocks: int = 1) -> Fitness:
         """The fitness on these items, in the order they are given, asked in so many blocks."""
+        self.expect(items)
         return Fitness(self, items, blocks)
+
+    def expect(self, *parts: Mapping[str, Sequence[Item]]) -> None:
+        """Say which items will be asked, so that an engine is started for the longest; ``on`` says it too."""
+
+    def start(self) -> None:
+        """Start the engine where there is one, so that its start is no candidate's time."""
+
+    def stop(self) -> None:
+        """End the engine's processes where there is one; the next candidate starts them again."""
+
+    @contextmanager
+    def instead_of(self, father: LoadedModel) -> Iterator[None]:
+        """While open, candidates are scored in the place of the father; ``stop`` is called in the end."""
+        try:
+            yield
+        finally:
+            self.stop()
 
 
 class Fitness:
@@ -58,6 +101,20 @@ class Fitness:
         self.evaluator.candidate.apply(genes, self.evaluator.space.exceptions(genes))
         indices = {name: range(len(items))[self.slices[name][block]] for name, items in self.items.items()}
         return {name: item_scores(grader, indices[name], smooth=self.smooth) for name, grader in self.graders.items()}
+
+    def whole(self, genes: Mapping[str, float]) -> ItemScores:
+        """Scores of all items, of one block, of a candidate that the run cannot do without.
+
+        Raises:
+            DarwinError: the engine died twice.
+        """
+        try:
+            return self(genes)
+        except EngineFailure:
+            try:
+                return self(genes)
+            except EngineFailure as error:
+                raise DarwinError(f"{error}; it failed twice on the same items: go on with --resume") from error
 
 
 def item_scores(grader: Grader, indices: Sequence[int], *, smooth: bool) -> list[float]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 
 from darwin_mri.benchmarks import base_url
 from darwin_mri.benchmarks.harness import require_backend
+from darwin_mri.benchmarks.vllm_start import require_servable
 from darwin_mri.checkpoints import find_model
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.errors import ConfigError, DarwinError, InputError
@@ -83,9 +85,18 @@ def ask_bench(parents: Parents) -> None:
         base_url(bench.endpoint.url)
 
 
+def ask_engine(parents: Parents) -> None:
+    """Whether vLLM can serve the father where it is asked for; a vLLM that is absent is told elsewhere."""
+    search = parents.config.search
+    if search.engine == "vllm" and find_spec("vllm"):
+        devices = search.devices if search.workers == "devices" else (parents.device,)
+        for device in dict.fromkeys(devices):
+            require_servable(parents.sources[FATHER].folder, device)
+
+
 OF_ONE: tuple[Question, ...] = (ask_models, ask_texts)
 OF_A_PAIR: tuple[Question, ...] = (*OF_ONE, ask_method, ask_settings, ask_items)
-OF_A_RUN: tuple[Question, ...] = (*OF_A_PAIR, ask_bench)
+OF_A_RUN: tuple[Question, ...] = (*OF_A_PAIR, ask_bench, ask_engine)
 
 
 def refusals(parents: Parents, questions: Sequence[Question] = OF_A_RUN) -> Iterator[DarwinError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import torch
 
 from darwin_mri.benchmarks import Item, item_hash
-from darwin_mri.breeding import Devices, Evaluate, InProcess, Workers
+from darwin_mri.breeding import Devices, InProcess, Workers
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
 from darwin_mri.problem.donors import DONORS
-from darwin_mri.problem.fitness import Evaluator, Fitness
+from darwin_mri.problem.fitness import Fitness
 from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.served import open_evaluator
 from darwin_mri.problem.space import donor_space, sibling_space
 from darwin_mri.problem.targets import attach_targets
 from darwin_mri.records import DonorRecord, Prior
@@ -36,7 +38,9 @@ def open_workers(run: Run, fitness: Fitness, prior: Prior, offline: bool) -> Wor
     """
     search = run.config.search
     if search.workers == "here":
+        fitness.evaluator.start()
         return InProcess(fitness, search.limit)
+    fitness.evaluator.stop()  # its device may be a worker's
     build = partial(
         build_evaluate,
         run.config.model_dump(mode="json"),
@@ -47,7 +51,12 @@ def open_workers(run: Run, fitness: Fitness, prior: Prior, offline: bool) -> Wor
         allow_task_code=run.config.code_allowed,
     )
     if search.workers == "devices":
-        return Devices([build(device=device) for device in search.devices])
+        with ExitStack() as started:
+            evaluates = []
+            for device in search.devices:
+                evaluates.append(build(device=device))
+                started.callback(evaluates[-1].evaluator.stop)
+            return Devices(evaluates, started.pop_all().close)
     from darwin_mri.breeding.cluster import RayWorkers
 
     return RayWorkers(
@@ -68,7 +77,7 @@ def build_evaluate(
     device: str,
     offline: bool,
     allow_task_code: bool = False,
-) -> Evaluate:
+) -> Fitness:
     """The evaluation of a run, built from its config and folder: what another device or machine needs.
 
     Args:
@@ -81,10 +90,10 @@ def build_evaluate(
         allow_task_code: whether code of task files may run.
 
     Returns:
-        The evaluation.
+        The evaluation, with a started engine where the config asks for one.
 
     Raises:
-        InputError: the benchmark files there are not those the run began with.
+        InputError: the benchmark files there are not those the run began with, or the engine does not start.
     """
     config = Config(**config_data).allowing_code(allow_task_code)
     if device == "cpu" and torch.get_num_threads() > 1:
@@ -99,7 +108,10 @@ def build_evaluate(
     space = space.for_search(config, Prior.model_validate(prior_data), len(father.layers))
     known = attach_targets(parents.items, config, Path(folder))
     items = {name: _by_hash(name, known.search[name], part) for name, part in hashes.items()}
-    return Evaluator(config, father, space).on(items, blocks=config.search.blocks)
+    fitness = open_evaluator(config, father, space).on(items, blocks=config.search.blocks)
+    del father, parents  # an engine needs their place
+    fitness.evaluator.start()
+    return fitness
 
 
 def _by_hash(benchmark: str, items: Sequence[Item], hashes: Sequence[str]) -> tuple[Item, ...]:

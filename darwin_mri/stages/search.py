@@ -20,7 +20,7 @@ from darwin_mri.breeding import (
 )
 from darwin_mri.config import Config
 from darwin_mri.problem.anchors import ScoresByModel, anchor
-from darwin_mri.problem.fitness import Evaluator, least_scores
+from darwin_mri.problem.fitness import least_scores
 from darwin_mri.problem.front import (
     ScoresByLine,
     choose_member,
@@ -33,6 +33,7 @@ from darwin_mri.problem.front import (
 from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
+from darwin_mri.problem.served import open_evaluator
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.problem.workers import open_workers
 from darwin_mri.records import Genome, LedgerLine, Prior
@@ -62,24 +63,26 @@ def find_winner(
 
 
 class _Search:
-    """One search: its candidates are written into the resident father."""
+    """One search: its candidates are written into the resident father, or into an engine in its place."""
 
     def __init__(self, run: Run, parents: Parents, space: MergeSpace, prior: Prior) -> None:
         self.run, self.parents, self.space, self.prior = run, parents, space, prior
         self.start = space.genome.start(prior)
-        self.evaluator = Evaluator(run.config, parents.father, space)
+        self.evaluator = open_evaluator(run.config, parents.father, space)
 
     def genome(self, scans: Scans, scores: ScoresByModel) -> Genome:
         """Search, test finalists on fresh items and the winner on held-out ones; the father gets its weights back."""
         config, items = self.run.config, self.parents.items
-        result, ledger, spent = self._search(scores)
-        several = config.search.finds_front
-        finalists = find_front(result.ranking, config) if several else _finalists(result.ranking, config)
-        fresh = self._score(finalists, items.fresh, "re-test finalists")
-        winner = choose_member(finalists, fresh, config) if several else self._best(finalists, fresh)
         held_out_items = {name: items.held_out[name] for name in config.weights}
-        held_out = self._score(finalists if several else [winner], held_out_items, "held-out fitness")
-        self.evaluator.candidate.restore()
+        several = config.search.finds_front
+        with self.evaluator.instead_of(self.parents.father):
+            self.evaluator.expect(items.search, items.fresh, held_out_items)
+            result, ledger, spent = self._search(scores)
+            finalists = find_front(result.ranking, config) if several else _finalists(result.ranking, config)
+            fresh = self._score(finalists, items.fresh, "re-test finalists")
+            winner = choose_member(finalists, fresh, config) if several else self._best(finalists, fresh)
+            held_out = self._score(finalists if several else [winner], held_out_items, "held-out fitness")
+            self.evaluator.candidate.restore()
         father, genome = self.parents.father, self.space.genome
         nulls = null_genomes(genome, self.start, winner.genes, config.seed)
         return Genome(
@@ -176,7 +179,7 @@ class _Search:
         fitness, scores = self.evaluator.on(items), {}
         with self.run.progress.stage(title, len(lines)) as advance:
             for line in lines:
-                scores[line.evaluation] = means(fitness(line.genes))
+                scores[line.evaluation] = means(fitness.whole(line.genes))
                 advance(1)
         return scores
 

@@ -20,9 +20,11 @@ import pytest
 import torch
 
 from darwin_mri.benchmarks import Scorer, load_benchmark
+from darwin_mri.benchmarks.decoding import Sampling
 from darwin_mri.benchmarks.encoding import Prepared, encode
 from darwin_mri.benchmarks.generation import Reply
-from darwin_mri.benchmarks.vllm_engine import EngineFailure, Scored, VllmEngine, VllmSettings
+from darwin_mri.benchmarks.vllm_engine import EngineFailure, Scored, VllmEngine
+from darwin_mri.benchmarks.vllm_start import VllmSettings, require_servable
 from darwin_mri.breeding import make_space
 from darwin_mri.checkpoints import CheckpointReader, ModelSource, find_model, load
 from darwin_mri.checkpoints.survey import survey
@@ -111,7 +113,6 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
 
 def _case(family: str, root: Path) -> Iterator[Case]:
     folder, sibling = (FAMILIES[family](root / name, seed) for seed, name in enumerate(("own", "sibling")))
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     engine = VllmEngine(folder, SETTINGS)
     yield Case(folder, sibling, engine, _items())
     engine.close()
@@ -246,7 +247,6 @@ def test_a_prompt_that_is_too_long_is_refused_before_it_is_asked(llama: Case) ->
 
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[VllmEngine]:
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     engine = VllmEngine(find_model("nursery:gemma4-base").folder, replace(SETTINGS, max_length=512))
     yield engine
     engine.close()
@@ -279,13 +279,13 @@ def test_it_writes_what_transformers_writes(nursery: VllmEngine) -> None:
     (prompt,) = encode([load_benchmark("nursery_musr")[0].context], loaded.tokenizer)
     with torch.no_grad():
         written = loaded.model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)
-    text = loaded.tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=True)
-    (replies,) = nursery.generate([prompt], max_new_tokens=24)
+    text = loaded.tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=False)
+    (replies,) = nursery.generate([prompt], Sampling(24))
     assert replies == [Reply(text, replies[0].finish_reason)] and text.strip()
     stop = text.strip()[len(text.strip()) // 2 :][:4]
-    ((cut,),) = nursery.generate([prompt], max_new_tokens=24, stop=[stop])
+    ((cut,),) = nursery.generate([prompt], Sampling(24, stop=(stop,)))
     assert cut == Reply(text[: text.index(stop)], "stop")
-    drawn = [nursery.generate([prompt] * 2, max_new_tokens=8, temperature=2.0, n=3, seed=seed) for seed in (1, 1, 1000)]
+    drawn = [nursery.generate([prompt] * 2, Sampling(8, 2.0, 3), seed=seed) for seed in (1, 1, 1000)]
     assert [len(replies) for replies in drawn[0]] == [3, 3]
     assert drawn[0] == drawn[1] != drawn[2]
 
@@ -295,6 +295,9 @@ def test_a_family_that_vllm_does_not_know_is_refused_in_one_line(tmp_path: Path)
     with pytest.raises(InputError, match="vLLM cannot serve odd") as caught:
         engine.load(None)
     assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="vLLM cannot serve odd"):
+        require_servable(tmp_path / "odd", "cpu")
+    require_servable(find_model("nursery:gemma4-base").folder, "cpu")
 
 
 def _processes(engine: VllmEngine) -> tuple[Any, list[Any]]:

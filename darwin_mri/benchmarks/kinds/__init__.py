@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.items import ChoiceItem, Item
 from darwin_mri.benchmarks.kinds.agreement import AgreementGrader, AgreementItem, agreement_rows
 from darwin_mri.benchmarks.kinds.choices import ChoiceGrader, choice_lengths, choice_rows
@@ -20,12 +21,11 @@ from darwin_mri.benchmarks.kinds.lm_eval_tasks import (
 from darwin_mri.benchmarks.kinds.open_answers import OpenGrader, OpenItem, open_lengths
 from darwin_mri.benchmarks.kinds.texts import TextGrader, TextItem, text_lengths, text_rows
 from darwin_mri.benchmarks.rows import Rows
-from darwin_mri.benchmarks.scorer import Scorer
 from darwin_mri.checkpoints import LoadedModel
 
 __all__ = ["Grade", "Grader", "OpenItem", "TextItem", "differentiable", "make_rows", "open_grader", "read_lengths"]
 
-GRADERS: dict[type[Item], Callable[[Sequence, Scorer], Grader]] = {
+GRADERS: dict[type[Item], Callable[[Sequence, ItemScorer], Grader]] = {
     ChoiceItem: ChoiceGrader,
     TextItem: TextGrader,
     AgreementItem: AgreementGrader,
@@ -67,7 +67,7 @@ def make_rows(items: Sequence[Item], parent: LoadedModel) -> Rows:
     return ROWS[type(items[0])](items, parent)
 
 
-def open_grader(items: Sequence[Item], scorer: Scorer) -> Grader:
+def open_grader(items: Sequence[Item], scorer: ItemScorer) -> Grader:
     """The grader of a task's items.
 
     Args:

@@ -11,6 +11,7 @@ import torch
 
 from darwin_mri.benchmarks.batching import lay_out
 from darwin_mri.benchmarks.encoding import Prepared, require_known
+from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.kinds.grader import Grade, plain_answer
 from darwin_mri.benchmarks.kinds.texts import TextItem, tokenise
 from darwin_mri.benchmarks.rows import Forward, TokenRows
@@ -63,10 +64,12 @@ class AgreementGrader:
         scorer: of the model.
     """
 
-    def __init__(self, items: Sequence[AgreementItem], scorer: Scorer) -> None:
+    def __init__(self, items: Sequence[AgreementItem], scorer: ItemScorer) -> None:
+        if not isinstance(scorer, Scorer):
+            raise InputError(f"{items[0].name}: agreement needs whole predictions, which only a resident model gives")
         self.items, self.scorer = items, scorer
         prepared, _ = tokenise(items, scorer.tokenizer)
-        self.prepared = require_known(prepared, scorer.model)
+        self.prepared = scorer.require_known(prepared)
         self.targets = [require_target(item, prepared, index) for index, item in enumerate(items)]
 
     def grades(self, indices: Sequence[int], protocol: str = "") -> Iterator[tuple[int, Grade]]:
@@ -160,7 +163,7 @@ def measure_targets(items: Sequence[AgreementItem], scorer: Scorer) -> list[tupl
         n of (target, NLL per byte).
     """
     prepared, sizes = tokenise(items, scorer.tokenizer)
-    prepared = require_known(prepared, scorer.model)
+    prepared = scorer.require_known(prepared)
 
     def read(batch: Sequence[int]) -> list[tuple[Target, float]]:
         layout = lay_out(prepared, batch)

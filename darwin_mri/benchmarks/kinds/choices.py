@@ -8,10 +8,10 @@ from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.answers import choice_scales, gold_probability, to_answers
 from darwin_mri.benchmarks.encoding import prepare, require_known
+from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.items import ChoiceItem
 from darwin_mri.benchmarks.kinds.grader import Grade
 from darwin_mri.benchmarks.rows import ChoiceRows
-from darwin_mri.benchmarks.scorer import Scorer
 from darwin_mri.checkpoints import LoadedModel
 
 
@@ -23,7 +23,7 @@ class ChoiceGrader:
         scorer: of the model.
     """
 
-    def __init__(self, items: Sequence[ChoiceItem], scorer: Scorer) -> None:
+    def __init__(self, items: Sequence[ChoiceItem], scorer: ItemScorer) -> None:
         self.items, self.scorer = items, scorer
         self.prepared = scorer.prepare(items)
 

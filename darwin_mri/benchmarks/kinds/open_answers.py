@@ -12,12 +12,12 @@ from string import ascii_uppercase
 from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.chat import render_chat
-from darwin_mri.benchmarks.decoding import Decoder, Sampling
+from darwin_mri.benchmarks.decoding import Sampling
 from darwin_mri.benchmarks.encoding import encode
 from darwin_mri.benchmarks.generation import END_OF_THINKING, Reply, inside_thought, read_letter
+from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.benchmarks.kinds.grader import Grade, plain_answer
-from darwin_mri.benchmarks.scorer import Scorer
 
 NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")
 
@@ -54,8 +54,8 @@ class OpenGrader:
         scorer: of the model.
     """
 
-    def __init__(self, items: Sequence[OpenItem], scorer: Scorer) -> None:
-        self.items, self.decoder = items, Decoder(scorer.model, scorer.tokenizer)
+    def __init__(self, items: Sequence[OpenItem], scorer: ItemScorer) -> None:
+        self.items, self.decoder = items, scorer.decoder()
         self.prompts = prompt_tokens(items, scorer.tokenizer)
 
     def grades(self, indices: Sequence[int], protocol: str = "") -> Iterator[tuple[int, Grade]]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.encoding import Prepared, prepare_texts, require_known
+from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.benchmarks.kinds.grader import Grade, plain_answer
 from darwin_mri.benchmarks.rows import SumRows
-from darwin_mri.benchmarks.scorer import Scorer
 from darwin_mri.checkpoints import LoadedModel
 
 
@@ -39,10 +39,10 @@ class TextGrader:
         scorer: of the model.
     """
 
-    def __init__(self, items: Sequence[TextItem], scorer: Scorer) -> None:
+    def __init__(self, items: Sequence[TextItem], scorer: ItemScorer) -> None:
         self.items, self.scorer = items, scorer
         prepared, self.sizes = tokenise(items, scorer.tokenizer)
-        self.prepared = require_known(prepared, scorer.model)
+        self.prepared = scorer.require_known(prepared)
 
     def grades(self, indices: Sequence[int], protocol: str = "") -> Iterator[tuple[int, Grade]]:
         """As ``Grader``."""
