@@ -169,6 +169,7 @@ def test_slopes_are_those_of_the_smooth_score(
 
 def test_credits_are_the_documents_metrics(bos: LoadedModel, folder: Path) -> None:
     scorer = Scorer(bos.model, bos.tokenizer)
+    write_task(folder, "unsaid", **{**CHOICES, "metric_list": None})
     for name, options, metric, unit in (
         ("choices", {}, "acc", ""),
         ("choices", {"metric": "acc_norm"}, "acc_norm", ""),
@@ -177,6 +178,7 @@ def test_credits_are_the_documents_metrics(bos: LoadedModel, folder: Path) -> No
         ("texts", {"metric": "byte_perplexity"}, "byte_perplexity", "nats/byte"),
         ("written", {}, "exact_match", ""),
         ("filtered", {"metric": "exact_match,votes"}, "exact_match,votes", ""),
+        ("unsaid", {}, "acc", ""),
     ):
         items = items_of(folder, name, **options)
         benchmark = get_benchmark("mine", own(folder, name, **options))

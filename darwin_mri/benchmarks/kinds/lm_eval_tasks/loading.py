@@ -65,8 +65,8 @@ def read_headline(task: LmEvalTask, where: str) -> Headline:
     found = find_task(task, where)
     first = found.tasks[0].config
     _, defaults = known_metrics()
-    kinds = {str(file.config.get("output_type", "generate_until")) for file in found.tasks}
-    listed = first.get("metric_list") or [{"metric": name} for name in defaults.get(min(kinds), ())]
+    kinds = [str(file.config.get("output_type", "generate_until")) for file in found.tasks]
+    listed = first.get("metric_list") or [{"metric": name} for name in defaults.get(kinds[0], ())]
     named = {_name(entry.get("metric")): entry.get("higher_is_better", True) for entry in listed}
     chosen = task.metric or next((name for name in named if name not in OVER_ALL), "")
     plain = chosen.partition(",")[0]
