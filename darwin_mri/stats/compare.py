@@ -134,12 +134,17 @@ def _scores(
 
 def _silent(answers: Sequence[Answer], protocols: Mapping[str, Protocol]) -> tuple[float, float]:
     """Shares of generated answers in which no choice was named, and which were cut off."""
-    generations = [protocols[a.protocol].generation for a in answers if a.protocol in protocols and a.choices]
+    generations = [protocols[a.protocol].generation for a in answers if a.protocol in protocols and _offers_choices(a)]
     samples = sum(generation.samples for generation in generations if generation)
     if not samples:
         return 0.0, 0.0
     named = sum(sum(answer.votes) for answer in answers)
     return 1 - named / samples, sum(answer.cut_off for answer in answers) / samples
+
+
+def _offers_choices(answer: Answer) -> bool:
+    """Whether the item has choices to name; files from before ``choices`` tell by their votes, one for each choice."""
+    return bool(answer.choices or answer.votes)
 
 
 def _check(

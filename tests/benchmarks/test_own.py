@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from darwin_mri.benchmarks import ChoiceItem, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, get_benchmark, load_benchmark, with_choices
 from darwin_mri.config import QuestionTask, load_config, make_config, make_tasks
 from darwin_mri.errors import ConfigError, InputError
 
@@ -50,8 +50,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def items_of(path: Path, **options: Any) -> tuple[ChoiceItem, ...]:
-    return load_benchmark("mine", own={"mine": QuestionTask(jsonl=str(path), **options)})
+def items_of(path: Path, **options: Any) -> list[ChoiceItem]:
+    return with_choices(load_benchmark("mine", own={"mine": QuestionTask(jsonl=str(path), **options)}))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
@@ -72,7 +72,7 @@ def test_letters_are_scored_where_they_are_asked_for(tmp_path: Path) -> None:
     assert one.context == "What is red?\nA. a rose\nB. the sea\nC. 2\nThe answer is"
     assert two.context == "Colour?\nA. a rose\nB. the sea\nC. 2\nThe answer is"
     assert one.choices == ("A", "B", "C") and (one.gold, two.gold) == (2, 0) and not one.per_character
-    own = {"mine": QuestionTask(jsonl="q.jsonl", letters=True)}
+    own = {"mine": QuestionTask(jsonl=str(path), letters=True)}
     assert get_benchmark("mine", own).protocol.metric == "acc"
 
 
@@ -122,7 +122,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: dict[str, Any]
         ("q.csv", b"question\n\xff\xfe\n", "cannot be read as UTF-8 CSV"),
         ("q.csv", b'question\n"open\n', "cannot be read as UTF-8 CSV"),
         ("q.parquet", b"PAR1 no", "cannot be read as Parquet"),
-        ("q.jsonl", b"{}\n[1]\n", "field 'choices' is missing"),
+        ("q.jsonl", b"{}\n[1]\n", "q.jsonl line 1: it has neither 'choices' nor 'answer' nor 'text'"),
         ("q.jsonl", b"nonsense\n", "q.jsonl line 1: is not JSON"),
         ("q.xlsx", b"x", "is read from .jsonl, .csv, .tsv or .parquet, not from '.xlsx'"),
     ],
@@ -152,7 +152,7 @@ def test_tasks_are_the_fitness_where_none_is_given() -> None:
             {"tasks": {"mine": {"jsonl": "a.csv"}}, "bench": {"tasks": ["nursery_click", "nursery_musr"]}},
             "list them in",
         ),
-        ({"tasks": {"mine": {}}}, "tasks.mine.jsonl: Field required"),
+        ({"tasks": {"mine": {}}}, "tasks.mine: has no kind: give exactly one of jsonl, lm_eval, nll, agreement"),
         ({"tasks": {"mine": {"jsonl": "a.csv", "leters": True}}}, "did you mean 'letters'"),
         ({"tasks": {"../up": {"jsonl": "a.csv"}}}, r"tasks\.\.\./up"),
         ({"tasks": {"mine": {"jsonl": "a.csv", "prompt": "What?"}}}, "prompt needs {question} exactly once"),

@@ -113,7 +113,9 @@ def test_effects_of_a_composite_add_up_and_so_do_its_variances() -> None:
     two = ClusterTotals(rng.integers(-1, 2, size=150).astype(float), np.ones(150))
     parts = [(one, 0.6), (two, 0.4)]
     assert effects(parts).sum() == pytest.approx(0.6 * float(one.means) + 0.4 * float(two.means))
-    assert composite_detectable(parts) == pytest.approx(np.hypot(0.6 * one.detectable, 0.4 * two.detectable))
+    for shares in ((True, True), (True, False), (False, False)):
+        least = [totals.detectable(share=share) for totals, share in zip((one, two), shares, strict=True)]
+        assert composite_detectable(parts, shares) == pytest.approx(np.hypot(0.6 * least[0], 0.4 * least[1]))
 
 
 def test_percentile_interval_is_widened_to_its_estimate() -> None:

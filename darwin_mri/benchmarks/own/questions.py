@@ -120,7 +120,7 @@ def _read(row: Row, task: QuestionTask, choices: tuple[str, ...]) -> str:
     """What a model reads of a row: its passage, then its question inside the prompt."""
     question, passage = row.text("question", empty=True).strip(), row.text("context", empty=True).strip()
     if not question and not passage:
-        raise row.error(f"it has neither {'' if choices else 'prompt nor '}question nor context")
+        raise row.error("it has neither " + ("" if choices else "'prompt' nor ") + "'question' nor 'context'")
     letters = task.letters and choices
     asked = f"{question}\n{lettered(choices)}" if letters else question
     before, after = task.prompt.split(QUESTION)
