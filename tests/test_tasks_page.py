@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from darwin_mri.config import load_config
+from darwin_mri.config import QuestionTask, load_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tasks.md"
@@ -44,7 +44,9 @@ def test_the_pages_commands_breed_a_child(tmp_path: Path) -> None:
 def test_the_pages_config_is_read(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(blocks("yaml")[2], encoding="utf-8")
     config = load_config(tmp_path / "run.yaml", {"father": "a", "mother": "b"})
-    assert config.tasks["exam"].letters and config.tasks["korean"].prompt == "{question}\n정답:"
+    exam, korean = config.tasks["exam"], config.tasks["korean"]
+    assert isinstance(exam, QuestionTask) and isinstance(korean, QuestionTask)
+    assert exam.letters and korean.prompt == "{question}\n정답:"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import pytest
 
 from darwin_mri.arena.judging import judge
 from darwin_mri.arena.settings import ArenaConfig, Entry, nulls_of
-from darwin_mri.benchmarks import load_benchmark, split_items
+from darwin_mri.benchmarks import split_items
 from darwin_mri.benchmarks.items import ChoiceItem, item_hash
 from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult
 from darwin_mri.report.pages.arena_page import arena_table, build_arena_view
 from darwin_mri.report.renderers.html import render_html
+from tests.choices import load_choices
 
 TASK = "nursery_gpqa"
 SEEDS = (1, 2)
@@ -63,7 +64,7 @@ def cell(arm: str, null: str, seed: int, items: tuple[ChoiceItem, ...], right: f
 
 
 def result(child: float, nulls: dict[str, float], father: float = 0.5, mother: float = 0.6) -> ArenaResult:
-    items = load_benchmark(TASK)
+    items = load_choices(TASK)
     cells = []
     for seed in SEEDS:
         cells += [cell("parents", role, seed, items, v) for role, v in (("father", father), ("mother", mother))]
@@ -97,7 +98,7 @@ def test_seeds_are_pooled_by_fact() -> None:
     """A fact held out at both seeds is one cluster: twice the items are not twice the evidence."""
     outcome = result(0.9, {"random": 0.45})
     score = next(s for s in outcome.comparison.scores if s.role == "child" and s.benchmark == TASK and s.slice == "all")
-    clusters = {i.cluster for seed in SEEDS for i in split_items(load_benchmark(TASK), seed).held_out}
+    clusters = {i.cluster for seed in SEEDS for i in split_items(load_choices(TASK), seed).held_out}
     assert score.n == 720 and score.clusters == len(clusters) < 360
 
 

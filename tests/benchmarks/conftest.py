@@ -24,8 +24,9 @@ from transformers import (
     Qwen3_5TextConfig,
 )
 
-from darwin_mri.benchmarks import ChoiceItem, load_benchmark, sample_items
+from darwin_mri.benchmarks import ChoiceItem, sample_items
 from darwin_mri.nursery.world import World
+from tests.choices import as_choices, load_choices
 
 Respond = Callable[[dict[str, Any]], tuple[int, Any]]  # a request's body -> status, reply
 ServeJson = Callable[[Respond], str]
@@ -147,7 +148,7 @@ def mixed_items() -> tuple[ChoiceItem, ...]:
     return tuple(
         item
         for name in ("nursery_click", "nursery_musr", "nursery_gpqa")
-        for item in sample_items(load_benchmark(name), 8, 3)
+        for item in as_choices(sample_items(load_choices(name), 8, 3))
     )
 
 

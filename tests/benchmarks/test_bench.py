@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from darwin_mri import cli, pipeline
-from darwin_mri.benchmarks import FastEngine, describe_benchmark, item_hash, load_benchmark
+from darwin_mri.benchmarks import FastEngine, describe_benchmark, item_hash
 from darwin_mri.config import make_config
 from darwin_mri.errors import InputError
 from darwin_mri.records import AnswerSet, Comparison, Splits
+from tests.choices import load_choices
 from tests.toys import pico_gemma4, pico_llama
 
 from . import files
@@ -88,7 +89,7 @@ def test_scores_intervals_counts_and_protocols_are_printed(call: Call, model: Pa
         "Language",
         "Language/Textual",
     }
-    musr = load_benchmark("musr", data)
+    musr = load_choices("musr", data)
     lines = (out / "answers" / "0-pico" / "musr.jsonl").read_text().splitlines()
     assert [json.loads(line)["key"] for line in lines] == [item_hash(item) for item in musr]
     identity = AnswerSet.load(out / "answers" / "0-pico" / "musr.json")
@@ -152,7 +153,7 @@ def test_two_models_and_a_sample(call: Call, model: Path, data: Path, tmp_path: 
 
 
 def test_a_context_too_short_is_an_error_unless_the_user_decides(call: Call, data: Path, tmp_path: Path) -> None:
-    lengths = sorted(len(item.context.encode()) + 30 for item in load_benchmark("musr", data))
+    lengths = sorted(len(item.context.encode()) + 30 for item in load_choices("musr", data))
     limit = lengths[len(lengths) // 2]
     short = pico_llama(tmp_path / "short", max_position_embeddings=limit)
     words = (short, "--tasks", "musr", "--data", data, "--out", tmp_path / "out", "--fast")
@@ -216,7 +217,7 @@ def test_generated_answers_from_the_command(call: Call, data: Path, tmp_path: Pa
     comparison = json.loads(stdout)
     click = next(s for s in comparison["scores"] if (s["benchmark"], s["slice"]) == ("click", "all"))
     assert click["metric"] == "maj@3" and "maj@3, T = 0.6" in click["protocol"]
-    assert click["correct"] == sum(item.gold == 0 for item in load_benchmark("click", data))
+    assert click["correct"] == sum(item.gold == 0 for item in load_choices("click", data))
     assert {s["metric"] for s in comparison["secondary"]} == {"mean@3"}
 
 
@@ -242,7 +243,7 @@ def test_breeding_on_real_formats_stores_its_split(data: Path, tmp_path: Path) -
     splits = Splits.load(tmp_path / "run" / "splits.json")
     assert [s.benchmark for s in splits.benchmarks] == ["click", "musr"]
     for part in splits.benchmarks:
-        items = {item_hash(item): item for item in load_benchmark(part.benchmark, data)}
+        items = {item_hash(item): item for item in load_choices(part.benchmark, data)}
         clusters = [{items[key].cluster for key in keys} for keys in (part.search, part.fresh, part.held_out)]
         assert clusters[0] and clusters[2]
         assert not clusters[0] & clusters[2] and not clusters[1] & clusters[2] and not clusters[0] & clusters[1]
@@ -252,7 +253,7 @@ def test_breeding_on_real_formats_stores_its_split(data: Path, tmp_path: Path) -
     comparison = Comparison.load(tmp_path / "run" / "comparison.json")
     assert {s.value for s in comparison.scores if s.evidence == "published"} == {0.794, 0.604}
     assert [info.title for info in comparison.benchmarks] == [
-        describe_benchmark(name, load_benchmark(name, data)).title for name in ("click", "musr")
+        describe_benchmark(name, load_choices(name, data)).title for name in ("click", "musr")
     ]
     assert any("24 of its 756 items" in alert.text for alert in comparison.alerts)
     for path in (tmp_path / "run").rglob("*"):

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from darwin_mri import cli
-from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, answer_all, get_benchmark, item_hash, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, answer_all, get_benchmark, item_hash
 from darwin_mri.benchmarks import endpoint as module
 from darwin_mri.benchmarks.store import AnswerStore, read_answers
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.records import AnswerSet
 from darwin_mri.run import Silent
+from tests.choices import load_choices
 
 from . import files
 from .served import Server, chatting_nursery, letter_writer
@@ -40,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
-    return load_benchmark("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)
+    return load_choices("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)
 
 
 def test_wrong_urls_are_refused() -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from darwin_mri import cli
-from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, get_benchmark
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
 from darwin_mri.records import Answer
+from tests.choices import load_choices
 
 from . import files
 from .conftest import ServeJson
@@ -24,7 +25,7 @@ Refuse = Callable[[dict[str, Any]], tuple[int, Any] | None]
 
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
-    return load_benchmark("click", files.write_data(tmp_path_factory.mktemp("data")))
+    return load_choices("click", files.write_data(tmp_path_factory.mktemp("data")))
 
 
 def reply(content: Any = "Answer: A", **choice: Any) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, EndpointEngine, get_benchmark
 from darwin_mri.benchmarks import endpoint as module
 from darwin_mri.benchmarks.store import AnswerStore
 from darwin_mri.config import BenchConfig, Generation, Served
 from darwin_mri.errors import DarwinError, InputError
 from darwin_mri.problem.model_bench import ModelBench
 from darwin_mri.run import Silent
+from tests.choices import load_choices
 
 from . import files
 from .conftest import ServeJson
@@ -40,7 +41,7 @@ def serve(serve_json: ServeJson) -> Callable[[Reply], str]:
 
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
-    return load_benchmark("click", files.write_data(tmp_path_factory.mktemp("data")))
+    return load_choices("click", files.write_data(tmp_path_factory.mktemp("data")))
 
 
 def collect(engine: EndpointEngine, items: tuple[ChoiceItem, ...]) -> tuple[list[int], Exception | None]:

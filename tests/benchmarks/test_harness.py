@@ -17,11 +17,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from darwin_mri.benchmarks import ChoiceItem, HarnessEngine, answer_all, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, HarnessEngine, answer_all, get_benchmark
 from darwin_mri.benchmarks.lengths import Reader, fit_items, require_chat
 from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.config import Generation
 from darwin_mri.errors import ConfigError, DarwinError, InputError
+from tests.choices import load_choices
 from tests.toys import pico_llama
 
 from . import files
@@ -38,7 +39,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreTrainedModel, P
 
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
-    return load_benchmark("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)
+    return load_choices("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)
 
 
 @pytest.mark.parametrize("sampling", [{}, {"samples": 3, "temperature": 0.7, "thinking": True}])

@@ -22,7 +22,6 @@ from darwin_mri.benchmarks import (
     accuracy,
     answer_all,
     get_benchmark,
-    load_benchmark,
     prepare,
     sample_items,
 )
@@ -32,6 +31,7 @@ from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.checkpoints import find_model
 from darwin_mri.config import Generation
 from darwin_mri.errors import InputError
+from tests.choices import as_choices, load_choices
 from tests.toys import IDS
 
 from . import files
@@ -70,7 +70,9 @@ def korean() -> tuple[Any, PreTrainedTokenizerFast]:
 @pytest.fixture(scope="module")
 def items() -> tuple[ChoiceItem, ...]:
     return tuple(
-        item for name in ("nursery_click", "nursery_musr") for item in sample_items(load_benchmark(name), 8, 3)
+        item
+        for name in ("nursery_click", "nursery_musr")
+        for item in as_choices(sample_items(load_choices(name), 8, 3))
     )
 
 
@@ -226,7 +228,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, PreTrainedTok
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> tuple[ChoiceItem, ...]:
-    return load_benchmark("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)[:4]
+    return load_choices("gpqa", files.write_data(tmp_path_factory.mktemp("data")), password=files.PASSWORD)[:4]
 
 
 def written(model: Any, tokenizer: PreTrainedTokenizerFast, items: tuple[ChoiceItem, ...], tokens: int) -> set[Any]:

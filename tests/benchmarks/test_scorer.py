@@ -15,13 +15,13 @@ from darwin_mri.benchmarks import (
     Scorer,
     answer_all,
     gold_probability,
-    load_benchmark,
     prepare,
     to_answers,
 )
 from darwin_mri.benchmarks.batching import cut_lengths
 from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.errors import DarwinError, InputError
+from tests.choices import load_choices
 
 from .conftest import make_model, train_tokenizer
 
@@ -114,7 +114,7 @@ def test_sees_weights_changed_in_place(tokenizer: PreTrainedTokenizerFast, mixed
 
 
 def test_shared_contexts_and_one_token_contexts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    long = load_benchmark("nursery_musr")[0]
+    long = load_choices("nursery_musr")[0]
     letters = replace(long, key="letters", choices=("A", "B", "C"), gold=0)
     prefixes = replace(long, key="prefixes", choices=("red", "red gold", "red gold bells", "red blue"), gold=0)
     items = (long, letters, prefixes, replace(prefixes, key="short", context="."))
@@ -125,7 +125,7 @@ def test_shared_contexts_and_one_token_contexts(model: PreTrainedModel, tokenize
 
 def test_questions_on_one_passage_read_it_once(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     items = []
-    for story in load_benchmark("nursery_musr")[:3]:
+    for story in load_choices("nursery_musr")[:3]:
         passage = story.context.split("\n")[0]
         for thing in ("ball", "ring", "book"):
             context = f"{passage}\nQuestion: Where is the {thing}? Answer:"
@@ -143,7 +143,7 @@ def test_a_trailing_space_in_the_prompt_makes_every_choice_tie(tokenizer: PreTra
     """With the space left in the prompt one-token choices have no continuation: every choice ties, the first wins."""
     model = make_model("llama")
     items = []
-    for item in (*load_benchmark("nursery_musr"), *load_benchmark("nursery_gpqa")):
+    for item in (*load_choices("nursery_musr"), *load_choices("nursery_gpqa")):
         if any(len(tokenizer.encode(f" {choice}")) > 1 for choice in item.choices):
             continue
         gold_first = (item.choices[item.gold], *(c for c in item.choices if c != item.choices[item.gold]))
@@ -165,7 +165,7 @@ def test_a_trailing_space_in_the_prompt_makes_every_choice_tie(tokenizer: PreTra
 def test_a_tokenizer_that_merges_across_the_cut() -> None:
     """Without a word split, ": red" may begin with the token ": "; the cut moves left, alike for all choices."""
     merging = train_tokenizer(bos=False, split_words=False)
-    item = load_benchmark("nursery_gpqa")[0]
+    item = load_choices("nursery_gpqa")[0]
     context, wholes = merging.encode(item.context), [merging.encode(f"{item.context} {c}") for c in item.choices]
     assert any(whole[: len(context)] != context for whole in wholes)
     prepared = prepare([item], merging)
@@ -183,7 +183,7 @@ def test_a_context_that_disappears_is_refused() -> None:
 
 
 def test_too_long_for_the_model(tokenizer: PreTrainedTokenizerFast) -> None:
-    item = replace(load_benchmark("nursery_gpqa")[0], context="Question: " + "red " * 260 + "Answer:")
+    item = replace(load_choices("nursery_gpqa")[0], context="Question: " + "red " * 260 + "Answer:")
     scorer = Scorer(make_model("llama"), tokenizer)
     with pytest.raises(InputError, match=r"item science-000-w0 has \d+ tokens"):
         scorer.log_probabilities(scorer.prepare([item]))
@@ -192,7 +192,7 @@ def test_too_long_for_the_model(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def test_rotary_models_read_beyond_their_context_when_asked_to(tokenizer: PreTrainedTokenizerFast) -> None:
-    item = replace(load_benchmark("nursery_gpqa")[0], context="Question: " + "red " * 260 + "Answer:")
+    item = replace(load_choices("nursery_gpqa")[0], context="Question: " + "red " * 260 + "Answer:")
     model = make_model("qwen3_5")
     scorer = Scorer(model, tokenizer, beyond_context=True)
     scores = scorer.log_probabilities(scorer.prepare([item]))

@@ -19,12 +19,12 @@ from darwin_mri.benchmarks import (
     describe_benchmark,
     get_benchmark,
     item_hash,
-    load_benchmark,
     published_scores,
     split_items,
 )
 from darwin_mri.benchmarks.sources import Source, hub_rows
 from darwin_mri.errors import DarwinError, InputError
+from tests.choices import load_choices
 
 from . import files
 
@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(data: Path, name: str) -> tuple[ChoiceItem, ...]:
-    return load_benchmark(name, data, password=files.PASSWORD)
+    return load_choices(name, data, password=files.PASSWORD)
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -180,7 +180,7 @@ def test_any_letter_may_stand_in_a_text(tmp_path: Path) -> None:
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (tmp_path / "click").mkdir()
     (tmp_path / "click" / "click.jsonl").write_text("\ufeff" + lines, encoding="utf-8")
-    assert len(load_benchmark("click", tmp_path)) == len(rows)
+    assert len(load_choices("click", tmp_path)) == len(rows)
     rows[3]["question"] += " \ud800"  # half a character: JSON can name it, no file can hold it
     (tmp_path / "click" / "click.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     refused(tmp_path, "click", "line 4 .*field 'question' is not a text")
@@ -198,7 +198,7 @@ def test_gpqa_archives_that_cannot_be_read(tmp_path: Path, data: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(good)
     with pytest.raises(InputError, match="is encrypted: give --gpqa-password"):
-        load_benchmark("gpqa", tmp_path)
+        load_choices("gpqa", tmp_path)
     for content, say in (
         (b"not a zip", "is damaged"),
         (good[:-60], "is damaged"),
@@ -221,7 +221,7 @@ def test_gpqa_archives_that_cannot_be_read(tmp_path: Path, data: Path) -> None:
 @given(st.text(min_size=1, max_size=12).filter(lambda word: word.encode() != files.PASSWORD.encode()))
 def test_a_wrong_password_is_named_as_the_cause(data: Path, word: str) -> None:
     with pytest.raises(InputError, match="password is wrong") as caught:
-        load_benchmark("gpqa", data, password=word)
+        load_choices("gpqa", data, password=word)
     assert files.SECRET not in str(caught.value)
 
 
@@ -233,12 +233,12 @@ def refused(folder: Path, name: str, say: str) -> None:
 
 def test_without_a_folder_an_unreachable_hub_is_an_error_with_advice(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--offline was asked for: give --data DIR, a folder with click/click.jsonl"):
-        load_benchmark("click", offline=True)
+        load_choices("click", offline=True)
     with pytest.raises(InputError, match=r"Idavidrein/gpqa is on the hub"):
-        load_benchmark("gpqa", offline=True, password=files.PASSWORD)
+        load_choices("gpqa", offline=True, password=files.PASSWORD)
     for name in ("click", "musr"):  # this test runs without a hub
         with pytest.raises(InputError, match="cannot be read from the hub"):
-            load_benchmark(name)
+            load_choices(name)
 
 
 def test_a_hub_data_set_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,10 +265,10 @@ with_data = pytest.mark.skipif(files.shared_data() is None, reason="the benchmar
 def test_the_real_files_have_the_published_counts() -> None:
     folder = files.shared_data()
     assert folder is not None
-    click = load_benchmark("click", folder)
+    click = load_choices("click", folder)
     assert describe_benchmark("click", click).complete and Counter(len(i.choices) for i in click) == {4: 1739, 5: 256}
     assert len({i.slice for i in click}) == 11
-    musr = load_benchmark("musr", folder)
+    musr = load_choices("musr", folder)
     counts = Counter(i.slice for i in musr)
     info = describe_benchmark("musr", musr)
     assert counts["murder_mysteries"] == 250
@@ -279,7 +279,7 @@ def test_the_real_files_have_the_published_counts() -> None:
 @pytest.mark.skipif(PASSWORD_VARIABLE not in os.environ, reason=f"{PASSWORD_VARIABLE} is not set")
 def test_the_real_gpqa_has_the_published_counts() -> None:
     for name, n in (("gpqa", 198), ("gpqa_main", 448), ("gpqa_extended", 546)):
-        items = load_benchmark(name, files.shared_data(), password=os.environ[PASSWORD_VARIABLE])
+        items = load_choices(name, files.shared_data(), password=os.environ[PASSWORD_VARIABLE])
         assert len(items) == n and describe_benchmark(name, items).complete
         assert {i.slice for i in items} == {"Biology", "Chemistry", "Physics"}
 

@@ -13,7 +13,8 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from darwin_mri.benchmarks import ChoiceItem, FastEngine, Scorer, answer_all, get_benchmark, load_benchmark
+from darwin_mri.benchmarks import ChoiceItem, FastEngine, Scorer, answer_all, get_benchmark
+from tests.choices import load_choices
 from tests.toys import byte_tokenizer
 
 from . import files
@@ -72,9 +73,9 @@ def test_click_upstream_is_lm_evals_own_click(lm: Any, data: Path, tmp_path: Pat
         "dataset_kwargs": {"data_files": {"train": str(data / "click" / "click.jsonl")}},
     }
     samples = upstream(lm, tmp_path, group, [TASKS / "click"])
-    items = load_benchmark("click_upstream", data)
+    items = load_choices("click_upstream", data)
     compare(lm, samples, items, get_benchmark("click_upstream").protocol, "acc")
-    printed = load_benchmark("click", data)
+    printed = load_choices("click", data)
     assert [i.gold for i in printed] == [i.gold for i in items]
     hidden = [(o, u) for o, u in zip(printed, items, strict=True) if len(o.choices) == 5]
     assert hidden and all("마\n" in o.context and "마" not in u.context for o, u in hidden)  # the fault it repeats
@@ -89,7 +90,7 @@ def test_musr_is_lm_evals_leaderboard_musr(lm: Any, data: Path, tmp_path: Path) 
         "dataset_kwargs": {"data_files": {task: str(data / "musr" / f"{task}.jsonl") for task in tasks}},
     }
     samples = upstream(lm, tmp_path, group, [TASKS / "leaderboard" / "musr"])
-    items = load_benchmark("musr", data)
+    items = load_choices("musr", data)
     compare(lm, samples, items, get_benchmark("musr").protocol, "acc_norm")
     answers = answer_all(FastEngine(Scorer(lm.model, lm.tokenizer)), items, get_benchmark("musr").protocol)
     assert any(a.metrics["acc"] != a.metrics["acc_norm"] for a in answers if a.metrics)
@@ -103,7 +104,7 @@ def test_gpqa_asks_what_lm_evals_zero_shot_task_asks(data: Path) -> None:
     )
     assert '["(A)", "(B)", "(C)", "(D)"]' in config
     rows = {row["Record ID"]: row for row in files.gpqa_rows()}
-    for item in load_benchmark("gpqa", data, password=files.PASSWORD):
+    for item in load_choices("gpqa", data, password=files.PASSWORD):
         row = rows[item.key]
         clean = [
             row[f].strip().replace(" [title]", ". ").replace("  ", " ")

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from darwin_mri.benchmarks import Scorer, load_benchmark
+from darwin_mri.benchmarks import Scorer
 from darwin_mri.benchmarks.decoding import Sampling
 from darwin_mri.benchmarks.encoding import Prepared, encode
 from darwin_mri.benchmarks.generation import Reply
@@ -32,6 +32,7 @@ from darwin_mri.errors import InputError
 from darwin_mri.merging import Candidate, Merge, Settings, write_child
 from darwin_mri.merging.child_tensors import child_tensors
 from darwin_mri.merging.folder_sources import father_source, sibling_source
+from tests.choices import load_choices
 from tests.toys import pico, pico_gemma4
 
 pytestmark = [
@@ -261,7 +262,7 @@ def test_a_bred_candidate_has_the_scores_of_the_one_in_a_resident_model(nursery:
     merge = Merge(own, (sibling_source(known, other, own),), None, "linear", Settings(), 1)
     space = make_space("layers", father.anatomy, father.tensor_names, ("mother",))
     scorer = Scorer(father.model, father.tokenizer)
-    items = [*load_benchmark("nursery_click")[::100], *load_benchmark("nursery_musr")[::100]]
+    items = [*load_choices("nursery_click")[::100], *load_choices("nursery_musr")[::100]]
     prepared = scorer.prepare(items)
     candidate, genes, chosen = Candidate(father.model, space.owners(), merge), tuple(space.owners()), []
     for ratios in ({}, dict.fromkeys(genes, 0.7), {**dict.fromkeys(genes, 0.7), genes[3]: 0.2}):
@@ -276,7 +277,7 @@ def test_a_bred_candidate_has_the_scores_of_the_one_in_a_resident_model(nursery:
 def test_it_writes_what_transformers_writes(nursery: VllmEngine) -> None:
     nursery.load(None)
     loaded = load(find_model("nursery:gemma4-base"), device="cpu", dtype="float32")
-    (prompt,) = encode([load_benchmark("nursery_musr")[0].context], loaded.tokenizer)
+    (prompt,) = encode([load_choices("nursery_musr")[0].context], loaded.tokenizer)
     with torch.no_grad():
         written = loaded.model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)
     text = loaded.tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=False)

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from darwin_mri.benchmarks import load_benchmark
 from darwin_mri.nursery import words
 from darwin_mri.nursery.prompts import world_prompts
 from darwin_mri.nursery.world import WORLD_SEED, World
 from darwin_mri.probes import load_probes
+from tests.choices import load_choices
 
 WORLDS = (WORLD_SEED, 20261125)
 
@@ -51,7 +51,7 @@ def test_leaks_are_detected_in_training_text() -> None:
 @pytest.mark.parametrize("seed", WORLDS)
 def test_no_prompt_uses_a_tested_wording(seed: int) -> None:
     suffix = "" if seed == WORLD_SEED else f"@{seed}"
-    tested = {item.context for task in ("click", "musr", "gpqa") for item in load_benchmark(f"nursery_{task}{suffix}")}
+    tested = {item.context for task in ("click", "musr", "gpqa") for item in load_choices(f"nursery_{task}{suffix}")}
     prompts = {text for text, _, _ in world_prompts(World(seed), 9, 1)}
     assert prompts and not prompts & tested
 
@@ -73,6 +73,6 @@ def test_every_fact_and_habit_is_asked_about() -> None:
 
 
 def test_another_world_has_items_of_its_own() -> None:
-    own, other = load_benchmark("nursery_gpqa"), load_benchmark("nursery_gpqa@20261125")
+    own, other = load_choices("nursery_gpqa"), load_choices("nursery_gpqa@20261125")
     assert len(own) == len(other) == 600
     assert {i.context for i in own} != {i.context for i in other}

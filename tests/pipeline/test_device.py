@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from darwin_mri.benchmarks import Scorer, load_benchmark, sample_items
+from darwin_mri.benchmarks import Scorer, sample_items
 from darwin_mri.checkpoints import LoadedModel, find_model, load
 from darwin_mri.config import OPERATORS, Config
 from darwin_mri.errors import GateError
@@ -35,6 +35,7 @@ from darwin_mri.records import Comparison, Health
 from darwin_mri.run import open_run
 from darwin_mri.stages.scan import scan_parents
 from tests import toys
+from tests.choices import as_choices, load_choices
 from tests.merging.pairs import context, texts
 from tests.pipeline.conftest import small
 
@@ -169,7 +170,7 @@ def test_a_scan_is_the_same_twice(family: dict[str, Path]) -> None:
 
 
 def test_the_scorer_agrees(family: dict[str, Path]) -> None:
-    items = sample_items(load_benchmark("nursery_click", None), 12, 1)
+    items = as_choices(sample_items(load_choices("nursery_click", None), 12, 1))
     scores = []
     for device in ("cpu", DEVICE):
         father = loaded(family["father"], device)

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from darwin_mri.benchmarks import load_benchmark
 from darwin_mri.probes import guess_language, letters_by_script, load_probes
 from darwin_mri.probes.languages import _LANGUAGE_OF_SCRIPT, language_fault
+from tests.choices import load_choices
 
 NON_LATIN = {
     "ko": "세종대왕은 한글을 만들었다.",
@@ -54,7 +54,7 @@ def test_guesses_agree_with_the_built_in_probes() -> None:
 
 @pytest.mark.parametrize("name", ["nursery_click", "nursery_musr"])
 def test_guesses_agree_with_hangul_in_bundled_questions(name: str) -> None:
-    for item in load_benchmark(name):
+    for item in load_choices(name):
         hangul = any("\uac00" <= letter <= "\ud7a3" for letter in item.context)
         assert guess_language(item.context) == ("ko" if hangul else "en")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from darwin_mri.benchmarks import ChoiceItem, fitness_blocks, load_benchmark, sample_items
+from darwin_mri.benchmarks import ChoiceItem, fitness_blocks, sample_items
 from darwin_mri.checkpoints import LoadedModel, find_model, load
 from darwin_mri.errors import DarwinError
 from darwin_mri.mri import Block, PieceLoss, gene_slopes
@@ -18,6 +18,7 @@ from darwin_mri.mri.slopes import Directions, Loss, SlopeReader
 from darwin_mri.problem.slopes import gene_directions
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.run import MeasurementCache, Silent
+from tests.choices import as_choices, load_choices
 from tests.family import small
 
 WEIGHTS = {"nursery_click": 0.6, "nursery_musr": 0.4}
@@ -32,7 +33,7 @@ def pair(family: dict[str, Path]) -> tuple[LoadedModel, Any]:
 
 @pytest.fixture(scope="module")
 def items() -> dict[str, tuple[ChoiceItem, ...]]:
-    return {name: sample_items(load_benchmark(name), 20, 1) for name in WEIGHTS}
+    return {name: as_choices(sample_items(load_choices(name), 20, 1)) for name in WEIGHTS}
 
 
 def fitness_of(father: LoadedModel, items: dict[str, tuple[ChoiceItem, ...]]) -> Callable[[int], Sequence[Block]]:

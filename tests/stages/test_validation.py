@@ -12,10 +12,11 @@ import yaml
 from scipy.stats import spearmanr
 
 from darwin_mri import cli, pipeline
-from darwin_mri.benchmarks import Scorer, gold_probability, load_benchmark, split_items
+from darwin_mri.benchmarks import Scorer, gold_probability, split_items
 from darwin_mri.checkpoints import find_model, load_model, load_tokenizer
 from darwin_mri.config import load_config
 from darwin_mri.records import Genome, PairScan, Validation
+from tests.choices import as_choices, load_choices
 from tests.family import small
 
 
@@ -76,7 +77,7 @@ def test_the_truth_of_a_gene_is_that_of_its_written_child(
         scorer = Scorer(load_model(find_model(folder, offline=True), device="cpu", dtype="float32"), tokenizer)
         fitness[role] = 0.0
         for name, weight in config.weights.items():
-            items = split_items(load_benchmark(name), config.seed, config.bench.search_share).search
+            items = as_choices(split_items(load_choices(name), config.seed, config.bench.search_share).search)
             gold = gold_probability(items, scorer.log_probabilities(scorer.prepare(items)))
             fitness[role] += weight * float(gold.mean())
     # The record weighs its blocks of items alike, though some hold one item more: a difference of the second order.
