@@ -12,7 +12,7 @@ import yaml
 from darwin_mri.config import LimitConfig
 from darwin_mri.records import Answer, BenchmarkInfo, Comparison, Genome, LedgerLine, Manifest, Protocol
 from darwin_mri.report import build_runs_view, build_view, render_card, render_html, render_text
-from darwin_mri.report.charts import Forest
+from darwin_mri.report.charts import Forest, Front
 from darwin_mri.report.charts.forest import forest
 from darwin_mri.report.hub import eval_files
 from darwin_mri.report.model.elements import Figure, Section, Table, Text
@@ -255,8 +255,18 @@ def test_candidates_beyond_a_limit_are_not_the_best() -> None:
     assert "broke a limit" not in str(evolution_section(ledger[:1]).blocks[0])
 
 
-def genome(**scores: float) -> Genome:
-    return Genome(space="ffn", method="m", seed=1, father="f", mother="m", genes={}, ratios=(), **scores)
+def genome(search_score: float, retest_score: float) -> Genome:
+    return Genome(
+        space="ffn",
+        method="m",
+        seed=1,
+        father="f",
+        mother="m",
+        genes={},
+        ratios=(),
+        search_score=search_score,
+        retest_score=retest_score,
+    )
 
 
 @pytest.mark.parametrize(
@@ -315,7 +325,8 @@ def test_several_runs_share_a_page_by_unit(run: RunRecords) -> None:
 def test_a_front_names_the_units_of_its_axes() -> None:
     section = front_section(make_genome(("ko", "maths")), 60, {"ko": "nats/byte"})
     figure = next(b for b in section.blocks if isinstance(b, Figure))
-    assert figure.chart.axes == ("ko, nats/byte", "maths") and "(ko, nats/byte)" in figure.note
+    assert isinstance(figure.chart, Front) and figure.chart.axes == ("ko, nats/byte", "maths")
+    assert "(ko, nats/byte)" in figure.note
 
 
 def test_other_metrics_of_a_bench_have_their_unit() -> None:

@@ -41,7 +41,7 @@ class Courses:
 
 
 KINDS = 6  # colour and dash combinations in the style sheet
-TOP, PLOT, LEFT = 12.0, 230.0, 60.0
+TOP, PLOT, LEFT = 12.0, 230.0, 72.0
 
 
 def courses(data: Courses, narrow: bool = False) -> str:

@@ -53,7 +53,7 @@ class Evolution:
     generations: tuple[Generation, ...]
 
 
-TOP, PLOT, LOWER, LEFT = 34.0, 210.0, 62.0, 60.0
+TOP, PLOT, LOWER, LEFT = 34.0, 210.0, 62.0, 72.0
 MARKED = 60  # generations up to which each best gets a mark of its own
 
 Place = Callable[[float], float]
