@@ -156,7 +156,8 @@ def test_limits_are_kept_or_broken_everywhere(allowed: float, headline: str, sen
     assert row.cells[:3] == ("ko", cell, "the father") and "nats/byte" in row.cells[3]
     broken = [alert.level for alert in view.alerts if alert.kind == "limit-broken"]
     assert broken == ([] if not headline else ["warning" if "noise" in cell else "serious"])
-    for page in (render_html(view), render_text(view), render_card(view)):
+    notebook = (run.comparison and run.comparison._repr_html_()) or ""
+    for page in (render_html(view), render_text(view), render_card(view), notebook):
         assert cell in " ".join(page.split())
 
 

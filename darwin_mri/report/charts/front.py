@@ -51,7 +51,7 @@ class Front:
     items: str
 
 
-LEFT, GUTTER = 64.0, 150.0
+LEFT, GUTTER = 72.0, 150.0
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 # Where a label may stand around its mark: (dx, dy of the baseline, anchor).
 SPOTS = ((9, 4, "start"), (-9, 4, "end"), (0, -10, "middle"), (0, 19, "middle"), (8, -8, "start"), (-8, 15, "end"))

@@ -33,7 +33,11 @@ def _show(kind: type[R], tables: Callable[[R], tuple[Table, ...]], heading: Call
 
 _show(
     Comparison,
-    lambda record: (accuracy.score_table(record), accuracy.contrast_table(record)),
+    lambda record: (
+        accuracy.score_table(record),
+        accuracy.contrast_table(record),
+        *([accuracy.limits_table(record.limits)] if record.limits else []),
+    ),
     lambda record: record.vigor.sentence if record.vigor else "",
 )
 _show(Scan, lambda record: (layer_tables.layer_table(record), *expert_tables(record)))
