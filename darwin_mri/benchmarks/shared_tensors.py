@@ -89,8 +89,11 @@ def mapped(path: str, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
         yield name, torch.frombuffer(memory, dtype=getattr(torch, dtype), count=count, offset=start).view(tuple(shape))
 
 
-def _end_with(process: int) -> None:
+def _end_with(process: int, core: int | None) -> None:
+    """Wait until a process, given by its descriptor, ends; then end the engine's core, if it is another, and this."""
     select.select([process], [], [])
+    if core is not None and core == os.getppid():  # it would end by itself, but not at once
+        os.kill(core, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -110,8 +113,10 @@ class WeightReceiver:
         self._pack_tied()
 
     def end_with(self, process: int) -> None:
-        """End this process when another one ends, by whatever it is ended."""
-        Thread(target=_end_with, args=(os.pidfd_open(process),), name="end with search", daemon=True).start()
+        """End the engine when the process that asks it ends, by whatever it is ended."""
+        parent = os.getppid()  # the engine's core, where the worker has a process of its own
+        watched = os.pidfd_open(process), None if parent == process else parent
+        Thread(target=_end_with, args=watched, name="end with search", daemon=True).start()
 
     def _pack_tied(self) -> None:
         """Pack again what a CPU's matrix product has packed of tied weights.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -89,6 +90,9 @@ def open_llm(folder: Path, settings: VllmSettings) -> Any:
         _require_platform(settings.device)
         from vllm import LLM
 
+        if torch.device(settings.device).type == "cuda":  # vLLM wants its share free: give up what torch only keeps
+            gc.collect()
+            torch.cuda.empty_cache()
         receiver = f"{WeightReceiver.__module__}.{WeightReceiver.__qualname__}"
         choice = {} if settings.block is None else {"block_size": settings.block}
         return LLM(

@@ -68,8 +68,6 @@ class ServedEvaluator(Evaluator):
         Raises:
             InputError: vLLM cannot serve the father.
         """
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # of what has left the device
         self.candidate.engine.load(None)
 
     def stop(self) -> None:

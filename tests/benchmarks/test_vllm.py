@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 import torch
 
-from darwin_mri.benchmarks import Scorer
+from darwin_mri.benchmarks import ChoiceItem, Scorer, load_benchmark
 from darwin_mri.benchmarks.decoding import Sampling
 from darwin_mri.benchmarks.encoding import Prepared, encode
 from darwin_mri.benchmarks.generation import Reply
 from darwin_mri.benchmarks.vllm_engine import EngineFailure, Scored, VllmEngine
+from darwin_mri.benchmarks.vllm_scorer import VllmScorer
 from darwin_mri.benchmarks.vllm_start import VllmSettings, require_servable
 from darwin_mri.breeding import make_space
 from darwin_mri.checkpoints import CheckpointReader, ModelSource, find_model, load
@@ -32,7 +33,7 @@ from darwin_mri.errors import InputError
 from darwin_mri.merging import Candidate, Merge, Settings, write_child
 from darwin_mri.merging.child_tensors import child_tensors
 from darwin_mri.merging.folder_sources import father_source, sibling_source
-from tests.choices import load_choices
+from darwin_mri.probes import embedding_rows
 from tests.toys import pico, pico_gemma4
 
 pytestmark = [
@@ -246,6 +247,10 @@ def test_a_prompt_that_is_too_long_is_refused_before_it_is_asked(llama: Case) ->
         llama.engine.log_probabilities([[]], [[[2]]])
 
 
+def _questions(name: str) -> list[ChoiceItem]:
+    return [item for item in load_benchmark(name) if isinstance(item, ChoiceItem)]
+
+
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[VllmEngine]:
     engine = VllmEngine(find_model("nursery:gemma4-base").folder, replace(SETTINGS, max_length=512))
@@ -262,7 +267,7 @@ def test_a_bred_candidate_has_the_scores_of_the_one_in_a_resident_model(nursery:
     merge = Merge(own, (sibling_source(known, other, own),), None, "linear", Settings(), 1)
     space = make_space("layers", father.anatomy, father.tensor_names, ("mother",))
     scorer = Scorer(father.model, father.tokenizer)
-    items = [*load_choices("nursery_click")[::100], *load_choices("nursery_musr")[::100]]
+    items = [*_questions("nursery_click")[::100], *_questions("nursery_musr")[::100]]
     prepared = scorer.prepare(items)
     candidate, genes, chosen = Candidate(father.model, space.owners(), merge), tuple(space.owners()), []
     for ratios in ({}, dict.fromkeys(genes, 0.7), {**dict.fromkeys(genes, 0.7), genes[3]: 0.2}):
@@ -277,7 +282,7 @@ def test_a_bred_candidate_has_the_scores_of_the_one_in_a_resident_model(nursery:
 def test_it_writes_what_transformers_writes(nursery: VllmEngine) -> None:
     nursery.load(None)
     loaded = load(find_model("nursery:gemma4-base"), device="cpu", dtype="float32")
-    (prompt,) = encode([load_choices("nursery_musr")[0].context], loaded.tokenizer)
+    (prompt,) = encode([_questions("nursery_musr")[0].context], loaded.tokenizer)
     with torch.no_grad():
         written = loaded.model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)
     text = loaded.tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=False)
@@ -289,6 +294,43 @@ def test_it_writes_what_transformers_writes(nursery: VllmEngine) -> None:
     drawn = [nursery.generate([prompt] * 2, Sampling(8, 2.0, 3), seed=seed) for seed in (1, 1, 1000)]
     assert [len(replies) for replies in drawn[0]] == [3, 3]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_graders_get_the_same_of_both_scorers(nursery: VllmEngine) -> None:
+    loaded = load(find_model("nursery:gemma4-base"), device="cpu", dtype="float32")
+    resident = Scorer(loaded.model, loaded.tokenizer)
+    served = VllmScorer(nursery, loaded.tokenizer, loaded.model.config, embedding_rows(loaded.model))
+    nursery.load(None)
+    prompts = encode([item.name for item in load_benchmark("nursery_click")[::150]], loaded.tokenizer)
+    written = {scorer: dict(scorer.decoder().stream(prompts, (0, 2, 3), Sampling(5))) for scorer in (resident, served)}
+    assert written[resident] == written[served] and list(written[served]) == [0, 2, 3]
+    ends = [
+        tuple(loaded.tokenizer(replies[0].text, add_special_tokens=False)["input_ids"])
+        for replies in written[resident].values()
+    ]
+    prepared = Prepared(
+        ("a", "b", "c"), tuple(tuple(prompts[i]) for i in (0, 2, 3)), tuple((end, (*end[:-1], 7)) for end in ends)
+    )
+    greedy = set()
+    for index, rows in dict(served.stream_greedy(prepared)).items():
+        expected = dict(resident.stream_greedy(prepared))[index]
+        assert [best for _, best in rows] == [best for _, best in expected]
+        np.testing.assert_allclose([value for value, _ in rows], [value for value, _ in expected], atol=TOLERANCE)
+        greedy |= {best for _, best in rows}
+    assert greedy == {True, False}
+    (only,) = served.stream(prepared, [1])
+    np.testing.assert_allclose(only[1], next(iter(resident.stream(prepared, [1])))[1], atol=TOLERANCE)
+    with pytest.raises(InputError, match="belongs to another model"):
+        served.require_known(Prepared(("odd",), ((10**6,),), (((1,),),)))
+
+
+def test_an_engine_of_shorter_prompts_is_ended_for_longer_ones(nursery: VllmEngine) -> None:
+    nursery.load(None)
+    nursery.make_room(512)
+    starts = nursery.starts
+    nursery.make_room(513)
+    nursery.load(None)
+    assert nursery.starts == starts + 1 and nursery.settings.max_length == 513
 
 
 def test_a_family_that_vllm_does_not_know_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -365,9 +365,12 @@ def test_a_time_limit_ends_the_drawing_and_what_was_drawn_is_finished(
 
 
 def test_threads_evaluate_and_their_errors_are_raised(tmp_path: Path) -> None:
-    workers = Devices([bowl, bowl, bowl])
+    ended: list[str] = []
+    workers = Devices([bowl, bowl, bowl], lambda: ended.append("engines"))
     assert len(run(tmp_path / "a", workers=workers, options=OPTIONS)[1].lines) == OPTIONS.budget
+    assert not ended
     workers.close()
+    assert ended == ["engines"]
 
     def wrong(genes: Mapping[str, float], block: int) -> ItemScores:
         raise DarwinError("other benchmark files")
