@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from darwin_mri.benchmarks import Scorer, load_benchmark, with_choices
+from darwin_mri.benchmarks import ChoiceItem, Scorer, load_benchmark
 from darwin_mri.benchmarks.vllm_engine import VllmEngine
 from darwin_mri.benchmarks.vllm_start import VllmSettings
 from darwin_mri.breeding import make_space
@@ -35,11 +35,10 @@ def main() -> None:
     genes = make_space("layers", father.anatomy, father.tensor_names, ("mother",)).owners()
     whole = dict.fromkeys(genes, 0.7)
     candidates = [whole, {**whole, list(genes)[3]: 0.2}]
-    items = [
-        item for name in ("nursery_click", "nursery_musr") for item in load_benchmark(name)[:: 800 // ITEMS][:ITEMS]
-    ]
+    tasks = [load_benchmark(name)[:: 800 // ITEMS][:ITEMS] for name in ("nursery_click", "nursery_musr")]
+    items = [item for task in tasks for item in task if isinstance(item, ChoiceItem)]
     scorer, candidate = Scorer(father.model, father.tokenizer), Candidate(father.model, genes, merge)
-    prepared = scorer.prepare(with_choices(items))
+    prepared = scorer.prepare(items)
     settings = VllmSettings(max_length=512, dtype="float32", cache_bytes=2**28, sequences=64, block=32)
     engine = VllmEngine(father.source.folder, settings)
 

@@ -58,6 +58,8 @@ class VllmSettings:
 def require_servable(folder: Path, device: str) -> None:
     """Raise InputError where vLLM cannot be imported, is built for another device or does not know a folder's family.
 
+    What vLLM would run by transformers' code counts as unknown.
+
     Args:
         folder: of the model; no weight is read.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -67,9 +69,14 @@ def require_servable(folder: Path, device: str) -> None:
         from vllm.engine.arg_utils import EngineArgs
 
         try:
-            EngineArgs(model=str(folder)).create_model_config()
+            found = EngineArgs(model=str(folder)).create_model_config()
         except Exception as error:  # whatever vLLM raises
             raise InputError(f"vLLM cannot serve {folder.name}: {first_line(error)}") from error
+        if found.using_transformers_backend():  # which fails for some of these families when it starts
+            raise InputError(
+                f"vLLM cannot serve {folder.name}: it has no model of its own for {found.architectures[0]}:"
+                " set search.engine to transformers"
+            )
 
 
 def open_llm(folder: Path, settings: VllmSettings) -> Any:
