@@ -147,7 +147,9 @@ class VllmEngine:
                     max_tokens=sampling.max_new_tokens,
                     stop=list(sampling.stop),
                     seed=seeds.integer(seed, "sampled answers", str(list(prompt))),
-                    skip_special_tokens=False,
+                    top_k=sampling.top_k,
+                    top_p=sampling.top_p,
+                    skip_special_tokens=not sampling.special_tokens,
                 )
                 for prompt in prompts
             ]

@@ -83,7 +83,7 @@ def test_nll_per_byte_is_that_of_one_plain_forward(
     grades = dict(open_grader(passages(), Scorer(model, used)).grades(range(len(TEXTS))))
     for number, text in enumerate(TEXTS):
         log_p, tokens = plain_logits(model, used, text)
-        first = 0 if bos else len(used.decode([used(text)["input_ids"][0]]).encode())
+        first = 0 if bos else len(str(used.decode([used(text)["input_ids"][0]])).encode())
         expected = float(log_p[range(len(tokens)), tokens].sum()) / (len(text.encode()) - first)
         assert grades[number].answer.credit == pytest.approx(expected, abs=1e-5)
         assert grades[number].smooth == grades[number].answer.credit and grades[number].answer.gold == -1

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from darwin_mri.benchmarks.decoding import Decoder
-from darwin_mri.benchmarks.encoding import require_known
+from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.kinds.grader import Grade, plain_answer
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.encoding import encode_items
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.items import LmEvalItem
@@ -20,7 +19,6 @@ from darwin_mri.benchmarks.kinds.lm_eval_tasks.metrics import (
 )
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.subtask import Results
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.upstream import Tokens, model_length
-from darwin_mri.benchmarks.scorer import Scorer
 from darwin_mri.errors import InputError
 
 
@@ -35,12 +33,12 @@ class LmEvalGrader:
         InputError: a request cannot be tokenised, or has tokens that the model does not know.
     """
 
-    def __init__(self, items: Sequence[LmEvalItem], scorer: Scorer) -> None:
+    def __init__(self, items: Sequence[LmEvalItem], scorer: ItemScorer) -> None:
         self.items, self.scorer = items, scorer
-        self.decoder = Decoder(scorer.model, scorer.tokenizer)
-        longest = model_length(scorer.model.config, scorer.tokenizer)
+        self.decoder = scorer.decoder()
+        longest = model_length(scorer.config, scorer.tokenizer)
         self.encoded = encode_items(items, Tokens(scorer.tokenizer), longest)
-        self.prepared = require_known(self.encoded.prepared(items), scorer.model)
+        self.prepared = scorer.require_known(self.encoded.prepared(items))
 
     def grades(self, indices: Sequence[int], protocol: str = "") -> Iterator[tuple[int, Grade]]:
         """As ``Grader``.
