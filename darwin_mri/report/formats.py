@@ -102,7 +102,16 @@ def gain_value(value: float | None, unit: str) -> str:
 
 
 def gain_interval(low: float | None, high: float | None, unit: str) -> str:
-    """``[−0.4, +6.6]`` in the unit of ``gain_value``, or nothing where no interval is known."""
+    """The interval of a difference: ``[−0.4, +6.6]``, in the unit of ``gain_value``.
+
+    Args:
+        low: its lower end.
+        high: its upper end.
+        unit: of the scores; empty for fractions.
+
+    Returns:
+        The text; nothing where no interval is known.
+    """
     return "" if low is None or high is None else f"[{bare_gain(low, unit)}, {bare_gain(high, unit)}]"
 
 

@@ -19,6 +19,7 @@ from darwin_mri.breeding.cluster import RayWorkers
 from darwin_mri.breeding.workers import Evaluate, Outcome, Task
 from speed.asynchronous import SimulatedWorkers
 from tests.breeding.test_search import BLOCKS, bowl, run, start, timeless
+from tests.slow import slow_param
 
 OPTIONS = SearchOptions(budget=27, population=8, seed=0)
 
@@ -59,7 +60,7 @@ class Killing:
 
 # Ray's own subprocesses and sockets are still open when it is shut down.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [slow_param(False), True])
 def test_a_killed_actor_costs_one_task_and_changes_nothing(tmp_path: Path, asynchronous: bool) -> None:
     pids = tmp_path / "pids"
     pids.mkdir()
@@ -80,7 +81,7 @@ def test_a_killed_actor_costs_one_task_and_changes_nothing(tmp_path: Path, async
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [slow_param(False), True])
 def test_an_actor_that_hangs_is_killed_and_its_candidate_fails(tmp_path: Path, asynchronous: bool) -> None:
     pids = tmp_path / "pids"
     pids.mkdir()

@@ -20,6 +20,7 @@ from darwin_mri.records import ChildFiles, Genome, Prior, Scan, base
 from darwin_mri.run import open_run
 from darwin_mri.run.cache import CacheKey, MeasurementCache
 from tests.family import small
+from tests.slow import slow_param
 from tests.toys import pico_gemma4
 
 RECORDS = (
@@ -74,7 +75,7 @@ def test_the_child_loads_and_its_record_names_what_differs(run: Path, family: di
     assert changed == set(files.changed)
 
 
-@pytest.mark.parametrize("stage", ["scan/mother.json", "genome.json", "comparison.json"])
+@pytest.mark.parametrize("stage", [slow_param("scan/mother.json"), "genome.json", slow_param("comparison.json")])
 def test_a_run_interrupted_after_any_stage_ends_the_same(
     run: Path, family: dict[str, Path], tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

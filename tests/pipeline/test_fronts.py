@@ -21,6 +21,7 @@ from darwin_mri.report.model.elements import Figure
 from darwin_mri.stats.domination import non_dominated
 from experiments.kill_and_resume import differences, result
 from tests.commands import call, spawn
+from tests.slow import slow
 
 TASKS = ("nursery_click", "nursery_musr")
 TINY: dict[str, Any] = {
@@ -140,6 +141,7 @@ def test_the_report_draws_the_front_and_the_terminal_has_its_table(bred: Path) -
     assert "Front of several objectives" in text and f"member {genome.member}" in text
 
 
+@slow
 def test_a_run_that_lost_its_last_lines_ends_the_same(bred: Path, tmp_path: Path) -> None:
     """As a kill leaves it: no genome, and the search cut off in the midst of a block."""
     run = tmp_path / "run"

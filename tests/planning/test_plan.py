@@ -29,6 +29,7 @@ from tests.commands import call
 from tests.merging.pairs import context, loaded, texts
 from tests.planning.hub import serve_hub
 from tests.planning.sparse import sparse_model
+from tests.slow import slow
 from tests.toys import pico, pico_gemma4, pico_qwen35
 
 SIZES = {
@@ -58,6 +59,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: str(folder) for name, folder in folders.items()}
 
 
+@slow
 def test_a_pair_in_real_sizes_is_planned_without_a_weight(large: dict[str, str], tmp_path: Path) -> None:
     """In a process of its own, within seconds: the numbers are those of the two models."""
     code = (
@@ -198,6 +200,7 @@ def test_on_a_small_device_a_model_waits_in_host_memory(tmp_path: Path, monkeypa
         assert ("waits in host memory" in needs["device memory"].note) == waits
 
 
+@slow
 def test_on_a_small_host_values_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(Path("configs/opus-4b.yaml"), {"device": "cpu"})
 

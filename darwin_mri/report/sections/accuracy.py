@@ -174,7 +174,16 @@ def scores_section(comparison: Comparison | None) -> Section:
 
 
 def figures(charts: Sequence[Forest], values: Table, note: str = "") -> tuple[Figure, ...]:
-    """Charts in different units, the note with the first and the table of all values with the last."""
+    """Charts in different units, the note with the first and the table of all values with the last.
+
+    Args:
+        charts: one for each unit.
+        values: the table of the same values.
+        note: for the first chart.
+
+    Returns:
+        A figure for each chart.
+    """
     return tuple(
         Figure(chart, (values,) if i == len(charts) - 1 else (), "" if i else note) for i, chart in enumerate(charts)
     )
