@@ -6,11 +6,13 @@ import functools
 from pathlib import Path
 
 from darwin_mri.benchmarks.benchmark import Benchmark, Loader
+from darwin_mri.benchmarks.items import Item
 from darwin_mri.benchmarks.kinds.agreement import KEPT, agreement_items
 from darwin_mri.benchmarks.own.harness_tasks import lm_eval_benchmark
 from darwin_mri.benchmarks.own.passages import load_passages
 from darwin_mri.benchmarks.own.questions import kind_of_rows, load_rows
 from darwin_mri.benchmarks.protocols import log_likelihood
+from darwin_mri.benchmarks.sources import Source
 from darwin_mri.config import AgreementTask, Generation, NllTask, OwnTask, QuestionTask
 from darwin_mri.records import Protocol
 
@@ -39,16 +41,21 @@ def own_benchmark(name: str, task: OwnTask) -> Benchmark:
         path = Path(task.nll)
         return _of_texts(f"{name} ({path.name})", name, lambda _: load_passages(name, path, task.passage))
     if isinstance(task, AgreementTask):
-        path, partner = Path(task.agreement), task.partner
-        loader = lambda _: agreement_items(load_passages(name, path, task.passage), partner)  # noqa: E731
-        title = f"{name} ({path.name}, with {partner})"
-        protocol = log_likelihood("kl-per-token", f"with: {partner}, kept: {KEPT}", "-kl/token")
-        return Benchmark(name, title, protocol, loader, "", unit=NATS_PER_TOKEN, choices=False)
+        return _of_agreement(name, Path(task.agreement), task)
     return lm_eval_benchmark(name, task)
 
 
 def _of_texts(title: str, name: str, loader: Loader) -> Benchmark:
     return Benchmark(name, title, NLL, loader, "", unit=NATS_PER_BYTE, choices=False)
+
+
+def _of_agreement(name: str, path: Path, task: AgreementTask) -> Benchmark:
+    def load(_: Source) -> tuple[Item, ...]:
+        return agreement_items(load_passages(name, path, task.passage), task.partner)
+
+    title = f"{name} ({path.name}, with {task.partner})"
+    protocol = log_likelihood("kl-per-token", f"with: {task.partner}, kept: {KEPT}", "-kl/token")
+    return Benchmark(name, title, protocol, load, "", unit=NATS_PER_TOKEN, choices=False)
 
 
 def _of_table(name: str, task: QuestionTask) -> Benchmark:
