@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -91,8 +92,8 @@ class Scorekeeper:
             n=totals.n,
             clusters=len(totals.sizes),
             value=float(totals.means),
-            low=low,
-            high=high,
+            low=_known(low),
+            high=_known(high),
             chance=overall if part == "all" else _slice_chance(table, rows, overall),
             split=self.split,
             protocol_hash=table.protocol,
@@ -141,13 +142,18 @@ class Scorekeeper:
             n=sum(table.n for table in tables.values()),
             clusters=sum(len(table.totals.sizes) for table in tables.values()),
             value=value,
-            low=max(0.0, low) if shares else low,
-            high=min(1.0, high) if shares else high,
+            low=_known(max(0.0, low) if shares else low),
+            high=_known(min(1.0, high) if shares else high),
             chance=None if len(chances) < len(composite) else sum(chances),
             split=self.split,
             protocol_hash="+".join(table.protocol for table in tables.values() if table.protocol),
             unit="" if shares else common_unit(self.units.get(name, "") for name in composite),
         )
+
+
+def _known(bound: float) -> float | None:
+    """A bound of an interval; None where there is none."""
+    return bound if math.isfinite(bound) else None
 
 
 def common_unit(units: Iterable[str]) -> str:

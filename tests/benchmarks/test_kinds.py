@@ -223,7 +223,7 @@ def test_passages_hold_the_whole_text_within_their_size(text: str, size: int) ->
     assert all(part.strip() and len(part.encode()) <= size for part in parts)
 
 
-def test_passages_come_from_texts_tables_and_folders(tmp_path: Path) -> None:
+def test_passages_come_from_texts_tables_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "A first paragraph that is long.\n\nA second paragraph, longer than the first one is. It goes on for long.\n"
     (tmp_path / "a.txt").write_text(long, encoding="utf-8")
     one, two, three = load_passages("t", tmp_path / "a.txt", 60)
@@ -231,6 +231,8 @@ def test_passages_come_from_texts_tables_and_folders(tmp_path: Path) -> None:
     assert len({item.cluster for item in (one, two, three)}) == 3
     rows = [{"text": "The first row of a table", "language": "en"}, {"text": long, "cluster": "x"}]
     (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert len({item.cluster for item in load_passages("t", tmp_path, 60)}) == 4
+    monkeypatch.setattr("darwin_mri.benchmarks.own.passages.MANY_FILES", 2)
     items = load_passages("t", tmp_path, 60)
     assert [item.cluster for item in items] == ["a.txt:", "a.txt:", "a.txt:", "b.jsonl:00001"]  # the rest is repeated
     assert items[3].slice == "en" and items[3].file == "b.jsonl line 1"

@@ -30,7 +30,8 @@ from darwin_mri.breeding import (
 )
 from darwin_mri.breeding.ranking import best_first, best_fitness, violation
 from darwin_mri.breeding.spaces import Gene
-from darwin_mri.errors import DarwinError
+from darwin_mri.breeding.workers import Task, evaluate_task
+from darwin_mri.errors import BrokenModel, DarwinError
 from darwin_mri.records import LedgerLine
 
 GENES = 6
@@ -336,3 +337,11 @@ def test_limits_rank_before_fitness_and_failures_are_last() -> None:
     assert [line.evaluation for line in ranked] == [1, 0, 2, 3, 4]
     assert best_fitness([broken, kept]) == 0.1
     assert violation({"ko": -0.8, "en": -0.5}, {"ko": -0.75, "en": -0.6}) == pytest.approx(0.05)
+
+
+def test_a_broken_model_is_a_failed_candidate() -> None:
+    def evaluate(genes: Mapping[str, float], block: int) -> dict[str, list[float]]:
+        raise BrokenModel("task item 3: a score is not finite")
+
+    outcome = evaluate_task(evaluate, Task(1, 2, 0, {"a": 1.0}))
+    assert outcome.scores is None and outcome.reason == "BrokenModel: task item 3: a score is not finite"

@@ -90,3 +90,9 @@ def test_detectable_difference_is_found_four_times_in_five() -> None:
     counts = rng.multinomial(n, chances, size=2000)
     z = (counts[:, 0] - counts[:, 1]) / np.sqrt(counts[:, 0] + counts[:, 1])
     assert 0.75 <= float((z > 1.96).mean()) <= 0.85
+
+
+def test_one_cluster_bounds_no_mean_that_is_no_fraction() -> None:
+    assert clustered_interval([-3.0], [4.0], share=False) == (-math.inf, math.inf)
+    low, high = clustered_interval([-3.0, -5.0, -4.0], [4.0, 4.0, 4.0], share=False)
+    assert low < -1.0 < high < 0

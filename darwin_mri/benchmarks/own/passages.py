@@ -13,14 +13,15 @@ from darwin_mri.files import read_text
 
 TEXTS = (".txt", ".md")
 ENDS = ("\n\n", "\n", ". ", " ")  # where a passage may end, the best first
+MANY_FILES = 10  # from so many on a file is a cluster; fewer could not be split into search and held-out parts
 SHORTEST = 16  # bytes of a passage; less says nothing about a model
 
 
 def load_passages(name: str, path: Path, size: int) -> tuple[TextItem, ...]:
     """The passages of a text file, of a table's column ``text``, or of every such file in a folder.
 
-    Passages of one row share a cluster, and so do those of one file where there are several; the passages of a single
-    text file are clusters of their own. A passage that occurs twice is read once.
+    Passages of one row share a cluster, and so do those of one text file where there are ``MANY_FILES`` or more;
+    otherwise passages of text files are clusters of their own. A passage that occurs twice is read once.
 
     Args:
         name: of the task.
@@ -41,7 +42,7 @@ def load_passages(name: str, path: Path, size: int) -> tuple[TextItem, ...]:
     items: dict[str, TextItem] = {}
     for file in files:
         prefix = f"{file.relative_to(path)}:" if path.is_dir() else ""
-        for item in _of_file(name, file, prefix, size, alone=len(files) == 1):
+        for item in _of_file(name, file, prefix, size, alone=len(files) < MANY_FILES):
             items.setdefault(item_hash(item), item)
     if not items:
         raise InputError(f"{path.name} holds no text of {SHORTEST} bytes: fill it, or name another file")
