@@ -285,7 +285,7 @@ def test_rows_say_what_kind_of_task_a_table_is(tmp_path: Path) -> None:
         ({"prompt": "?", "answer": "x", "match": "fuzzy"}, {}, "'fuzzy' is none of exact, number"),
         ({"prompt": "?", "answer": "x"}, {"match": "number"}, "its answer is no number"),
         ({"prompt": "?", "answer": "["}, {"match": "regex"}, "does not compile"),
-        ({"answer": "x"}, {}, "neither prompt nor question nor context"),
+        ({"answer": "x"}, {}, "neither 'prompt' nor 'question' nor 'context'"),
     ],
 )
 def test_a_bad_open_row_is_named(tmp_path: Path, row: dict[str, Any], options: dict[str, Any], words: str) -> None:
