@@ -90,7 +90,23 @@ class TokenRows:
 
 
 @dataclass(frozen=True)
-class ChoiceRows:
+class ReadRows:
+    """Rows that one forward reads.
+
+    Attributes:
+        of: their tokens.
+    """
+
+    of: TokenRows
+
+    @property
+    def tokens(self) -> int:
+        """As ``Rows``."""
+        return self.of.ids.numel()
+
+
+@dataclass(frozen=True)
+class ChoiceRows(ReadRows):
     """Items with choices: the score is the right choice's probability among them.
 
     Attributes:
@@ -100,7 +116,6 @@ class ChoiceRows:
         gold: (items,) the right choice.
     """
 
-    of: TokenRows
     owner: torch.Tensor
     scales: torch.Tensor
     gold: torch.Tensor
@@ -129,11 +144,6 @@ class ChoiceRows:
             (first + torch.tensor(list(gold))).to(device),
         )
 
-    @property
-    def tokens(self) -> int:
-        """As ``Rows``."""
-        return self.of.ids.numel()
-
     def loss(self, model: Any, forward: Forward, *, log: bool) -> torch.Tensor:
         """As ``Rows``.
 
@@ -157,7 +167,7 @@ class ChoiceRows:
 
 
 @dataclass(frozen=True)
-class SumRows:
+class SumRows(ReadRows):
     """Items with one continuation each: the score is its log-probability, over a size where it has one.
 
     Attributes:
@@ -165,7 +175,6 @@ class SumRows:
         sizes: (items,) such as the bytes of a text.
     """
 
-    of: TokenRows
     sizes: torch.Tensor
 
     @classmethod
@@ -181,11 +190,6 @@ class SumRows:
             The rows.
         """
         return cls(TokenRows.of(prepared, device), torch.tensor(list(sizes)).float().to(device))
-
-    @property
-    def tokens(self) -> int:
-        """As ``Rows``."""
-        return self.of.ids.numel()
 
     def loss(self, model: Any, forward: Forward, *, log: bool) -> torch.Tensor:
         """As ``Rows``.

@@ -14,7 +14,7 @@ from darwin_mri.benchmarks.encoding import Prepared, require_known
 from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.kinds.grader import Grade, plain_answer
 from darwin_mri.benchmarks.kinds.texts import TextItem, tokenise
-from darwin_mri.benchmarks.rows import Forward, TokenRows
+from darwin_mri.benchmarks.rows import Forward, ReadRows, TokenRows
 from darwin_mri.benchmarks.scorer import Scorer
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.errors import InputError
@@ -88,7 +88,7 @@ class AgreementGrader:
 
 
 @dataclass(frozen=True)
-class AgreementRows:
+class AgreementRows(ReadRows):
     """Passages with the predictions to agree with: the score is the negated divergence per token.
 
     Attributes:
@@ -98,15 +98,9 @@ class AgreementRows:
         shares: (places,) what each place adds to the mean over passages.
     """
 
-    of: TokenRows
     kept: torch.Tensor
     log_p: torch.Tensor
     shares: torch.Tensor
-
-    @property
-    def tokens(self) -> int:
-        """As ``Rows``."""
-        return self.of.ids.numel()
 
     def loss(self, model: Any, forward: Forward, *, log: bool) -> torch.Tensor:
         """As ``Rows``.
