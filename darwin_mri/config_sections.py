@@ -78,6 +78,11 @@ class SearchConfig(Section):
     front: int = Field(
         default=12, ge=2, description="nsga2, mo-cma: most members of the front, scored on fresh and held-out items"
     )
+    baselines: tuple[Literal["flat", "random"], ...] = Field(
+        default=("flat", "random"),
+        description="nsga2, mo-cma: searches without the scan beside the run's own, with as many evaluations: the same"
+        " from a flat start, and random candidates; [] for none",
+    )
     prefer: Literal["knee"] | dict[str, float] = Field(
         default="knee",
         description="nsga2, mo-cma: member of the front that becomes the child, by fresh items; knee, or weights of the"
@@ -133,6 +138,12 @@ class SearchConfig(Section):
     def finds_front(self) -> bool:
         """Whether the search has several objectives."""
         return self.strategy in FRONTS
+
+    @property
+    def evaluations(self) -> int:
+        """Most candidates that are scored on search items or fresh ones, those of the baselines included."""
+        beside = len(self.baselines) if self.finds_front else 0
+        return self.budget * (1 + beside) + self.retested
 
     @property
     def retested(self) -> int:

@@ -20,20 +20,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from darwin_mri.benchmarks import Item
 from darwin_mri.breeding import InProcess, Ledger, Means, SearchOptions, search
 from darwin_mri.config import Config, load_config
 from darwin_mri.problem.fitness import Evaluator
-from darwin_mri.problem.front import find_front, means, score_references
+from darwin_mri.problem.front import find_front, hypervolume, means, score_references
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import MergeSpace, sibling_space
 from darwin_mri.records import LedgerLine, Prior
 from darwin_mri.run import Silent, open_run
 from darwin_mri.stages.prior import measure_prior
 from darwin_mri.stages.scan import scan_parents
-from darwin_mri.stats.domination import area
 
 CONFIG = Path(__file__).parents[1] / "configs" / "david.yaml"
 SEARCHES = {  # name -> (strategy, preset of the prior)
@@ -69,20 +66,6 @@ def find_lines(
     return ledger.lines
 
 
-def hypervolume(points: np.ndarray, parents: np.ndarray) -> float:
-    """Share of the parents' rectangle that the points dominate.
-
-    Args:
-        points: held-out scores, (members, 2).
-        parents: of both parents, (2, 2).
-
-    Returns:
-        The area above the worse parent of each objective; 1 is the rectangle up to the better parent of each.
-    """
-    worse, better = parents.min(axis=0), parents.max(axis=0)
-    return area(points, worse) / float(np.prod(better - worse))
-
-
 def measure_seed(seed: int, options: argparse.Namespace, scans: object, folder: Path) -> dict[str, float]:
     """Hypervolume by search."""
     found: dict[str, float] = {}
@@ -95,16 +78,14 @@ def measure_seed(seed: int, options: argparse.Namespace, scans: object, folder: 
         run = open_run(folder / f"{preset}-{seed}", own, (), "cpu")
         priors[preset], _ = measure_prior(run, parents, space, scans)  # pyright: ignore[reportArgumentType]
     held_out = {name: parents.items.held_out[name] for name in config.weights}
-    names = tuple(config.weights)
     kin = score_references(parents, space, {}, held_out, Silent())
-    corners = np.array([[parent.held_out[name] for name in names] for parent in kin])  # (2, 2)
+    corners = [parent.held_out for parent in kin]
     evaluator = Evaluator(config, parents.father, space)
     whole = evaluator.on(held_out)
     for name, (strategy, preset) in SEARCHES.items():
         lines = find_lines(strategy, priors[preset], evaluator, parents.items.search, folder / f"{name}-{seed}")
         front = find_front([line for line in lines if line.status == "ok"], config)
-        scores = [means(whole(line.genes)) for line in front]
-        found[name] = hypervolume(np.array([[own[task] for task in names] for own in scores]), corners)
+        found[name] = hypervolume([means(whole(line.genes)) for line in front], corners) or 0.0
     return found
 
 

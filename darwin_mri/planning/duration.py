@@ -99,7 +99,7 @@ class _Estimate:
 
     def search(self) -> PlanStage:
         search = self.config.search
-        evaluations = search.budget + search.retested
+        evaluations = search.evaluations
         seconds = self.seconds(self.surveys[0], evaluations * search.items * self.fitness_tokens)
         return PlanStage(
             name="search", seconds=seconds, note=f"{evaluations} evaluations of {search.items} items per benchmark"

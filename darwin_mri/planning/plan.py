@@ -79,7 +79,7 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
             for name, reason in faults.items()
         ),
         needs=needs,
-        evaluations=config.search.budget + config.search.retested,
+        evaluations=config.search.evaluations,
         stages=stages,
         seconds=round(sum(stage.seconds for stage in stages), 1),
         speed=basis,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darwin_mri.benchmarks import Item
-from darwin_mri.breeding import Anchored, Anchors, ItemScores, Start, choose_anchors
+from darwin_mri.breeding import Anchored, Anchors, Estimate, ItemScores, Start, choose_anchors
 from darwin_mri.config import Config
 from darwin_mri.problem.fitness import Evaluator
 from darwin_mri.records import AnchorItems, AnchorRecord
@@ -20,18 +20,18 @@ ScoresByModel = Mapping[str, ItemScores]
 
 
 @dataclass(frozen=True)
-class AnchoredItems:
+class SearchItems:
     """The items a candidate is asked.
 
     Attributes:
         items: by benchmark, in the order asked.
-        estimate: of the whole pool's score from theirs.
+        estimate: turns their scores into a fitness: that of the whole pool.
         spent: item evaluations that choosing them took.
     """
 
-    items: dict[str, tuple[Item, ...]]
-    estimate: Anchored
-    spent: int
+    items: Mapping[str, Sequence[Item]]
+    estimate: Estimate
+    spent: int = 0
 
 
 def anchor(
@@ -41,7 +41,7 @@ def anchor(
     items: Mapping[str, Sequence[Item]],
     scores: ScoresByModel,
     limits: Mapping[str, float],
-) -> AnchoredItems:
+) -> SearchItems:
     """Choose the anchors among the search items, or read those of a resumed run.
 
     Scored are the other parents and the opening of the search: the prior's mean, a step back, the father.
@@ -77,7 +77,7 @@ def anchor(
     }
     anchored = {name: tuple(items[name][i] for i in anchors.items) for name, anchors in chosen.items()}
     spent = sum(anchors.logged.size for anchors in chosen.values())
-    return AnchoredItems(anchored, Anchored(config.search.blocks, config.weights, chosen, dict(limits)), spent)
+    return SearchItems(anchored, Anchored(config.search.blocks, config.weights, chosen, dict(limits)), spent)
 
 
 def _choose(name: str, scores: ScoresByModel, config: Config) -> AnchorItems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Protocol
 
 import numpy as np
@@ -57,6 +58,12 @@ class Evaluator:
     def _in_place(self, father: LoadedModel) -> tuple[InPlace, ItemScorer]:
         """The model that becomes the candidates, and what scores it."""
         return Candidate(father.model, self.space.tensors(), self.space.merge), open_scorer(father, self.config)
+
+    def searching(self, space: MergeSpace) -> Evaluator:
+        """The same model and scorer, for another genome over the same tensors."""
+        other = copy(self)
+        other.space = space
+        return other
 
     def on(self, items: Mapping[str, Sequence[Item]], *, blocks: int = 1) -> Fitness:
         """The fitness on these items, in the order they are given, asked in so many blocks."""

@@ -151,6 +151,29 @@ def score_references(
     return tuple(sorted(found, key=lambda reference: reference.null is not None))
 
 
+def hypervolume(points: Sequence[TaskScores], parents: Sequence[TaskScores]) -> float | None:
+    """What a front dominates above the worst parent of every objective (Zitzler and Thiele 1999).
+
+    Args:
+        points: held-out scores of its members.
+        parents: those of the parents, with the same objectives.
+
+    Returns:
+        A share of the box from the worst to the best parent of each objective: 1 is a child as good as the best parent
+        in all of them, more is possible. None where that box is empty, or a score is missing.
+    """
+    from pymoo.indicators.hv import HV  # of the extra [pareto], which a search for a front needs too
+
+    if not points or not parents or not all(points):
+        return None
+    names = list(parents[0])
+    corners, values = (np.array([[own[name] for name in names] for own in table]) for table in (parents, points))
+    worst, sides = corners.min(axis=0), np.ptp(corners, axis=0)  # (objectives,)
+    if not sides.min() > 0:
+        return None
+    return float(HV(ref_point=np.zeros(len(names)))(-(values - worst) / sides) or 0.0)
+
+
 def means(scores: Mapping[str, Sequence[float]]) -> TaskScores:
     """Score by task from those of its items."""
     return {name: float(np.mean(values)) for name, values in scores.items()}

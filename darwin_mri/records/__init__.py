@@ -5,7 +5,7 @@ from darwin_mri.records.arena import CHILD, ArenaCell, ArenaResult, ArenaRow
 from darwin_mri.records.base import Part, Record, write_text
 from darwin_mri.records.benchmark import AnswerSet, Protocol, SplitItems, Splits
 from darwin_mri.records.donors import DonorLayer, DonorRecord
-from darwin_mri.records.front import FrontMember, FrontReference
+from darwin_mri.records.front import FrontBaseline, FrontMember, FrontReference
 from darwin_mri.records.genome import AnchorItems, AnchorRecord, Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
 from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
@@ -64,6 +64,7 @@ __all__ = [
     "ExpertLoad",
     "FfnAnatomy",
     "FileDigest",
+    "FrontBaseline",
     "FrontMember",
     "FrontReference",
     "Genome",

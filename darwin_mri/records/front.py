@@ -29,6 +29,22 @@ class FrontMember(Part):
     held_out: dict[str, float] = {}
 
 
+class FrontBaseline(Part):
+    """The front of a search without the scan, with as many evaluations as the run's own.
+
+    Attributes:
+        search: ``flat``: the same strategy from a flat start; ``random``: random candidates.
+        candidates: evaluations.
+        held_out: by member, objective -> score on held-out items.
+        hypervolume: as ``Genome.hypervolume``.
+    """
+
+    search: str
+    candidates: int
+    held_out: tuple[dict[str, float], ...]
+    hypervolume: float | None = None
+
+
 class FrontReference(Part):
     """Another model beside the front, scored as its members are.
 

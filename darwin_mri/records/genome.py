@@ -6,7 +6,7 @@ from typing import Any
 
 from darwin_mri.errors import InputError
 from darwin_mri.records.base import Part, Record
-from darwin_mri.records.front import FrontMember, FrontReference
+from darwin_mri.records.front import FrontBaseline, FrontMember, FrontReference
 from darwin_mri.records.roles import MOTHER, PARENTS
 
 TOWER = "tower"  # gene of the tensors beside the text model, which follows the text's genes
@@ -44,6 +44,9 @@ class Genome(Record):
         objectives: tasks of a search with several objectives, each its own; empty for one fitness.
         front: what no other candidate dominates, of a search with several objectives.
         references: parents and null children beside the front.
+        hypervolume: what the front dominates on held-out items above the worst parent of every objective, as a share of
+            the box up to the best parent of each; None where it cannot be said.
+        baselines: fronts of searches without the scan.
         member: number of the front's member whose genes these are; None without a front.
         preferred: how it was chosen, in words.
     """
@@ -75,6 +78,8 @@ class Genome(Record):
     objectives: tuple[str, ...] = ()
     front: tuple[FrontMember, ...] = ()
     references: tuple[FrontReference, ...] = ()
+    hypervolume: float | None = None
+    baselines: tuple[FrontBaseline, ...] = ()
     member: int | None = None
     preferred: str = ""
 

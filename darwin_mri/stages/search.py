@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from darwin_mri.benchmarks import Item
-from darwin_mri.breeding import (
-    GenerationStats,
-    Ledger,
-    Means,
-    SearchCallbacks,
-    SearchOptions,
-    SearchResult,
-    null_genomes,
-    search,
-)
+from darwin_mri.breeding import Ledger, Means, null_genomes
 from darwin_mri.config import Config
-from darwin_mri.problem.anchors import ScoresByModel, anchor
+from darwin_mri.problem.anchors import ScoresByModel, SearchItems, anchor
 from darwin_mri.problem.fitness import least_scores
 from darwin_mri.problem.front import (
     ScoresByLine,
@@ -27,18 +16,19 @@ from darwin_mri.problem.front import (
     describe_preference,
     find_front,
     front_members,
-    means,
+    hypervolume,
     score_references,
 )
+from darwin_mri.problem.front_baselines import BaselineScores, search_baselines
 from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
+from darwin_mri.problem.search_runs import SearchRun, search_options
 from darwin_mri.problem.served import open_evaluator
 from darwin_mri.problem.space import MergeSpace
-from darwin_mri.problem.workers import open_workers
-from darwin_mri.records import Genome, LedgerLine, Prior
+from darwin_mri.records import FrontBaseline, Genome, LedgerLine, Prior
 from darwin_mri.records.roles import MOTHER
-from darwin_mri.run import Progress, Run, gentle_interrupt
+from darwin_mri.run import Run
 
 LEDGER, BLOCKS = "ledger.jsonl", "state/blocks.jsonl"
 
@@ -62,29 +52,44 @@ def find_winner(
     return run.record("genome.json", Genome, lambda: _Search(run, parents, space, prior).genome(scans, scores))
 
 
+@dataclass(frozen=True)
+class _FrontScores:
+    """Scores of a front's members on fresh and on held-out items, and of the baselines' members on held-out ones."""
+
+    fresh: ScoresByLine
+    held_out: ScoresByLine
+    baselines: BaselineScores
+
+
 class _Search:
     """One search: its candidates are written into the resident father, or into an engine in its place."""
 
     def __init__(self, run: Run, parents: Parents, space: MergeSpace, prior: Prior) -> None:
         self.run, self.parents, self.space, self.prior = run, parents, space, prior
-        self.start = space.genome.start(prior)
-        self.evaluator = open_evaluator(run.config, parents.father, space)
+        evaluator = open_evaluator(run.config, parents.father, space)
+        ledger = Ledger(run.path(LEDGER), run.path(BLOCKS))
+        self.own = SearchRun(run, evaluator, prior, ledger, parents.offline)
 
     def genome(self, scans: Scans, scores: ScoresByModel) -> Genome:
         """Search, test finalists on fresh items and the winner on held-out ones; the father gets its weights back."""
-        config, items = self.run.config, self.parents.items
+        config, items, own = self.run.config, self.parents.items, self.own
         held_out_items = {name: items.held_out[name] for name in config.weights}
         several = config.search.finds_front
-        with self.evaluator.instead_of(self.parents.father):
-            self.evaluator.expect(items.search, items.fresh, held_out_items)
-            result, ledger, spent = self._search(scores)
+        with own.evaluator.instead_of(self.parents.father):
+            own.evaluator.expect(items.search, items.fresh, held_out_items)
+            judged = self._search_items(scores)
+            result = own.spend(judged, search_options(config))
+            self._report_recomputed()
             finalists = find_front(result.ranking, config) if several else _finalists(result.ranking, config)
-            fresh = self._score(finalists, items.fresh, "re-test finalists")
+            fresh = own.score(finalists, items.fresh, "re-test finalists")
             winner = choose_member(finalists, fresh, config) if several else self._best(finalists, fresh)
-            held_out = self._score(finalists if several else [winner], held_out_items, "held-out fitness")
-            self.evaluator.candidate.restore()
+            held_out = own.score(finalists if several else [winner], held_out_items, "held-out fitness")
+            baselines: BaselineScores = {}
+            if several and held_out:
+                baselines = search_baselines(own, judged, held_out_items, len(self.parents.father.layers))
+            own.evaluator.candidate.restore()
         father, genome = self.parents.father, self.space.genome
-        nulls = null_genomes(genome, self.start, winner.genes, config.seed)
+        nulls = null_genomes(genome, genome.start(self.prior), winner.genes, config.seed)
         return Genome(
             space=genome.name,
             method=config.method,
@@ -102,28 +107,43 @@ class _Search:
             search_score=winner.fitness,
             retest_score=self._fitness(winner, fresh),
             held_out_score=self._fitness(winner, held_out),
-            account=_account(result, ledger, items, spent, len(fresh)),
+            account=_account(own.ledger, items, judged.spent, len(fresh)),
             stopped=result.stopped,
-            **(self._front_fields(finalists, winner, fresh, held_out, nulls) if several else {}),
+            **(
+                self._front_fields(finalists, winner, _FrontScores(fresh, held_out, baselines), nulls)
+                if several
+                else {}
+            ),
         )
 
     def _front_fields(
         self,
         front: Sequence[LedgerLine],
         winner: LedgerLine,
-        fresh: ScoresByLine,
-        held_out: ScoresByLine,
+        scores: _FrontScores,
         nulls: Mapping[str, Mapping[str, float]],
     ) -> dict[str, Any]:
         """What the genome's record holds of a search with several objectives."""
         run, parents, config = self.run, self.parents, self.run.config
         items = {name: parents.items.held_out[name] for name in config.weights}
+        references = score_references(parents, self.space, nulls, items, run.progress)
+        kin = [reference.held_out for reference in references if reference.null is None]
         return {
             "objectives": tuple(config.weights),
-            "front": front_members(front, fresh, held_out, self.space, len(parents.father.layers)),
-            "references": score_references(parents, self.space, nulls, items, run.progress),
+            "front": front_members(front, scores.fresh, scores.held_out, self.space, len(parents.father.layers)),
+            "references": references,
+            "hypervolume": hypervolume(list(scores.held_out.values()), kin),
+            "baselines": tuple(
+                FrontBaseline(
+                    search=name,
+                    candidates=len(self.own.ledger.lines),
+                    held_out=members,
+                    hypervolume=hypervolume(members, kin),
+                )
+                for name, members in scores.baselines.items()
+            ),
             "member": 1 + front.index(winner),
-            "preferred": describe_preference(config, fresh),
+            "preferred": describe_preference(config, scores.fresh),
         }
 
     def _best(self, finalists: Sequence[LedgerLine], fresh: ScoresByLine) -> LedgerLine:
@@ -138,62 +158,24 @@ class _Search:
             return None
         return float(sum(weight * own[name] for name, weight in self.run.config.weights.items()))
 
-    def _search(self, scores: ScoresByModel) -> tuple[SearchResult, Ledger, int]:
-        """The result, the ledger, and the item evaluations that choosing anchors took."""
-        run, config, progress = self.run, self.run.config, self.run.progress
-        pool = self.parents.items.search
+    def _search_items(self, scores: ScoresByModel) -> SearchItems:
+        """All search items, or the anchors that stand for them."""
+        config, pool = self.run.config, self.parents.items.search
         limits = least_scores(config, scores)
-        items, estimate, spent = pool, Means(config.search.blocks, config.weights, limits), 0
-        if config.search.anchors:
-            anchored = anchor(run, self.evaluator, self.start, pool, scores, limits)
-            items, estimate, spent = anchored.items, anchored.estimate, anchored.spent
-        fitness = self.evaluator.on(items, blocks=config.search.blocks)
-        workers = open_workers(run, fitness, self.prior, self.parents.offline)
-        ledger, options = Ledger(run.path(LEDGER), run.path(BLOCKS)), _options(config)
-        try:
-            with progress.stage("search", options.budget) as advance, gentle_interrupt(progress.say) as interrupted:
-                callbacks = SearchCallbacks(
-                    on_line=lambda line: advance(1),
-                    on_generation=_generation_status(progress, options.budget),
-                    interrupted=interrupted,
-                )
-                result = search(self.start, workers, estimate, ledger, options, callbacks)
-        finally:
-            workers.close()
-        self._report_recomputed()
-        return result, ledger, spent
+        if not config.search.anchors:
+            return SearchItems(pool, Means(config.search.blocks, config.weights, limits))
+        start = self.space.genome.start(self.prior)
+        anchored = anchor(self.run, self.own.evaluator, start, pool, scores, limits)
+        return SearchItems(anchored.items, anchored.estimate, anchored.spent)
 
     def _report_recomputed(self) -> None:
-        recomputed = self.evaluator.candidate.kept_out
+        recomputed = self.own.evaluator.candidate.kept_out
         if recomputed:
             movable = {name for names in self.space.tensors().values() for name in names}
             self.run.progress.say(
                 f"{len(recomputed)} of {len(movable)} tensors had no room to be kept and were computed again for each"
                 " candidate"
             )
-
-    def _score(self, lines: Sequence[LedgerLine], items: Mapping[str, Sequence[Item]], title: str) -> ScoresByLine:
-        """Scores of some candidates on other items, by evaluation; empty where a benchmark has none left."""
-        if not all(items.get(name) for name in self.run.config.weights):
-            return {}
-        fitness, scores = self.evaluator.on(items), {}
-        with self.run.progress.stage(title, len(lines)) as advance:
-            for line in lines:
-                scores[line.evaluation] = means(fitness.whole(line.genes))
-                advance(1)
-        return scores
-
-
-def _options(config: Config) -> SearchOptions:
-    return SearchOptions(
-        budget=config.search.budget,
-        population=config.search.population,
-        seed=config.seed,
-        racing=config.search.racing,
-        strategy=config.search.strategy,
-        time_limit=config.search.time_limit or math.inf,
-        asynchronous=config.search.is_asynchronous,
-    )
 
 
 def _finalists(ranking: Sequence[LedgerLine], config: Config) -> Sequence[LedgerLine]:
@@ -203,7 +185,7 @@ def _finalists(ranking: Sequence[LedgerLine], config: Config) -> Sequence[Ledger
     return kept or best
 
 
-def _account(result: SearchResult, ledger: Ledger, items: Items, logged: int, finalists: int) -> dict[str, int]:
+def _account(ledger: Ledger, items: Items, logged: int, finalists: int) -> dict[str, int]:
     """Item evaluations: of the search, of choosing anchors, of the re-test, and what racing and anchors saved."""
     pool = sum(map(len, items.search.values()))
     evaluated = sum(line.items for line in ledger.lines)
@@ -214,20 +196,3 @@ def _account(result: SearchResult, ledger: Ledger, items: Items, logged: int, fi
         "retest": finalists * sum(map(len, items.fresh.values())),
         "saved": len(ledger.lines) * pool - evaluated - logged,
     }
-
-
-def _generation_status(progress: Progress, budget: int) -> Callable[[GenerationStats], None]:
-    """One line per generation: how far, how good, how wide, how long still."""
-    began, done = time.monotonic(), 0
-
-    def report(stats: GenerationStats) -> None:
-        nonlocal done
-        done += stats.candidates
-        left = (time.monotonic() - began) / max(1, done) * (budget - done)
-        sigma = "" if stats.sigma is None else f", sigma {stats.sigma:.2f}"
-        progress.status(
-            f"generation {stats.generation}: best {stats.best:.4f}, mean {stats.mean:.4f}{sigma}, {stats.items} items,"
-            f" {left:.0f} s left"
-        )
-
-    return report

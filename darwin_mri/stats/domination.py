@@ -101,22 +101,3 @@ def choose(points: np.ndarray, weights: Sequence[float], *, by_knee: bool) -> in
         distance = knee(points[among])
         among = among[distance >= distance.max() - TIE]
     return int(among[np.argmax(weighted[among])])
-
-
-def area(points: np.ndarray, reference: np.ndarray) -> float:
-    """The hypervolume of two objectives: the area that the points dominate above a reference point.
-
-    Args:
-        points: scores, (candidates, 2).
-        reference: the point that every counted candidate must be better than, (2,).
-
-    Returns:
-        The area, in the product of both objectives' units.
-    """
-    total, height = 0.0, float(reference[1])
-    pairs: list[tuple[float, float]] = list(zip(points[:, 0].tolist(), points[:, 1].tolist(), strict=True))
-    for x, y in sorted(pairs, reverse=True):
-        if x > reference[0] and y > height:
-            total += (x - float(reference[0])) * (y - height)
-            height = y
-    return total

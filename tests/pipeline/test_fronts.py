@@ -15,6 +15,7 @@ import yaml
 
 from darwin_mri.config import make_config
 from darwin_mri.errors import ConfigError
+from darwin_mri.problem.front import hypervolume
 from darwin_mri.records import Genome
 from darwin_mri.report import build_view, load_run
 from darwin_mri.report.model.elements import Figure
@@ -70,6 +71,35 @@ def test_the_record_holds_a_front_that_is_one(bred: Path) -> None:
     assert genome.held_out_score == pytest.approx(expected)
     kinds = {(reference.role, reference.null) for reference in genome.references}
     assert {("father", None), ("mother", None), ("null", "uniform"), ("null", "prior-mean")} <= kinds
+
+
+def test_searches_without_the_scan_are_beside_it_with_as_many_candidates(bred: Path) -> None:
+    genome = Genome.load(bred / "genome.json")
+    assert [other.search for other in genome.baselines] == ["flat", "random"]
+    for other in genome.baselines:
+        folder = bred / "state" / "baselines" / other.search
+        lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+        assert other.candidates == len(lines) == 11 and 1 <= len(other.held_out) <= 5
+        if other.search == "flat":  # the run's own start is flat too, and nothing is frozen: the same search
+            assert other.hypervolume == genome.hypervolume
+            assert list(other.held_out) == [member.held_out for member in genome.front]
+        else:
+            own = (bred / "ledger.jsonl").read_text().splitlines()
+            genes = [json.loads(line)["genes"] for line in own]
+            assert [line["genes"] for line in lines] != genes
+    kin = [reference.held_out for reference in genome.references if reference.null is None]
+    assert genome.hypervolume == hypervolume([member.held_out for member in genome.front], kin)
+
+
+def test_the_hypervolume_is_a_share_of_the_parents_box() -> None:
+    pytest.importorskip("pymoo")
+    parents = [{"a": 0.2, "b": -3.0}, {"a": 0.6, "b": -5.0}]
+    assert hypervolume([{"a": 0.6, "b": -3.0}], parents) == pytest.approx(1.0)
+    assert hypervolume([{"a": 0.4, "b": -3.0}, {"a": 0.6, "b": -4.0}], parents) == pytest.approx(0.75)
+    assert hypervolume([{"a": 0.1, "b": -2.0}], parents) == 0.0
+    assert hypervolume([{"a": 0.6, "b": -3.0}], parents[:1]) is None  # one parent spans no box
+    three = [{"a": 0.0, "b": 0.0, "c": 0.0}, {"a": 1.0, "b": 1.0, "c": 2.0}]
+    assert hypervolume([{"a": 1.0, "b": 0.5, "c": 1.0}], three) == pytest.approx(0.25)
 
 
 def test_held_out_scores_are_those_of_the_child_on_disk(bred: Path) -> None:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from darwin_mri.records import FrontMember, FrontReference, Genome
+from darwin_mri.records import FrontBaseline, FrontMember, FrontReference, Genome
 from darwin_mri.report.charts import Front, draw
 from darwin_mri.report.model.elements import Figure, Section, Text
 from darwin_mri.report.sections.front import front_section
@@ -84,7 +84,29 @@ def test_every_member_and_model_is_drawn_by_its_name(objectives: tuple[str, ...]
 def test_the_text_says_what_was_confirmed_and_what_the_members_are_worth() -> None:
     _, text = parts(front_section(make_genome(("korean", "maths")), 60))
     assert "7 of 60 candidates make the front" in text and "The child is member 3: the knee" in text
-    assert "of 7 are still dominated by no other member" in text and "Hypervolume" in text
+    assert "of 7 are still dominated by no other member" in text
+    assert "Hypervolume" not in text  # the record has none
+
+
+def test_searches_without_the_scan_are_drawn_and_named_with_their_hypervolume() -> None:
+    genome = make_genome(("korean", "maths"))
+    beside = (
+        FrontBaseline(search="flat", candidates=60, held_out=({"korean": 0.5, "maths": 0.2},), hypervolume=0.412),
+        FrontBaseline(search="random", candidates=60, held_out=({"korean": 0.2, "maths": 0.6},) * 2, hypervolume=0.3),
+    )
+    section = front_section(genome.model_copy(update={"hypervolume": 0.7, "baselines": beside}), 60)
+    chart, text = parts(section)
+    assert "0.700 of the rectangle" in text and "0.412 from a flat start and 0.300 by random candidates" in text
+    assert "with 60 candidates each" in text
+    for narrow in (False, True):
+        drawn = draw(chart, narrow)
+        assert drawn.count('class="edge"') == 2 and drawn.count('class="edge dotted"') == 2  # a border, and its key
+        ElementTree.fromstring(drawn)
+    figure = next(block for block in section.blocks if isinstance(block, Figure))
+    names = [row.cells[0] for row in figure.tables[0].rows]
+    assert names[-3:] == ["flat start, member 1", "random, member 1", "random, member 2"]
+    alone = parts(front_section(genome.model_copy(update={"hypervolume": 0.7}), 60))[1]
+    assert "No search without the scan was run" in alone
 
 
 def test_without_held_out_items_fresh_ones_are_drawn_and_no_model_beside_them() -> None:

@@ -1,4 +1,4 @@
-"""Domination, crowding, knee and area, against pymoo and against what they must be by definition."""
+"""Domination, crowding, and knee, against pymoo and against what they must be by definition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from darwin_mri.stats.domination import area, choose, crowding, knee, non_dominated, thin
+from darwin_mri.stats.domination import choose, crowding, knee, non_dominated, thin
 
 # Few different values, so that ties and duplicates are common.
 POINTS = st.tuples(st.integers(1, 14), st.integers(2, 4)).flatmap(
@@ -46,14 +46,6 @@ def test_a_thinned_front_keeps_its_ends_and_its_size(points: np.ndarray, size: i
     assert kept == sorted(set(kept)) and len(kept) == min(size, len(np.unique(front, axis=0)))
     if size >= 2 and front.shape[1] == 2:
         assert (front[kept].max(axis=0) == front.max(axis=0)).all()
-
-
-@settings(deadline=None)
-@given(POINTS, st.integers(-3, 3))
-def test_the_area_is_moocores(points: np.ndarray, shift: int) -> None:
-    moocore = pytest.importorskip("moocore")
-    pair, reference = points[:, :2], np.full(2, shift / 8)
-    assert area(pair, reference) == pytest.approx(float(moocore.hypervolume(-pair, ref=-reference)))
 
 
 def test_the_knee_is_farthest_from_the_line_through_the_ends() -> None:

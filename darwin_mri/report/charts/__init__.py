@@ -10,7 +10,7 @@ from darwin_mri.report.charts.bars import Bar, BarGroup, Bars, bars
 from darwin_mri.report.charts.courses import Course, Courses, courses
 from darwin_mri.report.charts.evolution import Evolution, Generation, evolution
 from darwin_mri.report.charts.forest import Forest, ForestPanel, ForestRow, forest
-from darwin_mri.report.charts.front import Front, FrontPoint, front
+from darwin_mri.report.charts.front import Front, FrontBorder, FrontPoint, front
 from darwin_mri.report.charts.heat import ROOMY, HeatMap, HeatPanel, heat_map
 from darwin_mri.report.charts.lollipop import Gene, Lollipop, lollipop
 from darwin_mri.report.charts.pedigree import Pedigree, pedigree
@@ -31,6 +31,7 @@ __all__ = [
     "ForestPanel",
     "ForestRow",
     "Front",
+    "FrontBorder",
     "FrontPoint",
     "Gene",
     "Generation",

@@ -31,6 +31,21 @@ class FrontPoint:
 
 
 @dataclass(frozen=True)
+class FrontBorder:
+    """What another search reaches.
+
+    Attributes:
+        label: in words.
+        kind: flat or random: how it is drawn.
+        corners: score by objective, of each member that no other one dominates.
+    """
+
+    label: str
+    kind: str
+    corners: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Front:
     """The members and the models beside them.
 
@@ -41,6 +56,7 @@ class Front:
         axes: names of the objectives.
         points: the models first, the members last.
         items: what the values were measured on, such as held-out items.
+        borders: of other searches; drawn in a plane alone.
     """
 
     key: str
@@ -49,8 +65,10 @@ class Front:
     axes: tuple[str, ...]
     points: tuple[FrontPoint, ...]
     items: str
+    borders: tuple[FrontBorder, ...] = ()
 
 
+BORDERS = {"flat": "edge", "random": "edge dotted"}
 LEFT, GUTTER = 72.0, 150.0
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 # Where a label may stand around its mark: (dx, dy of the baseline, anchor).
@@ -79,8 +97,10 @@ def _title(data: Front, point: FrontPoint) -> str:
 def _plane(data: Front, narrow: bool) -> str:
     width, plot = (368.0, 300.0) if narrow else (960.0, 400.0)
     top, right = (52.0 if narrow else 34.0), width - 12
-    x_low, x_high = _scale(value for p in data.points for value in (p.values[0], *p.before[:1]))
-    y_low, y_high = _scale(value for p in data.points for value in (p.values[1], *p.before[1:2]))
+    drawn = [values for p in data.points for values in (p.values, p.before) if values]
+    drawn += [corner for border in data.borders for corner in border.corners]
+    x_low, x_high = _scale(values[0] for values in drawn)
+    y_low, y_high = _scale(values[1] for values in drawn)
 
     def place(values: Sequence[float]) -> tuple[float, float]:
         x = LEFT + (values[0] - x_low) / (x_high - x_low) * (right - LEFT)
@@ -100,7 +120,10 @@ def _plane(data: Front, narrow: bool) -> str:
     body.append(svg.text((LEFT + right) / 2, top + plot + 36, data.axes[0], "axis strong", "middle", room=right - LEFT))
     body.append(svg.text(12, top + plot / 2, data.axes[1], "axis strong", "middle", -90, room=plot))
     members = [point for point in data.points if point.role == "child"]
-    body.append(svg.path(_staircase(members, place, top + plot), "median"))
+    for border in data.borders:
+        body.append(svg.path(_staircase(border.corners, place, top + plot), BORDERS[border.kind]))
+    reached = [member.values for member in members if member.reached]
+    body.append(svg.path(_staircase(reached, place, top + plot), "median"))
     for point in members:
         if point.before:
             body.append(svg.line(*place(point.before), *place(point.values), "link faint"))
@@ -119,10 +142,10 @@ def _plane(data: Front, narrow: bool) -> str:
 
 
 def _staircase(
-    members: Sequence[FrontPoint], place: Callable[[Sequence[float]], tuple[float, float]], bottom: float
+    reached: Sequence[Sequence[float]], place: Callable[[Sequence[float]], tuple[float, float]], bottom: float
 ) -> list[tuple[float, float]]:
-    """The border of what the members reach together, from the left edge to the lower one."""
-    corners = sorted(place(member.values) for member in members if member.reached)  # from the left, falling
+    """The border of what these points reach together, from the left edge to the lower one."""
+    corners = sorted(map(place, reached))  # from the left, falling
     line: list[tuple[float, float]] = []
     for x, y in corners:
         line += [(line[-1][0] if line else LEFT, y), (x, y)]
@@ -158,6 +181,7 @@ def _plane_legend(data: Front, narrow: bool) -> list[str]:
     if any(point.before for point in data.points):
         entries.append((svg.mark("child", 6, 12, 3, hollow=True), "the same on search items"))
     entries.append((svg.line(-4, 12, 16, 12, "median"), "reached by the members"))
+    entries += [(svg.line(-4, 12, 16, 12, BORDERS[border.kind]), border.label) for border in data.borders]
     body, x, y = [], LEFT, 0.0
     for sign, words in entries:
         room = 26 + svg.width_of(words, svg.SIZES["axis"]) + 14

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from darwin_mri.records import FrontMember, Genome
+from darwin_mri.records import FrontBaseline, FrontMember, Genome
 from darwin_mri.report import formats
-from darwin_mri.report.charts import Front, FrontPoint
+from darwin_mri.report.charts import Front, FrontBorder, FrontPoint
 from darwin_mri.report.model.elements import Figure, Row, Section, Table, Text, table
 
 SPLITS = ("held_out", "fresh", "search")  # what is drawn: the first one that every member has
+WITHOUT_SCAN = {"flat": "from a flat start", "random": "by random candidates"}  # where a baseline's border is from
+BASELINES = {"flat": "flat start, member", "random": "random, member"}
 WORDS = {"held_out": "held-out items", "fresh": "fresh search items", "search": "search items"}
 
 
@@ -47,20 +49,34 @@ def front_section(genome: Genome, ledger: int = 0, units: Mapping[str, str] | No
         + (
             " Filled diamonds: held-out items; hollow ones, joined to them: the search items that put the member into"
             " the front. Dashed: the border of what the members reach together."
+            + (" Thin and dotted: that of searches without the scan." if genome.baselines else "")
             if len(names) == 2
             else " One axis per objective, each with its own scale; a line is one model."
         ),
         tuple(_with_unit(name, units or {}) for name in names),
         tuple(others + members),
         WORDS[split],
+        tuple(_border(other, names) for other in genome.baselines if split == "held_out" and other.held_out),
     )
-    text = " ".join(filter(None, (_found(genome, ledger), _kept(genome, split, reached), _against(genome, points))))
+    text = " ".join(
+        filter(None, (_found(genome, ledger), _kept(genome, split, reached), _against(genome, points), _areas(genome)))
+    )
     how = (
         "darwin-mri merge --genome RUN/genome.json --member K --out FOLDER writes the child of another member. Values"
         f" are in the unit the search used{_used_units(names, units or {})}, higher is better; those on search items"
         " flatter the members, which were chosen by them."
     )
     return Section("front", "Front of several objectives", (Text(text), Figure(chart, (_table(genome),), note=how)))
+
+
+def _border(other: FrontBaseline, names: Sequence[str]) -> FrontBorder:
+    points = [_values(scores, names) for scores in other.held_out]
+    reached = _undominated(points)
+    return FrontBorder(
+        f"reached {WITHOUT_SCAN[other.search]}",
+        other.search,
+        tuple(point for point, ahead in zip(points, reached, strict=True) if ahead),
+    )
 
 
 def _with_unit(name: str, units: Mapping[str, str]) -> str:
@@ -78,14 +94,6 @@ def _undominated(points: Sequence[tuple[float, ...]]) -> list[bool]:
     from darwin_mri.stats.domination import non_dominated  # numpy is loaded for a front alone
 
     return non_dominated(np.array(points)).tolist()
-
-
-def _area(points: Sequence[tuple[float, ...]], reference: Sequence[float]) -> float:
-    import numpy as np
-
-    from darwin_mri.stats.domination import area
-
-    return area(np.array(points), np.array(reference))
 
 
 def _scores(member: FrontMember, split: str) -> dict[str, float]:
@@ -130,7 +138,6 @@ def _against(genome: Genome, points: Sequence[tuple[float, ...]]) -> str:
     if not parents:
         return ""
     best = [max(values) for values in zip(*parents, strict=True)]  # by objective
-    worst = [min(values) for values in zip(*parents, strict=True)]
     above = [
         member.number
         for member, own in zip(genome.front, points, strict=True)
@@ -142,14 +149,26 @@ def _against(genome: Genome, points: Sequence[tuple[float, ...]]) -> str:
         if above
         else "No member is as good as the best parent on every objective at once."
     )
-    sides = [high - low for high, low in zip(best, worst, strict=True)]
-    if len(sides) == 2 and min(sides) > 0:
-        share = _area(points, worst) / (sides[0] * sides[1])
-        text += (
-            f" Hypervolume above the worse parent of each objective: {formats.fixed(share, 3)} of the rectangle up to"
-            " the better parent of each."
-        )
     return text
+
+
+def _areas(genome: Genome) -> str:
+    """The front's hypervolume beside that of the searches without the scan."""
+    if genome.hypervolume is None:
+        return ""
+    text = (
+        f"Hypervolume on held-out items: {formats.fixed(genome.hypervolume, 3)} of the"
+        f" {'rectangle' if len(genome.objectives) == 2 else 'box'} from the worst to the best parent of each objective"
+    )
+    beside = [
+        f"{formats.fixed(other.hypervolume, 3)} {WITHOUT_SCAN[other.search]}"
+        for other in genome.baselines
+        if other.hypervolume is not None
+    ]
+    if not beside:
+        return f"{text}. No search without the scan was run beside it (search.baselines)."
+    candidates = formats.plural(genome.baselines[0].candidates, "candidate")
+    return f"{text}; {formats.listing(beside)}, with {candidates} each. One run is one draw: a small lead says little."
 
 
 def _table(genome: Genome) -> Table:
@@ -167,4 +186,10 @@ def _table(genome: Genome) -> Table:
         for name in genome.objectives:
             cells += [formats.ABSENT, formats.ABSENT, formats.fixed(other.held_out.get(name), 3)]
         rows.append(Row(tuple(cells), other.role))
+    for other in genome.baselines:
+        for number, scores in enumerate(other.held_out, 1):
+            cells = [f"{BASELINES[other.search]} {number}", formats.ABSENT]
+            for name in genome.objectives:
+                cells += [formats.ABSENT, formats.ABSENT, formats.fixed(scores.get(name), 3)]
+            rows.append(Row(tuple(cells), "null"))
     return table("Members of the front, parents and null children", columns, rows, note="Bold: the child.")
