@@ -9,6 +9,7 @@ RESPONSE_BLOCKS = 8  # blocks of items: the unit of resampling of the fitness re
 HARNESS_TOKENS = 1024  # of a batch of lm-eval on a CPU: longer ones only leave its caches
 LONG_HARNESS_TOKENS = 65536  # and on an accelerator
 HARNESS_LOGITS = 2 * 10**9  # bytes: lm-eval keeps rows x tokens x vocabulary in fp32, twice
+ENGINE_CACHE = 4 * 2**30  # bytes of keys and values of vLLM on a CPU, and no more than a quarter of what is free
 
 
 def scan_tokens(device: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from darwin_mri.batch_sizes import (
     BATCH_TOKENS,
+    ENGINE_CACHE,
     HARNESS_LOGITS,
     HARNESS_TOKENS,
     LOGIT_POSITIONS,
@@ -99,6 +100,9 @@ def stage_bytes(
         stages["prior"] = held[0] + moved * (directions + each) + _graph(config, father, each)
     kept = 0 if short else int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))
     stages["search"] = held[0] + kept + _batch(father, each, scored)
+    if config.search.engine == "vllm":  # the father waits in host memory, and nothing is kept
+        cache = 0 if short else ENGINE_CACHE
+        stages["search"] = held[0] + (_batch(father, each, scored) if accelerator else held[0] + cache)
     # The child is as large as the father, which stays beside the model that is read, or waits in host memory.
     read = max(held) if short and accelerator else held[0] + max(held)
     stages["health"] = read + max(_batch(survey, each, HEALTH_TOKENS) for survey in surveys)

@@ -183,7 +183,7 @@ def _needs(config: Config, surveys: Sequence[Survey], device: machine.Device | N
         needs.append(_device_need(config, device, stages, least if waits else None))
         largest = max(survey.size for survey in surveys)
         host, note = RUNTIME + largest, "one model at a time on its way to the device"
-        if waits:
+        if waits or config.search.engine == "vllm":
             host, note = host + father.size, "the parent that waits, and one model on its way to the device"
     fits = None if memory is None else host <= memory
     needs.insert(1, PlanNeed(name="host memory", needed=int(host), available=memory, fits=fits, note=note))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from darwin_mri.batch_sizes import ENGINE_CACHE
 from darwin_mri.benchmarks import Item, ItemScorer, read_lengths
 from darwin_mri.benchmarks.vllm_engine import VllmEngine
 from darwin_mri.benchmarks.vllm_scorer import VllmScorer
@@ -20,7 +21,6 @@ from darwin_mri.problem.fitness import Evaluator, InPlace
 from darwin_mri.problem.space import MergeSpace
 
 DEVICE_SHARE = 0.9  # of a GPU's memory: weights, keys and values, activations
-MOST_CPU_CACHE = 4 * 2**30  # bytes of keys and values, and no more than a quarter of what is free
 CPU_BLOCK = 32  # tokens: prompts share whole blocks, and vLLM's own 128 on a CPU are longer than many
 
 
@@ -100,7 +100,7 @@ def _settings(config: Config, father: LoadedModel) -> VllmSettings:
     dtype, sharing = str(father.model.dtype).removeprefix("torch."), _engines_on(config, father.device)
     if father.device.type != "cpu":
         return VllmSettings(1, dtype, str(father.device), memory_share=DEVICE_SHARE / sharing)
-    cache = int(min(MOST_CPU_CACHE, free_memory("cpu") // 4) / sharing)
+    cache = int(min(ENGINE_CACHE, free_memory("cpu") // 4) / sharing)
     return VllmSettings(1, dtype, cache_bytes=cache, block=CPU_BLOCK)
 
 

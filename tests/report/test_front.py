@@ -103,8 +103,9 @@ def test_searches_without_the_scan_are_drawn_and_named_with_their_hypervolume() 
         assert drawn.count('class="edge"') == 2 and drawn.count('class="edge dotted"') == 2  # a border, and its key
         ElementTree.fromstring(drawn)
     figure = next(block for block in section.blocks if isinstance(block, Figure))
-    names = [row.cells[0] for row in figure.tables[0].rows]
-    assert names[-3:] == ["flat start, member 1", "random, member 1", "random, member 2"]
+    cells = [row.cells for row in figure.tables[1].rows]
+    assert cells[0] == ("this run", "60", "7", "0.700") and cells[1] == ("flat start", "60", "1", "0.412")
+    assert cells[2] == ("random candidates", "60", "2", "0.300")
     alone = parts(front_section(genome.model_copy(update={"hypervolume": 0.7}), 60))[1]
     assert "No search without the scan was run" in alone
 

@@ -96,7 +96,8 @@ def _title(data: Front, point: FrontPoint) -> str:
 
 def _plane(data: Front, narrow: bool) -> str:
     width, plot = (368.0, 300.0) if narrow else (960.0, 400.0)
-    top, right = (52.0 if narrow else 34.0), width - 12
+    legend, rows = _plane_legend(data, narrow)
+    top, right = 16.0 + 18 * rows, width - 12
     drawn = [values for p in data.points for values in (p.values, p.before) if values]
     drawn += [corner for border in data.borders for corner in border.corners]
     x_low, x_high = _scale(values[0] for values in drawn)
@@ -106,7 +107,7 @@ def _plane(data: Front, narrow: bool) -> str:
         x = LEFT + (values[0] - x_low) / (x_high - x_low) * (right - LEFT)
         return x, top + plot * (1 - (values[1] - y_low) / (y_high - y_low))
 
-    body = _plane_legend(data, narrow)
+    body = legend
     steps = svg.ticks(x_low, x_high, 4 if narrow else 8)
     for tick in steps:
         x = place((tick, y_low))[0]
@@ -176,7 +177,8 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _plane_legend(data: Front, narrow: bool) -> list[str]:
+def _plane_legend(data: Front, narrow: bool) -> tuple[list[str], int]:
+    """The legend and its number of rows."""
     entries = [(svg.mark("child", 6, 12, 4.5), f"member, {data.items}")]
     if any(point.before for point in data.points):
         entries.append((svg.mark("child", 6, 12, 3, hollow=True), "the same on search items"))
@@ -185,12 +187,12 @@ def _plane_legend(data: Front, narrow: bool) -> list[str]:
     body, x, y = [], LEFT, 0.0
     for sign, words in entries:
         room = 26 + svg.width_of(words, svg.SIZES["axis"]) + 14
-        if narrow and x + room > 360 and x > LEFT:
+        if x + room > (360 if narrow else 960) and x > LEFT:
             x, y = LEFT, y + 18
         body.append(f'<g transform="translate({svg.number(x)} {svg.number(y)})">{sign}</g>')
         body.append(svg.text(x + 24, y + 16, words, "axis"))
         x += room
-    return body
+    return body, 1 + round(y / 18)
 
 
 def _parallel(data: Front, narrow: bool) -> str:

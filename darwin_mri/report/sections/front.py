@@ -11,7 +11,7 @@ from darwin_mri.report.model.elements import Figure, Row, Section, Table, Text, 
 
 SPLITS = ("held_out", "fresh", "search")  # what is drawn: the first one that every member has
 WITHOUT_SCAN = {"flat": "from a flat start", "random": "by random candidates"}  # where a baseline's border is from
-BASELINES = {"flat": "flat start, member", "random": "random, member"}
+SEARCHES = {"flat": "flat start", "random": "random candidates"}
 WORDS = {"held_out": "held-out items", "fresh": "fresh search items", "search": "search items"}
 
 
@@ -61,12 +61,13 @@ def front_section(genome: Genome, ledger: int = 0, units: Mapping[str, str] | No
     text = " ".join(
         filter(None, (_found(genome, ledger), _kept(genome, split, reached), _against(genome, points), _areas(genome)))
     )
+    tables = (_table(genome), _searches(genome)) if genome.baselines else (_table(genome),)
     how = (
         "darwin-mri merge --genome RUN/genome.json --member K --out FOLDER writes the child of another member. Values"
         f" are in the unit the search used{_used_units(names, units or {})}, higher is better; those on search items"
         " flatter the members, which were chosen by them."
     )
-    return Section("front", "Front of several objectives", (Text(text), Figure(chart, (_table(genome),), note=how)))
+    return Section("front", "Front of several objectives", (Text(text), Figure(chart, tables, note=how)))
 
 
 def _border(other: FrontBaseline, names: Sequence[str]) -> FrontBorder:
@@ -186,10 +187,15 @@ def _table(genome: Genome) -> Table:
         for name in genome.objectives:
             cells += [formats.ABSENT, formats.ABSENT, formats.fixed(other.held_out.get(name), 3)]
         rows.append(Row(tuple(cells), other.role))
-    for other in genome.baselines:
-        for number, scores in enumerate(other.held_out, 1):
-            cells = [f"{BASELINES[other.search]} {number}", formats.ABSENT]
-            for name in genome.objectives:
-                cells += [formats.ABSENT, formats.ABSENT, formats.fixed(scores.get(name), 3)]
-            rows.append(Row(tuple(cells), "null"))
     return table("Members of the front, parents and null children", columns, rows, note="Bold: the child.")
+
+
+def _searches(genome: Genome) -> Table:
+    """The run's own search and those without the scan."""
+    candidates = genome.baselines[0].candidates
+    own = ("this run", str(candidates), str(len(genome.front)), formats.fixed(genome.hypervolume, 3))
+    rows = [Row(own, "child", strong=True)]
+    for other in genome.baselines:
+        cells = (SEARCHES[other.search], str(other.candidates), str(len(other.held_out)))
+        rows.append(Row((*cells, formats.fixed(other.hypervolume, 3)), "null"))
+    return table("Searches", ("search", "candidates", "members", "hypervolume, held-out"), rows)
