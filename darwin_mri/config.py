@@ -251,6 +251,13 @@ class Config(Tasks):
         return self.method in ARMS
 
     @property
+    def moments(self) -> Literal["diagonal", "full"] | None:
+        """Which moments are measured: those that are asked for, else what the method needs."""
+        needs: dict[object, Literal["diagonal", "full"]] = {"diagonal": "diagonal", "probes": "full", "merged": "full"}
+        own = needs.get(self.settings.get("moments", "probes")) if self.method == "regression" else None
+        return "full" if "full" in (own, self.scan.moments) else own or self.scan.moments
+
+    @property
     def upper(self) -> float:
         """Largest ratio of the search."""
         return self.prior.upper or (1.0 if self.cross or self.method in SHARING else 1.5)

@@ -24,6 +24,7 @@ Operator = Literal[
     "ramplus_tl",
     "arcee_fusion",
     "nearswap",
+    "regression",
 ]
 """Methods for parents of one architecture."""
 Arm = Literal["raw", "folded", "aligned", "transplant", "refit", "competence"]
@@ -34,4 +35,4 @@ ARMS: tuple[str, ...] = get_args(Arm)
 # Methods with one result for all parents: their one ratio goes from the father to it.
 JOINT = frozenset({"model_stock", "sce", "ram", "ramplus_tl", "arcee_fusion", "nearswap"})
 # Methods whose ratios are shares of the whole; the others add task vectors, which may exceed 1.
-SHARING = frozenset({"linear", "slerp", "nuslerp", "multislerp", "karcher", *JOINT})
+SHARING = frozenset({"linear", "slerp", "nuslerp", "multislerp", "karcher", "regression", *JOINT})

@@ -26,6 +26,22 @@ class ScanConfig(Section):
     mixers: bool = Field(
         default=True, description="mean-ablate mixers as well as FFNs: doubles the forwards of the scan's longest part"
     )
+    moments: Literal["diagonal", "full"] | None = Field(
+        default=None,
+        description="measure second moments of the inputs of every linear map: squares alone, or all products; when"
+        " absent what the method needs",
+    )
+    moments_from: tuple[str, ...] = Field(
+        default=(),
+        description="files of moments, or hub repositories with one, for the parents in their order; in place of"
+        " measuring; measured where one is empty",
+    )
+    moments_width: int | None = Field(
+        default=None,
+        ge=1,
+        description="inputs wider than this get squares alone, as products take width x width values; twice the hidden"
+        " size when absent, which leaves out the neurons of most FFNs",
+    )
     validation: bool = Field(
         default=False,
         description="measure the effect of blending each gene alone, and how well each preset predicted it",

@@ -5,7 +5,6 @@ Each stage is a function of run, parents and earlier records; a resumed run read
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
@@ -16,8 +15,9 @@ from darwin_mri.planning import require_room, require_surroundings
 from darwin_mri.problem.health import examine_child
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
+from darwin_mri.problem.results import BreedResult
 from darwin_mri.problem.scans import Scans
-from darwin_mri.records import ChildFiles, Comparison, Genome, Health, Prior
+from darwin_mri.records import ChildFiles, Genome, Health, Prior
 from darwin_mri.records.roles import FATHER
 from darwin_mri.report import write_report
 from darwin_mri.run import Progress, Run, RunOptions, Silent, open_run, require_run_folder
@@ -27,6 +27,7 @@ from darwin_mri.stages.donors import make_space
 from darwin_mri.stages.health import check_run_child
 from darwin_mri.stages.inputs import prepare_inputs
 from darwin_mri.stages.merge import merge_genome
+from darwin_mri.stages.moments import measure_parents
 from darwin_mri.stages.plan import plan
 from darwin_mri.stages.prior import measure_prior
 from darwin_mri.stages.references import measure_references
@@ -37,23 +38,6 @@ from darwin_mri.stages.search import find_winner
 from darwin_mri.stages.validation import validate
 
 __all__ = ["BreedResult", "RunOptions", "ScoreOptions", "bench", "breed", "check", "merge", "plan", "scan"]
-
-
-@dataclass(frozen=True)
-class BreedResult:
-    """What came out of a run.
-
-    Attributes:
-        folder: the run folder.
-        genome: the winner.
-        health: the gates of the child.
-        comparison: scores, contrasts and vigor.
-    """
-
-    folder: Path
-    genome: Genome
-    health: Health
-    comparison: Comparison
 
 
 def scan(config: Config, out: Path, *, pair: bool, **options: Unpack[RunOptions]) -> tuple[Scans, Prior | None]:
@@ -75,6 +59,7 @@ def scan(config: Config, out: Path, *, pair: bool, **options: Unpack[RunOptions]
     with _open(out, parents, options) as run:
         run.stage("inputs", prepare_inputs, parents, items=pair)
         scans = run.stage("scan", scan_parents, parents)
+        run.stage("moments", measure_parents, parents)
         if not pair:
             return scans, None
         space = run.stage("donors", make_space, parents, scans)
@@ -109,6 +94,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
     with _open(out, parents, options) as run:
         run.stage("inputs", prepare_inputs, parents)
         scans = run.stage("scan", scan_parents, parents)
+        run.stage("moments", measure_parents, parents)
         space = run.stage("donors", make_space, parents, scans)
         scores = run.stage("references", measure_references, parents)
         parents.release_others()
@@ -136,6 +122,7 @@ def merge(
     out: Path,
     *,
     donors: Path | None = None,
+    moments: Path | None = None,
     offline: bool = False,
     progress: Progress | None = None,
 ) -> ChildFiles:
@@ -146,13 +133,15 @@ def merge(
         genome: genes, settings and, as a rule, tensors.
         out: the child's folder.
         donors: folder of kept donors (a run's ``state/donors``), across architectures.
+        moments: folder with the parents' moments (a run's), for ``regression``.
         offline: never ask the hub.
         progress: where the work reports; nowhere when None.
 
     Returns:
         sha256 of every shard, and which tensors differ from the father's.
     """
-    return merge_genome(genome, Parents.find(config, offline=offline), out, donors=donors, progress=progress)
+    parents = Parents.find(config, offline=offline)
+    return merge_genome(genome, parents, out, donors=donors, moments=moments, progress=progress)
 
 
 def check(

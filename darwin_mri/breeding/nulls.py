@@ -1,4 +1,4 @@
-"""Null genomes: what a child would be without a search, without a prior, or with a donor that knows nothing."""
+"""Null genomes: what a child would be without a search, or without a prior."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def null_genomes(space: SearchSpace, start: Start, winner: dict[str, float], see
     Returns:
         Null -> genes. ``uniform``: one ratio everywhere, the winner's mean. ``per-parent``, with several other parents:
         one ratio for each, the mean of the winner's. ``prior-mean``: the start, no search.
-        ``random``: a random direction of the winner's norm (genes clipped to the box). ``shuffled-donor``: the
-        winner's genes, to be applied to a donor whose tensors were shuffled.
+        ``random``: a random direction of the winner's norm (genes clipped to the box).
     """
     values = np.array([winner[name] for name in start.names])  # (genes,)
     rng = seeds.named(seed, "null genomes")
@@ -36,5 +35,4 @@ def null_genomes(space: SearchSpace, start: Start, winner: dict[str, float], see
         **own,
         "prior-mean": dict(zip(start.names, map(float, start.mean), strict=True)),
         "random": dict(zip(start.names, map(float, drawn), strict=True)),
-        "shuffled-donor": dict(winner),
     }

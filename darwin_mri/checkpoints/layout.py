@@ -25,6 +25,7 @@ from transformers.modeling_utils import LoadStateDictConfig
 from darwin_mri.checkpoints.anatomy import decoder_of, outline_anatomy
 from darwin_mri.checkpoints.assembly import Assembly
 from darwin_mri.checkpoints.libraries import quiet
+from darwin_mri.checkpoints.linear_maps import is_transposed, linear_modules
 from darwin_mri.checkpoints.meta import loading_class, meta_model, whole_class
 from darwin_mri.errors import CheckpointError
 from darwin_mri.records import Anatomy
@@ -52,6 +53,8 @@ class Layout:
         text: of the names in ``stored`` and ``tied`` those of the text model -> the name there, the same in a wrapper
             and alone.
         anatomy: the decoder's layers as far as modules tell; norms are left open.
+        linear: weight of a linear map of the layers, by its name in ``stored`` -> whether it is stored as (inputs,
+            outputs).
     """
 
     stored: Mapping[str, str]
@@ -64,6 +67,7 @@ class Layout:
     others: tuple[str, ...]
     text: Mapping[str, str]
     anatomy: Anatomy
+    linear: Mapping[str, bool]
 
     def on_disk(self, name: str) -> str:
         """The tensor on disk that a parameter, a buffer or a part of an assembly is read from."""
@@ -107,6 +111,7 @@ def read_layout(
     if whole is not loading_class(config, ref):
         unread_by_all &= set(_destinations(meta_model(whole, config, ref), shapes, ref)[2])
     text = text_names(model, (*stored, *tied))
+    anatomy = outline_anatomy(model)
     in_text = {disk for name, disk in stored.items() if name in text}
     return Layout(
         stored={name: disk for name, disk in stored.items() if name not in tied},
@@ -118,7 +123,8 @@ def read_layout(
         unexpected=tuple(sorted(name for name in unread_by_all if unread[name] in unexpected)),
         others=tuple(sorted(set(shapes) - unread_by_all - in_text)),
         text=text,
-        anatomy=outline_anatomy(model),
+        anatomy=anatomy,
+        linear={name: is_transposed(module) for name, module in linear_modules(model, anatomy).items()},
     )
 
 

@@ -18,6 +18,7 @@ from darwin_mri.checkpoints.hashed_file import HashedFile
 from darwin_mri.checkpoints.reader import DTYPES
 from darwin_mri.checkpoints.verify import INDEX, SINGLE
 from darwin_mri.errors import InputError
+from darwin_mri.files import writing
 
 Form = tuple[torch.dtype, tuple[int, ...]]
 """(dtype, shape) of a tensor."""
@@ -102,6 +103,42 @@ def write_folder(
         write_synced(partial / purpose.note, as_bytes({"schema": 1, **note, "shards": digests}))
         move_into_place(partial, out)
     return digests
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Form],
+    compute: Callable[[str], torch.Tensor],
+    metadata: Mapping[str, str],
+    owner: str,
+) -> str:
+    """Write one safetensors file tensor by tensor, under a temporary name that is renamed at the end.
+
+    Args:
+        path: the file.
+        tensors: name -> (dtype, shape), of one dtype.
+        compute: name -> the tensor; called once per name, in order.
+        metadata: of the file's header.
+        owner: what an error calls the tensors' owner.
+
+    Returns:
+        The file's sha256.
+
+    Raises:
+        InputError: a computed tensor does not fit its place, or is not finite.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with HashedFile(temporary) as file:
+                file.write(_header(tensors, metadata))
+                for name, form in tensors.items():
+                    write_bytes(file, bytes_of(name, compute(name), form, owner))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return file.sha256
 
 
 def plan_shards(tensors: Mapping[str, Form]) -> dict[str, tuple[str, ...]]:
@@ -222,9 +259,10 @@ def _size(form: Form) -> int:
     return prod(form[1]) * form[0].itemsize
 
 
-def _header(tensors: Mapping[str, Form]) -> bytes:
+def _header(tensors: Mapping[str, Form], metadata: Mapping[str, str] | None = None) -> bytes:
     """The beginning of a weight file: the length of a JSON header, and the header, which tells where tensors lie."""
-    header = json.dumps({"__metadata__": {"format": "pt"}, **dict(_entries(tensors))}, separators=(",", ":")).encode()
+    described = {"__metadata__": {"format": "pt", **(metadata or {})}, **dict(_entries(tensors))}
+    header = json.dumps(described, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header
 

@@ -20,6 +20,7 @@ from darwin_mri.cli.options import (
     Father,
     Further,
     Json,
+    MomentsFrom,
     Mother,
     Offline,
     Overwrite,
@@ -54,6 +55,7 @@ def breed(
     workers: Workers = None,
     task: Tasks = None,
     allow_task_code: AllowTaskCode = False,
+    moments_from: MomentsFrom = None,
     data: BenchmarkData = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
@@ -92,6 +94,7 @@ def breed(
         "dtype": dtype,
         "tasks": own_tasks(task),
         "data": data,
+        "scan": {"moments_from": tuple(moments_from) if moments_from else None},
         "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }
     source = resume / RESUME_CONFIG if resume is not None and config_file is None else config_file

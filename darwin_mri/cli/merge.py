@@ -102,7 +102,13 @@ def merge(
     else:
         assert request is not None
         files = pipeline.merge(
-            request.config, request.genome, out, donors=request.donors, offline=offline, progress=progress
+            request.config,
+            request.genome,
+            out,
+            donors=request.donors,
+            moments=request.folder,
+            offline=offline,
+            progress=progress,
         )
     if as_json:
         print_json(files.model_dump(mode="json", by_alias=True))
@@ -121,7 +127,7 @@ def _write_adapter(
     from darwin_mri.stages.adapter import merge_as_adapter
 
     parents = Parents.find(request.config, offline=offline)
-    fit = merge_as_adapter(request.genome, parents, out, rank=rank, donors=request.donors, progress=progress)
+    fit = merge_as_adapter(request, parents, out, rank=rank, progress=progress)
     if as_json:
         print_json(asdict(fit))
     else:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from darwin_mri.cli.console import err, stdout
 from darwin_mri.errors import ConfigError
+
+if TYPE_CHECKING:
+    from darwin_mri.report.hub import Upload
 
 DEBUG = "--debug"
 TASK_KINDS = ("jsonl", "lm_eval", "nll", "agreement")  # as ``config_tasks``, which takes a second to import
@@ -49,6 +52,21 @@ BenchmarkData = Annotated[
         "--data",
         help="Folder with the benchmark files: click/, musr/, gpqa/. Where no config names benchmarks, CLIcK and MuSR"
         " are then used, not the nursery's.",
+    ),
+]
+MomentsKind = Annotated[
+    str | None,
+    typer.Option(
+        "--moments",
+        metavar="diagonal|full",
+        help="Measure second moments of the inputs of linear maps (moments.safetensors): squares, or all products.",
+    ),
+]
+MomentsFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE|REPO",
+        help="A file of moments, or a hub repository with one, in place of measuring; once for each parent, in order.",
     ),
 ]
 Tasks = Annotated[
@@ -133,3 +151,27 @@ def resume_hint(text: str) -> Iterator[None]:
     except KeyboardInterrupt:
         err.print(text, markup=False, highlight=False)
         raise typer.Exit(130) from None
+
+
+def show_uploads(uploads: Sequence[Upload], repo: str, *, dry_run: bool, as_json: bool) -> str:
+    """Print what a push uploads.
+
+    Args:
+        uploads: in order.
+        repo: where they go.
+        dry_run: whether nothing is uploaded.
+        as_json: print JSON.
+
+    Returns:
+        How many files of what size, in words.
+    """
+    from darwin_mri.report.formats import clean, size
+
+    if as_json:
+        files = [{"path": upload.path, "size": upload.size} for upload in uploads]
+        print_json({"repository": repo, "dry_run": dry_run, "files": files})
+    else:
+        for upload in uploads:
+            line = f"{size(upload.size):>10}  {clean(upload.path)}"
+            stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+    return f"{len(uploads)} files, {size(sum(upload.size for upload in uploads))}, to {repo}"

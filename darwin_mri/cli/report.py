@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from darwin_mri.cli.options import Debug, Json, Quiet, note, print_json, stdout
+from darwin_mri.cli.options import Debug, Json, Quiet, note, print_json, show_uploads, stdout
 
 
 def report(
@@ -67,23 +67,13 @@ def _push(runs: list[Path], repo: str, *, dry_run: bool, private: bool, force: b
     """Upload one run's child, or say what would be uploaded."""
     from darwin_mri.errors import ConfigError
     from darwin_mri.report import render_html, write_report
-    from darwin_mri.report.formats import clean, size
     from darwin_mri.report.hub import plan, push
 
     if len(runs) != 1:
         raise ConfigError("--push publishes one child: give one run")
     view = write_report(runs[0])
     uploads = plan(runs[0], view, repo, render_html(view), force=force)
-    if as_json:
-        print_json(
-            {"repository": repo, "dry_run": dry_run, "files": [{"path": u.path, "size": u.size} for u in uploads]}
-        )
-    else:
-        for upload in uploads:
-            stdout.print(
-                f"{size(upload.size):>10}  {clean(upload.path)}", markup=False, highlight=False, soft_wrap=True
-            )
-    total = f"{len(uploads)} files, {size(sum(u.size for u in uploads))}, to {repo}"
+    total = show_uploads(uploads, repo, dry_run=dry_run, as_json=as_json)
     if view.metadata is not None and not view.metadata.licence:
         note("no licence is set: the parents' cards state none or differ")
     if dry_run:

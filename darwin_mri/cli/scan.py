@@ -15,6 +15,8 @@ from darwin_mri.cli.options import (
     Device,
     Dtype,
     Json,
+    MomentsFrom,
+    MomentsKind,
     Offline,
     Out,
     Overwrite,
@@ -26,6 +28,7 @@ from darwin_mri.cli.options import (
     own_tasks,
     print_json,
     resume_hint,
+    show_uploads,
     stdout,
 )
 
@@ -68,6 +71,17 @@ def scan(
             "--validate", help="Measure what blending each gene alone does, and how well each preset predicted it."
         ),
     ] = False,
+    moments: MomentsKind = None,
+    moments_from: MomentsFrom = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Publish the moments of MODEL on the hub, with a card.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --push: show what would be uploaded, upload nothing.")
+    ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="With --push: make the repository private if it is new.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted scan in --out.")] = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -91,6 +105,7 @@ def scan(
     pair = config_file is not None or mother is not None
     if validate and not pair:
         raise ConfigError("--validate measures what blending parents does: give --against another parent")
+    refuse_push(push, moments, pair=pair, dry_run=dry_run, private=private)
     overrides = {
         "father": model,
         "mother": mother,
@@ -101,7 +116,13 @@ def scan(
         "device": device,
         "dtype": dtype,
         "tasks": own_tasks(task),
-        "scan": {"probes": probes, "documents": documents, "validation": validate or None},
+        "scan": {
+            "probes": probes,
+            "documents": documents,
+            "validation": validate or None,
+            "moments": moments,
+            "moments_from": tuple(moments_from) if moments_from else None,
+        },
         "prior": {"protect": protect.split(",") if protect else None, "preset": preset},
     }
     config = scan_config(config_file, overrides, offline=offline).allowing_code(allow_task_code)
@@ -116,6 +137,9 @@ def scan(
             resume=resume,
             progress=ConsoleProgress(quiet),
         )
+    if push is not None:
+        push_moments(out, push, dry_run=dry_run, private=private, as_json=as_json)
+        return
     if as_json:
         records = {"father": scans.father, "prior": prior}
         for role, (scan_record, pair_record) in scans.by_parent.items():
@@ -125,3 +149,35 @@ def scan(
     named = {FATHER: scans.father, **{role: own for role, (own, _) in scans.by_parent.items()}}
     print_scan(stdout, named, {role: own for role, (_, own) in scans.by_parent.items()}, prior)
     note(f"records in {out}", quiet=quiet)
+
+
+def refuse_push(push: str | None, moments: str | None, *, pair: bool, dry_run: bool, private: bool) -> None:
+    """Raise ConfigError for options of a push that do not fit together, before anything is measured."""
+    from darwin_mri.errors import ConfigError
+    from darwin_mri.report.hub import require_repository
+
+    if push is None:
+        if dry_run or private:
+            raise ConfigError("--dry-run and --private belong to --push: give --push OWNER/NAME too")
+        return
+    if pair or moments is None:
+        raise ConfigError("--push publishes the moments of one model: give one MODEL, and --moments full or diagonal")
+    require_repository(push)
+
+
+def push_moments(out: Path, repo: str, *, dry_run: bool, private: bool, as_json: bool) -> None:
+    """Upload a model's moments with a card, or say what would be uploaded."""
+    from darwin_mri.merging.moments import read_header
+    from darwin_mri.records.roles import FATHER, moments_file
+    from darwin_mri.report.hub import push
+    from darwin_mri.report.moments_card import moments_uploads
+
+    path = out / moments_file(FATHER)
+    header = read_header(path)
+    uploads = moments_uploads(path, header)
+    total = show_uploads(uploads, repo, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        note(f"dry run, nothing was uploaded: {total}")
+        return
+    address = push(uploads, repo, private=private, message=f"moments of {header.ref} by darwin_mri")
+    note(f"uploaded {total}: {address}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from darwin_mri.merging.methods import METHODS
+from darwin_mri.merging.methods import METHODS, SPECS
 from darwin_mri.merging.methods.apply import Weighing, merge
 from darwin_mri.merging.methods.spec import Value
 from darwin_mri.merging.streaming import Ratio, Ratios, as_ratios
@@ -79,13 +79,13 @@ def method_values(method: str, values: tuple[tuple[str, float | str], ...]) -> d
     """A method's parameters in their own types: genomes and configs write flags and counts as numbers.
 
     Args:
-        method: one of ``methods.METHODS``.
+        method: one of ``methods.SPECS``.
         values: (name, value).
 
     Returns:
         Name -> value; a value that is no flag or count is left as it is, for the method to refuse.
     """
-    kinds = {parameter.name: type(parameter.default) for parameter in METHODS[method].parameters}
+    kinds = {parameter.name: type(parameter.default) for parameter in SPECS[method].parameters}
     typed: dict[str, Value] = {}
     for name, value in values:
         kind = kinds.get(name)

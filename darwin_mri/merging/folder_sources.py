@@ -26,7 +26,8 @@ def father_source(father: Survey, on_disk: Iterable[str] = ()) -> FolderSource:
     layout = father.layout
     names = {name: name for name in on_disk} or {name: layout.on_disk(name) for name in layout.text}
     rounded = ChildReader(father.folder).rounded
-    return FolderSource(CheckpointReader(father.folder), names, layout.copies, layout.assemblies, rounded)
+    linear = {layout.on_disk(name): transposed for name, transposed in layout.linear.items() if name in layout.stored}
+    return FolderSource(CheckpointReader(father.folder), names, layout.copies, layout.assemblies, rounded, linear)
 
 
 def sibling_source(father: Survey, other: ModelSource, own: FolderSource) -> FolderSource:

@@ -16,8 +16,10 @@ from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging.blending import Blend, Replacement
 from darwin_mri.merging.computed import method_values
 from darwin_mri.merging.donors import DonorFolder, Donors
-from darwin_mri.merging.methods import METHODS
+from darwin_mri.merging.methods import REGRESSION, SPECS
+from darwin_mri.merging.moments import ParentMoments
 from darwin_mri.merging.operators import blend, require_parents
+from darwin_mri.merging.regressing import LinearMap, regress
 from darwin_mri.merging.settings import Exceptions, OwnRatios, Settings, settings_for
 from darwin_mri.merging.sources import FolderSource, RandomSource, ShuffledSource, TensorSource
 from darwin_mri.merging.streaming import Ratio, Ratios, as_ratios
@@ -39,6 +41,7 @@ class Merge:
         seed: of the random masks, which depend on it, on the tensor's name on the father's disk and on the parent.
         exceptions: what differs for which tensors, by their names on the father's disk.
         gene_parents: gene -> role of the parent whose share it is; the mother's where it is not named.
+        moments: of the inputs of every parent's maps, which ``regression`` with measured moments needs.
 
     Raises:
         ConfigError: another number of parents than the method takes.
@@ -52,10 +55,11 @@ class Merge:
     seed: int
     exceptions: Exceptions = field(default_factory=dict)
     gene_parents: Mapping[str, str] = field(default_factory=dict)
+    moments: ParentMoments | None = None
 
     def __post_init__(self) -> None:
         require_parents(self.method, 1 + len(self.others))
-        spec = METHODS.get(self.method)
+        spec = SPECS.get(self.method)
         known = {parameter.name for parameter in spec.parameters} if spec else set[str]()
         for name, _ in self.settings.values:
             if name not in known:
@@ -96,7 +100,13 @@ class Merge:
         # One map of the file where the father is the base, so that one copy is held.
         base = None if self.base is None else father if self.base is self.father else self.base.tensor(name)
         settings = self.settings_of(name)[0] if settings is None else settings
+        if self.method == REGRESSION.name and self.on_disk(name) in self.father.linear:
+            return regress(self.regressed(name), (father, *others), base, settings)
         return blend(self.method, (father, *others), base, settings, seed=self.seed, name=self.on_disk(name))
+
+    def regressed(self, name: str) -> LinearMap:
+        """A linear map, for ``regression``."""
+        return LinearMap(name, self.on_disk(name), self.father.linear[self.on_disk(name)], self.moments)
 
     def tensor(
         self, name: str, ratio: Ratio, settings: Settings | None = None, dtype: torch.dtype | None = None

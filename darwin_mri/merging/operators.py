@@ -19,7 +19,7 @@ from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging.blending import Blend, Interpolation
 from darwin_mri.merging.blocks import blocks, total
 from darwin_mri.merging.computed import Computed
-from darwin_mri.merging.methods import METHODS
+from darwin_mri.merging.methods import METHODS, REGRESSION
 from darwin_mri.merging.settings import OF_TWO, Settings
 from darwin_mri.merging.streaming import Contribution, Ratios
 from darwin_mri.merging.task_vectors import (
@@ -42,7 +42,7 @@ NEARLY_PARALLEL = 0.9995  # |cosine| above which the slerp's sine is too small t
 def linear(father: Tensor, others: Sequence[Tensor]) -> Interpolation:
     """(1 - sum r) F + sum r M, computed as F + sum r (M - F): the average of model soups (arXiv 2203.05482)."""
     return Interpolation(
-        father, tuple(Contribution(other, base=father) for other in others), known=_ends(father, others)
+        father, tuple(Contribution(other, base=father) for other in others), known=ends(father, others)
     )
 
 
@@ -60,7 +60,7 @@ def slerp(father: Tensor, mother: Tensor) -> Interpolation:
     cosine = dot / norms if norms > 0 else 1.0
     if not abs(cosine) < NEARLY_PARALLEL:
         return linear(father, [mother])
-    return Interpolation(father, (Contribution(mother),), math.acos(cosine), known=_ends(father, [mother]))
+    return Interpolation(father, (Contribution(mother),), math.acos(cosine), known=ends(father, [mother]))
 
 
 def blend(
@@ -94,6 +94,8 @@ def blend(
     match method:
         case "linear":
             return linear(father, others)
+        case REGRESSION.name:
+            return linear(father, others)  # with moments it is ``Merge.blend`` that makes it
         case "slerp":
             return slerp(father, *others)
         case "task_arithmetic":
@@ -128,7 +130,7 @@ def whole(
         The child's tensor as a function of the ratios.
     """
     base = None if METHODS[method].base == "none" else base
-    function = Computed((father, *others), base, method, settings.values, known=_ends(father, others))
+    function = Computed((father, *others), base, method, settings.values, known=ends(father, others))
     if METHODS[method].weights == "per_parent":
         return function
     return linear(father, [function.merged(())])
@@ -142,7 +144,7 @@ def require_parents(method: str, count: int) -> None:
         raise ConfigError(f"{method} merges the father with {few}, not with {count - 1}")
 
 
-def _ends(father: Tensor, others: Sequence[Tensor]) -> dict[Ratios, Tensor]:
+def ends(father: Tensor, others: Sequence[Tensor]) -> dict[Ratios, Tensor]:
     """The parents themselves, by the ratios that give them."""
     ends = {tuple(float(place == own) for place in range(len(others))): other for own, other in enumerate(others)}
     return {(0.0,) * len(others): father, **ends}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging.methods import METHODS
+from darwin_mri.merging.methods import METHODS, SPECS
 from darwin_mri.merging.methods.spec import DIVIDES, RESCALES
 from darwin_mri.quantities import quantity_fault
 from darwin_mri.records.roles import FATHER, PARENTS
@@ -23,7 +23,7 @@ TUPLES = ("values", "by_parent")
 METHOD_VALUES = tuple(
     dict.fromkeys(
         parameter.name
-        for spec in METHODS.values()
+        for spec in SPECS.values()
         for parameter in spec.parameters
         if parameter.name not in ("density", "epsilon", "gamma", "rescale", "divide", "scale")
     )

@@ -33,6 +33,7 @@ class FolderSource:
         copies: tensor on disk -> the one that it repeats: both change together.
         assemblies: parameters whose parts have names of their own here.
         rounded: tensor on disk -> the dtype it gets in a child, where that is another than on disk.
+        linear: tensor on disk that is a linear map of the layers -> whether it is stored as (inputs, outputs).
     """
 
     def __init__(
@@ -42,15 +43,16 @@ class FolderSource:
         copies: Mapping[str, str] | None = None,
         assemblies: Iterable[Assembly] = (),
         rounded: Mapping[str, torch.dtype] | None = None,
+        linear: Mapping[str, bool] | None = None,
     ) -> None:
         self.reader, self.disk_names, self.copies = reader, disk_names, copies or {}
         self.assemblies = tuple(assemblies)
-        self.rounded = rounded or {}
+        self.rounded, self.linear = rounded or {}, linear or {}
 
     def with_names(self, on_disk: Iterable[str]) -> FolderSource:
         """The same folder with more tensors, which go by their names on disk."""
         names = {**self.disk_names, **{name: name for name in on_disk}}
-        return FolderSource(self.reader, names, self.copies, self.assemblies)
+        return FolderSource(self.reader, names, self.copies, self.assemblies, self.rounded, self.linear)
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of a parameter name, in the dtype it has on disk."""

@@ -29,6 +29,7 @@ class Probe:
         domain: one of ``DOMAINS``.
         doc: the document, which is the unit of resampling.
         pair: texts of equal ``pair`` have equal content in different languages.
+        topic: a group of its own within language and domain, such as what one specialist is for; empty for none.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Probe:
     domain: str
     doc: str
     pair: str | None = None
+    topic: str = ""
 
 
 def load_probes(folder: Path | None = None) -> tuple[Probe, ...]:
@@ -67,7 +69,14 @@ def load_probes(folder: Path | None = None) -> tuple[Probe, ...]:
 def _parse(line: str, where: str) -> Probe:
     try:
         data = json.loads(line)
-        probe = Probe(data["text"], data["language"], data["domain"], str(data["doc"]), data.get("pair"))
+        probe = Probe(
+            data["text"],
+            data["language"],
+            data["domain"],
+            str(data["doc"]),
+            data.get("pair"),
+            str(data.get("topic") or ""),
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"probe {where}: not an object with text, language, domain and doc ({error!r})") from None
     if not isinstance(probe.text, str) or not probe.text.strip():
@@ -88,7 +97,7 @@ def select_probes(
     Args:
         probes: all texts.
         languages: keep these languages and, whatever they are, texts of the domains math and code; None keeps all.
-        documents: of each domain, and of each language where texts are not parallel.
+        documents: of each domain and topic, and of each language where texts are not parallel.
         seed: of the choice.
 
     Returns:
@@ -98,13 +107,13 @@ def select_probes(
         InputError: no text is in these languages.
     """
     chosen: set[tuple[str, str]] = set()
-    by_domain: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    by_domain: dict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
     for probe in probes:
         # Parallel passages are drawn once for all languages, so that content stays fixed across them.
-        by_domain[(probe.domain, "" if probe.pair else probe.language)].setdefault(probe.doc)
-    for (domain, language), docs in sorted(by_domain.items()):
+        by_domain[(probe.domain, "" if probe.pair else probe.language, probe.topic)].setdefault(probe.doc)
+    for (domain, language, topic), docs in sorted(by_domain.items()):
         names = list(docs)
-        seeds.named(seed, "probes", domain, language).shuffle(names)
+        seeds.named(seed, "probes", domain, language, *([topic] if topic else [])).shuffle(names)
         chosen.update((domain, name) for name in names[:documents])
     kept = tuple(
         p
@@ -120,7 +129,8 @@ def describe_probes(probes: Sequence[Probe], tokens: int) -> ProbesInfo:
     """Digest and counts of probe texts, and how many ``tokens`` a model reads of them, for the scan record."""
     digest = hashlib.sha256()
     for probe in probes:
-        digest.update(f"{probe.language}\0{probe.domain}\0{probe.doc}\0{probe.text}\0".encode())
+        topic = f"{probe.topic}\0" if probe.topic else ""
+        digest.update(f"{probe.language}\0{probe.domain}\0{topic}{probe.doc}\0{probe.text}\0".encode())
     return ProbesInfo(
         digest=digest.hexdigest(),
         languages=tuple(sorted({p.language for p in probes})),

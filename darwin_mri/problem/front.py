@@ -16,8 +16,6 @@ from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Progress
 from darwin_mri.stats.domination import choose, non_dominated, thin
 
-SHUFFLED = "shuffled-donor"  # a null child of the winner's genes and of donors with shuffled values
-
 TaskScores = dict[str, float]
 """Task -> score."""
 ScoresByLine = Mapping[int, TaskScores]
@@ -139,7 +137,7 @@ def score_references(
         add_parent(FATHER)
         advance(1)
         for kind, genes in nulls.items():
-            evaluator = Evaluator(config, parents.father, space.shuffled() if kind == SHUFFLED else space)
+            evaluator = Evaluator(config, parents.father, space.for_null(kind))
             found.append(FrontReference(role="null", null=kind, held_out=means(evaluator.on(items)(genes))))
             evaluator.candidate.restore()
             advance(1)

@@ -26,6 +26,7 @@ class MergeRequest:
         genome: its recipe.
         config: names the parents.
         donors: folder of kept donors, across architectures.
+        folder: of the genome, where its moments are.
         notes: sentences on what of the recipe cannot be kept.
     """
 
@@ -33,6 +34,7 @@ class MergeRequest:
     config: Config
     donors: Path | None = None
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 def read_merge(
@@ -76,7 +78,7 @@ def read_merge(
     kept = genome_file.parent / DONORS
     if donors is None and config.cross and kept.is_dir():
         donors = kept
-    return MergeRequest(genome, config, donors)
+    return MergeRequest(genome, config, donors, folder=genome_file.parent)
 
 
 def export_recipe(request: MergeRequest, path: Path, *, offline: bool = False) -> tuple[str, ...]:

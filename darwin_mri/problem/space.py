@@ -16,7 +16,9 @@ from darwin_mri.config import Config
 from darwin_mri.merging import DonorFolder, FolderSource, Merge, Settings
 from darwin_mri.merging.compatibility import tower_tensors
 from darwin_mri.merging.folder_sources import father_source, sibling_source
+from darwin_mri.merging.moments import ParentMoments
 from darwin_mri.merging.settings import Exceptions, make_settings
+from darwin_mri.problem.moments import open_moments
 from darwin_mri.records import DonorRecord, Prior
 from darwin_mri.records.genome import TOWER
 
@@ -34,6 +36,7 @@ class MergeSpace:
         searched: the space that the search runs in where the config names a published genome; ``space`` when None.
         gate_rms: per mother layer the measured rms of its gate, which the arm ``folded`` needs.
         donors: the record of the donors, across architectures.
+        null_moments: those of texts whose words were shuffled, where the merge takes measured moments.
         tower: tensors beside the text model, by their names on disk, that the child on disk has at ``tower_ratio``;
             the model in memory need not have them.
     """
@@ -43,6 +46,7 @@ class MergeSpace:
     searched: SearchSpace | None = None
     gate_rms: tuple[float | None, ...] = ()
     donors: DonorRecord | None = None
+    null_moments: ParentMoments | None = None
     tower: tuple[str, ...] = ()
 
     @property
@@ -96,9 +100,24 @@ class MergeSpace:
         sparse = self.merge.method in SPARSE
         return replace(self, searched=DarwinSpace(name, self.space, prior, layers, sparse))
 
-    def shuffled(self) -> MergeSpace:
-        """The null child's: the other parents' contributions with their values shuffled within each tensor."""
-        return replace(self, merge=self.merge.shuffled())
+    @property
+    def null_merges(self) -> dict[str, Merge]:
+        """Null -> the merge that its child is made by, with the winner's genes.
+
+        ``shuffled-donor``: the other parents' contributions with their values shuffled within each tensor. With
+        measured moments: ``identity-moments`` without them, ``exchanged-moments`` with each parent's those of the next
+        one, ``shuffled-moments`` with those of texts whose words were shuffled.
+        """
+        merges = {"shuffled-donor": self.merge.shuffled()}
+        if self.merge.moments is not None:
+            merges["identity-moments"] = replace(self.merge, method="linear", settings=Settings(), moments=None)
+            merges["exchanged-moments"] = replace(self.merge, moments=self.merge.moments.exchanged())
+            merges["shuffled-moments"] = replace(self.merge, moments=self.null_moments)
+        return merges
+
+    def for_null(self, null: str) -> MergeSpace:
+        """The same with the merge that a null child is made by; unchanged for nulls that differ in genes alone."""
+        return replace(self, merge=self.null_merges.get(null, self.merge))
 
     def genome_fields(self, config: Config, genes: Mapping[str, float]) -> dict[str, Any]:
         """What a genome's record must hold so that ``merge`` writes the same child from it."""
@@ -113,6 +132,7 @@ class MergeSpace:
             "gene_parents": dict(self.merge.gene_parents) if len(self.merge.roles) > 1 else {},
             "gate_rms": self.gate_rms,
             "donors": donors,
+            "moments": {} if self.merge.moments is None else self.merge.moments.digests(tuple(config.roles)),
             "arm": arm_settings(config) if donors else {},
         }
 
@@ -129,7 +149,11 @@ def tower_genes(roles: Sequence[str]) -> dict[str, str]:
 
 
 def sibling_space(
-    config: Config, father: LoadedModel, others: Sequence[ModelSource], base: ModelSource | None
+    config: Config,
+    father: LoadedModel,
+    others: Sequence[ModelSource],
+    base: ModelSource | None,
+    folder: Path | None = None,
 ) -> MergeSpace:
     """The space of parents of one architecture: every parameter of the father may change.
 
@@ -138,6 +162,7 @@ def sibling_space(
         father: in memory, for its parameters' names and its layers.
         others: the other parents.
         base: common ancestor, or None.
+        folder: of the run, with the moments that the method may take.
 
     Returns:
         The merge space.
@@ -159,17 +184,20 @@ def sibling_space(
     settings = make_settings(config_settings(config))
     name = "layers" if config.search.space in PUBLISHED else config.search.space or "layers"
     space = make_space(name, father.anatomy, names, roles)
+    siblings = tuple(sibling_source(known, source, own) for source in others)
     merge = Merge(
         own,
-        tuple(sibling_source(known, source, own) for source in others),
+        siblings,
         ancestor,
         config.method,
         settings,
         config.seed,
         config.tensors,
         space.gene_parents() | (tower_genes(roles) if tower else {}),
+        open_moments(config, folder, (own, *siblings)),
     )
-    return MergeSpace(space, merge, tower=tower)
+    null_moments = open_moments(config, folder, (own, *siblings), shuffled=True)
+    return MergeSpace(space, merge, null_moments=null_moments, tower=tower)
 
 
 def movable_names(father: LoadedModel, own: FolderSource) -> list[str]:

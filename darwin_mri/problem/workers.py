@@ -104,7 +104,7 @@ def build_evaluate(
         record = DonorRecord.load(Path(folder) / "donors.json")
         space = donor_space(config, father, Path(folder) / DONORS, record)
     else:
-        space = sibling_space(config, father, parents.other_sources, parents.base)
+        space = sibling_space(config, father, parents.other_sources, parents.base, Path(folder))
     space = space.for_search(config, Prior.model_validate(prior_data), len(father.layers))
     known = attach_targets(parents.items, config, Path(folder))
     items = {name: _by_hash(name, known.search[name], part) for name, part in hashes.items()}

@@ -8,6 +8,7 @@ from darwin_mri.records.donors import DonorLayer, DonorRecord
 from darwin_mri.records.front import FrontBaseline, FrontMember, FrontReference
 from darwin_mri.records.genome import AnchorItems, AnchorRecord, Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
+from darwin_mri.records.moments import MomentGroup, MomentInput, MomentsHeader
 from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
 from darwin_mri.records.references import LimitCheck, References
@@ -80,6 +81,9 @@ __all__ = [
     "MappedLayer",
     "ModelInfo",
     "MoeAnatomy",
+    "MomentGroup",
+    "MomentInput",
+    "MomentsHeader",
     "PairScan",
     "PairWeights",
     "ParentInput",

@@ -35,6 +35,7 @@ class Genome(Record):
         exceptions: tensor on disk, or pattern -> its own ratio, density and so on.
         tensors: gene -> tensors on the father's disk: what a merge needs beside the parents.
         donors: file in ``state/donors`` -> sha256, of a cross-architecture child.
+        moments: role -> sha256 of the file of moments that the child was merged with.
         arm: settings that those donors were built with, to build them again.
         search_score: the winner's fitness on the search items that chose it.
         retest_score: its fitness on fresh search items.
@@ -69,6 +70,7 @@ class Genome(Record):
     exceptions: dict[str, dict[str, float | str]] = {}
     tensors: dict[str, tuple[str, ...]] = {}
     donors: dict[str, str] = {}
+    moments: dict[str, str] = {}
     arm: dict[str, Any] = {}
     search_score: float | None = None
     retest_score: float | None = None

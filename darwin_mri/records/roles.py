@@ -18,6 +18,7 @@ __all__ = [
     "Other",
     "Parent",
     "family_of",
+    "moments_file",
     "named",
     "null_of_role",
     "pair_file",
@@ -48,6 +49,11 @@ def scan_file(role: str) -> str:
 def pair_file(role: str) -> str:
     """The record of the father beside that parent, relative to the run folder."""
     return "scan/pair.json" if role == MOTHER else f"scan/pair-{role}.json"
+
+
+def moments_file(role: str) -> str:
+    """The moments of a parent, relative to the run folder."""
+    return "moments.safetensors" if role == FATHER else f"moments-{role}.safetensors"
 
 
 def null_of_role(role: str) -> str | None:

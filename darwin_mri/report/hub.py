@@ -103,14 +103,7 @@ def plan(run: Path, view: View, repo: str, html: str, *, force: bool = False) ->
         InputError: there is no child to publish, or the repository's name is no hub id.
         GateError: the child failed its health check, or was never checked.
     """
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise InputError(f"'{repo}' is no hub id ({str(error).splitlines()[0]}): give OWNER/NAME") from None
-    if repo.count("/") != 1:
-        raise InputError(f"'{repo}' names no owner: give OWNER/NAME")
+    require_repository(repo)
     child = run / "child"
     if not (child / "config.json").is_file():
         raise InputError(f"{run} has no child to publish: run darwin-mri breed, or merge --genome {run}/genome.json")
@@ -129,6 +122,18 @@ def plan(run: Path, view: View, repo: str, html: str, *, force: bool = False) ->
         if (run / name).is_file():
             uploads.append(Upload(f"darwin_mri/{name}", (run / name).stat().st_size, source=run / name))
     return uploads
+
+
+def require_repository(repo: str) -> None:
+    """Raise InputError unless a name is a hub id with an owner."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise InputError(f"'{repo}' is no hub id ({str(error).splitlines()[0]}): give OWNER/NAME") from None
+    if repo.count("/") != 1:
+        raise InputError(f"'{repo}' names no owner: give OWNER/NAME")
 
 
 def _require_health(run: Path) -> None:

@@ -77,6 +77,8 @@ def public_config(config: Config) -> dict[str, Any]:
     for section, key in (("scan", "probes"), ("arm", "texts"), ("arm", "prompts")):
         if data[section][key]:
             data[section][key] = Path(data[section][key]).name
+    files = data["scan"]["moments_from"]
+    data["scan"]["moments_from"] = [Path(file).name if Path(file).is_absolute() else file for file in files]
     for task in data["tasks"].values():
         for key in {"jsonl", "nll", "agreement", "include_path"} & {key for key, value in task.items() if value}:
             task[key] = Path(task[key]).name

@@ -10,23 +10,22 @@ from darwin_mri.checkpoints.source import read_parent_note
 from darwin_mri.errors import InputError
 from darwin_mri.merging.as_adapter import AdapterFit, write_adapter
 from darwin_mri.problem.parents import Parents
-from darwin_mri.records import Genome
+from darwin_mri.problem.requests import MergeRequest
 from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Progress
 from darwin_mri.stages.merge import merge_genome
 
 
 def merge_as_adapter(
-    genome: Genome, parents: Parents, out: Path, *, rank: int, donors: Path | None = None, progress: Progress
+    request: MergeRequest, parents: Parents, out: Path, *, rank: int, progress: Progress
 ) -> AdapterFit:
     """Write the child of a genome as a PEFT folder; the child itself is written beside it and removed.
 
     Args:
-        genome: genes, settings and, as a rule, tensors.
+        request: the genome, and where its donors and moments are.
         parents: the base, or the father where there is none, is what the adapter is for.
         out: the adapter's folder.
         rank: of every matrix.
-        donors: kept with a run, across architectures.
         progress: where the work reports.
 
     Returns:
@@ -43,5 +42,5 @@ def merge_as_adapter(
     parents.refuse_as_output(out)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.child-", dir=existing_parent(out)) as folder:
         child = Path(folder) / out.name
-        merge_genome(genome, parents, child, donors=donors, progress=progress)
+        merge_genome(request.genome, parents, child, donors=request.donors, moments=request.folder, progress=progress)
         return write_adapter(base.folder, child, out, ref=base.ref, rank=rank)

@@ -16,8 +16,6 @@ from darwin_mri.records import Comparison, Genome
 from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Run
 
-SHUFFLED = "shuffled-donor"
-
 
 def bench_run(run: Run, parents: Parents, space: MergeSpace, genome: Genome) -> Comparison:
     """Score every model of a run and compare the child with the others.
@@ -58,8 +56,7 @@ def _ask_nulls(models: Contestants, bench: ModelBench, parents: Parents, space: 
     """Answers of the null children, each written into the resident father."""
     father = parents.father
     for name, genes in genome.nulls.items():
-        merge = space.shuffled().merge if name == SHUFFLED else space.merge
-        candidate = Candidate(father.model, space.tensors(), merge)
+        candidate = Candidate(father.model, space.tensors(), space.for_null(name).merge)
         content = [father.digest, genome.roles, genome.method, genome.settings, name, genes]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         candidate.apply(genes, space.exceptions(genes))

@@ -23,7 +23,7 @@ def make_space(run: Run, parents: Parents, scans: Scans) -> MergeSpace:
     """
     config, father = run.config, parents.father
     if not config.cross:
-        return sibling_space(config, father, parents.other_sources, parents.base)
+        return sibling_space(config, father, parents.other_sources, parents.base, run.folder)
     spread = gate_rms(scans.others[0])
     record = run_donors(run, parents, scans.pair.layer_map, spread)
     return donor_space(config, father, run.path(DONORS), record, spread)

@@ -22,6 +22,7 @@ from darwin_mri.merging.genome_child import write_formed_genome, write_genome
 from darwin_mri.merging.settings import SETTINGS, split_key
 from darwin_mri.mri.similarity import proportional_map
 from darwin_mri.problem.donors import make_donors
+from darwin_mri.problem.moments import open_moments, require_moments
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.recipes import TensorsByGene, genome_settings, known_genes, sibling_tensors
 from darwin_mri.records import ChildFiles, DonorLayer, DonorRecord, Genome
@@ -37,6 +38,7 @@ def merge_genome(
     out: Path,
     *,
     donors: Path | None = None,
+    moments: Path | None = None,
     form: ChildForm | None = None,
     progress: Progress | None = None,
 ) -> ChildFiles:
@@ -50,6 +52,7 @@ def merge_genome(
         parents: whose config says how donors are built again.
         out: the child's folder.
         donors: folder of kept donors (a run's ``state/donors``).
+        moments: folder with the parents' moments, which ``regression`` needs.
         form: dtypes and small files of a sibling merge's child; the father's when None.
         progress: where the work reports; nowhere when None.
 
@@ -81,7 +84,7 @@ def merge_genome(
         return _merge_cross(genome, parents, out, donors, progress)
     if not genome.tensors:
         genome = genome.model_copy(update={"tensors": sibling_tensors(genome, parents)})
-    merge, father = _merge_on_disk(genome, parents), parents.sources[FATHER].folder
+    merge, father = _merge_on_disk(genome, parents, moments), parents.sources[FATHER].folder
     if form is not None:
         return write_formed_genome(genome, merge, out, form, read_ancestry(father), progress)
     return write_genome(genome, merge, genome.tensors, father, out, read_ancestry(father), progress)
@@ -102,7 +105,7 @@ def _refuse_unknown(genome: Genome) -> None:
             raise InputError(f"the genome's exception '{pattern}' fits no tensor it moves: check the name")
 
 
-def _merge_on_disk(genome: Genome, parents: Parents) -> Merge:
+def _merge_on_disk(genome: Genome, parents: Parents, moments: Path | None) -> Merge:
     """The merge of the folders under the father's names on disk; no model is loaded."""
     names = sorted({name for tensors in genome.tensors.values() for name in tensors})
     source = parents.sources[FATHER]
@@ -114,7 +117,9 @@ def _merge_on_disk(genome: Genome, parents: Parents) -> Merge:
     others = tuple(sibling_source(father, other, own) for other in parents.other_sources)
     base = sibling_source(father, parents.base, own) if parents.base else None
     settings, exceptions = genome_settings(genome), genome.exceptions
-    return Merge(own, others, base, genome.method, settings, genome.seed, exceptions, genome.gene_parents)
+    measured = open_moments(parents.config, moments, (own, *others))
+    require_moments(measured, genome)
+    return Merge(own, others, base, genome.method, settings, genome.seed, exceptions, genome.gene_parents, measured)
 
 
 def _merge_cross(genome: Genome, parents: Parents, out: Path, donors: Path | None, progress: Progress) -> ChildFiles:

@@ -90,6 +90,7 @@ class _Search:
             own.evaluator.candidate.restore()
         father, genome = self.parents.father, self.space.genome
         nulls = null_genomes(genome, genome.start(self.prior), winner.genes, config.seed)
+        nulls |= {name: dict(winner.genes) for name in self.space.null_merges}
         return Genome(
             space=genome.name,
             method=config.method,

@@ -175,3 +175,23 @@ METHODS: Mapping[str, MethodSpec] = {
         ),
     )
 }
+
+MOMENTS: tuple[str, ...] = ("identity", "diagonal", "probes", "merged", "deltas")
+MEASURED: tuple[str, ...] = ("diagonal", "probes", "merged")  # of the moments: those that texts are read for
+REGRESSION = MethodSpec(
+    "regression",
+    "",
+    parents=(2, None),
+    base="optional",
+    weights="per_parent",
+    symmetric=True,
+    paper="arXiv 2212.09849",
+    parameters=(
+        Parameter("moments", "probes", words=MOMENTS),
+        Parameter("texts", "best", words=("best", "all")),
+        Parameter("shrink", 0.9, 0, 1),
+        Parameter("ridge", 1e-3, 0),
+    ),
+)
+SPECS: Mapping[str, MethodSpec] = {**METHODS, REGRESSION.name: REGRESSION}
+"""Every method with parameters of its own: those of mergekit, and regression, which needs more than tensors."""

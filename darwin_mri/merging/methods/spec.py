@@ -67,8 +67,8 @@ class MethodSpec:
     """A merge method: its function and what it takes.
 
     Attributes:
-        name: mergekit's.
-        module: where the function of that name is, below ``darwin_mri.merging.methods``.
+        name: mergekit's where it has the method.
+        module: where the function of that name is, below ``darwin_mri.merging.methods``; empty where it has none.
         parents: least and largest number of parents, the father counted, the base not; None has no limit.
         base: required, optional or none. The father stands in for mergekit's base in methods of a pair.
         weights: per_parent, or none: such a method has one result T, and the search's ratio r goes from the father to

@@ -160,6 +160,9 @@ def _null_table(genome: Genome) -> Table:
         "prior-mean": "the prior's mean, no search",
         "random": "a random genome of the same norm",
         "shuffled-donor": "the found genome, its donor layers shuffled",
+        "identity-moments": "the found genome without moments: method linear",
+        "exchanged-moments": "the found genome, each parent's moments those of the next one",
+        "shuffled-moments": "the found genome, moments of texts with shuffled words",
     }
     rows = []
     for name, genes in genome.nulls.items():
