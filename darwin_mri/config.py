@@ -253,7 +253,11 @@ class Config(Tasks):
     @property
     def moments(self) -> Literal["diagonal", "full"] | None:
         """Which moments are measured: those that are asked for, else what the method needs."""
-        needs: dict[object, Literal["diagonal", "full"]] = {"diagonal": "diagonal", "probes": "full", "merged": "full"}
+        needs: dict[object, Literal["diagonal", "full"]] = {
+            "diagonal": "diagonal",
+            "probes": "full",
+            "merged": "diagonal",
+        }
         own = needs.get(self.settings.get("moments", "probes")) if self.method == "regression" else None
         return "full" if "full" in (own, self.scan.moments) else own or self.scan.moments
 

@@ -15,6 +15,7 @@ from darwin_mri.planning import require_room, require_surroundings
 from darwin_mri.problem.health import examine_child
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
+from darwin_mri.problem.requests import MergeRequest
 from darwin_mri.problem.results import BreedResult
 from darwin_mri.problem.scans import Scans
 from darwin_mri.records import ChildFiles, Genome, Health, Prior
@@ -141,7 +142,7 @@ def merge(
         sha256 of every shard, and which tensors differ from the father's.
     """
     parents = Parents.find(config, offline=offline)
-    return merge_genome(genome, parents, out, donors=donors, moments=moments, progress=progress)
+    return merge_genome(MergeRequest(genome, config, donors, folder=moments), parents, out, progress=progress)
 
 
 def check(

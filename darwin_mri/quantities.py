@@ -13,6 +13,7 @@ KINDS = {
     "density": "density",
     "density_father": "density",
     "gamma": "density",
+    "relax": "density",
     "ratio": "weight",
     "weight": "weight",
     "weight_father": "weight",

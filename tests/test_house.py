@@ -16,7 +16,10 @@ import darwin_mri
 PACKAGE = Path(darwin_mri.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "models" not in path.parts)
 STAGES = sorted(path.stem for path in (PACKAGE / "stages").glob("*.py") if path.stem != "__init__")
-OF_A_RUN = ("inputs", "scan", "donors", "references", "prior", "validation", "search", "child", "health", "bench")
+OF_A_RUN = (
+    *("inputs", "scan", "moments", "donors", "references", "prior", "validation"),
+    *("search", "child", "health", "bench"),
+)
 
 
 def lines(path: Path) -> int:

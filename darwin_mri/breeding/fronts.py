@@ -18,6 +18,7 @@ from pymoo.algorithms.moo.nsga2 import NSGA2 as PymooNSGA2
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
+from pymoo.indicators.hv import HV
 
 from darwin_mri import seeds
 from darwin_mri.breeding.ranking import FAILED
@@ -44,6 +45,11 @@ def front_strategy(
     """
     kind = NSGA2 if name == "nsga2" else MOCMA
     return kind(start, opening, tuple(objectives), population, seed)
+
+
+def dominated(points: np.ndarray) -> float:
+    """The hypervolume above 0 in every objective (Zitzler and Thiele 1999), of points (candidates, objectives)."""
+    return float(HV(ref_point=np.zeros(points.shape[1]))(-points) or 0.0)
 
 
 class _FrontStrategy:

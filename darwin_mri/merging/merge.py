@@ -20,6 +20,7 @@ from darwin_mri.merging.methods import REGRESSION, SPECS
 from darwin_mri.merging.moments import ParentMoments
 from darwin_mri.merging.operators import blend, require_parents
 from darwin_mri.merging.regressing import LinearMap, regress
+from darwin_mri.merging.relaxing import Magnitudes, relaxed
 from darwin_mri.merging.settings import Exceptions, OwnRatios, Settings, settings_for
 from darwin_mri.merging.sources import FolderSource, RandomSource, ShuffledSource, TensorSource
 from darwin_mri.merging.streaming import Ratio, Ratios, as_ratios
@@ -42,6 +43,7 @@ class Merge:
         exceptions: what differs for which tensors, by their names on the father's disk.
         gene_parents: gene -> role of the parent whose share it is; the mother's where it is not named.
         moments: of the inputs of every parent's maps, which ``regression`` with measured moments needs.
+        magnitudes: of the base's inputs, which the setting ``relax`` needs.
 
     Raises:
         ConfigError: another number of parents than the method takes.
@@ -56,6 +58,7 @@ class Merge:
     exceptions: Exceptions = field(default_factory=dict)
     gene_parents: Mapping[str, str] = field(default_factory=dict)
     moments: ParentMoments | None = None
+    magnitudes: Magnitudes | None = None
 
     def __post_init__(self) -> None:
         require_parents(self.method, 1 + len(self.others))
@@ -100,13 +103,24 @@ class Merge:
         # One map of the file where the father is the base, so that one copy is held.
         base = None if self.base is None else father if self.base is self.father else self.base.tensor(name)
         settings = self.settings_of(name)[0] if settings is None else settings
-        if self.method == REGRESSION.name and self.on_disk(name) in self.father.linear:
-            return regress(self.regressed(name), (father, *others), base, settings)
-        return blend(self.method, (father, *others), base, settings, seed=self.seed, name=self.on_disk(name))
+        own = LinearMap(name, self.on_disk(name), self.father.linear.get(self.on_disk(name)), self.moments)
+        if self.method == REGRESSION.name:
+            function = regress(own, (father, *others), base, settings)
+        else:
+            function = blend(self.method, (father, *others), base, settings, seed=self.seed, name=own.on_disk)
+        magnitude = None if settings.relax == 1 or own.transposed is None else self._magnitude(name)
+        if magnitude is None:
+            return function
+        return relaxed(function, father, magnitude, settings.relax, transposed=own.transposed is True)
 
-    def regressed(self, name: str) -> LinearMap:
-        """A linear map, for ``regression``."""
-        return LinearMap(name, self.on_disk(name), self.father.linear[self.on_disk(name)], self.moments)
+    def _magnitude(self, name: str) -> Tensor | None:
+        """How large the base's inputs of a linear map are; None where they were not measured."""
+        if self.magnitudes is None:
+            raise InputError(
+                "setting relax needs the base's moments, and there are none: keep moments-base.safetensors (of the"
+                " father, where there is no base, moments.safetensors) beside the genome"
+            )
+        return self.magnitudes.of(name)
 
     def tensor(
         self, name: str, ratio: Ratio, settings: Settings | None = None, dtype: torch.dtype | None = None

@@ -19,18 +19,18 @@ from darwin_mri.merging.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
-    """One linear map of the layers.
+    """One tensor that may be a linear map of the layers.
 
     Attributes:
         name: as the merge names it.
         on_disk: as the father's disk names it.
-        transposed: whether it is stored as (inputs, outputs).
+        transposed: whether it is stored as (inputs, outputs); None for what is no linear map.
         moments: of all parents' inputs; None where none were measured.
     """
 
     name: str
     on_disk: str
-    transposed: bool
+    transposed: bool | None
     moments: ParentMoments | None
 
 
@@ -44,15 +44,17 @@ def regress(own: LinearMap, tensors: Sequence[Tensor], base: Tensor | None, sett
         settings: whose ``values`` name the moments, and what is done to them.
 
     Returns:
-        The blend: ``linear`` for identity moments, and for a map whose input was not measured.
+        The blend: ``linear`` for identity moments, for what is no linear map, and for one whose input was not measured.
 
     Raises:
         ConfigError: moments of deltas without a base.
         InputError: moments that were not measured, or have no inverse.
     """
+    if own.transposed is None:
+        return linear(tensors[0], tensors[1:])
     values = REGRESSION.options(method_values(REGRESSION.name, settings.values), len(tensors))
     kind, father, others = values["moments"], tensors[0], tensors[1:]
-    regularisation = Regularisation(float(values["shrink"]), float(values["ridge"]))  # type: ignore[arg-type]
+    regularisation = regularisation_of(settings)
     if kind == "deltas":
         if base is None:
             raise ConfigError(f"regression of '{own.on_disk}' with moments: deltas needs a base model: give one")
@@ -67,13 +69,19 @@ def regress(own: LinearMap, tensors: Sequence[Tensor], base: Tensor | None, sett
     if own.moments.key(own.name) is None:
         return linear(father, others)  # not every parent reads it: a layer that takes keys and values from another
     shares = own.moments.shares(own.name, regularisation, diagonal=kind == "diagonal")
-    return Regression(father, tuple(others), shares, own.transposed, known=ends(father, others))
+    return Regression(father, tuple(others), shares, own.transposed is True, known=ends(father, others))
+
+
+def regularisation_of(settings: Settings) -> Regularisation:
+    """What settings do to moments before a system is solved with them."""
+    values = REGRESSION.options(method_values(REGRESSION.name, settings.values), 2)
+    return Regularisation(float(values["shrink"]), float(values["ridge"]))  # type: ignore[arg-type]
 
 
 def _of_deltas(
     own: LinearMap, father: Tensor, others: Sequence[Tensor], base: Tensor, regularisation: Regularisation
 ) -> Blend:
-    moments = delta_moments(father, others, base, transposed=own.transposed)
+    moments = delta_moments(father, others, base, transposed=own.transposed is True)
     # A parent that is the base has changed nothing: it gets the ridge of the others, so that the sum has an inverse.
     ridge = regularisation.ridge * float(max(moment.diagonal().mean() for moment in moments))
     if not ridge:
@@ -82,5 +90,5 @@ def _of_deltas(
     for moment in shrunk:
         moment.diagonal().add_(ridge)
     return Regression(
-        father, tuple(others), make_shares(shrunk, own.on_disk), own.transposed, known=ends(father, others)
+        father, tuple(others), make_shares(shrunk, own.on_disk), own.transposed is True, known=ends(father, others)
     )

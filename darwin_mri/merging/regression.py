@@ -94,7 +94,19 @@ class Directions:
 
     @classmethod
     def of(cls, father: Tensor, mother: Tensor, name: str = "") -> Directions:
-        """The directions of two moments, (width, width) fp64 each; raises InputError where one is singular."""
+        """The directions of two moments.
+
+        Args:
+            father: C_F, (width, width) fp64.
+            mother: C_M, of the same shape.
+            name: of the map, for errors.
+
+        Returns:
+            The directions.
+
+        Raises:
+            InputError: the father's moment has no inverse.
+        """
         lower = _cholesky(father, name)
         half = torch.linalg.solve_triangular(lower, mother, upper=False)
         odds, basis = torch.linalg.eigh(torch.linalg.solve_triangular(lower, half.T, upper=False))

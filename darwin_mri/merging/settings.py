@@ -49,6 +49,9 @@ class Settings:
             sum).
         scale: what the whole change from the base is multiplied with: TIES' lambda.
         gamma: share of the largest elements of a task vector that breadcrumbs drops, in [0, 1].
+        relax: omega of AIM (arXiv 2502.02421), in [0, 1]: what a child takes from others is multiplied with
+            1 - (1 - omega) a in every column of a linear map, a in [0, 1] being how large the base's inputs are there.
+            1 changes nothing.
         values: (name, value) of what single methods take beside these (``methods.METHODS``).
         by_parent: (``density@parent3``, value) for the other parents whose own value differs.
 
@@ -66,6 +69,7 @@ class Settings:
     divide: str = "ratio"
     scale: float = 1.0
     gamma: float = 0.01
+    relax: float = 1.0
     values: tuple[tuple[str, float | str], ...] = ()
     by_parent: tuple[tuple[str, float], ...] = ()
 

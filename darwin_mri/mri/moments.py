@@ -20,7 +20,15 @@ from darwin_mri.checkpoints.linear_maps import linear_modules
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.checkpoints.writing import Form, write_tensors
 from darwin_mri.errors import InputError
-from darwin_mri.probes import Batch, TokenizedProbes, describe_probes, document_nll, final_states, select_tokenized
+from darwin_mri.probes import (
+    Batch,
+    Probe,
+    TokenizedProbes,
+    describe_probes,
+    document_nll,
+    final_states,
+    select_tokenized,
+)
 from darwin_mri.records import MomentGroup, MomentInput, MomentsHeader
 from darwin_mri.records.moments import MOMENTS_KEY
 
@@ -71,7 +79,7 @@ def measure_moments(
         InputError: an input of some map is not finite.
     """
     inputs = read_inputs(parent, tokenized, options)
-    return _Measurement(parent, tokenized, options, inputs, advance).write(path)
+    return MomentSums(parent, tokenized, options, inputs, advance).write(path)
 
 
 def moment_work(parent: LoadedModel, tokenized: TokenizedProbes, options: MomentOptions) -> int:
@@ -122,8 +130,16 @@ def read_inputs(parent: LoadedModel, tokenized: TokenizedProbes, options: Moment
     return inputs
 
 
-class _Measurement:
-    """One model's moments on the way to their file."""
+class MomentSums:
+    """Sums of one model's inputs over texts, part by part.
+
+    Args:
+        parent: the model, whose weights may change between parts.
+        tokenized: the texts in its tokens, on its device.
+        options: what is measured.
+        inputs: as ``read_inputs`` gives them.
+        advance: called with the number of documents done.
+    """
 
     def __init__(
         self,
@@ -131,46 +147,31 @@ class _Measurement:
         tokenized: TokenizedProbes,
         options: MomentOptions,
         inputs: Mapping[str, MomentInput],
-        advance: Callable[[int], None],
+        advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self.parent, self.tokenized, self.options, self.inputs, self.advance = (
-            parent,
-            tokenized,
-            options,
-            inputs,
-            advance,
-        )
+        self.parent, self.tokenized, self.options = parent, tokenized, options
+        self.inputs, self.advance = inputs, advance
         self.groups = _groups(tokenized)
         number = {group: i for i, group in enumerate(self.groups)}
-        self.group_of = torch.tensor([number[_group(probe)] for probe in tokenized.probes], device=parent.device)
-        self.sums: dict[str, Tensor] = {}  # name in the file -> sum, of the layers that are measured
+        self.group_of = torch.tensor([number[group_of(probe)] for probe in tokenized.probes], device=parent.device)
+        self.modules = linear_modules(parent.model, parent.anatomy)
 
     def write(self, path: Path) -> MomentsHeader:
-        """Measure and write, group of layers by group of layers."""
-        header = self._header()
-        forms: dict[str, Form] = {}
-        first: dict[str, list[str]] = {}  # first tensor of a part in the file -> names in memory of the part's inputs
-        for part in _parts(self.inputs, len(self.groups), self.options.memory):
-            for position, name in enumerate(part):
-                own = self.inputs[name]
-                for group in header.groups:
-                    key = f"{own.name}|{group.name}"
-                    if position == 0 and group is header.groups[0]:
-                        first[key] = part
-                    forms[key] = (torch.float32, (own.width,) * (2 if own.full else 1))
-                    forms[f"{key}|magnitude"] = (torch.float32, (own.width,))
+        """Measure part by part, and write each when it is done; as ``measure_moments``."""
+        header, parts = self.header(), _parts(self.inputs, len(self.groups), self.options.memory)
+        first = {f"{self.inputs[part[0]].name}|{header.groups[0].name}": part for part in parts}
+        sums: dict[str, Tensor] = {}
 
         def compute(name: str) -> Tensor:
             if name in first:
-                self._measure(first[name], header.groups)
-            return self.sums.pop(name).float()
+                sums.update(self.measure(first[name]))
+            return sums.pop(name)
 
-        record = header.model_dump_json(by_alias=True)
-        write_tensors(path, forms, compute, {MOMENTS_KEY: record}, f"the moments of {self.parent.source.ref}")
+        write_moments(path, header, compute)
         return header
 
-    def _header(self) -> MomentsHeader:
-        """Counts and losses of every group; one pass over the texts."""
+    def header(self) -> MomentsHeader:
+        """What the file says of itself; counts and losses of every group take one pass over the texts."""
         nll = torch.zeros(len(self.groups), dtype=torch.float64, device=self.parent.device)
         with torch.inference_mode():
             for batch in self.tokenized.batches:
@@ -180,12 +181,11 @@ class _Measurement:
                 f"{self.parent.source.ref}: the loss of a probe text is not finite: check the model's weights"
             )
         place, lengths = self.group_of.tolist(), [len(ids) for ids in self.tokenized.ids]
-        described = describe_probes(self.tokenized.probes, self.tokenized.tokens)
         return MomentsHeader(
             ref=self.parent.source.ref,
             digest=self.parent.digest,
             kind=self.options.kind,  # pyright: ignore[reportArgumentType]
-            probes=described.digest,
+            probes=describe_probes(self.tokenized.probes, self.tokenized.tokens).digest,
             max_tokens=self.options.max_tokens,
             shuffled=self.options.shuffled,
             groups=tuple(
@@ -202,18 +202,20 @@ class _Measurement:
             inputs=tuple(self.inputs.values()),
         )
 
-    def _measure(self, part: Sequence[str], groups: Sequence[MomentGroup]) -> None:
-        """Sums of some inputs over all texts."""
-        modules = linear_modules(self.parent.model, self.parent.anatomy)
-        device = self.parent.device
-        for name in part:
-            own = self.inputs[name]
-            for group in groups:
-                shape = (own.width,) * (2 if own.full else 1)
-                self.sums[f"{own.name}|{group.name}"] = torch.zeros(shape, dtype=torch.float64, device=device)
-                self.sums[f"{own.name}|{group.name}|magnitude"] = torch.zeros(
-                    own.width, dtype=torch.float64, device=device
-                )
+    def measure(self, part: Sequence[str]) -> dict[str, Tensor]:
+        """Sums of some inputs over all texts.
+
+        Args:
+            part: their names in memory, in the order of the forward, which ends after the last of them.
+
+        Returns:
+            Name in the file -> fp32 sum, on the host.
+
+        Raises:
+            InputError: an input is not finite.
+        """
+        sums: dict[str, Tensor] = {}
+        names = [group_name(group) for group in self.groups]
         batch: Batch | None = None
 
         def add(name: str) -> Callable[..., None]:
@@ -221,31 +223,51 @@ class _Measurement:
 
             def observe(module: nn.Module, args: tuple[Tensor, ...]) -> None:
                 assert batch is not None
-                rows = args[0].reshape(-1, own.width)[batch.positions].float()
-                self._add(own, rows, self.group_of[batch.owner], groups)
+                rows = args[0].reshape(-1, own.width)[batch.positions].float()  # (tokens, width)
+                group_of = self.group_of[batch.owner]
+                for number, group in enumerate(names):
+                    chosen = rows[group_of == number]
+                    product = chosen.T @ chosen if own.full else chosen.square().sum(0)
+                    for key, value in ((f"{own.name}|{group}", product), (_magnitude(own, group), chosen.abs().sum(0))):
+                        sums[key] = sums[key] + value if key in sums else value.double()
                 if name == part[-1]:
                     raise _Finished
 
             return observe
 
-        with _hooked({name: (modules[name], add(name)) for name in part}), torch.inference_mode():
+        with _hooked({name: (self.modules[name], add(name)) for name in part}), torch.inference_mode():
             for batch in self.tokenized.batches:
                 with suppress(_Finished):
                     final_states(self.parent.model, batch)
                 self.advance(len(batch.ids))
         for name in part:
             own = self.inputs[name]
-            if not all(bool(self.sums[f"{own.name}|{group.name}"].isfinite().all()) for group in groups):
+            if not all(bool(sums[f"{own.name}|{group}"].isfinite().all()) for group in names):
                 raise InputError(
                     f"{self.parent.source.ref}: the input of {own.name} is not finite: check the model's weights"
                 )
+        return {key: value.float().cpu() for key, value in sums.items()}
 
-    def _add(self, own: MomentInput, rows: Tensor, group_of: Tensor, groups: Sequence[MomentGroup]) -> None:
-        for number, group in enumerate(groups):
-            chosen = rows[group_of == number]  # (tokens, width)
-            product = chosen.T @ chosen if own.full else chosen.square().sum(0)
-            self.sums[f"{own.name}|{group.name}"] += product.double()
-            self.sums[f"{own.name}|{group.name}|magnitude"] += chosen.abs().sum(0).double()
+
+def write_moments(path: Path, header: MomentsHeader, compute: Callable[[str], Tensor]) -> None:
+    """Write a file of moments.
+
+    Args:
+        path: the file.
+        header: of the file, which says what tensors there are.
+        compute: name -> fp32 sum; called once per name, in the order of inputs and groups.
+    """
+    forms: dict[str, Form] = {}
+    for own in header.inputs:
+        for group in header.groups:
+            forms[f"{own.name}|{group.name}"] = (torch.float32, (own.width,) * (2 if own.full else 1))
+            forms[_magnitude(own, group.name)] = (torch.float32, (own.width,))
+    metadata = {MOMENTS_KEY: header.model_dump_json(by_alias=True)}
+    write_tensors(path, forms, compute, metadata, f"the moments of {header.ref}")
+
+
+def _magnitude(own: MomentInput, group: str) -> str:
+    return f"{own.name}|{group}|magnitude"
 
 
 class _Finished(Exception):
@@ -263,12 +285,18 @@ def _hooked(hooks: Mapping[str, tuple[nn.Module, Callable[..., None]]]) -> Itera
             handle.remove()
 
 
-def _group(probe: Any) -> Group:
+def group_of(probe: Probe) -> Group:
+    """The group that a text is counted in."""
     return probe.language, probe.domain, probe.topic
 
 
+def group_name(group: Group) -> str:
+    """As ``MomentGroup.name``."""
+    return "/".join(filter(None, group))
+
+
 def _groups(tokenized: TokenizedProbes) -> tuple[Group, ...]:
-    return tuple(sorted({_group(probe) for probe in tokenized.probes}))
+    return tuple(sorted({group_of(probe) for probe in tokenized.probes}))
 
 
 def _parts(inputs: Mapping[str, MomentInput], groups: int, memory: int) -> list[list[str]]:

@@ -160,7 +160,7 @@ def hypervolume(points: Sequence[TaskScores], parents: Sequence[TaskScores]) -> 
         A share of the box from the worst to the best parent of each objective: 1 is a child as good as the best parent
         in all of them, more is possible. None where that box is empty, or a score is missing.
     """
-    from pymoo.indicators.hv import HV  # of the extra [pareto], which a search for a front needs too
+    from darwin_mri.breeding.fronts import dominated  # needs the extra [pareto], as a search for a front does
 
     if not points or not parents or not all(points):
         return None
@@ -169,7 +169,7 @@ def hypervolume(points: Sequence[TaskScores], parents: Sequence[TaskScores]) -> 
     worst, sides = corners.min(axis=0), np.ptp(corners, axis=0)  # (objectives,)
     if not sides.min() > 0:
         return None
-    return float(HV(ref_point=np.zeros(len(names)))(-(values - worst) / sides) or 0.0)
+    return dominated((values - worst) / sides)
 
 
 def means(scores: Mapping[str, Sequence[float]]) -> TaskScores:

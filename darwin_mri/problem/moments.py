@@ -14,23 +14,26 @@ from darwin_mri.config import Config
 from darwin_mri.errors import InputError
 from darwin_mri.merging.methods import MEASURED, REGRESSION
 from darwin_mri.merging.moments import Moments, ParentMoments, own_groups, read_header
+from darwin_mri.merging.relaxing import Magnitudes
 from darwin_mri.merging.sources import FolderSource
 from darwin_mri.mri.moments import MomentOptions
 from darwin_mri.probes import Probe, TokenizedProbes, describe_probes
 from darwin_mri.records import Genome, MomentsHeader
-from darwin_mri.records.roles import moments_file
+from darwin_mri.records.roles import FATHER, moments_file
+from darwin_mri.roles import BASE
 
 SHARE = 4  # a quarter of the free memory holds sums
 MOST = 8 * 2**30  # bytes of sums held at once
 FILE = "moments.safetensors"  # of a repository
 NULLS = "state/moments"
+MERGED, MERGED_KIND = "state/moments/merged", "merged"
 
 
 def moment_options(config: Config, parent: LoadedModel, *, shuffled: bool = False) -> MomentOptions:
     """How a config's moments are measured of a model."""
     memory = min(MOST, free_memory(parent.device) // SHARE)
     widest = config.scan.moments_width or 2 * parent.anatomy.hidden_size
-    return MomentOptions(config.moments or "full", widest, memory, config.scan.max_tokens, shuffled)
+    return MomentOptions(config.moments or "diagonal", widest, memory, config.scan.max_tokens, shuffled)
 
 
 def require_moments(moments: ParentMoments | None, genome: Genome) -> None:
@@ -47,7 +50,12 @@ def require_moments(moments: ParentMoments | None, genome: Genome) -> None:
 
 def takes_moments(config: Config) -> bool:
     """Whether the method merges with measured moments."""
-    return config.method == REGRESSION.name and config.settings.get("moments", "probes") in MEASURED
+    return config.method == REGRESSION.name and kind_of(config) in MEASURED
+
+
+def kind_of(config: Config) -> str:
+    """Which moments ``regression`` takes."""
+    return str(config.settings.get("moments", "probes"))
 
 
 def open_moments(
@@ -62,27 +70,71 @@ def open_moments(
         shuffled: take those of texts whose words were shuffled.
 
     Returns:
-        The moments; None where the method takes none.
+        The moments; None where the method takes none, or there is no folder.
 
     Raises:
         InputError: a file is missing, or they are of different texts.
     """
-    if not takes_moments(config):
+    if folder is None or not takes_moments(config):
         return None
-    if folder is None:
-        raise InputError(
-            "method regression needs the parents' moments: run it with breed, or keep them beside the genome"
-        )
-    roles = tuple(config.roles)
-    paths = [folder / (f"{NULLS}/" if shuffled else "") / moments_file(role) for role in roles]
+    roles, merged = tuple(config.roles), kind_of(config) == MERGED_KIND
+    paths = [folder / moments_path(role, MERGED if merged else "", shuffled=shuffled) for role in roles]
     files = tuple(Moments(path) for path in paths)
     headers = [file.header for file in files]
+    if merged:  # of the texts that each parent is best at alone, in the father's place
+        return ParentMoments(files, (sources[0].disk_names,) * len(files), ((),) * len(files))
     for role, header in zip(roles[1:], headers[1:], strict=True):
         if header.probes != headers[0].probes or len(header.groups) != len(headers[0].groups):
             raise InputError(f"the moments of the {role} are of other texts than the father's: measure them again")
-    best = config.settings.get("texts", "best") == "best"
-    groups = own_groups(headers) if best else ((),) * len(files)
-    return ParentMoments(files, tuple(source.disk_names for source in sources), groups)
+    return ParentMoments(files, tuple(source.disk_names for source in sources), chosen_groups(config, headers))
+
+
+def takes_magnitudes(config: Config) -> bool:
+    """Whether some tensor's setting ``relax`` asks for the base's magnitudes."""
+    own = (config.settings, *config.tensors.values())
+    return any(float(values.get("relax", 1.0)) != 1.0 for values in own)
+
+
+def open_magnitudes(
+    config: Config, folder: Path | None, father: FolderSource, base: FolderSource | None
+) -> Magnitudes | None:
+    """The base's magnitudes that a merge takes, the father's where there is no base.
+
+    Args:
+        config: of the run.
+        folder: with the file; None where there is none.
+        father: its tensors.
+        base: those of the base.
+
+    Returns:
+        The magnitudes; None where no setting asks for them, or there is no folder.
+    """
+    if folder is None or not takes_magnitudes(config):
+        return None
+    role = FATHER if base is None or base is father else BASE
+    return Magnitudes(Moments(folder / moments_file(role)), (base or father).disk_names)
+
+
+def chosen_groups(config: Config, headers: Sequence[MomentsHeader]) -> tuple[tuple[str, ...], ...]:
+    """The groups of texts whose moments count for each parent; all where none is named."""
+    if config.settings.get("texts", "best") == "best":
+        return own_groups(headers)
+    return ((),) * len(headers)
+
+
+def moments_path(role: str, below: str = "", *, shuffled: bool = False) -> str:
+    """A parent's file, relative to the run folder.
+
+    Args:
+        role: of the parent.
+        below: a folder of its own; the run folder when empty.
+        shuffled: of texts whose words were shuffled.
+
+    Returns:
+        The path.
+    """
+    folder = f"{below or NULLS}/shuffled/" if shuffled else f"{below}/" if below else ""
+    return folder + moments_file(role)
 
 
 def take_moments(source: str, path: Path, expected: MomentsHeader | None, *, offline: bool) -> MomentsHeader:

@@ -18,7 +18,7 @@ from darwin_mri.merging.compatibility import tower_tensors
 from darwin_mri.merging.folder_sources import father_source, sibling_source
 from darwin_mri.merging.moments import ParentMoments
 from darwin_mri.merging.settings import Exceptions, make_settings
-from darwin_mri.problem.moments import open_moments
+from darwin_mri.problem.moments import open_magnitudes, open_moments
 from darwin_mri.records import DonorRecord, Prior
 from darwin_mri.records.genome import TOWER
 
@@ -195,6 +195,7 @@ def sibling_space(
         config.tensors,
         space.gene_parents() | (tower_genes(roles) if tower else {}),
         open_moments(config, folder, (own, *siblings)),
+        open_magnitudes(config, folder, own, ancestor),
     )
     null_moments = open_moments(config, folder, (own, *siblings), shuffled=True)
     return MergeSpace(space, merge, null_moments=null_moments, tower=tower)

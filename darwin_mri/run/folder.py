@@ -25,7 +25,7 @@ WRITTEN = (
     *(f"{name}.json" for name in ("genome", "child", "health", "comparison")),
     *("ledger.jsonl", "report.html", "report.txt", "card.md", ".eval_results/*.yaml"),
     *("scan/*.json", "answers/*/*.json*", "state/*.jsonl", "state/targets/*.safetensors", "state/answers/*.jsonl"),
-    *("state/baselines/*/*.jsonl", "moments*.safetensors", "state/moments/*.safetensors"),
+    *("state/baselines/*/*.jsonl", "moments*.safetensors", "state/moments/**/*.safetensors"),
 )
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 Inputs = ParamSpec("Inputs")

@@ -42,5 +42,5 @@ def merge_as_adapter(
     parents.refuse_as_output(out)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.child-", dir=existing_parent(out)) as folder:
         child = Path(folder) / out.name
-        merge_genome(request.genome, parents, child, donors=request.donors, moments=request.folder, progress=progress)
+        merge_genome(request, parents, child, progress=progress)
         return write_adapter(base.folder, child, out, ref=base.ref, rank=rank)

@@ -22,9 +22,10 @@ from darwin_mri.merging.genome_child import write_formed_genome, write_genome
 from darwin_mri.merging.settings import SETTINGS, split_key
 from darwin_mri.mri.similarity import proportional_map
 from darwin_mri.problem.donors import make_donors
-from darwin_mri.problem.moments import open_moments, require_moments
+from darwin_mri.problem.moments import open_magnitudes, open_moments, require_moments
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.recipes import TensorsByGene, genome_settings, known_genes, sibling_tensors
+from darwin_mri.problem.requests import MergeRequest
 from darwin_mri.records import ChildFiles, DonorLayer, DonorRecord, Genome
 from darwin_mri.records.roles import FATHER, MOTHER
 from darwin_mri.run import Progress, Silent
@@ -33,12 +34,10 @@ SEARCH_SETTINGS = ("upper",)  # among a genome's settings, but of the search: th
 
 
 def merge_genome(
-    genome: Genome,
+    request: MergeRequest,
     parents: Parents,
     out: Path,
     *,
-    donors: Path | None = None,
-    moments: Path | None = None,
     form: ChildForm | None = None,
     progress: Progress | None = None,
 ) -> ChildFiles:
@@ -48,11 +47,9 @@ def merge_genome(
     The donors of a cross-architecture genome are those kept with its run, else they are built again from the parents.
 
     Args:
-        genome: genes, settings and, as a rule, tensors.
+        request: the genome: genes, settings and, as a rule, tensors; with the donors and moments kept with it.
         parents: whose config says how donors are built again.
         out: the child's folder.
-        donors: folder of kept donors (a run's ``state/donors``).
-        moments: folder with the parents' moments, which ``regression`` needs.
         form: dtypes and small files of a sibling merge's child; the father's when None.
         progress: where the work reports; nowhere when None.
 
@@ -62,6 +59,7 @@ def merge_genome(
     Raises:
         InputError: the parents do not fit the genome; or donors built again are not those it was bred with.
     """
+    genome, donors = request.genome, request.donors
     config, progress = parents.config, progress or Silent()
     _refuse_unknown(genome)
     if donors is not None and not config.cross:
@@ -84,7 +82,7 @@ def merge_genome(
         return _merge_cross(genome, parents, out, donors, progress)
     if not genome.tensors:
         genome = genome.model_copy(update={"tensors": sibling_tensors(genome, parents)})
-    merge, father = _merge_on_disk(genome, parents, moments), parents.sources[FATHER].folder
+    merge, father = _merge_on_disk(genome, parents, request.folder), parents.sources[FATHER].folder
     if form is not None:
         return write_formed_genome(genome, merge, out, form, read_ancestry(father), progress)
     return write_genome(genome, merge, genome.tensors, father, out, read_ancestry(father), progress)
@@ -119,7 +117,10 @@ def _merge_on_disk(genome: Genome, parents: Parents, moments: Path | None) -> Me
     settings, exceptions = genome_settings(genome), genome.exceptions
     measured = open_moments(parents.config, moments, (own, *others))
     require_moments(measured, genome)
-    return Merge(own, others, base, genome.method, settings, genome.seed, exceptions, genome.gene_parents, measured)
+    magnitudes = open_magnitudes(parents.config, moments, own, base)
+    return Merge(
+        own, others, base, genome.method, settings, genome.seed, exceptions, genome.gene_parents, measured, magnitudes
+    )
 
 
 def _merge_cross(genome: Genome, parents: Parents, out: Path, donors: Path | None, progress: Progress) -> ChildFiles:

@@ -25,6 +25,7 @@ from darwin_mri.merging.mergekit import Document, build_order, read_documents
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.recipe_models import BASE, RecipeMerge, Workshop, prepare_recipe
 from darwin_mri.problem.recipes import genome_config
+from darwin_mri.problem.requests import MergeRequest
 from darwin_mri.records import ChildFiles
 from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Progress, Silent
@@ -120,7 +121,7 @@ def _build(
     )
     config = genome_config(genome, document.where, **common)
     parents = Parents(config, sources, base, "cpu", workshop.offline)
-    return merge_genome(genome, parents, out, form=ready.form, progress=progress)
+    return merge_genome(MergeRequest(genome, config), parents, out, form=ready.form, progress=progress)
 
 
 def _copy(document: Document, ready: RecipeMerge, out: Path, progress: Progress) -> ChildFiles:

@@ -13,6 +13,7 @@ from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import make_config
 from darwin_mri.merging import Candidate
 from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.requests import MergeRequest
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.records import Genome
 from darwin_mri.stages.merge import merge_genome
@@ -72,7 +73,7 @@ def follow_the_road(folders: Folders, out: Path) -> None:
         nulls={},
         tensors={gene: tuple(map(space.merge.on_disk, names)) for gene, names in space.tensors().items()},
     )
-    merge_genome(genome, parents, out / "child")
+    merge_genome(MergeRequest(genome, parents.config), parents, out / "child")
     assert_same(load_model(find_model(str(out / "child")), device="cpu"), expected)
 
 

@@ -17,6 +17,7 @@ from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import Candidate
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import ask_method
+from darwin_mri.problem.requests import MergeRequest
 from darwin_mri.problem.space import MergeSpace, sibling_space
 from darwin_mri.records import Genome
 from darwin_mri.stages.merge import merge_genome
@@ -49,7 +50,7 @@ def merged(config: Config, genes: dict[str, float], space: MergeSpace, out: Path
         ratios=(),
         **space.genome_fields(config, genes),
     )
-    merge_genome(genome, Parents.find(config, device="cpu", offline=True), out)
+    merge_genome(MergeRequest(genome, config), Parents.find(config, device="cpu", offline=True), out)
     return tensors_of(out)
 
 

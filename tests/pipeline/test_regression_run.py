@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from darwin_mri import pipeline
 from darwin_mri.config import Config
@@ -42,7 +42,7 @@ def bred(family: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_every_parent_has_its_moments_on_texts_and_on_shuffled_words(bred: Path, family: dict[str, Path]) -> None:
     for role, file in (("father", "moments.safetensors"), ("mother", "moments-mother.safetensors")):
-        own, null = read_header(bred / file), read_header(bred / "state" / "moments" / file)
+        own, null = read_header(bred / file), read_header(bred / "state" / "moments" / "shuffled" / file)
         assert not own.shuffled and null.shuffled and own.kind == "full" and own.probes != null.probes
         assert own.ref == family["father" if role == "father" else "sister"].name
         assert {group.language for group in own.groups} == {"en", "ko", "code"}
@@ -115,16 +115,16 @@ def test_a_resumed_run_keeps_what_was_measured_and_ends_the_same(
     assert digests(run / "child") == digests(bred / "child")
 
 
-@pytest.mark.parametrize("moments", ["diagonal", "deltas", "identity"])
+@pytest.mark.parametrize("moments", ["diagonal", "merged", "deltas", "identity"])
 def test_other_moments_give_other_children(moments: str, bred: Path, family: dict[str, Path], tmp_path: Path) -> None:
     config = config_of(family, settings={"moments": moments}, search={"strategy": "prior-mean"})
     pipeline.breed(config, tmp_path / "run", force=True)
     measured = {path.name for path in (tmp_path / "run").glob("moments*.safetensors")}
-    assert bool(measured) == (moments == "diagonal")
+    assert bool(measured) == (moments in ("diagonal", "merged"))
     if measured:
         assert read_header(tmp_path / "run" / "moments.safetensors").kind == "diagonal"
     nulls = Genome.load(tmp_path / "run" / "genome.json").nulls
-    assert (set(nulls) > NULLS) == (moments == "diagonal")
+    assert (set(nulls) > NULLS) == bool(measured)
     linear = config_of(family, method="linear", search={"strategy": "prior-mean"})
     pipeline.breed(linear, tmp_path / "linear", force=True)
     same = digests(tmp_path / "run" / "child") == digests(tmp_path / "linear" / "child")
@@ -219,3 +219,22 @@ def test_too_few_tokens_for_the_width_are_said_with_the_rank(
     header = read_header(tmp_path / "scan" / "moments.safetensors")
     said = " ".join(stderr.split())
     assert f"{header.tokens} tokens for inputs up to 64 wide, so their rank is at most {header.tokens}" in said
+
+
+def test_relax_holds_the_child_back_and_merge_gives_the_same_bytes(
+    family: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"method": "task_arithmetic", "prior": {"preset": "flat"}, "search": {"strategy": "prior-mean"}}
+    pipeline.breed(small(family, settings={"relax": 0.0}, **changes), tmp_path / "run", force=True)
+    assert read_header(tmp_path / "run" / "moments-base.safetensors").kind == "diagonal"
+    pipeline.breed(small(family, **changes), tmp_path / "plain", force=True)
+    father = load_file(family["father"] / "model.safetensors")
+    held, plain = (load_file(tmp_path / name / "child" / "model.safetensors") for name in ("run", "plain"))
+    key = next(name for name in father if name.endswith("layers.1.mlp.up_proj.weight"))
+    moved, free = ((part[key].float() - father[key].float()).norm(dim=0) for part in (held, plain))
+    assert bool((moved <= free + 1e-2).all()) and float(moved.min()) < 1e-2 < float(free.min())
+    code, _, stderr = call(
+        capfd, monkeypatch, *merge_words(tmp_path / "run" / "genome.json", family, tmp_path / "again")
+    )
+    assert code == 0, stderr
+    assert digests(tmp_path / "again") == digests(tmp_path / "run" / "child")

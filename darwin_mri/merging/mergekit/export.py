@@ -46,9 +46,9 @@ def write_recipe(
         ConfigError: mergekit has no such method.
     """
     if method not in RULES:
-        raise ConfigError(
-            f"mergekit has no cross-architecture arm {method}: only same-architecture genomes can be exported"
-        )
+        raise ConfigError(f"mergekit has no method {method}: genomes of its own methods alone can be exported")
+    if any(own.get("relax", 1.0) != 1.0 for own in values.values()):
+        raise ConfigError("mergekit has no setting relax: leave it out to export the genome")
     rule, base = RULES[method], parents.get("base")
     export = _Export(method, father, values, [role for role in PARENTS if role in parents])
     data: dict[str, Any] = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
