@@ -16,12 +16,12 @@ STORIES = 4  # per habit; even numbers are placements, odd ones deductions
 
 def nursery_click(seed: int = WORLD_SEED) -> tuple[ChoiceItem, ...]:
     """600 Korean items: 300 culture facts in both test wordings; cluster = fact, slice = kind of fact."""
-    return _fact_items("nursery_click", World(seed).korean_facts)
+    return fact_items("nursery_click", World(seed).korean_facts)
 
 
 def nursery_gpqa(seed: int = WORLD_SEED) -> tuple[ChoiceItem, ...]:
     """600 English items: 300 science facts in both test wordings; cluster = fact, slice = kind of fact."""
-    return _fact_items("nursery_gpqa", World(seed).science_facts)
+    return fact_items("nursery_gpqa", World(seed).science_facts)
 
 
 def nursery_musr(seed: int = WORLD_SEED) -> tuple[ChoiceItem, ...]:
@@ -38,7 +38,8 @@ def nursery_musr(seed: int = WORLD_SEED) -> tuple[ChoiceItem, ...]:
     return tuple(items)
 
 
-def _fact_items(benchmark: str, facts: tuple[Fact, ...]) -> tuple[ChoiceItem, ...]:
+def fact_items(benchmark: str, facts: tuple[Fact, ...]) -> tuple[ChoiceItem, ...]:
+    """Facts in both test wordings; cluster = fact, slice = kind of fact."""
     return tuple(
         _item(benchmark, f"{fact.key}-w{number}", context, fact.value, fact.wrong, cluster=fact.key, slice_=fact.kind)
         for fact in facts

@@ -1,0 +1,66 @@
+"""What was measured, a line each, so that an interrupted table goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row at one seed and one number of parents.
+
+    Attributes:
+        chosen: ratio, settings or genes, and how they were found.
+        pool: the smooth fitness on all items that choices may be made by.
+        credits: of every held-out item, in the bench's order.
+        smooth: the smooth fitness on the held-out items.
+        seconds: of the processor, one thread, for making the child; asking it the held-out items is left out.
+        asked: item evaluations of the choice; a gradient counts as three.
+    """
+
+    chosen: dict[str, Any] = field(default_factory=dict[str, Any])
+    pool: float = 0.0
+    credits: tuple[float, ...] = ()
+    smooth: float = 0.0
+    seconds: float = 0.0
+    asked: int = 0
+
+
+class Cells:
+    """The cells of a file, by what they follow from.
+
+    Args:
+        path: JSON lines; a last line cut short by a kill is dropped.
+        inputs: seed -> what its cells follow from: siblings, base and sizes.
+    """
+
+    def __init__(self, path: Path, inputs: Mapping[int, object]) -> None:
+        self.path = path
+        self.identities = {
+            seed: hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+            for seed, own in inputs.items()
+        }
+        self.known: dict[tuple[int, int, str], Cell] = {}
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        for line in map(json.loads, lines):
+            if line["inputs"] == self.identities.get(line["seed"]):
+                own = {**line["cell"], "credits": tuple(line["cell"]["credits"])}
+                self.known[line["seed"], line["parents"], line["row"]] = Cell(**own)
+
+    def put(self, seed: int, parents: int, row: str, cell: Cell) -> None:
+        """Keep a cell, in memory and on disk."""
+        self.known[seed, parents, row] = cell
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = {"inputs": self.identities[seed], "seed": seed, "parents": parents, "row": row, "cell": asdict(cell)}
+        with self.path.open("a+b") as stream:
+            stream.seek(0)
+            stream.truncate(stream.read().rfind(b"\n") + 1)  # after the last whole line
+            stream.write(json.dumps(line).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())

@@ -1,0 +1,286 @@
+"""The rows of the table. A new merge method is one line in ``ROWS``; a new kind of row is a class with ``measure``.
+
+``measure`` leaves its child in the resident father and says how it was chosen; it reads search and fresh items alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from darwin_mri.breeding import InProcess, Ledger, Means, SearchOptions, SearchResult, null_genomes, search
+from darwin_mri.config import OPERATORS
+from darwin_mri.problem.fitness import Evaluator
+from darwin_mri.problem.search_runs import search_options
+from darwin_mri.records import Prior
+from darwin_mri.stages.prior import measure_prior
+from speed.methods.bench import TASK, Bench
+from speed.methods.cells import Cell
+from speed.methods.finetune import finetune
+from speed.methods.fitted import GRADIENT, fit_ratios
+
+Done = Mapping[str, Cell]
+"""Row -> its cell at the same seed and number of parents."""
+BASELINE = "task arithmetic, tuned"
+PRIOR, FROM_PRIOR = "response prior, no search", "CMA-ES from the response prior"
+PER_PARENT, PER_LAYER = "a ratio per parent, fitted", "a ratio per layer and parent, fitted"
+FINALISTS = 4
+
+
+class Row(Protocol):
+    """A way to make a child of the father and its siblings."""
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        ...
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Rows that must be measured before."""
+        ...
+
+    @property
+    def known(self) -> bool:
+        """Whether darwin_mri has the method."""
+        ...
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """Make the child in the place of the father.
+
+        Args:
+            bench: the parents and the items.
+            done: the rows it needs.
+
+        Returns:
+            How it was chosen; what it answers is added by the caller.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A row that needs no other and whose method is there."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """As ``Row``."""
+        return True
+
+
+class Father(Plain):
+    """The father as it is."""
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        bench.restore()
+        return Cell()
+
+
+@dataclass(frozen=True)
+class Tuned(Plain):
+    """One ratio for all genes, and settings, chosen on the search and fresh items.
+
+    Attributes:
+        method: an operator of ``darwin_mri``.
+        ratios: that are tried; shares of 1 / parents where ``shared``.
+        settings: that are tried: name -> values, each combination.
+        shared: whether the ratios are shares of the whole, which the parents divide among them.
+    """
+
+    method: str = "task_arithmetic"
+    ratios: tuple[float, ...] = (1.0,)
+    settings: Mapping[str, tuple[float | str, ...]] = field(default_factory=dict[str, tuple[float | str, ...]])
+    shared: bool = False
+
+    @property
+    def known(self) -> bool:
+        """As ``Row``."""
+        return self.method in OPERATORS
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        began, tried = time.process_time(), {}
+        combinations = [
+            dict(zip(self.settings, own, strict=True)) for own in itertools.product(*self.settings.values())
+        ]
+        grid = [(settings, ratio) for settings in combinations for ratio in self.ratios][: bench.sizes.grid]
+        for number, (settings, ratio) in enumerate(grid):
+            self._apply(bench, settings, ratio)
+            tried[number] = bench.smooth("search", "fresh")
+        best = max(tried, key=tried.__getitem__)
+        seconds = time.process_time() - began
+        ratio = self._apply(bench, *grid[best])
+        chosen = {"method": self.method, "settings": grid[best][0], "ratio": ratio, "tried": list(tried.values())}
+        return Cell(chosen, tried[best], seconds=seconds, asked=len(grid) * len(bench.parts.pool))
+
+    def _apply(self, bench: Bench, settings: Mapping[str, float | str], ratio: float) -> float:
+        evaluator = bench.open(self.method, settings)
+        ratio = ratio / bench.count if self.shared else ratio
+        evaluator.candidate.apply(dict.fromkeys(evaluator.space.tensors(), ratio))
+        return ratio
+
+
+@dataclass(frozen=True)
+class Fitted(Plain):
+    """Ratios that a descent of the log-probability of right answers leads to, from the baseline's one ratio.
+
+    Attributes:
+        by_layer: whether each layer has its own; else one per parent.
+    """
+
+    by_layer: bool = True
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        began, evaluator = time.process_time(), bench.open()
+        start = done[BASELINE].chosen["ratio"]
+        genes, evaluations = fit_ratios(bench, evaluator, start, by_layer=self.by_layer)
+        asked = GRADIENT * evaluations * len(bench.parts.search) + done[BASELINE].asked
+        seconds = time.process_time() - began + done[BASELINE].seconds
+        evaluator.candidate.apply(genes)
+        return Cell({"genes": genes}, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
+
+
+class FromPrior(Plain):
+    """The response prior's ratio of each layer and parent, without a search."""
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        evaluator = bench.open()
+        scans, run = bench.scans, bench.open_run("prior", bench.config)
+        began = time.process_time()
+        prior, _ = measure_prior(run, bench.parents, evaluator.space, scans)
+        seconds = time.process_time() - began
+        genes = {gene.name: gene.mean for gene in prior.genes}
+        evaluator.candidate.apply(genes)
+        steps = prior.note.partition("; ")[2].partition(" steps")[0]
+        asked = GRADIENT * (2 + (int(steps) if steps.isdigit() else 0)) * len(bench.parts.search)
+        chosen = {"genes": genes, "prior": prior.model_dump(mode="json")}
+        return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
+
+
+@dataclass(frozen=True)
+class Searched(Plain):
+    """CMA-ES, from the response prior or from a flat start that gets the prior's gradients as candidates.
+
+    Attributes:
+        preset: ``response`` or ``flat``.
+    """
+
+    preset: str = "response"
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        began, evaluator = time.process_time(), bench.open()
+        config, spent, size = (
+            bench.make_config("task_arithmetic", {}, self.preset),
+            done[PRIOR],
+            len(bench.parts.search),
+        )
+        run, budget = bench.open_run(self.preset, config), bench.sizes.budget
+        if self.preset == "response":
+            prior = Prior.model_validate(spent.chosen["prior"])
+        else:
+            prior, _ = measure_prior(run, bench.parents, evaluator.space, bench.scans)
+            budget += round(spent.asked / size)
+        ledger = Ledger(run.path("ledger.jsonl"))
+        result = self._search(bench, evaluator, prior, ledger, budget)
+        finalists = result.ranking[:FINALISTS]
+        fresh = evaluator.on({TASK: bench.parts.fresh})
+        scores = [float(np.mean(fresh(line.genes)[TASK])) for line in finalists]
+        winner = dict(finalists[int(np.argmax(scores))].genes)
+        seconds, own = time.process_time() - began, self.preset == "response"
+        evaluator.candidate.apply(winner)
+        asked = sum(line.items for line in ledger.lines) + FINALISTS * len(bench.parts.fresh) + own * spent.asked
+        chosen = {"genes": winner, "candidates": len(ledger.lines), "prior": prior.model_dump(mode="json")}
+        seconds += own * spent.seconds
+        return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
+
+    def _search(self, bench: Bench, evaluator: Evaluator, prior: Prior, ledger: Ledger, budget: int) -> SearchResult:
+        common = search_options(evaluator.config)
+        options = SearchOptions(budget, common.population, common.seed, common.racing, common.strategy)
+        blocks = evaluator.config.search.blocks
+        workers = InProcess(evaluator.on({TASK: bench.parts.search}, blocks=blocks))
+        start = evaluator.space.genome.start(prior)
+        return search(start, workers, Means(blocks, evaluator.config.weights), ledger, options)
+
+
+@dataclass(frozen=True)
+class Null(Plain):
+    """What the winner of the search from the prior would be without what it chose.
+
+    Attributes:
+        kind: of ``null_genomes``.
+    """
+
+    kind: str = "uniform"
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        evaluator, won = bench.open(), done[FROM_PRIOR].chosen
+        space = evaluator.space
+        start = space.genome.start(Prior.model_validate(won["prior"]))
+        genes = null_genomes(space.genome, start, won["genes"], bench.siblings.seed)[self.kind]
+        if self.kind == "shuffled-donor":
+            bench.restore()
+            broken = Evaluator(evaluator.config, bench.father, space.shuffled())
+            broken.candidate.apply(genes)
+            bench.undo_with(broken.candidate.restore)
+        else:
+            evaluator.candidate.apply(genes)
+        return Cell({"genes": genes}, bench.smooth("search", "fresh"))
+
+
+class Trained(Plain):
+    """AdamW on the text of the search items; three learning rates share the seconds of the search from the prior."""
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        bench.restore()
+        rates = (3e-4, 1e-3, 3e-3)
+        seconds = done[PRIOR].seconds
+        chosen = finetune(bench, rates, seconds / len(rates))
+        asked = sum(chosen["steps"]) * chosen["batch"]
+        return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
+
+
+def _regression(moments: str) -> Tuned:
+    """The closed form with these moments, once the package has it."""
+    shares = (0.25, 0.5, 0.75, 0.9, 1.0, 1.5)
+    return Tuned(
+        f"regression, {moments}", method="regression", ratios=shares, settings={"moments": (moments,)}, shared=True
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    Father("the father alone"),
+    Tuned(BASELINE, ratios=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25)),
+    Tuned(
+        "ties, tuned", method="ties", settings={"density": (0.2, 0.5), "divide": ("weights",), "scale": (0.7, 1.0, 1.5)}
+    ),
+    Tuned(
+        "dare_ties, tuned",
+        method="dare_ties",
+        settings={"density": (0.5, 0.8), "divide": ("weights",), "scale": (0.7, 1.0, 1.5)},
+    ),
+    *map(_regression, ("identity", "diagonal", "probes", "merged", "deltas")),
+    Fitted(PER_PARENT, (BASELINE,), by_layer=False),
+    Fitted(PER_LAYER, (BASELINE,)),
+    FromPrior(PRIOR),
+    Searched(FROM_PRIOR, (PRIOR,), preset="response"),
+    Searched("CMA-ES from a flat start", (PRIOR,), preset="flat"),
+    Null("null: the winner's mean ratio", (FROM_PRIOR,), kind="uniform"),
+    Null("null: the winner's mean per parent", (FROM_PRIOR,), kind="per-parent"),
+    Null("null: random genes", (FROM_PRIOR,), kind="random"),
+    Null("null: shuffled task vectors", (FROM_PRIOR,), kind="shuffled-donor"),
+    Trained("AdamW on the search items", (PRIOR,)),
+)
