@@ -195,7 +195,7 @@ def make_shares(moments: Sequence[Tensor], name: str = "") -> Shares:
     """
     if moments[0].dim() == 1:
         return Columns(torch.stack(list(moments)))
-    return Directions.of(*moments, name) if len(moments) == 2 else Solved(tuple(moments), name)
+    return Directions.of(moments[0], moments[1], name) if len(moments) == 2 else Solved(tuple(moments), name)
 
 
 @dataclass(frozen=True, eq=False)

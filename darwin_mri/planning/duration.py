@@ -8,10 +8,9 @@ from math import prod
 from darwin_mri.checkpoints.survey import LAYER, Survey
 from darwin_mri.config import Config
 from darwin_mri.planning import machine
-from darwin_mri.planning.memory import CHOICES, ONE_MODEL_ARMS, item_tokens
+from darwin_mri.planning.memory import CHOICES, ONE_MODEL_ARMS, item_tokens, moment_files, moment_values, probe_groups
 from darwin_mri.records import PlanStage
 
-PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
 FILLED = 0.7  # mean share of max_tokens that a text has
 LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
 NULLS = 4  # and one more where several parents have ratios of their own
@@ -34,7 +33,14 @@ def estimate_seconds(
     """
     speed, basis = _speed(device, rate)
     estimate = _Estimate(config, surveys, speed, 0 if device else LAYER_SECONDS)
-    stages = [estimate.scan(), *estimate.prior(), *estimate.donors(), estimate.search(), estimate.bench()]
+    stages = [
+        estimate.scan(),
+        *estimate.moments(),
+        *estimate.prior(),
+        *estimate.donors(),
+        estimate.search(),
+        estimate.bench(),
+    ]
     return tuple(stage.model_copy(update={"seconds": round(stage.seconds, 1)}) for stage in stages), basis
 
 
@@ -59,7 +65,7 @@ class _Estimate:
 
     def __init__(self, config: Config, surveys: Sequence[Survey], speed: float, layer_seconds: float) -> None:
         self.config, self.surveys, self.speed, self.layer_seconds = config, surveys, speed, layer_seconds
-        self.groups = len(config.scan.languages) + 2 if config.scan.languages else PROBE_GROUPS
+        self.groups = probe_groups(config)
         self.probe_tokens = config.scan.documents * self.groups * config.scan.max_tokens * FILLED
         self.fitness_tokens = sum(item_tokens(name) for name in config.fitness)
 
@@ -76,6 +82,16 @@ class _Estimate:
         )
         note = f"{len(self.surveys) * read:,.0f} tokens, and once more from each ablated layer on"
         return PlanStage(name="scan", seconds=total, note=note)
+
+    def moments(self) -> list[PlanStage]:
+        files = moment_files(self.config)
+        if not files:
+            return []
+        reads, tokens = 2 * files, self.probe_tokens  # one for the losses, one for the sums
+        products = sum(2 * tokens * moment_values(self.config, survey) / self.speed for survey in self.surveys)
+        total = sum(self.seconds(survey, reads * tokens) for survey in self.surveys) + files * products
+        note = f"{self.config.moments}, {files} file{'s' if files > 1 else ''} for each parent"
+        return [PlanStage(name="moments", seconds=total, note=note)]
 
     def prior(self) -> list[PlanStage]:
         prior = self.config.prior

@@ -26,6 +26,7 @@ from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import JOINT, Config
 
 TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
+PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
 OTHER_TOKENS = 300  # per item of a benchmark not listed
 CHOICES = 4
 # Values per token and layer that a backward pass keeps, in hidden and FFN sizes; measured on Gemma 4 and Qwen 3.5
@@ -43,6 +44,33 @@ ONE_MODEL_ARMS = ("raw", "folded")  # arms that read the mother's weights only; 
 def item_tokens(name: str) -> int:
     """Mean tokens of one item of a benchmark."""
     return TOKENS.get(name, OTHER_TOKENS)
+
+
+def probe_groups(config: Config) -> int:
+    """Groups of language and domain among the probes."""
+    return len(config.scan.languages) + 2 if config.scan.languages else PROBE_GROUPS
+
+
+def moment_files(config: Config) -> int:
+    """Files of moments of each parent: on the texts and, where the method merges with them, on shuffled words."""
+    if config.moments is None:
+        return 0
+    merges = config.method == "regression" and config.settings.get("moments", "probes") not in ("identity", "deltas")
+    return 1 + merges
+
+
+def moment_values(config: Config, survey: Survey) -> int:
+    """Values of one group's moments: of the mixer's input and output and the FFN's input; of the neurons squares."""
+    hidden, ffn, layers = survey.anatomy.hidden_size, survey.anatomy.ffn_size, len(survey.anatomy.layers)
+    widest = config.scan.moments_width or 2 * hidden
+    full = config.moments == "full"
+    return layers * sum(width**2 if full and width <= widest else width for width in (hidden, hidden, hidden, ffn))
+
+
+def moment_bytes(config: Config, surveys: Sequence[Survey]) -> int:
+    """Bytes on disk of all parents' moments."""
+    values = sum(moment_values(config, survey) for survey in surveys)
+    return 4 * probe_groups(config) * moment_files(config) * values
 
 
 def can_wait(config: Config) -> bool:

@@ -21,7 +21,7 @@ from darwin_mri.merging.compatibility import all_faults, sibling_fault, sibling_
 from darwin_mri.merging.vocabulary import align_vocabularies, read_choice
 from darwin_mri.planning import machine
 from darwin_mri.planning.duration import estimate_seconds
-from darwin_mri.planning.memory import can_wait, ffn_parameters, stage_bytes
+from darwin_mri.planning.memory import can_wait, ffn_parameters, moment_bytes, stage_bytes
 from darwin_mri.planning.surroundings import surrounding_faults
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent
 from darwin_mri.roles import FATHER
@@ -167,10 +167,12 @@ def _needs(config: Config, surveys: Sequence[Survey], device: machine.Device | N
     each = DTYPE_BYTES.get(config.dtype) or (2 if device else 4)
     stages = stage_bytes(config, surveys, each, accelerator=device is not None)
     least = stage_bytes(config, surveys, each, accelerator=device is not None, short=True)
-    disk = father.size + (ffn_parameters(father) * 2 if config.cross else 0) + RECORDS
+    disk = father.size + (ffn_parameters(father) * 2 if config.cross else 0) + moment_bytes(config, surveys) + RECORDS
     free = machine.free_disk(out)
     needs = [
-        PlanNeed(name="disk", needed=disk, available=free, fits=disk <= free, note="the child, kept donors, records")
+        PlanNeed(
+            name="disk", needed=disk, available=free, fits=disk <= free, note="the child, kept donors, moments, records"
+        )
     ]
     memory = machine.host_memory()
     if not device:

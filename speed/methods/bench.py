@@ -19,16 +19,20 @@ from darwin_mri.config import Config
 from darwin_mri.probes import Probe, document_nll, load_probes, select_probes, tokenize_probes
 from darwin_mri.problem.fitness import Evaluator
 from darwin_mri.problem.items import Items
+from darwin_mri.problem.merged_moments import measure_merged
+from darwin_mri.problem.moments import MERGED_KIND, kind_of, takes_moments
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.records import Splits
 from darwin_mri.run import Run, open_run
+from darwin_mri.stages.moments import measure_parents
 from darwin_mri.stages.scan import scan_parents
 from speed.methods.siblings import BASE, Siblings, base_documents
 
 TASK = "facts"  # all shares are one task, in which each has as many items
 SEARCH_SHARE = 0.3
+DOCUMENTS = 64  # of each parent's text, for moments
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class Bench:
         self.graders = {name: open_grader(part, scorer) for name, part in vars(self.parts).items()}
         self._opened: tuple[tuple[str, str], Evaluator] | None = None
         self._undo: Callable[[], None] | None = None
+        self._moments: dict[str, Path] = {}
 
     def make_config(self, method: str, settings: Mapping[str, Any], preset: str = "response") -> Config:
         """The config of a merge of these parents: no layer is frozen, and every search item is read."""
@@ -152,9 +157,24 @@ class Bench:
             self.restore()
         if self._opened is None or self._opened[0] != key:
             config = self.make_config(method, settings or {})
-            space = sibling_space(config, self.father, self.parents.other_sources, self.parents.base)
+            folder = self.moments(config) if takes_moments(config) else None
+            space = sibling_space(config, self.father, self.parents.other_sources, self.parents.base, folder)
             self._opened = key, Evaluator(config, self.father, space)
         return self._opened[1]
+
+    def moments(self, config: Config) -> Path:
+        """Folder with the parents' moments, measured once of each kind on unlabelled text: every parent's own."""
+        kind = kind_of(config)
+        if kind not in self._moments:
+            run = self.open_run(f"moments-{kind}", config)
+            parents = Parents(config, self.parents.sources, self.parents.base, "cpu", True)
+            parents.probes = own_texts(self.siblings, self.count)
+            measure_parents(run, parents)
+            if kind == MERGED_KIND:
+                plain = sibling_space(config, parents.father, parents.other_sources, parents.base)
+                measure_merged(run, parents, plain.merge)
+            self._moments[kind] = run.folder
+        return self._moments[kind]
 
     def restore(self) -> None:
         """Give the father its own weights."""
@@ -196,6 +216,18 @@ def grades(grader: Grader, indices: Sequence[int] | None = None) -> list[tuple[f
     chosen = range(len(items)) if indices is None else indices
     table = dict(grader.grades(chosen))
     return [(table[index].answer.credit, table[index].smooth) for index in chosen]
+
+
+def own_texts(siblings: Siblings, count: int) -> tuple[Probe, ...]:
+    """Unlabelled text of the father and of each sibling, a topic each: documents like those they learned from."""
+    rng = random.Random(f"{siblings.seed}:moments")
+    base = base_documents(rng)
+    probes = [Probe(next(base), "en", "knowledge", f"base-{i}", topic="base") for i in range(DOCUMENTS)]
+    for number in range(count):
+        stream = siblings.world.fact_documents(rng, siblings.facts(number))
+        topic = f"share{number}"
+        probes += [Probe(next(stream), "en", "knowledge", f"{topic}-{i}", topic=topic) for i in range(DOCUMENTS)]
+    return tuple(probes)
 
 
 def accuracy(model: LoadedModel, items: Sequence[Item]) -> float:
