@@ -18,6 +18,12 @@ def test_importing_a_package_loads_neither_torch_nor_transformers(package: str) 
     assert process.returncode == 0, process.stderr
 
 
+def test_the_pipeline_loads_pycma_and_scipys_statistics_no_earlier_than_they_are_needed() -> None:
+    code = "import sys, darwin_mri.pipeline\nassert not {'cma', 'matplotlib', 'scipy.stats'} & set(sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+
+
 @pytest.mark.parametrize("package", [checkpoints, merging])
 def test_every_name_resolves_and_an_unknown_one_does_not(package: object) -> None:
     names = getattr(package, "__all__")  # noqa: B009 - resolved at run time, like the names

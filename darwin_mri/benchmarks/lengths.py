@@ -15,11 +15,14 @@ from darwin_mri.benchmarks.encoding import encode
 from darwin_mri.benchmarks.generation import chat_message
 from darwin_mri.benchmarks.items import ChoiceItem, Item
 from darwin_mri.benchmarks.kinds import read_lengths
+from darwin_mri.checkpoints import tokenizer_digest
 from darwin_mri.errors import InputError
 from darwin_mri.records import Protocol
 
 TRIAL_QUESTION = "Which colour has the sky?\n\nA. blue\nB. red\n\nAnswer with one letter."
 LongItems = Literal["error", "skip", "beyond"]
+MOST_KNOWN = 16  # lists of lengths that are kept, the latest
+_known_lengths: dict[tuple[str, tuple[Item, ...]], list[int]] = {}
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,13 @@ class Reader:
         model: its name, for messages.
         tokenizer: its tokenizer.
         config: its configuration.
+        digest: what two tokenizers have in common that split all texts alike; "" where that is not known.
     """
 
     model: str
     tokenizer: PreTrainedTokenizerBase
     config: Any
+    digest: str = ""
 
     @classmethod
     def of_folder(cls, model: str, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Reader:
@@ -55,20 +60,33 @@ class Reader:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{model}: config.json does not load ({type(error).__name__}): check the folder") from None
-        return cls(model, tokenizer, config)
+        digest = f"{type(tokenizer).__name__} {config.model_type} {tokenizer_digest(folder)}"
+        return cls(model, tokenizer, config, digest)
 
     def lengths(self, items: Sequence[Item], protocol: Protocol) -> list[int]:
         """Tokens of each item: context with its longest choice, or chat message with the longest answer."""
         generation = protocol.generation
         asked = [item for item in items if isinstance(item, ChoiceItem)]
         if generation is None or not asked:
-            return read_lengths(items, self.tokenizer)
+            return self._read_lengths(tuple(items), plain=len(asked) == len(items))
         prompts = [
             render_chat(self.tokenizer, chat_message(item, protocol), item.name, thinking=generation.thinking)
             for item in asked
         ]
         encoded = encode([prompt.text for prompt in prompts], self.tokenizer)
         return [len(ids) + generation.max_new_tokens for ids in encoded]
+
+    def _read_lengths(self, items: tuple[Item, ...], *, plain: bool) -> list[int]:
+        """As ``lengths``; siblings share a tokenizer, so plain questions are split into tokens once for all of them."""
+        if not (plain and self.digest):
+            return read_lengths(items, self.tokenizer)
+        key = self.digest, items
+        if key not in _known_lengths:
+            lengths = read_lengths(items, self.tokenizer)
+            while len(_known_lengths) >= MOST_KNOWN:
+                del _known_lengths[next(iter(_known_lengths))]
+            _known_lengths[key] = lengths
+        return _known_lengths[key]
 
 
 def fit_items(

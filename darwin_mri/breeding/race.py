@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from darwin_mri.breeding.workers import ItemScores
 
@@ -57,4 +57,4 @@ def _worse(scores: ItemScores, edge: ItemScores, weights: Mapping[str, float]) -
         fewest = min(fewest, len(difference))
         mean += weight * float(difference.mean())
         variance += weight**2 * float(difference.var(ddof=1)) / len(difference)
-    return mean + float(student.ppf(1 - ALPHA, fewest - 1)) * math.sqrt(variance) < 0
+    return mean + float(stdtrit(fewest - 1, 1 - ALPHA)) * math.sqrt(variance) < 0

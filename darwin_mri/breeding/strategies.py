@@ -19,10 +19,6 @@ from darwin_mri.breeding.ranking import loss
 from darwin_mri.breeding.spaces import Start
 from darwin_mri.records import LedgerLine
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # pycma warns on import that its plots need matplotlib; the report draws its own
-    import cma
-
 Told = tuple[np.ndarray, LedgerLine]
 """A candidate that was asked for, (genes,), and what became of it."""
 GROWTH = 2  # of the population at every restart (IPOP-CMA-ES, Auger and Hansen 2005)
@@ -96,7 +92,9 @@ class CMA:
         # What was drawn and not told: bytes of the vector -> pycma's points and the iterations they were drawn in.
         self._asked: dict[bytes, deque[tuple[np.ndarray, int]]] = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pycma warns about its own optional extras
+            warnings.simplefilter("ignore")  # pycma warns that its plots need matplotlib; the report draws its own
+            import cma  # not before a search begins: where matplotlib is installed, pycma loads it, which takes seconds
+
             self.es = cma.CMAEvolutionStrategy((np.clip(vector[self.free], low, high) - mean) / sigma, 1.0, options)
 
     @property

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from darwin_mri.checkpoints.verify import answers_digest as answers_digest
     from darwin_mri.checkpoints.verify import file_digests as file_digests
     from darwin_mri.checkpoints.verify import read_header as read_header
+    from darwin_mri.checkpoints.verify import tokenizer_digest as tokenizer_digest
     from darwin_mri.checkpoints.verify import verify_folder as verify_folder
     from darwin_mri.checkpoints.verify import weight_files as weight_files
     from darwin_mri.checkpoints.verify import weights_digest as weights_digest

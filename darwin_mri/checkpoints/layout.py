@@ -6,9 +6,10 @@ folders asks here, so that it means the same model as whatever loads one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -102,30 +103,80 @@ def read_layout(
     Raises:
         CheckpointError: transformers cannot build the model, or two tensors on disk would become one parameter.
     """
+    fields = {key: value for key, value in config.to_dict().items() if key != "_name_or_path"}
+    text = json.dumps(fields, sort_keys=True, default=repr)
+    reply = _ask(_Question(text, tuple((name, tuple(shape)) for name, shape in shapes.items()), config, ref))
+    tied, copies = _ties(reply.model, reply.stored, equal)
+    text_of = text_names(reply.model, (*reply.stored, *tied))
+    in_text = {disk for name, disk in reply.stored.items() if name in text_of}
+    anatomy = outline_anatomy(reply.model)
+    return Layout(
+        stored={name: disk for name, disk in reply.stored.items() if name not in tied},
+        assemblies=reply.assemblies,
+        tied=tied,
+        copies=copies,
+        missing=tuple(sorted(reply.missing)),
+        reshaped=reply.reshaped,
+        unexpected=tuple(sorted(name for name, memory in reply.unread.items() if memory in reply.unexpected)),
+        others=tuple(sorted(set(shapes) - set(reply.unread) - in_text)),
+        text=text_of,
+        anatomy=anatomy,
+        linear={name: is_transposed(module) for name, module in linear_modules(reply.model, anatomy).items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What the loader is asked; the same of all siblings, whose names alone differ.
+
+    Attributes:
+        text: all of the configuration.
+        shapes: (tensor on disk, shape) in the folder's order.
+        config: the configuration.
+        ref: what an error calls the model.
+    """
+
+    text: str
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    config: Any = field(compare=False)
+    ref: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """What the loader says, before tensors on disk are compared.
+
+    Attributes:
+        model: without values.
+        stored: as ``Layout``, tied parameters among them.
+        assemblies: as ``Layout``.
+        unread: tensor on disk that no loader of the family reads -> its new name.
+        missing: as ``Layout``.
+        reshaped: as ``Layout``.
+        unexpected: new names of tensors that the loader warns of.
+    """
+
+    model: Any
+    stored: Mapping[str, str]
+    assemblies: tuple[Assembly, ...]
+    unread: Mapping[str, str]
+    missing: set[str]
+    reshaped: Mapping[str, Shapes]
+    unexpected: set[str]
+
+
+@lru_cache(maxsize=4)
+def _ask(question: _Question) -> _Reply:
+    """Ask the loader; raises CheckpointError as ``read_layout`` does."""
+    config, ref, shapes = question.config, question.ref, dict(question.shapes)
     model = meta_model(loading_class(config, ref), config, ref)
     stored, assemblies, unread = _destinations(model, shapes, ref)
     missing, reshaped, unexpected = _load_on_meta(model, shapes)
-    tied, copies = _ties(model, stored, equal)
     whole = whole_class(config, ref)
-    unread_by_all = set(unread)
     if whole is not loading_class(config, ref):
-        unread_by_all &= set(_destinations(meta_model(whole, config, ref), shapes, ref)[2])
-    text = text_names(model, (*stored, *tied))
-    anatomy = outline_anatomy(model)
-    in_text = {disk for name, disk in stored.items() if name in text}
-    return Layout(
-        stored={name: disk for name, disk in stored.items() if name not in tied},
-        assemblies=assemblies,
-        tied=tied,
-        copies=copies,
-        missing=tuple(sorted(missing)),
-        reshaped=reshaped,
-        unexpected=tuple(sorted(name for name in unread_by_all if unread[name] in unexpected)),
-        others=tuple(sorted(set(shapes) - unread_by_all - in_text)),
-        text=text,
-        anatomy=anatomy,
-        linear={name: is_transposed(module) for name, module in linear_modules(model, anatomy).items()},
-    )
+        by_all = _destinations(meta_model(whole, config, ref), shapes, ref)[2]
+        unread = {name: memory for name, memory in unread.items() if name in by_all}
+    return _Reply(model, stored, assemblies, unread, missing, reshaped, unexpected)
 
 
 def _destinations(

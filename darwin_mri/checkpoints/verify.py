@@ -23,6 +23,7 @@ CACHED = "models--"  # how the hub's cache begins a model's folder: models--owne
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 ANSWERING = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")  # what a loader may read
 BESIDE = (INDEX, "darwin_mri.json", "darwin_parent.json")  # layout and genealogy, which answer nothing
+NOT_READ = ("config.json", "generation_config.json", "nursery.json")  # by a tokenizer, but for the family's name
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 SETTLED = 2_000_000_000  # nanoseconds after which a file's time tells two contents apart
 DTYPE_BITS = {
@@ -211,6 +212,13 @@ def answers_digest(files: tuple[FileDigest, ...]) -> str:
     """One sha256 for all that decides what a model answers: weights, configuration, tokenizer and chat template."""
     own = {file.name: file.sha256 for file in files if Path(file.name).suffix in ANSWERING and file.name not in BESIDE}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """One sha256 for all files that a folder's tokenizer may be read from; two of one digest split texts alike."""
+    weights = (".safetensors", *PICKLES)
+    names = [path.name for path in folder.iterdir() if path.suffix in ANSWERING and path.suffix not in weights]
+    return answers_digest(digests_of(folder, (name for name in names if name not in NOT_READ)))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

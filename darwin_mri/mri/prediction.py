@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from darwin_mri import seeds
 from darwin_mri.mri.reliability import bootstrap_weights
@@ -66,6 +65,8 @@ def halved_correlation(
 def _rho(left: np.ndarray, right: np.ndarray) -> float | None:
     if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
         return None
+    from scipy.stats import spearmanr  # takes most of a second to import
+
     rho: Any = spearmanr(left, right)
     return float(rho.statistic)
 

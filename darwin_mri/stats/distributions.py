@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from scipy.special import ndtr, ndtri, stdtrit
-from scipy.stats import binomtest
 
 
 def normal_probability(value: float) -> float:
@@ -25,4 +24,6 @@ def student_quantile(degrees: int, probability: float) -> float:
 
 def binomial_p_value(successes: int, trials: int) -> float:
     """Exact two-sided p-value of so many successes where half of the trials are expected to succeed."""
+    from scipy.stats import binomtest  # takes most of a second to import
+
     return float(binomtest(successes, trials).pvalue)

@@ -18,6 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks import ChoiceItem, HarnessEngine, answer_all, get_benchmark
+from darwin_mri.benchmarks.kinds import read_lengths
 from darwin_mri.benchmarks.lengths import Reader, fit_items, require_chat
 from darwin_mri.benchmarks.protocols import log_likelihood
 from darwin_mri.config import Generation
@@ -113,6 +114,26 @@ def test_items_longer_than_a_context(tmp_path: Path, items: tuple[ChoiceItem, ..
     protocol = get_benchmark("gpqa").chat_protocol(Generation(max_new_tokens=300))  # no room for the answer
     with pytest.raises(InputError, match="positions of short"):
         fit_items(items, protocol, [chat], "error")
+
+
+def test_siblings_share_lengths_and_another_tokenizer_has_its_own(
+    tmp_path: Path, items: tuple[ChoiceItem, ...]
+) -> None:
+    """The other tokenizer has one token for "th"; its folder keeps its name."""
+    folders = [pico_llama(tmp_path / name) for name in ("one", "other")]
+    readers = [Reader.of_folder("m", folder, AutoTokenizer.from_pretrained(folder)) for folder in folders]
+    assert readers[0].digest == readers[1].digest
+    same = [reader.lengths(items, PROTOCOL) for reader in readers]
+    path = folders[1] / "tokenizer.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields["model"]["vocab"]["th"] = 1000
+    fields["model"]["merges"] = ["t h"]
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    changed = Reader.of_folder("m", folders[1], AutoTokenizer.from_pretrained(folders[1]))
+    assert same[0] == same[1] and changed.digest != readers[1].digest
+    for reader, lengths in ((readers[0], same[0]), (changed, changed.lengths(items, PROTOCOL))):
+        assert lengths == read_lengths(items, reader.tokenizer)
+    assert changed.lengths(items, PROTOCOL) != same[0]
 
 
 def test_backends_by_name(tmp_path: Path, items: tuple[ChoiceItem, ...]) -> None:
