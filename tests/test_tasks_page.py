@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from darwin_mri.config import QuestionTask, load_config
+from tests.commands import call
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tasks.md"
@@ -21,15 +20,17 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_pages_commands_breed_a_child(tmp_path: Path) -> None:
+def test_the_pages_commands_breed_a_child(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "run.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
     for line in blocks("sh")[0].strip().splitlines():
         program, *words = shlex.split(line)
         assert program == "darwin-mri"
-        command = [sys.executable, "-m", "darwin_mri", *words, "--quiet"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
+        code, _, stderr = call(capfd, monkeypatch, *words, "--quiet")
+        assert code == 0, stderr[-2000:]
     run = tmp_path / "run"
     assert (run / "child" / "model.safetensors").is_file()
     assert "On which benchmark? On mine" in (run / "report.txt").read_text(encoding="utf-8")
@@ -58,9 +59,16 @@ def test_the_pages_config_is_read(tmp_path: Path) -> None:
         (["--task", "../up=x.csv"], 2, "../up"),
     ],
 )
-def test_a_bad_task_is_refused_in_one_line(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_a_bad_task_is_refused_in_one_line(
+    tmp_path: Path,
+    words: list[str],
+    code: int,
+    said: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     parents = ["--father", "nursery:gemma4-korean", "--mother", "nursery:gemma4-reasoning"]
-    command = [sys.executable, "-m", "darwin_mri", "breed", *parents, *words, "--method", "linear", "--out", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == code and said in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    ended, _, stderr = call(capfd, monkeypatch, "breed", *parents, *words, "--method", "linear", "--out", "run")
+    assert ended == code and said in stderr and len(stderr.strip().splitlines()) == 1, stderr
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""A search with several objectives from the command line: the front in the record, its members on disk, the report."""
+"""A search with several objectives: the front in the record, its members on disk, the report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from darwin_mri import pipeline
 from darwin_mri.config import make_config
 from darwin_mri.errors import ConfigError
 from darwin_mri.problem.front import hypervolume
@@ -44,9 +45,7 @@ def bred(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder."""
     pytest.importorskip("pymoo")
     folder = tmp_path_factory.mktemp("front")
-    (folder / "config.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    done = spawn("breed", "--config", folder / "config.yaml", "--out", folder / "run", "--force", "--offline")
-    assert done.returncode == 0, done.stderr.decode()
+    pipeline.breed(make_config(TINY, "test"), folder / "run", force=True, offline=True)
     return folder / "run"
 
 

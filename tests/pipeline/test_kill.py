@@ -9,19 +9,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 import yaml
 
+from darwin_mri import pipeline
 from darwin_mri.records import Manifest
 from experiments.kill_and_resume import differences, result
 from tests.pipeline.conftest import small
 
 COMMAND = [sys.executable, "-m", "darwin_mri", "breed", "--force", "--quiet", "--offline"]
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+# As many threads as this process has, whose run the killed one is compared with.
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
 PATIENCE = 240.0  # seconds after which the test gives up, far above what a start takes
-
-
-def breed(*words: str) -> None:
-    subprocess.run([*COMMAND, *words], check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
 
 
 def kill_once(reached: Callable[[], bool], *words: str) -> None:
@@ -37,10 +36,10 @@ def kill_once(reached: Callable[[], bool], *words: str) -> None:
 
 def test_a_run_killed_twice_ends_as_an_unbroken_one(family: dict[str, Path], tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    settings = small(family, search={"budget": 8, "population": 4})
+    settings = small(family, prior={"preset": "flat"}, scan={"documents": 2}, search={"budget": 8, "population": 4})
     config.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    breed("--config", str(config), "--out", str(whole))
+    pipeline.breed(settings, whole, force=True, offline=True)
     ledger = broken / "ledger.jsonl"
     kill_once(
         lambda: ledger.is_file() and ledger.read_text(encoding="utf-8").count("\n") >= 3,
@@ -50,6 +49,6 @@ def test_a_run_killed_twice_ends_as_an_unbroken_one(family: dict[str, Path], tmp
     assert not (broken / "genome.json").exists()
     kill_once(lambda: any((broken / "state" / "answers").glob("*.jsonl")), "--resume", str(broken))
     assert (broken / "genome.json").is_file() and not (broken / "comparison.json").exists()
-    breed("--resume", str(broken))
+    pipeline.breed(settings, broken, force=True, resume=True, offline=True)
     assert not differences(broken, result(whole))
     assert (broken / "comparison.json").read_text() == (whole / "comparison.json").read_text()
