@@ -16,6 +16,7 @@ from darwin_mri.config_sections import (
     BenchConfig,
     Generation,
     PriorConfig,
+    RepairConfig,
     ScanConfig,
     SearchConfig,
     Served,
@@ -29,6 +30,7 @@ from darwin_mri.config_tasks import (
     QuestionTask,
     Tasks,
     engine_fault,
+    with_tasks,
 )
 from darwin_mri.config_validation import validated
 from darwin_mri.errors import ConfigError
@@ -55,6 +57,7 @@ __all__ = [
     "OwnTask",
     "PriorConfig",
     "QuestionTask",
+    "RepairConfig",
     "ScanConfig",
     "SearchConfig",
     "Section",
@@ -65,8 +68,6 @@ __all__ = [
     "make_config",
     "make_tasks",
 ]
-
-REAL = {"click": 0.6, "musr": 0.4}  # the fitness of the Darwin-4B-Genesis card
 
 
 class Config(Tasks):
@@ -127,6 +128,9 @@ class Config(Tasks):
     prior: PriorConfig = PriorConfig()
     search: SearchConfig = SearchConfig()
     arm: ArmConfig = ArmConfig()
+    repair: RepairConfig | None = Field(
+        default=None, description="solves the child's linear maps again after the search; no repair when absent"
+    )
     bench: BenchConfig = BenchConfig()
 
     @model_validator(mode="before")
@@ -149,20 +153,8 @@ class Config(Tasks):
     @model_validator(mode="before")
     @classmethod
     def _choose_tasks(cls, given: Any) -> Any:
-        """The fitness that is not given: own tasks, else with data the real benchmarks; what it names is reported."""
-        if not isinstance(given, dict):
-            return given
-        own, bench, limits = given.get("tasks") or {}, given.get("bench") or {}, given.get("limits") or {}
-        if not all(isinstance(part, dict) for part in (own, bench, limits)) or "tasks" in bench:
-            return given
-        beside = {*limits, *(task.get("stand_in") for task in own.values() if isinstance(task, dict))}
-        aims = {name: 1.0 for name in own if name not in beside}
-        default = aims or (REAL if given.get("data") else None)
-        fitness = given.get("fitness", default) if own or "fitness" not in given else None
-        if not isinstance(fitness, dict):
-            return given
-        tasks = tuple(dict.fromkeys((*fitness, *own, *limits)))
-        return {**given, "fitness": fitness, "bench": {**bench, "tasks": tasks}}
+        """The fitness that is not given, and with it the tasks of the bench."""
+        return with_tasks(given) if isinstance(given, dict) else given
 
     @model_validator(mode="before")
     @classmethod
@@ -229,6 +221,8 @@ class Config(Tasks):
             raise ValueError(f"search.space {self.search.space} is for two parents: choose layers or ffn")
         if self.cross and self.towers == "merge":
             raise ValueError(f"method {self.method} changes FFN weights only: set towers to father")
+        if self.cross and self.repair:
+            raise ValueError(f"repair is for parents of one architecture, and {self.method} crosses two: leave it out")
         if self.search.workers == "devices" and not self.search.devices:
             raise ValueError("search.workers is devices: list them in search.devices, such as [cuda:0, cuda:1]")
         if self.prior.reference_ratio and self.prior.reference_ratio > self.upper:
@@ -344,6 +338,8 @@ def _mapping(path: Path) -> dict[str, Any]:
 def _overlay(data: dict[str, Any], overrides: dict[str, Any]) -> None:
     for key, value in overrides.items():
         if isinstance(value, dict):
-            _overlay(data.setdefault(key, {}), value)
+            if data.get(key) is None:
+                data[key] = {}
+            _overlay(data[key], value)
         elif value is not None:
             data[key] = value

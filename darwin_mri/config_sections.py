@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from darwin_mri.config_base import Section
 
@@ -258,6 +258,30 @@ class ArmConfig(Section):
         default=1.0,
         gt=0,
         description="competence: weight of tokens whose output must not change, against 1 for tokens with a target",
+    )
+
+
+class RepairConfig(Section):
+    """How the child's linear maps are solved again toward its parents' outputs, after the search."""
+
+    strengths: tuple[PositiveFloat, ...] = Field(
+        default=(0.03, 0.3, 3.0),
+        min_length=1,
+        description="pulls toward the merged weights, as shares of a map's mean squared input: each is tried, the one"
+        " with the best score on search items is kept",
+    )
+    optional: bool = Field(
+        default=True, description="whether no repair at all is among what the search items choose from"
+    )
+    texts: str | None = Field(
+        default=None,
+        description="folder of JSONL texts without labels that all models read, or items for the questions of the items"
+        " that may be searched on; the probes when absent",
+    )
+    documents: int = Field(default=16, ge=1, description="documents per language and domain")
+    max_tokens: int = Field(default=128, ge=8, description="tokens read of each document")
+    memory_gb: float = Field(
+        default=4.0, gt=0, description="host memory for the parents' outputs; less of it means more forwards"
     )
 
 

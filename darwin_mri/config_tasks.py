@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, fi
 from darwin_mri.config_base import NAME, Section
 
 Match = Literal["exact", "number", "regex", "contains", "letter"]
+REAL = {"click": 0.6, "musr": 0.4}  # the fitness of the Darwin-4B-Genesis card
 
 
 class _Written(Section):
@@ -211,3 +212,25 @@ def allow_code(tasks: Mapping[str, OwnTask], allowed: bool) -> dict[str, OwnTask
         if isinstance(task, LmEvalTask):
             task._code_allowed = allowed
     return copies
+
+
+def with_tasks(given: dict[str, Any]) -> dict[str, Any]:
+    """A run's mapping with its fitness and the tasks of its bench, where they are not given.
+
+    Args:
+        given: what the user wrote, not validated yet; what is wrong in it is reported by the validation that follows.
+
+    Returns:
+        The same; the fitness is own tasks, else with data the real benchmarks.
+    """
+    own, bench, limits = given.get("tasks") or {}, given.get("bench") or {}, given.get("limits") or {}
+    if not all(isinstance(part, dict) for part in (own, bench, limits)) or "tasks" in bench:
+        return given
+    beside = {*limits, *(task.get("stand_in") for task in own.values() if isinstance(task, dict))}
+    aims = {name: 1.0 for name in own if name not in beside}
+    default = aims or (REAL if given.get("data") else None)
+    fitness = given.get("fitness", default) if own or "fitness" not in given else None
+    if not isinstance(fitness, dict):
+        return given
+    tasks = tuple(dict.fromkeys((*fitness, *own, *limits)))
+    return {**given, "fitness": fitness, "bench": {**bench, "tasks": tasks}}

@@ -1,4 +1,4 @@
-"""The story: inputs -> scan -> donors -> references -> prior -> search -> child -> health -> bench -> report.
+"""The story: inputs -> scan -> donors -> references -> prior -> search -> repair -> child -> health -> bench -> report.
 
 Each stage is a function of run, parents and earlier records; a resumed run reads the records that are there.
 """
@@ -10,9 +10,8 @@ from typing import Unpack
 
 from darwin_mri.checkpoints.find import find_model
 from darwin_mri.config import Config, make_config
-from darwin_mri.errors import GateError
 from darwin_mri.planning import require_room, require_surroundings
-from darwin_mri.problem.health import examine_child
+from darwin_mri.problem.health import examine_child, require_health
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
 from darwin_mri.problem.requests import MergeRequest
@@ -32,6 +31,7 @@ from darwin_mri.stages.moments import measure_parents
 from darwin_mri.stages.plan import plan
 from darwin_mri.stages.prior import measure_prior
 from darwin_mri.stages.references import measure_references
+from darwin_mri.stages.repair import repair_child
 from darwin_mri.stages.scan import scan_parents
 from darwin_mri.stages.score import ScoreOptions
 from darwin_mri.stages.score import score_models as bench
@@ -104,16 +104,14 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
             scans = run.stage("validation", validate, parents, space, scans, prior)
         space = space.for_search(config, prior, len(parents.father.layers))
         genome = run.stage("search", find_winner, parents, space, prior, scans, scores)
+        run.stage("repair", repair_child, parents, space, genome, scores)
         run.stage("child", write_run_child, parents, space, genome)
         health = run.stage("health", check_run_child, parents, genome)
         comparison = run.stage("bench", bench_run, parents, space, genome)
     with run.timed("report"):
         write_report(out)
-    if not health.passed and not force:
-        failed = ", ".join(gate.name for gate in health.gates if not gate.passed)
-        raise GateError(
-            f"the child fails its health check ({failed}): see {out.name}/health.json, or pass --force to accept it"
-        )
+    if not force:
+        require_health(health, out.name)
     return BreedResult(out, genome, health, comparison)
 
 

@@ -18,7 +18,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "models" not in path.
 STAGES = sorted(path.stem for path in (PACKAGE / "stages").glob("*.py") if path.stem != "__init__")
 OF_A_RUN = (
     *("inputs", "scan", "moments", "donors", "references", "prior", "validation"),
-    *("search", "child", "health", "bench"),
+    *("search", "repair", "child", "health", "bench"),
 )
 
 

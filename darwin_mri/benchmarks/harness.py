@@ -53,6 +53,8 @@ class HarnessEngine:
         fixed_rows: a batch size of the caller's own, used as long as it fits; None lets lengths and vocabulary decide.
     """
 
+    IN_MEMORY = "lm-eval hf"  # the name of the engine of a model in memory
+
     def __init__(self, lm: Any, name: str, vocabulary: int | None = None) -> None:
         self.lm, self.name, self.vocabulary = lm, name, vocabulary
         self.tokenizer, self.tells_endings = share_tokens(lm), keep_endings(lm)
@@ -92,7 +94,7 @@ class HarnessEngine:
                 softmax_dtype=torch.float32,
             )
         vocabulary = model.config.get_text_config().vocab_size
-        return cls(lm, "lm-eval hf", vocabulary)
+        return cls(lm, cls.IN_MEMORY, vocabulary)
 
     @classmethod
     def named(cls, backend: str, arguments: str, *, model: str = "") -> HarnessEngine:

@@ -53,6 +53,12 @@ def breed(
     budget: Budget = None,
     time_limit: TimeLimit = None,
     workers: Workers = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="After the search, solve the child's linear maps again toward its parents' outputs."
+        ),
+    ] = False,
     task: Tasks = None,
     allow_task_code: AllowTaskCode = False,
     moments_from: MomentsFrom = None,
@@ -95,6 +101,7 @@ def breed(
         "tasks": own_tasks(task),
         "data": data,
         "scan": {"moments_from": tuple(moments_from) if moments_from else None},
+        "repair": {} if repair else None,
         "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }
     source = resume / RESUME_CONFIG if resume is not None and config_file is None else config_file

@@ -42,7 +42,7 @@ def write_genome(
     Raises:
         CheckpointError, InputError, DarwinError: as ``write_child``.
     """
-    work = _work(genome, merge, tensors, out, ancestry)
+    work = genome_work(genome, merge, tensors, out, ancestry)
     with progress.stage("write child", len(work.on_disk)) as advance:
         return write_child(
             father,
@@ -73,7 +73,7 @@ def write_formed_genome(
     Raises:
         CheckpointError, InputError, DarwinError: as ``write_formed``.
     """
-    work = _work(genome, merge, genome.tensors, out, ancestry)
+    work = genome_work(genome, merge, genome.tensors, out, ancestry)
     with progress.stage("write child", len(work.on_disk)) as advance:
         return write_formed(
             merge.father.reader.folder,
@@ -86,7 +86,7 @@ def write_formed_genome(
         )
 
 
-class _Work(NamedTuple):
+class GenomeWork(NamedTuple):
     """What is to be written.
 
     Attributes:
@@ -105,9 +105,21 @@ class _Work(NamedTuple):
         return own, *self.moved[own]
 
 
-def _work(
+def genome_work(
     genome: Genome, merge: Merge, tensors: Mapping[str, tuple[str, ...]], out: Path, ancestry: tuple[str, ...]
-) -> _Work:
+) -> GenomeWork:
+    """What of a genome's child is to be computed, and its note; arguments as ``write_genome``'s.
+
+    Args:
+        genome: genes and exceptions.
+        merge: turns a ratio into a tensor.
+        tensors: gene -> names the merge knows its tensors by.
+        out: the child's folder.
+        ancestry: of its parents, eldest first.
+
+    Returns:
+        The work.
+    """
     ratios = tensor_ratios(merge, tensors, genome.genes, genome.exceptions)
     moved = {name: ratio for name, ratio in ratios.items() if any(ratio[0]) or not ratio[1].zero_is_father}
     on_disk = {merge.on_disk(name): name for name in moved}
@@ -119,4 +131,4 @@ def _work(
         "genealogy": [*ancestry, Birth(name, tuple(genome.roles.values()), genome.method).line],
         "genome": genome.model_dump(mode="json", by_alias=True, exclude={"front", "references"}),
     }
-    return _Work(moved, on_disk, note)
+    return GenomeWork(moved, on_disk, note)

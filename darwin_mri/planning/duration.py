@@ -14,6 +14,9 @@ from darwin_mri.records import PlanStage
 FILLED = 0.7  # mean share of max_tokens that a text has
 LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
 NULLS = 4  # and one more where several parents have ratios of their own
+REPAIR_NULLS = 2
+MAP_GROUPS = 5  # groups of maps in a layer, each solved on a forward of its own through this layer
+SOLVING = 8  # how much slower than a forward pass's the operations of a solve in fp64 are
 HELD_OUT = 400  # items per benchmark, where the config does not say
 
 
@@ -39,6 +42,7 @@ def estimate_seconds(
         *estimate.prior(),
         *estimate.donors(),
         estimate.search(),
+        *estimate.repair(),
         estimate.bench(),
     ]
     return tuple(stage.model_copy(update={"seconds": round(stage.seconds, 1)}) for stage in stages), basis
@@ -121,14 +125,36 @@ class _Estimate:
             name="search", seconds=seconds, note=f"{evaluations} evaluations of {search.items} items per benchmark"
         )
 
+    def repair(self) -> list[PlanStage]:
+        """Of every strength; those of the nulls are the bench's in the manifest, and counted here."""
+        repair, father = self.config.repair, self.surveys[0]
+        if repair is None:
+            return []
+        tokens, strengths = repair.documents * self.groups * repair.max_tokens * FILLED, len(repair.strengths)
+        runs = strengths + REPAIR_NULLS
+        width, hidden, layers = father.anatomy.ffn_size, father.anatomy.hidden_size, len(father.anatomy.layers)
+        # Per layer: the moments of all inputs, and the widest system's factor and solution.
+        moments = layers * tokens * 2 * (width * (width + hidden) + 3 * hidden * (hidden + width))
+        solve = layers * SOLVING * (width**3 / 3 + 2 * width**2 * hidden)
+        seconds = sum(self.seconds(survey, tokens) for survey in self.surveys)
+        seconds += runs * (self.seconds(father, tokens * (2 + MAP_GROUPS)) + (moments + solve) / self.speed)
+        items = (strengths + repair.optional) * self.config.search.items
+        seconds += self.seconds(father, items * self.fitness_tokens)
+        note = f"{strengths} strengths and {REPAIR_NULLS} nulls on {tokens:,.0f} tokens, {items:,} items per benchmark"
+        return [PlanStage(name="repair", seconds=seconds, note=note)]
+
     def bench(self) -> PlanStage:
         bench, (father, *others) = self.config.bench, self.surveys
         held_out = bench.items or HELD_OUT
         whole = sum(item_tokens(name) for name in bench.tasks) * held_out
         each = whole * CHOICES if bench.harness else whole
-        nulls = NULLS + (len(self.config.ratio_roles) > 1)
-        seconds = self.seconds(father, 2 * each + nulls * whole) + sum(self.seconds(other, each) for other in others)
-        models = {2: "three", 3: "four"}.get(len(self.surveys), str(len(self.surveys) + 1))
+        nulls = NULLS + (len(self.config.ratio_roles) > 1) + (REPAIR_NULLS if self.config.repair else 0)
+        children = 2 if self.config.repair else 1
+        seconds = self.seconds(father, (1 + children) * each + nulls * whole) + sum(
+            self.seconds(other, each) for other in others
+        )
+        scored = len(self.surveys) + children
+        models = {3: "three", 4: "four"}.get(scored, str(scored))
         return PlanStage(
             name="bench",
             seconds=seconds,

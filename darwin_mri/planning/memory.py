@@ -131,6 +131,10 @@ def stage_bytes(
     if config.search.engine == "vllm":  # the father waits in host memory, and nothing is kept
         cache = 0 if short else ENGINE_CACHE
         stages["search"] = held[0] + (_batch(father, each, scored) if accelerator else held[0] + cache)
+    if config.repair:
+        parts = max(held) if short and accelerator else held[0] + sum(held)
+        texts = 0 if accelerator else int(config.repair.memory_gb * 2**30)
+        stages["repair"] = parts + texts + _repair_sums(father) + _batch(father, each, tokens)
     # The child is as large as the father, which stays beside the model that is read, or waits in host memory.
     read = max(held) if short and accelerator else held[0] + max(held)
     stages["health"] = read + max(_batch(survey, each, HEALTH_TOKENS) for survey in surveys)
@@ -175,6 +179,12 @@ def _scan_sums(config: Config, survey: Survey) -> int:
     """Second moments of two sites and the values at paired positions, in fp32."""
     hidden, ffn, layers = survey.anatomy.hidden_size, survey.anatomy.ffn_size, len(survey.anatomy.layers)
     return 4 * layers * (2 * hidden**2 + config.scan.positions * hidden + NEURON_POSITIONS * ffn)
+
+
+def _repair_sums(survey: Survey) -> int:
+    """Second moments of the widest map's inputs and with its outputs in fp64, the system that is solved, its factor."""
+    widest, hidden = max(survey.anatomy.ffn_size, survey.anatomy.hidden_size), survey.anatomy.hidden_size
+    return 8 * (4 * widest**2 + 4 * widest * hidden)
 
 
 def _vocabulary(survey: Survey) -> int:

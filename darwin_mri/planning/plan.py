@@ -20,7 +20,7 @@ from darwin_mri.errors import CheckpointError, GateError
 from darwin_mri.merging.compatibility import all_faults, sibling_fault, sibling_notes
 from darwin_mri.merging.vocabulary import align_vocabularies, read_choice
 from darwin_mri.planning import machine
-from darwin_mri.planning.duration import estimate_seconds
+from darwin_mri.planning.duration import estimate_seconds, layer_parameters
 from darwin_mri.planning.memory import can_wait, ffn_parameters, moment_bytes, stage_bytes
 from darwin_mri.planning.surroundings import surrounding_faults
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent
@@ -167,11 +167,12 @@ def _needs(config: Config, surveys: Sequence[Survey], device: machine.Device | N
     each = DTYPE_BYTES.get(config.dtype) or (2 if device else 4)
     stages = stage_bytes(config, surveys, each, accelerator=device is not None)
     least = stage_bytes(config, surveys, each, accelerator=device is not None, short=True)
-    disk = father.size + (ffn_parameters(father) * 2 if config.cross else 0) + moment_bytes(config, surveys) + RECORDS
+    kept = ffn_parameters(father) * 2 if config.cross else _repaired_bytes(father) if config.repair else 0
+    disk = father.size + kept + moment_bytes(config, surveys) + RECORDS
     free = machine.free_disk(out)
     needs = [
         PlanNeed(
-            name="disk", needed=disk, available=free, fits=disk <= free, note="the child, kept donors, moments, records"
+            name="disk", needed=disk, available=free, fits=disk <= free, note=f"the child, {_kept_words(config)}records"
         )
     ]
     memory = machine.host_memory()
@@ -185,11 +186,25 @@ def _needs(config: Config, surveys: Sequence[Survey], device: machine.Device | N
         needs.append(_device_need(config, device, stages, least if waits else None))
         largest = max(survey.size for survey in surveys)
         host, note = RUNTIME + largest, "one model at a time on its way to the device"
-        if waits or config.search.engine == "vllm":
+        if waits and config.repair:
+            host, note = RUNTIME + father.size + sum(survey.size for survey in surveys), "all that waits in the repair"
+        elif waits or config.search.engine == "vllm":
             host, note = host + father.size, "the parent that waits, and one model on its way to the device"
+        if config.repair:
+            host += int(config.repair.memory_gb * 2**30)
     fits = None if memory is None else host <= memory
     needs.insert(1, PlanNeed(name="host memory", needed=int(host), available=memory, fits=fits, note=note))
     return tuple(needs)
+
+
+def _repaired_bytes(father: Survey) -> int:
+    """On disk: the repaired child, the layers of the best repair so far, and those of the one in progress."""
+    return father.size + 2 * layer_parameters(father) * father.size // max(1, father.parameters)
+
+
+def _kept_words(config: Config) -> str:
+    """What a run keeps on disk beside its child."""
+    return "kept donors, " if config.cross else "the repaired child and layers of repairs, " if config.repair else ""
 
 
 def _device_need(

@@ -108,8 +108,11 @@ def arm_prompts(parents: Parents) -> tuple[Probe, ...]:
     return item_prompts(parents.items.search)
 
 
-def item_prompts(items: Mapping[str, Sequence[Item]]) -> tuple[Probe, ...]:
-    """The questions of items, which the search sees anyway, each in the language its script suggests."""
+def item_prompts(items: Mapping[str, Sequence[Item]], option: str = "arm.prompts") -> tuple[Probe, ...]:
+    """The questions of items, which the search sees anyway, each in the language its script suggests.
+
+    Raises ConfigError where no item has one; ``option`` is where the user can name other texts.
+    """
     asked = {
         (name, item.key): item.context if isinstance(item, ChoiceItem) else item.prompt
         for name in sorted(items)
@@ -117,7 +120,7 @@ def item_prompts(items: Mapping[str, Sequence[Item]]) -> tuple[Probe, ...]:
         if isinstance(item, ChoiceItem | OpenItem)
     }
     if not asked:
-        raise ConfigError("method competence needs questions to complete, and no task has any: name arm.prompts")
+        raise ConfigError(f"no task has questions that could be read as texts: name a folder in {option}")
     return tuple(Probe(text, guess_language(text), "knowledge", key) for (_, key), text in asked.items())
 
 

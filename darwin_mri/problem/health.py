@@ -6,6 +6,7 @@ from pathlib import Path
 
 from darwin_mri.checkpoints import ModelSource, load_model, load_tokenizer, working_dtype
 from darwin_mri.checkpoints.model import explain_out_of_memory
+from darwin_mri.errors import GateError
 from darwin_mri.merging.health import Reference, judge_child
 from darwin_mri.merging.model_figures import (
     SampledText,
@@ -51,6 +52,15 @@ def examine_child(child: Path, parents: Parents, *, expect_change: bool) -> Heal
             child_bits = [bits_per_byte(model, father.tokenizer, text.texts) for text in sampled]
             del model
     return judge_child((child, father.source.folder), child_figures, child_bits, reference)
+
+
+def require_health(health: Health, run: str) -> None:
+    """Raise GateError where a child fails a gate; ``run`` names the folder that the message points to."""
+    failed = ", ".join(gate.name for gate in health.gates if not gate.passed)
+    if not health.passed:
+        raise GateError(
+            f"the child fails its health check ({failed}): see {run}/health.json, or pass --force to accept it"
+        )
 
 
 def _read_others(parents: Parents, probes: tuple[Probe, ...]) -> tuple[dict[str, float], tuple[SampledText, ...]]:

@@ -132,9 +132,29 @@ class ModelBench:
         Returns:
             Task -> answers in the order of the items.
         """
-        fast = self._engine(model.model, model.tokenizer, True)
-        engine = self._engine(model.model, model.tokenizer, False) if self.bench.protocol == "generate" else fast
-        asked = _Model(name, digest, engine.name, "", lambda: engine, lambda: fast)
+        return self.ask_made(key, name, digest, lambda: model)
+
+    def ask_made(self, key: str, name: str, digest: str, make: Callable[[], LoadedModel]) -> AnswersByTask:
+        """As ``ask_resident``, of a candidate that is made only when some answer is missing.
+
+        Args:
+            key: the candidate's name in this run.
+            name: as it is shown.
+            digest: of what the candidate is made of.
+            make: gives the model in memory; called once at most.
+
+        Returns:
+            Task -> answers in the order of the items.
+        """
+        made = cache(make)
+
+        @cache
+        def engine(fast: bool) -> Engine:
+            return self._engine(made().model, made().tokenizer, fast)
+
+        fast = self.bench.protocol != "generate"
+        engine_name = FastEngine.name if fast else HarnessEngine.IN_MEMORY
+        asked = _Model(name, digest, engine_name, "", lambda: engine(fast), lambda: engine(True))
         return self._collect(key, asked, self._protocols())
 
     def ask_served(self, key: str, served: Served) -> tuple[str, AnswersByTask]:

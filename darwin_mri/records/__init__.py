@@ -12,6 +12,14 @@ from darwin_mri.records.moments import MomentGroup, MomentInput, MomentsHeader
 from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
 from darwin_mri.records.prior import Prior, PriorGene, PriorLayer
 from darwin_mri.records.references import LimitCheck, References
+from darwin_mri.records.repair import (
+    RepairChoice,
+    RepairedMap,
+    RepairRecord,
+    RepairTeachers,
+    RepairTrial,
+    TaughtGroup,
+)
 from darwin_mri.records.scan import (
     Channel,
     Estimate,
@@ -101,11 +109,17 @@ __all__ = [
     "Protocol",
     "Record",
     "References",
+    "RepairChoice",
+    "RepairRecord",
+    "RepairTeachers",
+    "RepairTrial",
+    "RepairedMap",
     "Response",
     "Scan",
     "Score",
     "SplitItems",
     "Splits",
+    "TaughtGroup",
     "Validation",
     "Vigor",
     "is_finished",

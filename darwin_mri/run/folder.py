@@ -23,10 +23,13 @@ RESUME_CONFIG = "state/config.yaml"
 WRITTEN = (
     *(f"{name}.json" for name in ("manifest", "inputs", "splits", "donors", "references", "anchors", "prior")),
     *(f"{name}.json" for name in ("genome", "child", "health", "comparison")),
+    *(f"{name}.json" for name in ("repair", "child-repaired", "comparison-repaired")),
     *("ledger.jsonl", "report.html", "report.txt", "card.md", ".eval_results/*.yaml"),
     *("scan/*.json", "answers/*/*.json*", "state/*.jsonl", "state/targets/*.safetensors", "state/answers/*.jsonl"),
     *("state/baselines/*/*.jsonl", "moments*.safetensors", "state/moments/**/*.safetensors"),
+    *("state/repair/*.json", "state/repair/*/*.safetensors"),
 )
+CHILDREN = ("child/darwin_mri.json", "child-repaired/darwin_mri.json")
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 Inputs = ParamSpec("Inputs")
 Output = TypeVar("Output")
@@ -126,7 +129,7 @@ class Run:
 
 def require_run_folder(folder: Path) -> None:
     """Raise InputError unless all that a run writes can be written there; asked before any work."""
-    require_output(folder, (*WRITTEN, RESUME_CONFIG, "state/donors/*.safetensors", "child/darwin_mri.json"))
+    require_output(folder, (*WRITTEN, RESUME_CONFIG, "state/donors/*.safetensors", *CHILDREN))
 
 
 def open_run(

@@ -74,8 +74,8 @@ def public_config(config: Config) -> dict[str, Any]:
     for section, key in ((data, "father"), (data, "mother"), (data, "base"), (data, "data"), (bench, "baseline")):
         if isinstance(section[key], str) and Path(section[key]).is_absolute():
             section[key] = Path(section[key]).name
-    for section, key in (("scan", "probes"), ("arm", "texts"), ("arm", "prompts")):
-        if data[section][key]:
+    for section, key in (("scan", "probes"), ("arm", "texts"), ("arm", "prompts"), ("repair", "texts")):
+        if data[section] and data[section][key]:
             data[section][key] = Path(data[section][key]).name
     files = data["scan"]["moments_from"]
     data["scan"]["moments_from"] = [Path(file).name if Path(file).is_absolute() else file for file in files]

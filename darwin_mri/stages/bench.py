@@ -11,6 +11,7 @@ from darwin_mri.merging import Candidate
 from darwin_mri.problem.comparison import Contestants
 from darwin_mri.problem.model_bench import ModelBench
 from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.repair_bench import compare_repaired
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import Comparison, Genome
 from darwin_mri.records.roles import FATHER
@@ -21,7 +22,7 @@ def bench_run(run: Run, parents: Parents, space: MergeSpace, genome: Genome) -> 
     """Score every model of a run and compare the child with the others.
 
     Args:
-        run: gets answers/ and comparison.json.
+        run: gets answers/, comparison.json and, where the child was repaired, comparison-repaired.json.
         parents: the father is resident; null children are written into it, and it has its own weights afterwards.
         space: with the genome that was searched.
         genome: the winner and its null genomes.
@@ -49,6 +50,7 @@ def bench_run(run: Run, parents: Parents, space: MergeSpace, genome: Genome) -> 
         models.add("served", name, "baseline", answers)
     comparison = models.compare(bench, items.benchmarks, config.weights, config.seed, limits=config.limits)
     comparison.save(run.path("comparison.json"))
+    compare_repaired(run, parents, space, genome, models, bench)
     return comparison
 
 

@@ -30,8 +30,9 @@ from darwin_mri.planning import machine, plan_run
 from darwin_mri.probes import TokenizedProbes
 from darwin_mri.problem import parents
 from darwin_mri.problem.parents import Parents, chosen_probes, tokenize_for_scan
+from darwin_mri.problem.repair import RepairRun
 from darwin_mri.problem.space import sibling_space
-from darwin_mri.records import Comparison, Health
+from darwin_mri.records import Comparison, Genome, Health
 from darwin_mri.run import open_run
 from darwin_mri.stages.scan import scan_parents
 from tests import toys
@@ -206,6 +207,35 @@ def test_slopes_are_the_same_twice_and_those_of_a_cpu(family: dict[str, Path]) -
         found.append(gene_slopes(model.model, along, 0.1, blocks))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-2, atol=1e-5)
     assert (found[1][0] == found[2][0]).all() and (found[1][1] == found[2][1]).all()
+
+
+def test_a_repair_is_that_of_a_cpu_with_all_models_there_or_one_at_a_time(
+    family: dict[str, Path], tmp_path: Path
+) -> None:
+    """Tensors may differ by their rounding to bfloat16; where the models wait does not change a bit."""
+    settings = {"strengths": [0.3], "documents": 2, "max_tokens": 16}
+    config = small(family, device="cuda", dtype="float32", repair=settings)
+    found: dict[tuple[str, bool], dict[str, torch.Tensor]] = {}
+    for device, together in (("cpu", True), (DEVICE, True), (DEVICE, False)):
+        both = Parents.find(config, device=device)
+        space = sibling_space(config, both.father, both.other_sources, both.base)
+        genes = dict.fromkeys(space.tensors(), 0.4)
+        genome = Genome(
+            space="layers", method=config.method, seed=1, father="father", mother="sister", genes=genes, ratios=()
+        )
+        run = open_run(tmp_path / f"{device}-{together}", config, (), device)
+        with RepairRun.opened(run, both, space, genome) as repairs:
+            repairs.models.together = together
+            figures = repairs.repair("0.3", 0.3)
+            with repairs.models.on_device("child") as child:
+                assert child.device.type == torch.device(device).type
+                weights = {one.tensor: child.model.get_parameter(one.tensor).cpu().clone() for one in figures}
+                assert both.father.device.type == (child.device.type if together else "cpu")
+            found[device, together] = weights
+        assert both.father.device.type == torch.device(device).type
+    for name, tensor in found["cpu", True].items():
+        assert (found[DEVICE, True][name] - tensor).norm() < 1e-2 * tensor.norm(), name
+        assert torch.equal(found[DEVICE, True][name], found[DEVICE, False][name])
 
 
 SHORT: dict[str, Any] = {

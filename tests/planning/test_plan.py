@@ -133,6 +133,21 @@ def test_the_plan_counts_the_null_children(
     assert f"{nulls} null children" in bench.note
 
 
+def test_the_plan_counts_a_repair(toys: dict[str, str], tmp_path: Path) -> None:
+    config = {"father": toys["father"], "mother": toys["sister"], "base": toys["father"], "device": "cpu"}
+    plain, repaired = (
+        plan_run(make_config({**config, **changes}, "test"), tmp_path / "run", rate=1.0)
+        for changes in ({}, {"repair": {"strengths": [0.1, 1.0], "memory_gb": 2.0}})
+    )
+    stages = {stage.name: stage for stage in repaired.stages}
+    assert set(stages) - {stage.name for stage in plain.stages} == {"repair"}
+    assert stages["repair"].note.startswith("2 strengths and 2 nulls") and stages["repair"].seconds > 0
+    assert "four models and 6 null children" in stages["bench"].note
+    needs = [{need.name: need for need in plan.needs} for plan in (plain, repaired)]
+    assert needs[1]["disk"].needed > needs[0]["disk"].needed and "repaired child" in needs[1]["disk"].note
+    assert needs[1]["host memory"].needed > 2 * 2**30 and "repair" in needs[1]["host memory"].note
+
+
 def test_the_plan_and_the_arms_agree_on_what_is_possible(toys: dict[str, str]) -> None:
     """The plan reads names and shapes, the arms read models."""
     models = {name: loaded(Path(toys[name])) for name in ("father", "mother", "narrow", "neox")}

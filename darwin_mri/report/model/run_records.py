@@ -24,6 +24,7 @@ from darwin_mri.records import (
     PairScan,
     Prior,
     Record,
+    RepairRecord,
     Scan,
 )
 from darwin_mri.records.roles import FATHER, MOTHER, PARENTS, Parent, pair_file, scan_file
@@ -49,6 +50,8 @@ class RunRecords:
         comparison: scores and contrasts.
         health: the child's health check.
         child: the child's files.
+        repair: how the child was repaired.
+        repaired: scores and contrasts of the repaired child, which is the ``child`` in them.
         answers: role -> benchmark -> items.
         problems: records that cannot be read, in words.
     """
@@ -64,6 +67,8 @@ class RunRecords:
     comparison: Comparison | None = None
     health: Health | None = None
     child: ChildFiles | None = None
+    repair: RepairRecord | None = None
+    repaired: Comparison | None = None
     answers: Answers = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -130,6 +135,8 @@ def load_run(run: Path) -> RunRecords:
         comparison=read(Comparison, "comparison.json"),
         health=read(Health, "health.json"),
         child=read(ChildFiles, "child.json"),
+        repair=read(RepairRecord, "repair.json"),
+        repaired=read(Comparison, "comparison-repaired.json"),
         answers=read_answers(run / "answers", problems),
         problems=tuple(map(formats.brief, problems)),
     )

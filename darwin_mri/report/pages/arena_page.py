@@ -11,7 +11,7 @@ from darwin_mri.report.model.elements import Code, Row, Section, Table, Text, ta
 from darwin_mri.report.model.findings import COMPOSITE, READINGS, measured_score, read_contrast
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import View
-from darwin_mri.report.sections import accuracy, tiles
+from darwin_mri.report.sections import accuracy, slices, tiles
 from darwin_mri.report.sections.glossary import glossary_section
 
 
@@ -30,7 +30,7 @@ def build_arena_view(result: ArenaResult) -> View:
             Section("arena", "Arms and nulls", (arena_table(result), _rule(result))),
             accuracy.scores_section(comparison),
             accuracy.contrasts_section(comparison),
-            accuracy.slices_section(comparison),
+            slices.slices_section(comparison),
             Section("config", "Config", (Code("arena", config),)),
             glossary_section(),
         ),

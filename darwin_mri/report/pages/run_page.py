@@ -19,11 +19,13 @@ from darwin_mri.report.sections import (
     provenance,
     search_course,
     sensitivity,
+    slices,
     tiles,
 )
 from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.front import front_section
 from darwin_mri.report.sections.glossary import glossary_section
+from darwin_mri.report.sections.repair import repair_section
 from darwin_mri.stats.vigor import parent_words
 
 
@@ -50,6 +52,7 @@ def build_view(run: RunRecords) -> View:
             *([provenance.parents_section(run)] if len(run.parents) > 2 else []),
             accuracy.scores_section(comparison),
             accuracy.contrasts_section(comparison),
+            *([repair_section(run.repair, run.repaired)] if run.repair else []),
             heat_maps.scans_section(run.scans, run.pairs, run.parents),
             sensitivity.languages_section(run.scans, run.pairs, run.prior),
             layer_map.similarity_section(run.pairs),
@@ -58,7 +61,7 @@ def build_view(run: RunRecords) -> View:
             *([front_section(genome, len(run.ledger), units)] if genome and genome.front else []),
             search_course.evolution_section(run.ledger, genome),
             search_course.fresh_section(genome, comparison, run.manifest),
-            accuracy.slices_section(comparison),
+            slices.slices_section(comparison),
             item_wins.items_section(run.answers, comparison.headline if comparison else (), units),
             provenance.genealogy_section(run),
             provenance.provenance_section(run),

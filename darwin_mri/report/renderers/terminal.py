@@ -42,7 +42,7 @@ TONES = {"gain": "green", "level": "yellow", "loss": "red", "none": "dim"}
 MOST_ROWS = 100
 WORD = 14  # cells of a console that folded text needs: longer words, such as a hub's ids, are broken
 # Sections whose figures a terminal shows as their tables; maps of layers are left to report.html.
-TABLED = ("scores", "contrasts", "genome", "front", "evolution", "fresh", "items", "runs")
+TABLED = ("scores", "contrasts", "repair", "genome", "front", "evolution", "fresh", "items", "runs")
 
 
 class Fitted:

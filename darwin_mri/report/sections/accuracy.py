@@ -10,7 +10,6 @@ from darwin_mri.records.roles import FAMILIES, PARENTS, named
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Forest, ForestPanel, ForestRow
 from darwin_mri.report.model.elements import (
-    Bullets,
     Figure,
     Row,
     Section,
@@ -236,34 +235,48 @@ def contrasts_section(comparison: Comparison | None) -> Section:
     key, title = "contrasts", "Child against the others"
     if comparison is None:
         return Section(key, title, missing="comparison.json is missing: nothing was compared. Run darwin-mri breed.")
-    panels: dict[str, list[ForestPanel]] = {}
-    for benchmark in benchmark_order(comparison):
-        contrasts = _sorted_contrasts(comparison, benchmark)
-        if contrasts:
-            panel = ForestPanel(benchmark, tuple(map(_contrast_row, contrasts)))
-            panels.setdefault(contrasts[0].unit, []).append(panel)
     limits = (limits_table(comparison.limits),) if comparison.limits else ()
-    if not panels:
+    charts = contrast_charts(comparison)
+    if not charts:
         return Section(key, title, missing="comparison.json holds no contrast: there was no measured child to compare.")
-    charts = [
-        Forest(
-            axes.chart_key("fig-contrasts", unit),
-            f"Child minus each other model, paired on items, with 95 % intervals{axes.in_unit(unit)}",
-            "For each benchmark one line per other model: by how much the child is above (right) or below (left), in"
-            f" {axes.gain_words(unit)}. The grey band is what this many items could not have shown.",
-            tuple(group),
-            signed=True,
-            unit=f"{axes.gain_words(unit)}, child minus the other",
-            scale=axes.scale(unit),
-        )
-        for unit, group in panels.items()
-    ]
     note = (
         "Grey bands: differences too small for this many items to show (80 % power). An interval that crosses zero is"
         " no result."
     )
     sentence = (Text(comparison.vigor.sentence),) if comparison.vigor else ()
     return Section(key, title, (*sentence, *limits, *figures(charts, contrast_table(comparison), note)))
+
+
+def contrast_charts(comparison: Comparison, key: str = "fig-contrasts", child: str = "Child") -> list[Forest]:
+    """The child minus each other model, a chart for each unit.
+
+    Args:
+        comparison: with the contrasts.
+        key: of the charts in the page.
+        child: what the child is called.
+
+    Returns:
+        The charts; none without a contrast.
+    """
+    panels: dict[str, list[ForestPanel]] = {}
+    for benchmark in benchmark_order(comparison):
+        contrasts = _sorted_contrasts(comparison, benchmark)
+        if contrasts:
+            panel = ForestPanel(benchmark, tuple(map(_contrast_row, contrasts)))
+            panels.setdefault(contrasts[0].unit, []).append(panel)
+    return [
+        Forest(
+            axes.chart_key(key, unit),
+            f"{child} minus each other model, paired on items, with 95 % intervals{axes.in_unit(unit)}",
+            f"For each benchmark one line per other model: by how much the {child.lower()} is above (right) or below"
+            f" (left), in {axes.gain_words(unit)}. The grey band is what this many items could not have shown.",
+            tuple(group),
+            signed=True,
+            unit=f"{axes.gain_words(unit)}, {child.lower()} minus the other",
+            scale=axes.scale(unit),
+        )
+        for unit, group in panels.items()
+    ]
 
 
 def limits_table(checks: Sequence[LimitCheck]) -> Table:
@@ -300,44 +313,3 @@ def _contrast_row(c: Contrast) -> ForestRow:
         strong=c.against_parent,
         blind=c.detectable,
     )
-
-
-def slices_section(comparison: Comparison | None) -> Section:
-    """Section 'slices': measured scores on parts of each benchmark, exploratory."""
-    key, title = "slices", "Slices"
-    scores = [s for s in comparison.scores if s.slice != "all" and s.evidence == "measured"] if comparison else []
-    if not scores:
-        return Section(key, title, missing="No benchmark was scored by slice in this run.")
-    roles = [role for role in (*PARENTS, "child") if any(s.role == role for s in scores)]
-    by_key = {(s.benchmark, s.slice, s.role): s for s in scores}
-    rows, last = [], ""
-    for benchmark, name in dict.fromkeys((s.benchmark, s.slice) for s in scores):
-        by_role = [by_key.get((benchmark, name, role)) for role in roles]
-        n = next((s.n for s in by_role if s is not None), None)
-        chance = next((s.chance for s in by_role if s is not None), None)
-        show = _interval if len(roles) < 4 else _value  # intervals of many parents have no room
-        values = ("" if s is None else show(s) for s in by_role)
-        cells = (
-            axes.task(benchmark, next((s.unit for s in by_role if s is not None), "")),
-            name,
-            *(v or formats.ABSENT for v in values),
-            str(n or formats.ABSENT),
-            formats.percent(chance),
-        )
-        rows.append(Row(cells, group=benchmark != last))
-        last = benchmark
-    note = "" if len(roles) < 4 else "The intervals are in comparison.json."
-    shown = table("Scores by slice", ("benchmark", "slice", *roles, "n", "chance"), rows, text=(0, 1), note=note)
-    return Section(
-        key,
-        title,
-        (Bullets(("Exploratory: intervals but no tests; the more slices, the more of them differ by luck.",)), shown),
-    )
-
-
-def _interval(score: Score) -> str:
-    return formats.score_interval(score, bare=True)
-
-
-def _value(score: Score) -> str:
-    return formats.bare_value(score.value, score.unit)
