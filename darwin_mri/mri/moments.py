@@ -83,7 +83,16 @@ def measure_moments(
 
 
 def moment_work(parent: LoadedModel, tokenized: TokenizedProbes, options: MomentOptions) -> int:
-    """Document reads that ``measure_moments`` takes; arguments as there."""
+    """How much there is to read.
+
+    Args:
+        parent: the model.
+        tokenized: the texts in its tokens.
+        options: as for ``measure_moments``.
+
+    Returns:
+        Document reads of all passes.
+    """
     parts = _parts(read_inputs(parent, tokenized, options), len(_groups(tokenized)), options.memory)
     return len(tokenized.probes) * len(parts)
 

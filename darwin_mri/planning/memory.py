@@ -35,6 +35,7 @@ GRAPH_HIDDEN, GRAPH_FFN = 22, 5
 HEALTH_TOKENS = (
     8 * 128
 )  # of a forward of the health check: probe texts of one language, or prompts with what is written on
+DIRECTIONS = 2  # bytes per value of a map that regression keeps beside: two matrices for each input
 WHOLE = ("nuslerp", "multislerp", "karcher")  # methods that a search keeps the parents' tensors for
 ADDING = ("task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")  # methods without an election
 MASKS = {"dare_linear": 1, "dare_ties": 1, "della": 4, "della_linear": 4, "breadcrumbs": 1, "breadcrumbs_ties": 1}
@@ -157,9 +158,11 @@ def kept_bytes(config: Config, accelerator: bool, filed: float) -> float:
         Bytes per value, as ``Blend.kept_bytes`` counts them.
     """
     others, base = len(config.ratio_roles), config.base not in (None, config.father)
+    if config.method == "regression" and config.settings.get("moments", "probes") != "identity":
+        return filed + 4 * others + DIRECTIONS
     if config.method in WHOLE:
         return (1 + others + (base and config.method != "karcher")) * filed
-    interpolates = config.cross or config.method in ("linear", "slerp", *JOINT)
+    interpolates = config.cross or config.method in ("linear", "slerp", "regression", *JOINT)
     beside = interpolates or (config.method in ADDING and config.density_father == 1)  # the father stays whole
     contributions = filed + 4 * (others if beside else others + 1)
     if not accelerator or config.method in JOINT or (beside and not interpolates):

@@ -30,7 +30,16 @@ MERGED, MERGED_KIND = "state/moments/merged", "merged"
 
 
 def moment_options(config: Config, parent: LoadedModel, *, shuffled: bool = False) -> MomentOptions:
-    """How a config's moments are measured of a model."""
+    """How a config's moments are measured.
+
+    Args:
+        config: of the run.
+        parent: the model.
+        shuffled: whether the words of the texts are shuffled.
+
+    Returns:
+        The options; sums take a quarter of the free memory at most.
+    """
     memory = min(MOST, free_memory(parent.device) // SHARE)
     widest = config.scan.moments_width or 2 * parent.anatomy.hidden_size
     return MomentOptions(config.moments or "diagonal", widest, memory, config.scan.max_tokens, shuffled)
@@ -185,7 +194,16 @@ def find_moments(source: str, *, offline: bool) -> Path:
 
 
 def require_same(header: MomentsHeader, expected: MomentsHeader, source: str) -> None:
-    """Refuse moments of another model, of other texts, or of diagonals where products are needed."""
+    """Refuse a file of moments that does not stand for a measurement.
+
+    Args:
+        header: of the file.
+        expected: what it must say.
+        source: how the user named the file.
+
+    Raises:
+        InputError: it is of another model, of other texts, or of diagonals where products are needed.
+    """
     if header.digest != expected.digest:
         raise InputError(
             f"--moments-from {source}: measured of {header.ref}, whose weights are not those of {expected.ref}: measure"
@@ -200,7 +218,17 @@ def require_same(header: MomentsHeader, expected: MomentsHeader, source: str) ->
 
 
 def expected_header(ref: str, digest: str, config: Config, tokenized: TokenizedProbes) -> MomentsHeader:
-    """What a file of moments must say to stand for a measurement of this run."""
+    """What a file of moments must say to stand for a measurement of this run.
+
+    Args:
+        ref: the model's name.
+        digest: of its weights.
+        config: of the run.
+        tokenized: the probes in its tokens.
+
+    Returns:
+        A header without groups and inputs.
+    """
     probes = describe_probes(tokenized.probes, tokenized.tokens).digest
     return MomentsHeader(
         ref=ref,

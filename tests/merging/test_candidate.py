@@ -37,7 +37,9 @@ def father(folders: dict[str, Path]) -> LoadedModel:
 
 def merge_of(folders: dict[str, Path], father: LoadedModel, method: str) -> Merge:
     sources = {role: father_source(survey(folder)) for role, folder in folders.items()}
-    return Merge(sources["father"], (sources["mother"],), sources["base"], method, Settings(density=0.6), 1)
+    values = (("moments", "deltas"),) if method == "regression" else ()
+    settings = Settings(density=0.6, values=values)
+    return Merge(sources["father"], (sources["mother"],), sources["base"], method, settings, 1)
 
 
 def genes_of(father: LoadedModel) -> dict[str, tuple[str, ...]]:

@@ -44,8 +44,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str
 
 
 ELDER = OPERATORS[:7]  # the others are compared with mergekit in test_methods_mergekit and test_recipes
-WEIGHED = [method for method in OPERATORS if method not in (*JOINT, "karcher")]
-BESIDE_A_BASE = [method for method in OPERATORS if method not in ("arcee_fusion", "nearswap")]
+WEIGHED = [method for method in OPERATORS if method not in (*JOINT, "karcher", "regression")]
+BESIDE_A_BASE = [method for method in OPERATORS if method not in ("arcee_fusion", "nearswap", "regression")]
 
 
 def recipe(method: str, at: dict[str, str]) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def test_an_export_says_where_mergekits_child_will_differ(folders: dict[str, dic
         assert any(words in note for note in notes)
         assert words in (tmp_path / "x.yaml").read_text()
     arm = Genome(method="folded", **{**common, "space": "ffn", "base": None})
-    with pytest.raises(ConfigError, match="no cross-architecture arm folded"):
+    with pytest.raises(ConfigError, match="mergekit has no method folded"):
         export_recipe(MergeRequest(arm, genome_config(arm, "test", **at)), tmp_path / "x.yaml", offline=True)
 
 

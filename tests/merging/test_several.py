@@ -45,8 +45,12 @@ few = settings(max_examples=12)  # of every method
 def made(method: str, *, whole: bool = False) -> Settings:
     """Settings under which something is dropped; with ``whole`` no task vector loses an element."""
     lively = {} if whole else LIVELY.get(method, {})
-    own = {key: float(value) for key, value in lively.items() if key not in ("density", "gamma")}
+    own: dict[str, float | str] = {
+        key: float(value) for key, value in lively.items() if key not in ("density", "gamma")
+    }
     density, gamma = (1.0, 0.0) if whole else (0.6, 0.1)
+    if method == "regression":
+        own["moments"] = "deltas"
     return Settings(density=density, gamma=gamma, epsilon=0.0 if whole else 0.1, values=tuple(own.items()))
 
 
