@@ -23,7 +23,7 @@ RESUME_CONFIG = "state/config.yaml"
 WRITTEN = (
     *(f"{name}.json" for name in ("manifest", "inputs", "splits", "donors", "references", "anchors", "prior")),
     *(f"{name}.json" for name in ("genome", "child", "health", "comparison")),
-    *(f"{name}.json" for name in ("repair", "child-repaired", "comparison-repaired")),
+    *(f"{name}.json" for name in ("repair", "child-repaired", "health-repaired", "comparison-repaired")),
     *("ledger.jsonl", "report.html", "report.txt", "card.md", ".eval_results/*.yaml"),
     *("scan/*.json", "answers/*/*.json*", "state/*.jsonl", "state/targets/*.safetensors", "state/answers/*.jsonl"),
     *("state/baselines/*/*.jsonl", "moments*.safetensors", "state/moments/**/*.safetensors"),

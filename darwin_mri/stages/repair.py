@@ -7,6 +7,7 @@ import time
 from darwin_mri.merging.genome_child import genome_work
 from darwin_mri.merging.repair_child import write_repaired
 from darwin_mri.problem.anchors import ScoresByModel
+from darwin_mri.problem.health import examine_child
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.repair import RepairRun, kept_figures, trial_name
 from darwin_mri.problem.space import MergeSpace
@@ -22,7 +23,8 @@ def repair_child(run: Run, parents: Parents, space: MergeSpace, genome: Genome, 
     Nothing is done where the config asks for no repair, and no child is written where no repair was better.
 
     Args:
-        run: gets repair.json, state/repair and, where a repair was chosen, child-repaired/ and child-repaired.json.
+        run: gets repair.json, state/repair and, where a repair was chosen, child-repaired/, child-repaired.json and
+            health-repaired.json.
         parents: the father is resident, and alone so afterwards.
         space: with the genome that was searched.
         genome: the winner.
@@ -40,6 +42,7 @@ def repair_child(run: Run, parents: Parents, space: MergeSpace, genome: Genome, 
     ancestry = tuple(dict.fromkeys(line for parent in inputs.parents for line in parent.genealogy))
     work = genome_work(genome, space.merge, space.written_tensors(), out, ancestry)
     write_repaired(work, space.merge, repaired, out, record.strength, run.progress).save(run.path(f"{CHILD}.json"))
+    examine_child(out, parents, expect_change=True).save(run.path("health-repaired.json"))
 
 
 def _repair(repairs: RepairRun, scores: ScoresByModel) -> RepairRecord:

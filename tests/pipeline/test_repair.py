@@ -16,7 +16,7 @@ from darwin_mri import pipeline
 from darwin_mri.checkpoints.reader import CheckpointReader
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.repair_child import RepairFolder
-from darwin_mri.records import ChildFiles, Comparison, Genome, RepairRecord
+from darwin_mri.records import ChildFiles, Comparison, Genome, Health, RepairRecord
 from darwin_mri.report import build_view, load_run
 from darwin_mri.report.model.elements import Figure, Table
 from tests.commands import spawn
@@ -111,6 +111,7 @@ def test_the_report_shows_it(run: Path) -> None:
     assert rows >= {"repaired child", "child, not repaired", "null: repair-father", "null: repair-shuffled-text"}
     captions = {block.caption for block in section.blocks if isinstance(block, Table)}
     assert captions == {"Strengths tried", "Who taught which texts", "Maps by layer"}
+    assert "health check" in str(section.blocks[0]) and Health.load(run / "health-repaired.json").gates
     assert "Repaired child" in (run / "report.html").read_text()
 
 

@@ -51,6 +51,7 @@ class RunRecords:
         health: the child's health check.
         child: the child's files.
         repair: how the child was repaired.
+        repaired_health: the repaired child's health check.
         repaired: scores and contrasts of the repaired child, which is the ``child`` in them.
         answers: role -> benchmark -> items.
         problems: records that cannot be read, in words.
@@ -68,6 +69,7 @@ class RunRecords:
     health: Health | None = None
     child: ChildFiles | None = None
     repair: RepairRecord | None = None
+    repaired_health: Health | None = None
     repaired: Comparison | None = None
     answers: Answers = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -136,6 +138,7 @@ def load_run(run: Path) -> RunRecords:
         health=read(Health, "health.json"),
         child=read(ChildFiles, "child.json"),
         repair=read(RepairRecord, "repair.json"),
+        repaired_health=read(Health, "health-repaired.json"),
         repaired=read(Comparison, "comparison-repaired.json"),
         answers=read_answers(run / "answers", problems),
         problems=tuple(map(formats.brief, problems)),

@@ -52,7 +52,7 @@ def build_view(run: RunRecords) -> View:
             *([provenance.parents_section(run)] if len(run.parents) > 2 else []),
             accuracy.scores_section(comparison),
             accuracy.contrasts_section(comparison),
-            *([repair_section(run.repair, run.repaired)] if run.repair else []),
+            *([repair_section(run.repair, run.repaired, run.repaired_health)] if run.repair else []),
             heat_maps.scans_section(run.scans, run.pairs, run.parents),
             sensitivity.languages_section(run.scans, run.pairs, run.prior),
             layer_map.similarity_section(run.pairs),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from darwin_mri.records import Comparison, RepairChoice, RepairRecord, TaughtGroup
+from darwin_mri.records import Comparison, Health, RepairChoice, RepairRecord, TaughtGroup
 from darwin_mri.records.roles import PARENTS
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Block, Bullets, Row, Section, Table, Text, score_label, table
@@ -21,17 +21,18 @@ NULLS = (
 )
 
 
-def repair_section(record: RepairRecord, comparison: Comparison | None) -> Section:
+def repair_section(record: RepairRecord, comparison: Comparison | None, health: Health | None = None) -> Section:
     """Section 'repair', in runs that repair their child.
 
     Args:
         record: of the repair.
         comparison: of the repaired child, which is the ``child`` in it; None where none was chosen or scored.
+        health: of the repaired child.
 
     Returns:
         The section.
     """
-    blocks: list[Block] = [Text(" ".join(filter(None, (_chosen(record), _outcome(comparison)))))]
+    blocks: list[Block] = [Text(" ".join(filter(None, (_chosen(record), _outcome(comparison), _health(health)))))]
     if comparison is not None:
         blocks += _scored(comparison)
     blocks += [_choice_table(record), _teacher_table(record.groups)]
@@ -55,6 +56,13 @@ def _chosen(record: RepairRecord) -> str:
         strengths = "strength that was" if tried == 1 else f"of the {tried} strengths that were"
         return f"{text} On {judged} no {strengths} tried was better than no repair: there is no repaired child."
     return f"{text} Strength {record.strength:g} was chosen on {judged}, {formats.plural(tried, 'strength')} tried."
+
+
+def _health(health: Health | None) -> str:
+    if health is None:
+        return ""
+    failed = formats.listing([gate.name for gate in health.gates if not gate.passed])
+    return f"It fails its health check ({failed}): do not use it." if failed else "It passes its health check."
 
 
 def _outcome(comparison: Comparison | None) -> str:
