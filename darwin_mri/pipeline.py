@@ -14,6 +14,7 @@ from darwin_mri.planning import require_room, require_surroundings
 from darwin_mri.problem.health import examine_child, require_health
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
+from darwin_mri.problem.repair_texts import require_texts
 from darwin_mri.problem.requests import MergeRequest
 from darwin_mri.problem.results import BreedResult
 from darwin_mri.problem.scans import Scans
@@ -176,6 +177,7 @@ def check(
 def _open(out: Path, parents: Parents, options: RunOptions) -> Run:
     """Open the run folder; what can be refused is refused before anything is written."""
     _ = parents.probes  # a damaged file is reported here
+    require_texts(parents)
     return open_run(
         out,
         parents.config,

@@ -27,6 +27,7 @@ from darwin_mri.probes import (
     tokenize_probes,
 )
 from darwin_mri.problem.donors import item_prompts
+from darwin_mri.problem.parents import Parents
 from darwin_mri.records import RepairTeachers, TaughtGroup
 from darwin_mri.records.roles import FATHER
 
@@ -52,6 +53,12 @@ def repair_texts(
     folder = settings.texts or config.scan.probes
     probes = load_probes(Path(folder) if folder else None)
     return select_probes(probes, config.scan.languages, settings.documents, config.seed)
+
+
+def require_texts(parents: Parents) -> None:
+    """Raise InputError or ConfigError where a run is to repair its child and the texts cannot be read."""
+    if parents.config.repair:
+        repair_texts(parents.config, parents.config.repair, lambda: parents.items.pool)
 
 
 def shuffle_words(texts: Sequence[Probe], seed: int) -> tuple[Probe, ...]:

@@ -13,9 +13,12 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from darwin_mri import pipeline
+from darwin_mri.benchmarks import ChoiceItem
 from darwin_mri.checkpoints.reader import CheckpointReader
-from darwin_mri.errors import ConfigError
+from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging.repair_child import RepairFolder
+from darwin_mri.problem.parents import Parents
+from darwin_mri.problem.repair_texts import repair_texts
 from darwin_mri.records import ChildFiles, Comparison, Genome, Health, RepairRecord
 from darwin_mri.report import build_view, load_run
 from darwin_mri.report.model.elements import Figure, Table
@@ -167,6 +170,25 @@ def test_parents_of_two_architectures_are_refused(family: dict[str, Path]) -> No
     with pytest.raises(ConfigError, match="repair is for parents of one architecture") as caught:
         small(family, mother=str(family["mother"]), base=None, method="folded", search={"space": "ffn"}, repair={})
     assert "\n" not in str(caught.value)
+
+
+def test_texts_that_cannot_be_read_are_refused_before_anything_is_written(
+    family: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="has no .jsonl file"):
+        pipeline.breed(small(family, repair={"texts": str(tmp_path / "none")}), tmp_path / "run", force=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_questions_of_search_items_can_be_the_texts(family: dict[str, Path]) -> None:
+    parents = Parents.find(small(family, repair={"texts": "items", "documents": 5}))
+    assert parents.config.repair is not None
+    texts = repair_texts(parents.config, parents.config.repair, lambda: parents.items.pool)
+    asked = {item.context for items in parents.items.pool.values() for item in items if isinstance(item, ChoiceItem)}
+    held_out = {
+        item.context for items in parents.items.held_out.values() for item in items if isinstance(item, ChoiceItem)
+    }
+    assert len(texts) == 10 and {text.text for text in texts} <= asked - held_out
 
 
 @slow
