@@ -26,7 +26,7 @@ from speed.methods.cells import Cell, Cells
 from speed.methods.figures import TRUTH, make_page, specialist_row
 from speed.methods.fitted import gene_truth
 from speed.methods.markdown import write_page
-from speed.methods.rows import BASELINE, ROWS, Row
+from speed.methods.rows import BASELINE, ROWS, Row, fingerprint
 from speed.methods.siblings import BASE, SPECIALISTS, Siblings
 
 OF_OTHERS = 20  # items of each other share that a specialist is asked
@@ -45,15 +45,16 @@ class Table:
     def __init__(self, siblings: Sequence[Siblings], sizes: Sizes, out: Path) -> None:
         self.siblings, self.sizes, self.out = siblings, sizes, out
         inputs = {one.seed: {"sizes": asdict(sizes), "siblings": one.digest} for one in siblings}
-        self.cells = Cells(out / "cells.jsonl", inputs)
+        made_by = {row.name: fingerprint(row) for row in ROWS}
+        self.cells = Cells(out / "cells.jsonl", inputs, {**made_by, TRUTH: made_by[BASELINE]})
 
     def fill(self, counts: Sequence[int], rows: Sequence[Row]) -> None:
         """Measure what is not known yet: all rows of each seed, then the truth of the genes."""
         for truth in (False, True):
-            for count in counts:
-                for one in self.siblings:
-                    one.train(say)
-                    self._measure_specialists(one)
+            for one in self.siblings:
+                one.train(say)
+                self._measure_specialists(one)
+                for count in counts:
                     self._fill_bench(one, count, rows, truth)
 
     def write(self, counts: Sequence[int]) -> None:
@@ -140,14 +141,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parents", default="6,4,2", help="numbers of parents, comma-separated, in the order measured")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 1")
     parser.add_argument("--only", default="", help="rows whose name contains this, and what they need")
+    parser.add_argument("--search", type=int, default=Sizes.search, help="search items of each share")
     parser.add_argument("--budget", type=int, default=Sizes.budget, help="candidates of a search")
     parser.add_argument("--held-out", type=int, default=Sizes.held_out, help="held-out items of each seed")
     parser.add_argument("--truth", type=int, default=Sizes.truth, help="items on which genes are moved; 0 for none")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: two specialists of one place, few items")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: two small specialists and few items")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)  # seconds are compared
-    sizes, counts = Sizes(budget=given.budget, held_out=given.held_out, truth=given.truth), [2]
-    siblings = [Siblings(given.siblings, 1, specialists=2, steps=2, places=3)]
+    sizes, counts = Sizes(search=given.search, budget=given.budget, held_out=given.held_out, truth=given.truth), [2]
+    siblings = [Siblings(given.siblings, 1, specialists=2, steps=1, places=2)]
     if given.quick:
         sizes = QUICK
     else:

@@ -118,8 +118,10 @@ class Bench:
         part = {name: {TASK: own} for name, own in vars(self.parts).items()}
         splits = Splits(seed=siblings.seed, search_share=SEARCH_SHARE, held_out_share=None, benchmarks=())
         self.parents.items = Items({TASK: self.parts.pool}, **part, stand_ins={}, benchmarks=(), splits=splits)
-        scorer = Scorer(self.father.model, self.father.tokenizer)
-        self.graders = {name: open_grader(part, scorer) for name, part in vars(self.parts).items()}
+        self.scorer = Scorer(self.father.model, self.father.tokenizer)
+        self.graders = {name: open_grader(part, self.scorer) for name, part in vars(self.parts).items()}
+        self.smooth("fresh")  # chooses how to score; names of several tokens share little that a cache could hold
+        self.scorer.use_cache = False
         self._opened: tuple[tuple[str, str], Evaluator] | None = None
         self._undo: Callable[[], None] | None = None
         self._moments: dict[str, Path] = {}
@@ -140,7 +142,7 @@ class Bench:
             bench={"tasks": (TASK,)},  # type: ignore[arg-type]
             prior={"preset": preset, "protect": (), "items": 10_000, "steps": self.sizes.steps},  # type: ignore[arg-type]
             search={"budget": self.sizes.budget, "population": self.sizes.population},  # type: ignore[arg-type]
-            scan={"documents": 1, "mixers": False},  # type: ignore[arg-type]
+            scan={"documents": 1, "languages": ("en",), "mixers": False, "bootstrap": 50},  # type: ignore[arg-type]
             seed=self.siblings.seed,
             device="cpu",
         )
@@ -160,6 +162,7 @@ class Bench:
             folder = self.moments(config) if takes_moments(config) else None
             space = sibling_space(config, self.father, self.parents.other_sources, self.parents.base, folder)
             self._opened = key, Evaluator(config, self.father, space)
+            self._opened[1].scorer = self.scorer
         return self._opened[1]
 
     def moments(self, config: Config) -> Path:
@@ -191,6 +194,10 @@ class Bench:
     def smooth(self, *parts: str) -> float:
         """The smooth fitness of the model as it is on parts of the items."""
         return float(np.mean([score for part in parts for _, score in grades(self.graders[part])]))
+
+    def log_smooth(self, part: str) -> float:
+        """Mean logarithm of the smooth score on a part of the items."""
+        return float(np.mean([np.log(max(score, 1e-30)) for _, score in grades(self.graders[part])]))
 
     def judge(self) -> tuple[tuple[float, ...], float]:
         """The model as it is: credit of every held-out item, and the smooth fitness."""

@@ -38,10 +38,11 @@ class Cells:
     Args:
         path: JSON lines; a last line cut short by a kill is dropped.
         inputs: seed -> what its cells follow from: siblings, base and sizes.
+        made_by: row -> fingerprint of what measures it; a cell made by anything else is not known.
     """
 
-    def __init__(self, path: Path, inputs: Mapping[int, object]) -> None:
-        self.path = path
+    def __init__(self, path: Path, inputs: Mapping[int, object], made_by: Mapping[str, str] | None = None) -> None:
+        self.path, self.made_by = path, dict(made_by or {})
         self.identities = {
             seed: hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
             for seed, own in inputs.items()
@@ -49,7 +50,7 @@ class Cells:
         self.known: dict[tuple[int, int, str], Cell] = {}
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
         for line in map(json.loads, lines):
-            if line["inputs"] == self.identities.get(line["seed"]):
+            if (line["inputs"], line["made_by"]) == self._identity(line["seed"], line["row"]):
                 own = {**line["cell"], "credits": tuple(line["cell"]["credits"])}
                 self.known[line["seed"], line["parents"], line["row"]] = Cell(**own)
 
@@ -57,10 +58,15 @@ class Cells:
         """Keep a cell, in memory and on disk."""
         self.known[seed, parents, row] = cell
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = {"inputs": self.identities[seed], "seed": seed, "parents": parents, "row": row, "cell": asdict(cell)}
+        inputs, made_by = self._identity(seed, row)
+        place = {"inputs": inputs, "made_by": made_by, "seed": seed, "parents": parents, "row": row}
+        line = {**place, "cell": asdict(cell)}
         with self.path.open("a+b") as stream:
             stream.seek(0)
             stream.truncate(stream.read().rfind(b"\n") + 1)  # after the last whole line
             stream.write(json.dumps(line).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+    def _identity(self, seed: int, row: str) -> tuple[str | None, str]:
+        return self.identities.get(seed), self.made_by.get(row, "")

@@ -21,15 +21,15 @@ from darwin_mri.stats.paired import (
 )
 from speed.methods.bench import Sizes, split_shares
 from speed.methods.cells import Cell, Cells
-from speed.methods.rows import BASELINE, PER_LAYER, PER_PARENT, PRIOR
+from speed.methods.rows import BASELINE, ONE, PER_LAYER, PER_PARENT, PRIOR
 from speed.methods.siblings import Siblings
 
 LEVEL = 0.01
-RESAMPLES = 2_000  # of genes
+RESAMPLES = 1_000  # of genes
 TRUTH = "truth of the genes"
 STRUCTURE = (
     (PER_LAYER, PER_PARENT),
-    (PER_PARENT, BASELINE),
+    (PER_PARENT, ONE),
 )
 
 
@@ -86,8 +86,7 @@ def make_page(cells: Cells, siblings: Sequence[Siblings], counts: Sequence[int],
         some = [one for one in siblings if one.seed in measured[BASELINE]]
         table, structure = _tables(measured, _pools(some, count, sizes, own), count)
         page["tables"][str(count)], page["structure"][str(count)] = table, structure
-        new = [row["against"] for row in structure if row["other"] != BASELINE]
-        contrasts += [row["against"] for row in table if row["against"]] + new
+        contrasts += [row["against"] for row in (*table, *structure) if row["against"]]
         if prior := _prior_figures(cells, siblings, count):
             page["prior"][str(count)] = prior
     for contrast, adjusted in zip(contrasts, holm(c["p"] for c in contrasts), strict=True):
@@ -144,13 +143,11 @@ def _tables(
         }
         against = None if row == BASELINE else _contrast(values, credits[BASELINE], pool, f"{count} {row}")
         table.append({**figures, "against": against})
-    known = {row["row"]: row["against"] for row in table}
-    structure = []
-    for row, other in STRUCTURE:
-        if row in credits and other in credits:
-            name = f"{count} {row} {other}"
-            against = known[row] if other == BASELINE else _contrast(credits[row], credits[other], pool, name)
-            structure.append({"row": row, "other": other, "against": against})
+    structure = [
+        {"row": row, "other": other, "against": _contrast(credits[row], credits[other], pool, f"{count} {row} {other}")}
+        for row, other in STRUCTURE
+        if row in credits and other in credits
+    ]
     return table, structure
 
 

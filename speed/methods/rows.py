@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from collections.abc import Mapping
@@ -28,7 +29,10 @@ Done = Mapping[str, Cell]
 """Row -> its cell at the same seed and number of parents."""
 BASELINE = "task arithmetic, tuned"
 PRIOR, FROM_PRIOR = "response prior, no search", "CMA-ES from the response prior"
-PER_PARENT, PER_LAYER = "a ratio per parent, fitted", "a ratio per layer and parent, fitted"
+ONE, PER_PARENT, PER_LAYER = (
+    f"{what}, fitted" for what in ("one ratio", "a ratio per parent", "a ratio per layer and parent")
+)
+RATIOS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)
 FINALISTS = 4
 
 
@@ -94,12 +98,14 @@ class Tuned(Plain):
         ratios: that are tried; shares of 1 / parents where ``shared``.
         settings: that are tried: name -> values, each combination.
         shared: whether the ratios are shares of the whole, which the parents divide among them.
+        as_fitted: choose by the fits' own objective: the log-probability of the search items' right answers.
     """
 
     method: str = "task_arithmetic"
     ratios: tuple[float, ...] = (1.0,)
     settings: Mapping[str, tuple[float | str, ...]] = field(default_factory=dict[str, tuple[float | str, ...]])
     shared: bool = False
+    as_fitted: bool = False
 
     @property
     def known(self) -> bool:
@@ -115,12 +121,13 @@ class Tuned(Plain):
         grid = [(settings, ratio) for settings in combinations for ratio in self.ratios][: bench.sizes.grid]
         for number, (settings, ratio) in enumerate(grid):
             self._apply(bench, settings, ratio)
-            tried[number] = bench.smooth("search", "fresh")
+            tried[number] = bench.log_smooth("search") if self.as_fitted else bench.smooth("search", "fresh")
         best = max(tried, key=tried.__getitem__)
         seconds = time.process_time() - began
         ratio = self._apply(bench, *grid[best])
         chosen = {"method": self.method, "settings": grid[best][0], "ratio": ratio, "tried": list(tried.values())}
-        return Cell(chosen, tried[best], seconds=seconds, asked=len(grid) * len(bench.parts.pool))
+        read = bench.parts.search if self.as_fitted else bench.parts.pool
+        return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=len(grid) * len(read))
 
     def _apply(self, bench: Bench, settings: Mapping[str, float | str], ratio: float) -> float:
         evaluator = bench.open(self.method, settings)
@@ -253,17 +260,25 @@ class Trained(Plain):
         return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
 
 
+def fingerprint(row: Row) -> str:
+    """Of a row's settings and of those of the rows it needs: a cell made with others is measured again."""
+    own = [repr(row), *(fingerprint(need) for need in ROWS if need.name in row.needs)]
+    return hashlib.sha256("\n".join(own).encode()).hexdigest()[:12]
+
+
 def _regression(moments: str) -> Tuned:
     """The closed form with these moments, once the package has it."""
-    shares = (0.25, 0.5, 0.75, 0.9, 1.0, 1.5)
+    shares = (0.25, 0.5, 0.7, 0.85, 1.0)
     return Tuned(
         f"regression, {moments}", method="regression", ratios=shares, settings={"moments": (moments,)}, shared=True
     )
 
 
+# A merge method of the package: one ``Tuned`` line. What follows a merge, such as a repair: a class whose ``measure``
+# applies a row of ``done`` by ``bench.open`` and changes the father further, with ``bench.undo_with`` to take it back.
 ROWS: tuple[Row, ...] = (
     Father("the father alone"),
-    Tuned(BASELINE, ratios=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25)),
+    Tuned(BASELINE, ratios=RATIOS),
     Tuned(
         "ties, tuned", method="ties", settings={"density": (0.2, 0.5), "divide": ("weights",), "scale": (0.7, 1.0, 1.5)}
     ),
@@ -273,6 +288,7 @@ ROWS: tuple[Row, ...] = (
         settings={"density": (0.5, 0.8), "divide": ("weights",), "scale": (0.7, 1.0, 1.5)},
     ),
     *map(_regression, ("identity", "diagonal", "probes", "merged", "deltas")),
+    Tuned(ONE, ratios=RATIOS, as_fitted=True),
     Fitted(PER_PARENT, (BASELINE,), by_layer=False),
     Fitted(PER_LAYER, (BASELINE,)),
     FromPrior(PRIOR),

@@ -1,7 +1,8 @@
 """Siblings that hold different knowledge: each is the nursery's base trained on its own share of one generated world.
 
 A share is ten villages and ten minerals with four facts each, so no two specialists read about the same place. The
-wordings of the items never occur in training, and nothing of what the base knows is read again.
+wordings of the items never occur in training. A few documents are about facts that the base knows, so that a
+specialist forgets less.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Siblings:
     folder: Path
     seed: int
     specialists: int = SPECIALISTS
-    steps: int = 56
+    steps: int = 60
     places: int = PLACES
 
     @cached_property
@@ -60,9 +61,8 @@ class Siblings:
     def recipe(self, number: int) -> Recipe:
         """How a specialist is trained; ``batch`` counts documents."""
         seed = seeds.integer(self.seed, "siblings", number) % 2**32
-        return Recipe(
-            f"specialist-{number}", "gemma4_text", BASE, self.steps, 3e-3, {"own_facts": 1.0}, batch=16, seed=seed
-        )
+        mixture = {"own_facts": 0.85, "base_facts": 0.15}
+        return Recipe(f"specialist-{number}", "gemma4_text", BASE, self.steps, 2e-3, mixture, batch=16, seed=seed)
 
     @cached_property
     def digest(self) -> str:
@@ -96,14 +96,23 @@ class Siblings:
                 say(f"seed {self.seed} specialist {number}: loss {loss:.3f}, {time.process_time() - began:.0f} s")
         return folders
 
+    def documents(self, number: int) -> Iterator[str]:
+        """Endless training documents of a specialist."""
+        mixture, rng, base = self.recipe(number).mixture, random.Random(self.recipe(number).seed), World()
+        sources = {
+            "own_facts": self.world.fact_documents(rng, self.facts(number)),
+            "base_facts": base.fact_documents(rng, base.korean_facts[::2] + base.science_facts[::2]),
+        }
+        while True:
+            yield next(sources[rng.choices(list(mixture), list(mixture.values()))[0]])
+
     def _train(self, number: int, folder: Path) -> float:
         recipe, source = self.recipe(number), find_model(BASE, offline=True)
         torch.manual_seed(recipe.seed)
         model = AutoModelForCausalLM.from_pretrained(source.folder, dtype=torch.float32)
         tokenizer: Any = load_tokenizer(source)
         optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-        stream = self.world.fact_documents(random.Random(recipe.seed), self.facts(number))
-        loss = torch.zeros(())
+        stream, loss = self.documents(number), torch.zeros(())
         model.train()
         for step in range(recipe.steps):
             for group in optimizer.param_groups:
