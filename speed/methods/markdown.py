@@ -16,7 +16,7 @@ def write_page(page: Mapping[str, Any]) -> str:
     lines = [*_specialists(page["specialists"])]
     for count, table in page["tables"].items():
         lines += _table(count, table)
-    if page["structure"]:
+    if any(page["structure"].values()):
         lines += ["### Ratios: one, one per parent, one per layer and parent", ""]
         for count, rows in page["structure"].items():
             lines += [
