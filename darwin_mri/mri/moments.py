@@ -167,24 +167,22 @@ class MomentSums:
 
     def write(self, path: Path) -> MomentsHeader:
         """Measure part by part, and write each when it is done; as ``measure_moments``."""
-        header, parts = self.header(), _parts(self.inputs, len(self.groups), self.options.memory)
-        first = {f"{self.inputs[part[0]].name}|{header.groups[0].name}": part for part in parts}
-        sums: dict[str, Tensor] = {}
+        parts = _parts(self.inputs, len(self.groups), self.options.memory)
+        nll = torch.zeros(len(self.groups), dtype=torch.float64, device=self.parent.device)
+        sums = self.measure(parts[0], nll)  # with the losses, which the header has
+        header = self.header(nll)
+        later = {f"{self.inputs[part[0]].name}|{header.groups[0].name}": part for part in parts[1:]}
 
         def compute(name: str) -> Tensor:
-            if name in first:
-                sums.update(self.measure(first[name]))
+            if name in later:
+                sums.update(self.measure(later[name]))
             return sums.pop(name)
 
         write_moments(path, header, compute)
         return header
 
-    def header(self) -> MomentsHeader:
-        """What the file says of itself; counts and losses of every group take one pass over the texts."""
-        nll = torch.zeros(len(self.groups), dtype=torch.float64, device=self.parent.device)
-        with torch.inference_mode():
-            for batch in self.tokenized.batches:
-                nll.index_add_(0, self.group_of[batch.documents], document_nll(self.parent.model, batch).double())
+    def header(self, nll: Tensor) -> MomentsHeader:
+        """What the file says of itself, with the loss of every group, (groups,) in nats."""
         if not bool(nll.isfinite().all()):
             raise InputError(
                 f"{self.parent.source.ref}: the loss of a probe text is not finite: check the model's weights"
@@ -211,11 +209,12 @@ class MomentSums:
             inputs=tuple(self.inputs.values()),
         )
 
-    def measure(self, part: Sequence[str]) -> dict[str, Tensor]:
+    def measure(self, part: Sequence[str], nll: Tensor | None = None) -> dict[str, Tensor]:
         """Sums of some inputs over all texts.
 
         Args:
             part: their names in memory, in the order of the forward, which ends after the last of them.
+            nll: gets the loss of every group added, (groups,) in nats; the forward goes to its end for it.
 
         Returns:
             Name in the file -> fp32 sum, on the host.
@@ -239,7 +238,7 @@ class MomentSums:
                     product = chosen.T @ chosen if own.full else chosen.square().sum(0)
                     for key, value in ((f"{own.name}|{group}", product), (_magnitude(own, group), chosen.abs().sum(0))):
                         sums[key] = sums[key] + value if key in sums else value.double()
-                if name == part[-1]:
+                if name == part[-1] and nll is None:
                     raise _Finished
 
             return observe
@@ -247,7 +246,11 @@ class MomentSums:
         with _hooked({name: (self.modules[name], add(name)) for name in part}), torch.inference_mode():
             for batch in self.tokenized.batches:
                 with suppress(_Finished):
-                    final_states(self.parent.model, batch)
+                    if nll is None:
+                        final_states(self.parent.model, batch)
+                    else:
+                        losses = document_nll(self.parent.model, batch).double()
+                        nll.index_add_(0, self.group_of[batch.documents], losses)
                 self.advance(len(batch.ids))
         for name in part:
             own = self.inputs[name]

@@ -91,7 +91,7 @@ class _Estimate:
         files = moment_files(self.config)
         if not files:
             return []
-        reads, tokens = 2 * files, self.probe_tokens  # one for the losses, one for the sums
+        reads, tokens = files, self.probe_tokens
         products = sum(2 * tokens * moment_values(self.config, survey) / self.speed for survey in self.surveys)
         total = sum(self.seconds(survey, reads * tokens) for survey in self.surveys) + files * products
         note = f"{self.config.moments}, {files} file{'s' if files > 1 else ''} for each parent"

@@ -34,20 +34,21 @@ Sums = dict[str, Tensor]
 """Name in a file of moments -> sum."""
 
 
-def measure_merged(run: Run, parents: Parents, merge: Merge) -> None:
+def measure_merged(run: Run, parents: Parents, merge: Merge, *, null: bool = True) -> None:
     """Write the moments of every parent on the child's stream, and on that of shuffled words; a resumed run keeps them.
 
     Args:
         run: gets a file for each parent; has those of their own streams, which say what texts each is best at.
         parents: the father is resident, and has its own weights afterwards.
         merge: of the parents; its moments are not asked.
+        null: measure those of shuffled words too.
 
     Raises:
         InputError: a stream is not finite.
     """
     headers = [read_header(run.path(moments_file(role))) for role in parents.sources]
     groups = chosen_groups(run.config, headers)
-    for shuffled in (False, True):
+    for shuffled in (False, True)[: 1 + null]:
         paths = [run.path(moments_path(role, MERGED, shuffled=shuffled)) for role in parents.sources]
         if run.keep and all(path.is_file() for path in paths):
             continue

@@ -79,7 +79,7 @@ def open_moments(
         shuffled: take those of texts whose words were shuffled.
 
     Returns:
-        The moments; None where the method takes none, or there is no folder.
+        The moments; None where the method takes none, there is no folder, or no shuffled words were read.
 
     Raises:
         InputError: a file is missing, or they are of different texts.
@@ -88,6 +88,8 @@ def open_moments(
         return None
     roles, merged = tuple(config.roles), kind_of(config) == MERGED_KIND
     paths = [folder / moments_path(role, MERGED if merged else "", shuffled=shuffled) for role in roles]
+    if shuffled and not all(path.is_file() for path in paths):
+        return None
     files = tuple(Moments(path) for path in paths)
     headers = [file.header for file in files]
     if merged:  # of the texts that each parent is best at alone, in the father's place

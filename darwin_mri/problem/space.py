@@ -112,7 +112,8 @@ class MergeSpace:
         if self.merge.moments is not None:
             merges["identity-moments"] = replace(self.merge, method="linear", settings=Settings(), moments=None)
             merges["exchanged-moments"] = replace(self.merge, moments=self.merge.moments.exchanged())
-            merges["shuffled-moments"] = replace(self.merge, moments=self.null_moments)
+            if self.null_moments is not None:
+                merges["shuffled-moments"] = replace(self.merge, moments=self.null_moments)
         return merges
 
     def for_null(self, null: str) -> MergeSpace:

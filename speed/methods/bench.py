@@ -14,25 +14,26 @@ import numpy as np
 
 from darwin_mri import seeds
 from darwin_mri.benchmarks import ChoiceItem, Grader, Item, Scorer, open_grader, sample_items, split_items
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.checkpoints import LoadedModel, load
 from darwin_mri.config import Config
+from darwin_mri.mri.moments import measure_moments
 from darwin_mri.probes import Probe, document_nll, load_probes, select_probes, tokenize_probes
 from darwin_mri.problem.fitness import Evaluator
 from darwin_mri.problem.items import Items
 from darwin_mri.problem.merged_moments import measure_merged
-from darwin_mri.problem.moments import MERGED_KIND, kind_of, takes_moments
+from darwin_mri.problem.moments import MERGED_KIND, kind_of, moment_options, takes_moments
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.records import Splits
+from darwin_mri.records.roles import moments_file
 from darwin_mri.run import Run, open_run
-from darwin_mri.stages.moments import measure_parents
 from darwin_mri.stages.scan import scan_parents
 from speed.methods.siblings import BASE, Siblings, base_documents
 
 TASK = "facts"  # all shares are one task, in which each has as many items
 SEARCH_SHARE = 0.3
-DOCUMENTS = 64  # of each parent's text, for moments
+DOCUMENTS = 16  # of each parent's text, for moments
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ class Bench:
         self.scorer.use_cache = False
         self._opened: tuple[tuple[str, str], Evaluator] | None = None
         self._undo: Callable[[], None] | None = None
-        self._moments: dict[str, Path] = {}
+        self._measured: Run | None = None  # with the moments
+        self._merged = False
 
     def make_config(self, method: str, settings: Mapping[str, Any], preset: str = "response") -> Config:
         """The config of a merge of these parents: no layer is frozen, and every search item is read."""
@@ -166,18 +168,31 @@ class Bench:
         return self._opened[1]
 
     def moments(self, config: Config) -> Path:
-        """Folder with the parents' moments, measured once of each kind on unlabelled text: every parent's own."""
-        kind = kind_of(config)
-        if kind not in self._moments:
-            run = self.open_run(f"moments-{kind}", config)
+        """Folder with the parents' moments, measured once on unlabelled text: every parent's own."""
+        if not self._measured:
+            full = self.make_config("regression", {"moments": "probes"})
+            self._measured = self.open_run("moments", full)
+            for role in self.parents.sources:
+                self._measure(role, full)
+        if kind_of(config) == MERGED_KIND and not self._merged:
+            self._merged = True
             parents = Parents(config, self.parents.sources, self.parents.base, "cpu", True)
             parents.probes = own_texts(self.siblings, self.count)
-            measure_parents(run, parents)
-            if kind == MERGED_KIND:
-                plain = sibling_space(config, parents.father, parents.other_sources, parents.base)
-                measure_merged(run, parents, plain.merge)
-            self._moments[kind] = run.folder
-        return self._moments[kind]
+            plain = sibling_space(config, parents.father, parents.other_sources, parents.base)
+            measure_merged(self._measured, parents, plain.merge, null=False)
+        return self._measured.folder
+
+    def _measure(self, role: str, config: Config) -> None:
+        """One parent's moments, products of all inputs that are not wide."""
+        source = self.parents.sources[role]
+        model, texts = load(source, device="cpu", dtype="float32"), own_texts(self.siblings, self.count)
+        tokenized = tokenize_probes(texts, model.tokenizer, max_tokens=config.scan.max_tokens, device="cpu")
+        path = self._measured_path(moments_file(role))
+        measure_moments(model, tokenized, path, moment_options(config, model))
+
+    def _measured_path(self, name: str) -> Path:
+        assert self._measured is not None
+        return self._measured.path(name)
 
     def restore(self) -> None:
         """Give the father its own weights."""

@@ -236,10 +236,11 @@ class Null(Plain):
         evaluator, won = bench.open(), done[FROM_PRIOR].chosen
         space = evaluator.space
         start = space.genome.start(Prior.model_validate(won["prior"]))
-        genes = null_genomes(space.genome, start, won["genes"], bench.siblings.seed)[self.kind]
+        nulls = null_genomes(space.genome, start, won["genes"], bench.siblings.seed)
+        genes = nulls.get(self.kind, won["genes"])
         if self.kind == "shuffled-donor":
             bench.restore()
-            broken = Evaluator(evaluator.config, bench.father, space.shuffled())
+            broken = Evaluator(evaluator.config, bench.father, space.for_null(self.kind))
             broken.candidate.apply(genes)
             bench.undo_with(broken.candidate.restore)
         else:

@@ -110,8 +110,8 @@ def test_the_ends_are_the_parents_bytes_and_a_kept_blend_gives_the_same_bits(
         assert torch.equal(kept.child(none, dtype), stored[0])
         ratios = (0.4, 0.3)[: count - 1]
         assert torch.equal(kept.child(ratios), function.child(ratios))
-        plain = Regression(*[(s.T.contiguous() if transposed else s) for s in stored[:1]], (), make_shares(own))
-        plain = Regression(plain.father, tuple(s.T.contiguous() if transposed else s for s in stored[1:]), plain.shares)
+        upright = [tensor.T.contiguous() if transposed else tensor for tensor in stored]
+        plain = Regression(upright[0], tuple(upright[1:]), make_shares(own))
         turned = plain.child(ratios).T if transposed else plain.child(ratios)
         assert torch.allclose(function.child(ratios), turned, atol=1e-5)
         target = torch.empty_like(stored[0])

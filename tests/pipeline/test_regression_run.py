@@ -63,7 +63,7 @@ def test_the_child_differs_from_every_null_and_from_linear(bred: Path, family: d
     assert all(null in text for null in NULLS)
 
 
-def merge_words(genome: Path, family: dict[str, Path], out: Path) -> tuple[object, ...]:
+def merge_words(genome: Path, family: dict[str, Path], out: Path) -> tuple[str | Path, ...]:
     refs = ("--father", family["father"], "--mother", family["sister"], "--base", family["base"])
     return ("merge", "--genome", genome, *refs, "--out", out, "--offline", "--quiet")
 
@@ -154,7 +154,7 @@ def test_published_moments_stand_for_a_measurement(
         pipeline.breed(config_of(family, scan={"moments_from": ("absent.safetensors",)}), tmp_path / "no", force=True)
 
 
-def scan_words(model: Path, out: Path, *more: str) -> tuple[object, ...]:
+def scan_words(model: Path, out: Path, *more: str) -> tuple[str | Path, ...]:
     return ("scan", model, "--out", out, "--documents", "2", "--device", "cpu", "--offline", "--quiet", *more)
 
 
@@ -213,7 +213,9 @@ def test_too_few_tokens_for_the_width_are_said_with_the_rank(
     line = {"text": "The old mill.", "language": "en", "domain": "prose", "doc": "a"}
     (probes / "own.jsonl").write_text(json.dumps(line), encoding="utf-8")
     model = pico_gemma4(tmp_path / "model")
-    words = [word for word in scan_words(model, tmp_path / "scan", "--moments", "full") if word != "--quiet"]
+    words: list[str | Path] = [
+        word for word in scan_words(model, tmp_path / "scan", "--moments", "full") if word != "--quiet"
+    ]
     code, _, stderr = call(capfd, monkeypatch, *words, "--probes", probes)
     assert code == 0, stderr
     header = read_header(tmp_path / "scan" / "moments.safetensors")
