@@ -83,12 +83,13 @@ def _of_deltas(
 ) -> Blend:
     moments = delta_moments(father, others, base, transposed=own.transposed is True)
     # A parent that is the base has changed nothing: it gets the ridge of the others, so that the sum has an inverse.
-    ridge = regularisation.ridge * float(max(moment.diagonal().mean() for moment in moments))
+    sizes = [moment if moment.dim() == 1 else moment.diagonal() for moment in moments]
+    ridge = regularisation.ridge * float(max(size.mean() for size in sizes))
     if not ridge:
         return linear(father, others)  # nobody has changed anything, or no ridge is asked for
     shrunk = [Regularisation(regularisation.shrink, 0.0).apply(moment) for moment in moments]
     for moment in shrunk:
-        moment.diagonal().add_(ridge)
+        (moment if moment.dim() == 1 else moment.diagonal()).add_(ridge)
     return Regression(
         father, tuple(others), make_shares(shrunk, own.on_disk), own.transposed is True, known=ends(father, others)
     )

@@ -275,12 +275,15 @@ def delta_moments(father: Tensor, others: Sequence[Tensor], base: Tensor, *, tra
         transposed: whether they are stored as (inputs, outputs).
 
     Returns:
-        (inputs, inputs) fp64 of every parent, the father's first.
+        (inputs, inputs) fp64 of every parent, the father's first; the diagonals (inputs,) of a map with more than twice
+        as many inputs as outputs, whose products would take many times its own memory.
     """
-    moments = []
+    moments: list[Tensor] = []
     for tensor in (father, *others):
         delta = tensor.double() - base.double()
-        moments.append(delta @ delta.T if transposed else delta.T @ delta)
+        delta = delta.T if transposed else delta  # (outputs, inputs)
+        wide = delta.shape[1] > 2 * delta.shape[0]
+        moments.append(delta.square().sum(0) if wide else delta.T @ delta)
     return tuple(moments)
 
 

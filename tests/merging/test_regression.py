@@ -158,6 +158,8 @@ def test_deltas_need_a_base_and_follow_what_was_changed() -> None:
     transposed = regress(LinearMap("w", "w", True, None), (father.T, mother.T), base.T, values).child(0.5)
     assert torch.allclose(transposed.T, child, atol=1e-6)
     assert [float(m.sum()) for m in delta_moments(father, [mother], base, transposed=False)] == [0.0, 4.0]
+    wide = delta_moments(torch.zeros(1, 3), [torch.tensor([[1.0, 2.0, 0.0]])], torch.zeros(1, 3), transposed=False)
+    assert [m.tolist() for m in wide] == [[0.0, 0.0, 0.0], [1.0, 4.0, 0.0]]  # of three inputs and one output: squares
     unchanged = regress(own, (base, base), base, values).child(0.5)
     assert torch.equal(unchanged, base)
 
