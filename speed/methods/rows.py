@@ -32,7 +32,7 @@ PRIOR, FROM_PRIOR = "response prior, no search", "CMA-ES from the response prior
 ONE, PER_PARENT, PER_LAYER = (
     f"{what}, fitted" for what in ("one ratio", "a ratio per parent", "a ratio per layer and parent")
 )
-RATIOS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)
+RATIOS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25)
 FINALISTS = 4
 
 
@@ -281,7 +281,7 @@ ROWS: tuple[Row, ...] = (
     Father("the father alone"),
     Tuned(BASELINE, ratios=RATIOS),
     Tuned(
-        "ties, tuned", method="ties", settings={"density": (0.2, 0.5), "divide": ("weights",), "scale": (0.7, 1.0, 1.5)}
+        "ties, tuned", method="ties", settings={"density": (0.5, 0.8), "divide": ("weights",), "scale": (1.0, 1.5, 2.0)}
     ),
     Tuned(
         "dare_ties, tuned",
