@@ -25,8 +25,9 @@ from darwin_mri.merging.regression import Regression, make_shares
 from darwin_mri.merging.sources import FolderSource
 from darwin_mri.mri.moments import MomentSums, group_name, group_of, read_inputs, write_moments
 from darwin_mri.probes import TokenizedProbes, select_tokenized
-from darwin_mri.problem.moments import MERGED, chosen_groups, moment_options, moments_path, shuffled_words
+from darwin_mri.problem.moments import MERGED, chosen_groups, moment_options, moments_path
 from darwin_mri.problem.parents import Parents, tokenize_for_scan
+from darwin_mri.problem.repair_texts import shuffle_words
 from darwin_mri.records.roles import moments_file
 from darwin_mri.run import Run
 
@@ -52,7 +53,7 @@ def measure_merged(run: Run, parents: Parents, merge: Merge, *, null: bool = Tru
         paths = [run.path(moments_path(role, MERGED, shuffled=shuffled)) for role in parents.sources]
         if run.keep and all(path.is_file() for path in paths):
             continue
-        probes = shuffled_words(parents.probes, run.config.seed) if shuffled else parents.probes
+        probes = shuffle_words(parents.probes, run.config.seed) if shuffled else parents.probes
         ref, tokenizer = parents.father.source.ref, parents.father.tokenizer
         texts = tokenize_for_scan(ref, tokenizer, probes, run.config.scan, str(parents.father.device))
         work = _Work(run.config, parents.father, merge, [_some_texts(texts, own, parents) for own in groups])

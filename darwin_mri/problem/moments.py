@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from darwin_mri import seeds
 from darwin_mri.checkpoints import LoadedModel, free_memory
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
@@ -17,7 +15,7 @@ from darwin_mri.merging.moments import Moments, ParentMoments, own_groups, read_
 from darwin_mri.merging.relaxing import Magnitudes
 from darwin_mri.merging.sources import FolderSource
 from darwin_mri.mri.moments import MomentOptions
-from darwin_mri.probes import Probe, TokenizedProbes, describe_probes
+from darwin_mri.probes import TokenizedProbes, describe_probes
 from darwin_mri.records import Genome, MomentsHeader
 from darwin_mri.records.roles import FATHER, moments_file
 from darwin_mri.roles import BASE
@@ -252,13 +250,3 @@ def rank_warning(header: MomentsHeader) -> str:
         f"moments of {header.ref}: {header.tokens} tokens for inputs up to {max(widths)} wide, so their rank is at most"
         f" {header.tokens}: raise scan.documents, or rely on settings.ridge"
     )
-
-
-def shuffled_words(probes: Sequence[Probe], seed: int) -> tuple[Probe, ...]:
-    """The texts with the words of each in a random order: a null that keeps the words and loses what they say."""
-    out = []
-    for number, probe in enumerate(probes):
-        words = probe.text.split()
-        seeds.named(seed, "shuffled words", number).shuffle(words)
-        out.append(replace(probe, text=" ".join(words)))
-    return tuple(out)

@@ -12,12 +12,12 @@ from darwin_mri.problem.moments import (
     moment_options,
     moments_path,
     rank_warning,
-    shuffled_words,
     take_moments,
     takes_magnitudes,
     takes_moments,
 )
 from darwin_mri.problem.parents import Parents, tokenize_for_scan
+from darwin_mri.problem.repair_texts import shuffle_words
 from darwin_mri.records.roles import FATHER, moments_file
 from darwin_mri.roles import BASE
 from darwin_mri.run import Run
@@ -80,7 +80,7 @@ def _measure(run: Run, parents: Parents, model: LoadedModel, role: str, wanted: 
     """One model's files: on the texts, and where ``wanted`` has True on their shuffled words."""
     ref, config = model.source.ref, run.config
     for shuffled in wanted:
-        probes = shuffled_words(parents.probes, config.seed) if shuffled else parents.probes
+        probes = shuffle_words(parents.probes, config.seed) if shuffled else parents.probes
         tokenized = tokenize_for_scan(ref, model.tokenizer, probes, config.scan, str(model.device))
         require_tokens(model.model, (*tokenized.ids, tokenized.prefix))
         options = moment_options(config, model, shuffled=shuffled)

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from darwin_mri.breeding import InProcess, Ledger, Means, SearchOptions, SearchResult, null_genomes, search
+from darwin_mri.checkpoints.model import stored_tensors
 from darwin_mri.config import OPERATORS
 from darwin_mri.problem.fitness import Evaluator
 from darwin_mri.problem.search_runs import search_options
@@ -24,6 +25,7 @@ from speed.methods.bench import TASK, Bench
 from speed.methods.cells import Cell
 from speed.methods.finetune import finetune
 from speed.methods.fitted import GRADIENT, fit_ratios
+from speed.methods.repaired import repaired_weights, write_tensors
 
 Done = Mapping[str, Cell]
 """Row -> its cell at the same seed and number of parents."""
@@ -237,7 +239,7 @@ class Null(Plain):
         space = evaluator.space
         start = space.genome.start(Prior.model_validate(won["prior"]))
         nulls = null_genomes(space.genome, start, won["genes"], bench.siblings.seed)
-        genes = nulls.get(self.kind, won["genes"])
+        genes = nulls[self.kind] if self.kind in nulls else won["genes"]
         if self.kind == "shuffled-donor":
             bench.restore()
             broken = Evaluator(evaluator.config, bench.father, space.for_null(self.kind))
@@ -261,6 +263,25 @@ class Trained(Plain):
         return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
 
 
+@dataclass(frozen=True)
+class Repaired(Plain):
+    """The baseline, repaired at the strength that does best on the fresh items, toward each text's best parent."""
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        began, evaluator = time.process_time(), bench.open()
+        genes = dict.fromkeys(evaluator.space.tensors(), done[BASELINE].chosen["ratio"])
+        bench.restore()
+        strength, tried, weights = repaired_weights(bench, evaluator.space, genes)
+        father = stored_tensors(bench.father.model)
+        own = {name: value.clone() for name, value in father.items()}
+        write_tensors(father, weights)
+        bench.undo_with(lambda: write_tensors(father, own))
+        chosen = {"strength": strength, "tried": tried}
+        seconds = time.process_time() - began + done[BASELINE].seconds
+        return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds)
+
+
 def fingerprint(row: Row) -> str:
     """Of a row's settings and of those of the rows it needs: a cell made with others is measured again."""
     own = [repr(row), *(fingerprint(need) for need in ROWS if need.name in row.needs)]
@@ -275,8 +296,7 @@ def _regression(moments: str) -> Tuned:
     )
 
 
-# A merge method of the package: one ``Tuned`` line. What follows a merge, such as a repair: a class whose ``measure``
-# applies a row of ``done`` by ``bench.open`` and changes the father further, with ``bench.undo_with`` to take it back.
+# A merge method of the package: one ``Tuned`` line. What follows a merge: a class such as ``Repaired``.
 ROWS: tuple[Row, ...] = (
     Father("the father alone"),
     Tuned(BASELINE, ratios=RATIOS),
@@ -289,6 +309,7 @@ ROWS: tuple[Row, ...] = (
         settings={"density": (0.5, 0.8), "divide": ("weights",), "scale": (0.7, 1.0, 1.5)},
     ),
     *map(_regression, ("identity", "diagonal", "probes", "merged", "deltas")),
+    Repaired("repair of task arithmetic, tuned", (BASELINE,)),
     Tuned(ONE, ratios=RATIOS, as_fitted=True),
     Fitted(PER_PARENT, (BASELINE,), by_layer=False),
     Fitted(PER_LAYER, (BASELINE,)),

@@ -1,0 +1,63 @@
+"""A child of the table, repaired as ``breed --repair`` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darwin_mri.checkpoints.model import stored_tensors
+from darwin_mri.config import RepairConfig
+from darwin_mri.problem.repair import RepairRun, trial_name
+from darwin_mri.problem.repair_models import CHILD
+from darwin_mri.problem.repair_texts import tokenize_texts
+from darwin_mri.problem.space import MergeSpace
+from darwin_mri.records import Genome
+from speed.methods.bench import Bench, own_texts
+
+
+def repaired_weights(
+    bench: Bench, space: MergeSpace, genes: Mapping[str, float]
+) -> tuple[float | None, list[dict[str, Any]], dict[str, Tensor]]:
+    """The weights of a child after its repair.
+
+    Args:
+        bench: the father is resident with its own weights, and keeps them.
+        space: of the genes.
+        genes: of the child.
+
+    Returns:
+        (strength, what every strength scored on the fresh items, tensors by name in memory).
+    """
+    settings = RepairConfig(optional=False)
+    config = bench.config.model_copy(update={"repair": settings})
+    genome = Genome(
+        space=space.genome.name,
+        method=config.method,
+        seed=config.seed,
+        father=config.father,
+        mother=config.mother,
+        base=config.base,
+        parents=config.parents,
+        genes=dict(genes),
+        ratios=(),
+    )
+    with RepairRun.opened(bench.open_run("repair", config), bench.parents, space, genome) as repairs:
+        texts = own_texts(bench.siblings, bench.count)
+        repairs.tokenized = tokenize_texts(texts, bench.father.tokenizer, settings, "cpu")
+        choices = repairs.choices({})
+        strength = choices[0].strength
+        assert strength is not None  # it is not optional here
+        repairs.repair(trial_name(strength), strength)
+        with repairs.models.on_device(CHILD) as child:
+            weights = {name: value.detach().clone() for name, value in stored_tensors(child.model).items()}
+    return strength, [choice.model_dump(mode="json") for choice in choices], weights
+
+
+@torch.no_grad()
+def write_tensors(target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
+    """Write tensors into others of the same names."""
+    for name, value in target.items():
+        value.copy_(source[name])
