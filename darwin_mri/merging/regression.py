@@ -31,12 +31,12 @@ class Shares(Protocol):
         ...
 
     def on(self, device: torch.device) -> Shares:
-        """The same on a device."""
+        """What ``join`` needs, on a device; the same object for all maps that read one input."""
         ...
 
     @property
     def nbytes(self) -> int:
-        """What it takes in memory."""
+        """What ``on`` takes there."""
         ...
 
 
@@ -91,6 +91,7 @@ class Directions:
     back: Tensor
     into: Tensor
     odds: Tensor
+    _moved: dict[torch.device, Directions] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, father: Tensor, mother: Tensor, name: str = "") -> Directions:
@@ -116,7 +117,7 @@ class Directions:
     @property
     def nbytes(self) -> int:
         """As ``Shares``."""
-        return self.back.nbytes + self.into.nbytes + self.odds.nbytes
+        return 4 * self.into.numel() + self.odds.nbytes
 
     def prepare(self, deltas: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """As ``Shares``: the difference by directions, so that a candidate is one product."""
@@ -131,7 +132,10 @@ class Directions:
 
     def on(self, device: torch.device) -> Directions:
         """As ``Shares``; fp32, as the products are."""
-        return Directions(self.back.float().to(device), self.into.float().to(device), self.odds.to(device))
+        if device not in self._moved:
+            into = self.into.float().to(device)
+            self._moved[device] = Directions(into.new_empty(0), into, self.odds.to(device))
+        return self._moved[device]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +150,7 @@ class Solved:
     moments: tuple[Tensor, ...]
     name: str = ""
     _last: dict[Ratios, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
+    _moved: dict[torch.device, Solved] = field(default_factory=dict, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -177,7 +182,9 @@ class Solved:
 
     def on(self, device: torch.device) -> Solved:
         """As ``Shares``."""
-        return Solved(tuple(moment.to(device) for moment in self.moments), self.name)
+        if device not in self._moved:
+            self._moved[device] = Solved(tuple(moment.to(device) for moment in self.moments), self.name)
+        return self._moved[device]
 
 
 def make_shares(moments: Sequence[Tensor], name: str = "") -> Shares:
