@@ -177,7 +177,7 @@ class Bench:
         if kind_of(config) == MERGED_KIND and not self._merged:
             self._merged = True
             parents = Parents(config, self.parents.sources, self.parents.base, "cpu", True)
-            parents.probes = own_texts(self.siblings, self.count)
+            parents.probes = self.texts
             plain = sibling_space(config, parents.father, parents.other_sources, parents.base)
             measure_merged(self._measured, parents, plain.merge, null=False)
         return self._measured.folder
@@ -185,8 +185,8 @@ class Bench:
     def _measure(self, role: str, config: Config) -> None:
         """One parent's moments, products of all inputs that are not wide."""
         source = self.parents.sources[role]
-        model, texts = load(source, device="cpu", dtype="float32"), own_texts(self.siblings, self.count)
-        tokenized = tokenize_probes(texts, model.tokenizer, max_tokens=config.scan.max_tokens, device="cpu")
+        model = load(source, device="cpu", dtype="float32")
+        tokenized = tokenize_probes(self.texts, model.tokenizer, max_tokens=config.scan.max_tokens, device="cpu")
         path = self._measured_path(moments_file(role))
         measure_moments(model, tokenized, path, moment_options(config, model))
 
@@ -225,6 +225,23 @@ class Bench:
         return open_run(Path(folder), config, (), "cpu")
 
     @cached_property
+    def texts(self) -> tuple[Probe, ...]:
+        """Unlabelled text of the father and of each sibling, a topic each: documents like those they learned from.
+
+        They state no fact that a held-out item asks about.
+        """
+        rng = random.Random(f"{self.siblings.seed}:moments")
+        base = base_documents(rng)
+        probes = [Probe(next(base), "en", "knowledge", f"base-{i}", topic="base") for i in range(DOCUMENTS)]
+        for number in range(self.count):
+            split = split_items(self.siblings.items(number), self.siblings.seed, SEARCH_SHARE)
+            known = {item.cluster for item in split.search}
+            facts = [fact for fact in self.siblings.facts(number) if fact.key in known]
+            stream, topic = self.siblings.world.fact_documents(rng, facts), f"share{number}"
+            probes += [Probe(next(stream), "en", "knowledge", f"{topic}-{i}", topic=topic) for i in range(DOCUMENTS)]
+        return tuple(probes)
+
+    @cached_property
     def scans(self) -> Scans:
         """The father's scan alone: all that the response prior of siblings reads of one."""
         self.restore()
@@ -238,18 +255,6 @@ def grades(grader: Grader, indices: Sequence[int] | None = None) -> list[tuple[f
     chosen = range(len(items)) if indices is None else indices
     table = dict(grader.grades(chosen))
     return [(table[index].answer.credit, table[index].smooth) for index in chosen]
-
-
-def own_texts(siblings: Siblings, count: int) -> tuple[Probe, ...]:
-    """Unlabelled text of the father and of each sibling, a topic each: documents like those they learned from."""
-    rng = random.Random(f"{siblings.seed}:moments")
-    base = base_documents(rng)
-    probes = [Probe(next(base), "en", "knowledge", f"base-{i}", topic="base") for i in range(DOCUMENTS)]
-    for number in range(count):
-        stream = siblings.world.fact_documents(rng, siblings.facts(number))
-        topic = f"share{number}"
-        probes += [Probe(next(stream), "en", "knowledge", f"{topic}-{i}", topic=topic) for i in range(DOCUMENTS)]
-    return tuple(probes)
 
 
 def accuracy(model: LoadedModel, items: Sequence[Item]) -> float:

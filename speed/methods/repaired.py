@@ -15,21 +15,23 @@ from darwin_mri.problem.repair_models import CHILD
 from darwin_mri.problem.repair_texts import tokenize_texts
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import Genome
-from speed.methods.bench import Bench, own_texts
+from speed.methods.bench import Bench
 
 
 def repaired_weights(
-    bench: Bench, space: MergeSpace, genes: Mapping[str, float]
-) -> tuple[float | None, list[dict[str, Any]], dict[str, Tensor]]:
+    bench: Bench, space: MergeSpace, genes: Mapping[str, float], strength: float | None, null: str | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The weights of a child after its repair.
 
     Args:
         bench: the father is resident with its own weights, and keeps them.
         space: of the genes.
         genes: of the child.
+        strength: of the repair; the one that does best on the fresh items when None.
+        null: one of the repair's nulls, or None.
 
     Returns:
-        (strength, what every strength scored on the fresh items, tensors by name in memory).
+        (strength, and what every strength that was tried scored; tensors by name in memory).
     """
     settings = RepairConfig(optional=False)
     config = bench.config.model_copy(update={"repair": settings})
@@ -44,16 +46,17 @@ def repaired_weights(
         genes=dict(genes),
         ratios=(),
     )
+    tried: list[dict[str, Any]] = []
     with RepairRun.opened(bench.open_run("repair", config), bench.parents, space, genome) as repairs:
-        texts = own_texts(bench.siblings, bench.count)
-        repairs.tokenized = tokenize_texts(texts, bench.father.tokenizer, settings, "cpu")
-        choices = repairs.choices({})
-        strength = choices[0].strength
-        assert strength is not None  # it is not optional here
-        repairs.repair(trial_name(strength), strength)
+        repairs.tokenized = tokenize_texts(bench.texts, bench.father.tokenizer, settings, "cpu")
+        if strength is None:
+            choices = repairs.choices({})
+            tried, strength = [choice.model_dump(mode="json") for choice in choices], choices[0].strength
+            assert strength is not None  # it is not optional here
+        repairs.repair(null or trial_name(strength), strength, null)
         with repairs.models.on_device(CHILD) as child:
             weights = {name: value.detach().clone() for name, value in stored_tensors(child.model).items()}
-    return strength, [choice.model_dump(mode="json") for choice in choices], weights
+    return {"strength": strength, "tried": tried}, weights
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ from speed.methods.repaired import repaired_weights, write_tensors
 Done = Mapping[str, Cell]
 """Row -> its cell at the same seed and number of parents."""
 BASELINE = "task arithmetic, tuned"
+REPAIR = "repair of task arithmetic, tuned"
 PRIOR, FROM_PRIOR = "response prior, no search", "CMA-ES from the response prior"
 ONE, PER_PARENT, PER_LAYER = (
     f"{what}, fitted" for what in ("one ratio", "a ratio per parent", "a ratio per layer and parent")
@@ -265,19 +266,26 @@ class Trained(Plain):
 
 @dataclass(frozen=True)
 class Repaired(Plain):
-    """The baseline, repaired at the strength that does best on the fresh items, toward each text's best parent."""
+    """The baseline, repaired at the strength that does best on the fresh items, toward each text's best parent.
+
+    Attributes:
+        null: one of the repair's nulls, at the strength that was chosen for the repair itself.
+    """
+
+    null: str | None = None
 
     def measure(self, bench: Bench, done: Done) -> Cell:
         """As ``Row``."""
         began, evaluator = time.process_time(), bench.open()
-        genes = dict.fromkeys(evaluator.space.tensors(), done[BASELINE].chosen["ratio"])
+        ratio = float(done[BASELINE].chosen["ratio"])
+        genes = dict.fromkeys(evaluator.space.tensors(), ratio)
+        strength = done[REPAIR].chosen["strength"] if self.null else None
         bench.restore()
-        strength, tried, weights = repaired_weights(bench, evaluator.space, genes)
+        chosen, weights = repaired_weights(bench, evaluator.space, genes, strength, self.null)
         father = stored_tensors(bench.father.model)
         own = {name: value.clone() for name, value in father.items()}
         write_tensors(father, weights)
         bench.undo_with(lambda: write_tensors(father, own))
-        chosen = {"strength": strength, "tried": tried}
         seconds = time.process_time() - began + done[BASELINE].seconds
         return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds)
 
@@ -309,7 +317,9 @@ ROWS: tuple[Row, ...] = (
         settings={"density": (0.5, 0.8), "divide": ("weights",), "scale": (0.7, 1.0, 1.5)},
     ),
     *map(_regression, ("identity", "diagonal", "probes", "merged", "deltas")),
-    Repaired("repair of task arithmetic, tuned", (BASELINE,)),
+    Repaired(REPAIR, (BASELINE,)),
+    Repaired("null: repair of the father", (BASELINE, REPAIR), null="repair-father"),
+    Repaired("null: repair on shuffled words", (BASELINE, REPAIR), null="repair-shuffled-text"),
     Tuned(ONE, ratios=RATIOS, as_fitted=True),
     Fitted(PER_PARENT, (BASELINE,), by_layer=False),
     Fitted(PER_LAYER, (BASELINE,)),

@@ -344,7 +344,7 @@ def test_the_plan_counts_what_a_search_keeps(
     father, mother, other = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
     settings = Settings(density=densities[0], density_father=densities[1])
     blended = blend(method, (father, mother), father if base == "father" else other, settings, seed=1, name="x")
-    own = {"moments": "identity"} if method == "regression" else {}
+    own: dict[str, float | str] = {"moments": "identity"} if method == "regression" else {}
     config = Config(
         father="father",
         mother="mother",
