@@ -11,11 +11,11 @@ from torch import Tensor
 from darwin_mri.merging.methods import METHODS, SPECS
 from darwin_mri.merging.methods.apply import Weighing, merge
 from darwin_mri.merging.methods.spec import Value
-from darwin_mri.merging.streaming import Ratio, Ratios, as_ratios
+from darwin_mri.merging.streaming import Ratio, Ratios, WholeBlend, as_ratios
 
 
 @dataclass(frozen=True, eq=False)
-class Computed:
+class Computed(WholeBlend):
     """The result of a method of ``methods`` at weights 1 - sum r of the father and r of every other parent.
 
     Attributes:
@@ -48,16 +48,6 @@ class Computed:
         if ratios in self.known:
             return self.known[ratios].detach().to(dtype, copy=True)
         return self.merged((1 - sum(ratios), *ratios)).to(dtype)
-
-    def write(self, target: Tensor, ratio: Ratio, dtype: torch.dtype) -> None:
-        """Write the child into a tensor.
-
-        Args:
-            target: of the father's shape; its dtype may be wider than ``dtype``.
-            ratio: of each other parent.
-            dtype: the child is rounded to it, once.
-        """
-        target.copy_(self.child(ratio, dtype))
 
     def kept(self, device: torch.device) -> Computed:
         """The same function, held on a device."""

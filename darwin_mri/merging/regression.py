@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from darwin_mri.errors import InputError
-from darwin_mri.merging.streaming import Ratio, Ratios, as_ratios
+from darwin_mri.merging.streaming import Ratio, Ratios, WholeBlend, as_ratios
 
 
 class Shares(Protocol):
@@ -206,7 +206,7 @@ def make_shares(moments: Sequence[Tensor], name: str = "") -> Shares:
 
 
 @dataclass(frozen=True, eq=False)
-class Regression:
+class Regression(WholeBlend):
     """One linear map of the child as a function of the ratios.
 
     Attributes:
@@ -239,16 +239,6 @@ class Regression:
             return self.father.detach().to(dtype, copy=True)
         change = self.shares.join(self._prepared(), ratios)
         return (self.father.float() + (change.T if self.transposed else change)).to(dtype)
-
-    def write(self, target: Tensor, ratio: Ratio, dtype: torch.dtype) -> None:
-        """Write the child into a tensor.
-
-        Args:
-            target: of the father's shape; its dtype may be wider than ``dtype``.
-            ratio: of each other parent.
-            dtype: the child is rounded to it, once.
-        """
-        target.copy_(self.child(ratio, dtype))
 
     def kept(self, device: torch.device) -> Regression:
         """The same function, held on a device."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from darwin_mri.merging.blending import Blend
 from darwin_mri.merging.moments import Moments
-from darwin_mri.merging.streaming import Ratio, Ratios
+from darwin_mri.merging.streaming import Ratio, Ratios, WholeBlend
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Magnitudes:
 
 
 @dataclass(frozen=True, eq=False)
-class Relaxed:
+class Relaxed(WholeBlend):
     """A blend whose difference from the father is multiplied, column by column.
 
     Attributes:
@@ -67,16 +67,6 @@ class Relaxed:
         """The child's tensor at these ratios, a new one, rounded once to ``dtype``."""
         father = self.father.float()
         return (self.inner.child(ratio).sub_(father).mul_(self.factors).add_(father)).to(dtype)
-
-    def write(self, target: Tensor, ratio: Ratio, dtype: torch.dtype) -> None:
-        """Write the child into a tensor.
-
-        Args:
-            target: of the father's shape; its dtype may be wider than ``dtype``.
-            ratio: of each other parent.
-            dtype: the child is rounded to it, once.
-        """
-        target.copy_(self.child(ratio, dtype))
 
     def kept(self, device: torch.device) -> Relaxed:
         """The same function, held on a device."""

@@ -153,6 +153,24 @@ class StreamedBlend(ABC):
         return _held_bytes(self.origin) + 4 * len(self.contributions) * self.origin.numel()
 
 
+class WholeBlend(ABC):
+    """A blend that is computed from whole tensors at every ratio."""
+
+    @abstractmethod
+    def child(self, ratio: Ratio, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The child's tensor at these ratios, a new one, rounded once to ``dtype``."""
+
+    def write(self, target: Tensor, ratio: Ratio, dtype: torch.dtype) -> None:
+        """Write the child into a tensor.
+
+        Args:
+            target: of the father's shape; its dtype may be wider than ``dtype``.
+            ratio: of each other parent.
+            dtype: the child is rounded to it, once.
+        """
+        target.copy_(self.child(ratio, dtype))
+
+
 def streamed(block: Callable[[BlockOf], Tensor], tensors: tuple[Tensor, ...], out: Tensor | None = None) -> Tensor:
     """Compute a tensor block by block from whole tensors of its shape.
 

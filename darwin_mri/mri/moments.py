@@ -30,7 +30,7 @@ from darwin_mri.probes import (
     select_tokenized,
 )
 from darwin_mri.records import MomentGroup, MomentInput, MomentsHeader
-from darwin_mri.records.moments import MOMENTS_KEY
+from darwin_mri.records.moments import MOMENTS_KEY, group_name
 
 Group = tuple[str, str, str]
 """(language, domain, topic)."""
@@ -223,7 +223,7 @@ class MomentSums:
             InputError: an input is not finite.
         """
         sums: dict[str, Tensor] = {}
-        names = [group_name(group) for group in self.groups]
+        names = [group_name(*group) for group in self.groups]
         batch: Batch | None = None
 
         def add(name: str) -> Callable[..., None]:
@@ -300,11 +300,6 @@ def _hooked(hooks: Mapping[str, tuple[nn.Module, Callable[..., None]]]) -> Itera
 def group_of(probe: Probe) -> Group:
     """The group that a text is counted in."""
     return probe.language, probe.domain, probe.topic
-
-
-def group_name(group: Group) -> str:
-    """As ``MomentGroup.name``."""
-    return "/".join(filter(None, group))
 
 
 def _groups(tokenized: TokenizedProbes) -> tuple[Group, ...]:

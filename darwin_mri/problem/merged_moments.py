@@ -23,11 +23,12 @@ from darwin_mri.merging.moments import read_header
 from darwin_mri.merging.regressing import regularisation_of
 from darwin_mri.merging.regression import Regression, make_shares
 from darwin_mri.merging.sources import FolderSource
-from darwin_mri.mri.moments import MomentSums, group_name, group_of, read_inputs, write_moments
+from darwin_mri.mri.moments import MomentSums, group_of, read_inputs, write_moments
 from darwin_mri.probes import TokenizedProbes, select_tokenized
 from darwin_mri.problem.moments import MERGED, chosen_groups, moment_options, moments_path
 from darwin_mri.problem.parents import Parents, tokenize_for_scan
 from darwin_mri.problem.repair_texts import shuffle_words
+from darwin_mri.records.moments import group_name
 from darwin_mri.records.roles import moments_file
 from darwin_mri.run import Run
 
@@ -173,5 +174,5 @@ def _own_weights_afterwards(father: LoadedModel) -> Iterator[None]:
 
 def _some_texts(tokenized: TokenizedProbes, groups: Sequence[str], parents: Parents) -> TokenizedProbes:
     """The texts of some groups, of all when none is named."""
-    keep = [i for i, probe in enumerate(tokenized.probes) if not groups or group_name(group_of(probe)) in groups]
+    keep = [i for i, probe in enumerate(tokenized.probes) if not groups or group_name(*group_of(probe)) in groups]
     return select_tokenized(tokenized, keep, device=parents.device, token_budget=scan_tokens(parents.device))

@@ -9,6 +9,20 @@ from darwin_mri.records.base import Part, Record
 MOMENTS_KEY = "darwin_mri"  # of the header in safetensors' metadata
 
 
+def group_name(language: str, domain: str, topic: str = "") -> str:
+    """A group of texts as tensors of a file are named by it.
+
+    Args:
+        language: of the texts.
+        domain: of the texts.
+        topic: of the texts; empty for none.
+
+    Returns:
+        The parts that are there, joined by slashes.
+    """
+    return "/".join(filter(None, (language, domain, topic)))
+
+
 class MomentGroup(Part):
     """Texts that are counted together.
 
@@ -31,7 +45,7 @@ class MomentGroup(Part):
     @property
     def name(self) -> str:
         """Language, domain and topic, as tensors of the file are named by them."""
-        return "/".join(filter(None, (self.language, self.domain, self.topic)))
+        return group_name(self.language, self.domain, self.topic)
 
     @property
     def nll_per_byte(self) -> float:
