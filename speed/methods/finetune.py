@@ -17,11 +17,17 @@ from speed.methods.siblings import IGNORED, rows_of
 BATCH = 16
 
 
-def finetune(bench: Bench, rates: Sequence[float], seconds: float) -> dict[str, Any]:
-    """Train every parameter on the search items with their answers, and leave the best of the rates in the father.
+def answered_items(bench: Bench) -> list[str]:
+    """The search items, each with its answer."""
+    return [item.context + continuation(item.choices[item.gold]) for item in bench.parts.search]
+
+
+def finetune(bench: Bench, texts: Sequence[str], rates: Sequence[float], seconds: float) -> dict[str, Any]:
+    """Train every parameter on texts, and leave the best of the rates in the father.
 
     Args:
         bench: the father has its own weights; ``bench.restore`` gives them back.
+        texts: that are read.
         rates: learning rates, each of which starts from the father.
         seconds: for each.
 
@@ -33,7 +39,7 @@ def finetune(bench: Bench, rates: Sequence[float], seconds: float) -> dict[str, 
     trained, fitness, steps = [], [], []
     try:
         for rate in rates:
-            steps.append(_train(bench, rate, seconds))
+            steps.append(_train(bench, texts, rate, seconds))
             fitness.append(bench.smooth("fresh"))
             trained.append({name: p.detach().clone() for name, p in model.named_parameters()})
             _write(model, before)
@@ -45,10 +51,9 @@ def finetune(bench: Bench, rates: Sequence[float], seconds: float) -> dict[str, 
     return {"rate": rates[best], "fresh": fitness, "steps": steps, "batch": BATCH}
 
 
-def _train(bench: Bench, rate: float, seconds: float) -> int:
+def _train(bench: Bench, texts: Sequence[str], rate: float, seconds: float) -> int:
     """Steps that were made."""
     model, tokenizer = bench.father.model, bench.father.tokenizer
-    texts = [item.context + continuation(item.choices[item.gold]) for item in bench.parts.search]
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     rng = seeds.named(bench.siblings.seed, "finetune")
     began, steps = time.process_time(), 0

@@ -23,7 +23,7 @@ from darwin_mri.records import Prior
 from darwin_mri.stages.prior import measure_prior
 from speed.methods.bench import TASK, Bench
 from speed.methods.cells import Cell
-from speed.methods.finetune import finetune
+from speed.methods.finetune import answered_items, finetune
 from speed.methods.fitted import GRADIENT, fit_ratios
 from speed.methods.repaired import repaired_weights, write_tensors
 
@@ -252,14 +252,19 @@ class Null(Plain):
 
 
 class Trained(Plain):
-    """AdamW on the text of the search items; three learning rates share the seconds of the search from the prior."""
+    """AdamW on text, for the seconds of the row it needs, which three learning rates share.
+
+    The text is the search items with their answers beside the prior, and a repair's unlabelled text beside the repair.
+    """
 
     def measure(self, bench: Bench, done: Done) -> Cell:
         """As ``Row``."""
         bench.restore()
+        (other,) = self.needs
+        texts = answered_items(bench) if other == PRIOR else [probe.text for probe in bench.texts]
         rates = (3e-4, 1e-3, 3e-3)
-        seconds = done[PRIOR].seconds
-        chosen = finetune(bench, rates, seconds / len(rates))
+        seconds = done[other].seconds
+        chosen = finetune(bench, texts, rates, seconds / len(rates))
         asked = sum(chosen["steps"]) * chosen["batch"]
         return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
 
@@ -331,4 +336,5 @@ ROWS: tuple[Row, ...] = (
     Null("null: random genes", (FROM_PRIOR,), kind="random"),
     Null("null: shuffled task vectors", (FROM_PRIOR,), kind="shuffled-donor"),
     Trained("AdamW on the search items", (PRIOR,)),
+    Trained("AdamW on the unlabelled text", (REPAIR,)),
 )
