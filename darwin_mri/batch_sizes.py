@@ -1,9 +1,11 @@
 """How much is computed at once: bounds of memory, shared by the code that computes and the plan that counts."""
 
 BATCH_TOKENS = 4096  # of a forward of the scan on a CPU, and of a backward pass of the blend response
-LONG_BATCH_TOKENS = 16384  # of a forward of the scan on an accelerator
+LARGE_DEVICE = 40 * 2**30  # bytes of memory from which on an accelerator reads long batches
+LONG_BATCH_TOKENS = 16384  # of a forward of the scan on such an accelerator
 SCORED_TOKENS = 32768  # of a batch of the scorer on an accelerator
-LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once, which may have 262,144 tokens
+MOST_LOGITS = 2**26  # values of logits at once: 268 MB in fp32
+LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once where it is small
 NEURON_POSITIONS = 256  # paired positions that also keep their neurons, for the best neuron match
 RESPONSE_BLOCKS = 8  # blocks of items: the unit of resampling of the fitness response
 HARNESS_TOKENS = 1024  # of a batch of lm-eval on a CPU: longer ones only leave its caches
@@ -12,6 +14,11 @@ HARNESS_LOGITS = 2 * 10**9  # bytes: lm-eval keeps rows x tokens x vocabulary in
 ENGINE_CACHE = 4 * 2**30  # bytes of keys and values of vLLM on a CPU, and no more than a quarter of what is free
 
 
-def scan_tokens(device: str) -> int:
-    """Padded tokens of one forward of the scan."""
-    return BATCH_TOKENS if device == "cpu" else LONG_BATCH_TOKENS
+def scan_tokens(memory: int | None) -> int:
+    """Padded tokens of one forward of the scan on a device with so many bytes; None for a CPU."""
+    return LONG_BATCH_TOKENS if memory is not None and memory >= LARGE_DEVICE else BATCH_TOKENS
+
+
+def logit_positions(vocabulary: int) -> int:
+    """Positions that are projected to a vocabulary at once."""
+    return max(1, min(LOGIT_POSITIONS, MOST_LOGITS // vocabulary))

@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from darwin_mri.batch_sizes import scan_tokens
 from darwin_mri.benchmarks import load_benchmark, sample_items
-from darwin_mri.checkpoints import LoadedModel, find_anatomy, find_model, load_tokenizer
+from darwin_mri.checkpoints import LoadedModel, device_memory, find_anatomy, find_model, load_tokenizer
 from darwin_mri.merging import Candidate, Merge, Settings
 from darwin_mri.mri.activations import measure_activations
 from darwin_mri.mri.importance import ablation_nll
@@ -107,7 +107,7 @@ def median_seconds(call: Callable[[], Any], rounds: int = ROUNDS) -> float:
 def tokenize_scan_probes(parent: LoadedModel, documents: int = 16) -> TokenizedProbes:
     """What a scan of the real pair reads: four languages, 128 tokens a text."""
     probes = select_probes(load_probes(), ("ko", "en", "ja", "zh"), documents, 1)
-    budget = scan_tokens(DEVICE)
+    budget = scan_tokens(device_memory(DEVICE))
     return tokenize_probes(probes, parent.tokenizer, max_tokens=128, device=DEVICE, token_budget=budget)
 
 

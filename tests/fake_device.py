@@ -170,3 +170,4 @@ from darwin_mri.checkpoints import devices  # noqa: E402  # not before the patch
 
 devices.resolve_device = lambda device: device if device == "cpu" else str(DEVICE)
 devices.free_memory = lambda device: MEMORY.free()
+devices.device_memory = lambda device: None if str(device) == "cpu" else MEMORY.limit or ROOM

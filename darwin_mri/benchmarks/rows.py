@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from darwin_mri.benchmarks.encoding import Prepared
-from darwin_mri.probes import project
+from darwin_mri.probes import project, token_nll
 
 Forward = Callable[..., Any]
 
@@ -79,14 +79,17 @@ class TokenRows:
 
     def logits(self, model: Any, forward: Forward) -> torch.Tensor:
         """Logits (places, vocabulary) in float32."""
-        hidden = forward(input_ids=self.ids, attention_mask=self.attention, use_cache=False).last_hidden_state
-        return project(model, hidden[self.rows, self.columns])
+        return project(model, self._states(forward))
 
     def log_probabilities(self, model: Any, forward: Forward) -> torch.Tensor:
         """Summed log-probability of each continuation, (continuations,)."""
-        logits = self.logits(model, forward)
-        tokens = -torch.nn.functional.cross_entropy(logits, self.predicted, reduction="none")
-        return torch.zeros(self.count, device=logits.device).index_add(0, self.continuations, tokens)
+        tokens = -token_nll(model, self._states(forward), self.predicted)
+        return torch.zeros(self.count, device=tokens.device).index_add(0, self.continuations, tokens)
+
+    def _states(self, forward: Forward) -> torch.Tensor:
+        """Final states (places, hidden)."""
+        hidden = forward(input_ids=self.ids, attention_mask=self.attention, use_cache=False).last_hidden_state
+        return hidden[self.rows, self.columns]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from darwin_mri.checkpoints.anatomy import find_anatomy as find_anatomy
     from darwin_mri.checkpoints.anatomy import layer_modules as layer_modules
     from darwin_mri.checkpoints.anatomy import require_ffn as require_ffn
+    from darwin_mri.checkpoints.devices import device_memory as device_memory
     from darwin_mri.checkpoints.devices import free_memory as free_memory
     from darwin_mri.checkpoints.devices import resolve_device as resolve_device
     from darwin_mri.checkpoints.ffn import activation_function as activation_function

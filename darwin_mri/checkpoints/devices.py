@@ -43,15 +43,25 @@ def _resolve(device: str) -> str:
     return device
 
 
+def device_memory(device: str | torch.device) -> int | None:
+    """Bytes of an accelerator, or the share of them that torch may take; None for a CPU."""
+    known = torch.device(device)
+    if known.type == "cpu":
+        return None
+    number = torch.cuda.current_device() if known.index is None else known.index
+    return int(torch.cuda.mem_get_info(number)[1] * torch.cuda.get_per_process_memory_fraction(number))
+
+
 def free_memory(device: str | torch.device) -> int:
     """Bytes that tensors can still take.
 
-    On a CUDA device this is what the driver has free plus what torch holds without using it.
+    On a CUDA device this is what the driver has free plus what torch holds without using it, within torch's share.
     """
     if torch.device(device).type == "cpu":
         return host_memory() or sys.maxsize  # unknown: no bound
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + held
+    allocated = torch.cuda.memory_allocated(device)
+    held = torch.cuda.memory_reserved(device) - allocated
+    return min(torch.cuda.mem_get_info(device)[0] + held, (device_memory(device) or 0) - allocated)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

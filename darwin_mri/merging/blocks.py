@@ -26,7 +26,7 @@ def blocks(*tensors: Tensor, device: torch.device | None = None) -> Iterator[tup
     device = device or flats[0].device
     step = BLOCK if device.type == "cpu" else DEVICE_BLOCK
     for start in range(0, flats[0].numel(), step):
-        yield tuple(_fp32(flat[start : start + step].to(device)) for flat in flats)
+        yield tuple(_fp32(flat[start : start + step].to(device, non_blocking=True)) for flat in flats)
 
 
 def by_blocks(kernel: Callable[..., Tensor], *tensors: Tensor, out: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from darwin_mri.checkpoints import free_memory, stored_tensors
 from darwin_mri.merging.blending import Blend
 from darwin_mri.merging.merge import Merge, tensor_ratios
 from darwin_mri.merging.settings import Exceptions, Settings
-from darwin_mri.merging.streaming import Ratios
+from darwin_mri.merging.streaming import Ratios, StreamedBlend
 
 KEPT_SHARE = 0.6  # of the memory that is free where the model is; the rest is for forwards
 AHEAD = 4  # tensors read, masked or shuffled on the host while a device works; bounds the host's memory
@@ -22,11 +22,12 @@ AHEAD = 4  # tensors read, masked or shuffled on the host while a device works; 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A resident blend with the settings it was made with and its size in bytes."""
+    """A blend that is kept, with the settings it was made with, its size in bytes, and whether it is on the device."""
 
     settings: Settings
     blend: Blend
     size: int
+    resident: bool
 
 
 class Candidate:
@@ -36,12 +37,20 @@ class Candidate:
         model: the father, loaded; its parameters are overwritten.
         tensors: gene name -> parameter names.
         merge: what the child's tensors are.
-        keep_bytes: how much may be kept resident of what does not depend on the ratio; beyond it tensors are made anew
-            from the parents' files each time, with the same bits. ``KEPT_SHARE`` of what is free when None.
+        keep_bytes: how much may be kept resident of what does not depend on the ratio; ``KEPT_SHARE`` of what is free
+            when None.
+        wait_bytes: how much of the rest an accelerator may keep in host memory, by the same rule. Beyond both, tensors
+            are made anew from the parents' files each time; the bits are the same.
     """
 
     def __init__(
-        self, model: Any, tensors: Mapping[str, tuple[str, ...]], merge: Merge, *, keep_bytes: int | None = None
+        self,
+        model: Any,
+        tensors: Mapping[str, tuple[str, ...]],
+        merge: Merge,
+        *,
+        keep_bytes: int | None = None,
+        wait_bytes: int | None = None,
     ) -> None:
         self.model, self.tensors, self.merge = model, tensors, merge
         self.parameters = stored_tensors(model)
@@ -50,10 +59,11 @@ class Candidate:
         device = next(iter(self.parameters.values())).device
         self.keep_bytes = int(KEPT_SHARE * free_memory(device)) if keep_bytes is None else keep_bytes
         self.ahead = 0 if device.type == "cpu" else AHEAD
+        self.wait_bytes = int(KEPT_SHARE * free_memory("cpu")) if wait_bytes is None else wait_bytes
         self.current: dict[str, tuple[Ratios, Settings]] = {}
         self._zero: Ratios = (0.0,) * len(merge.roles)
         self._kept: dict[str, _Kept] = {}
-        self._kept_bytes = 0
+        self._held = {True: 0, False: 0}  # bytes, on the device and waiting for it
         self._to_round = self._rounded()
         self.kept_out: set[str] = set()  # tensors made anew each time for want of memory
 
@@ -141,14 +151,26 @@ class Candidate:
             return
         kept = self._kept.get(name)
         if kept is None or kept.settings != settings:
-            size, freed = blend.kept_bytes(parameter.device), kept.size if kept else 0
-            if self._kept_bytes + size - freed > self.keep_bytes:
-                self.kept_out.add(name)
-            else:
-                del kept  # what is replaced is freed first
-                self._kept.pop(name, None)
-                self._kept_bytes -= freed
-                blend = blend.kept(parameter.device)
-                self._kept[name] = _Kept(settings, blend, size)
-                self._kept_bytes += size
+            del kept
+            blend = self._keep(name, settings, blend, parameter.device)
         blend.write(parameter, ratios, dtype)
+
+    def _keep(self, name: str, settings: Settings, blend: Blend, device: torch.device) -> Blend:
+        """Keep a blend on the device, or else waiting in host memory, as far as there is room; returns what is kept."""
+        if old := self._kept.pop(name, None):  # what is replaced is freed first
+            self._held[old.resident] -= old.size
+            del old
+        size = blend.kept_bytes(device)
+        if self._held[True] + size <= self.keep_bytes:
+            held, resident = blend.kept(device), True
+        elif device.type == "cpu" or not isinstance(blend, StreamedBlend):
+            held, resident = None, False
+        else:
+            size, resident = blend.waiting_bytes(), False
+            held = blend.waiting(device) if self._held[False] + size <= self.wait_bytes else None
+        if held is None:
+            self.kept_out.add(name)
+            return blend
+        self._kept[name] = _Kept(settings, held, size, resident)
+        self._held[resident] += size
+        return held

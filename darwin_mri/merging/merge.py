@@ -23,7 +23,7 @@ from darwin_mri.merging.regressing import LinearMap, regress
 from darwin_mri.merging.relaxing import Magnitudes, relaxed
 from darwin_mri.merging.settings import Exceptions, OwnRatios, Settings, settings_for
 from darwin_mri.merging.sources import FolderSource, RandomSource, ShuffledSource, TensorSource
-from darwin_mri.merging.streaming import Ratio, Ratios, as_ratios
+from darwin_mri.merging.streaming import Ratio, Ratios, StreamedBlend, as_ratios
 from darwin_mri.records.roles import MOTHER, PARENTS
 
 REPLACE = "replace"  # a share of the father's neurons gives place to the donor's, where the others move all by a ratio
@@ -141,21 +141,29 @@ class Merge:
             return self.father.in_child(name) if dtype is None else self.father.tensor(name).to(dtype)
         return self.blend(name, settings).child(ratio, dtype or self.father.dtype(name))
 
-    def direction(self, name: str, ratio: float, role: str = MOTHER) -> Tensor:
+    def direction(self, name: str, ratio: float, role: str = MOTHER, rows: Tensor | None = None) -> Tensor:
         """What one parent's gene adds per unit of its ratio: (child at ``ratio`` of that parent - father) / ratio.
 
         Args:
             name: the parameter's.
             ratio: at which the chord of a method is taken that is not linear in it.
             role: of the other parent; the rest have ratio 0.
+            rows: which rows are wanted; all when None.
 
         Returns:
             fp32, in the father's shape.
         """
-        function = self.blend(name)
+        function, father = self.blend(name), self.father.tensor(name)
         ratio = 1.0 if function.linear else ratio
         alone = tuple(ratio if own == role else 0.0 for own in self.roles)
-        return (function.child(alone) - self.father.tensor(name).float()) / ratio
+        if rows is not None:
+            father = father[rows]
+        if rows is not None and isinstance(function, StreamedBlend):
+            child = function.rows(rows).child(alone)
+        else:
+            child = function.child(alone)
+            child = child if rows is None else child[rows]
+        return child.sub_(father.float()).div_(ratio)
 
 
 def tensor_ratios(

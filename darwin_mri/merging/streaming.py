@@ -132,12 +132,29 @@ class StreamedBlend(ABC):
         A CPU holds the contributions, computed once. An accelerator has arithmetic to spare and no memory: it holds the
         parents' tensors where they are the smaller. ``known`` is empty there: ask the original for those children.
         """
-        move = _Mover(device)
         contributions = self.contributions
         if not self._holds_inputs(device):
             contributions = tuple(part.computed() for part in contributions)
+        return self._moved(_Mover(lambda tensor: tensor.to(device)), contributions)
+
+    def waiting(self, device: torch.device) -> Self:
+        """The same function held in host memory, from where an accelerator reads it fastest; masks are kept drawn."""
+        move = _Mover(torch.Tensor.pin_memory if device.type == "cuda" else lambda tensor: tensor)
+        return self._moved(move, self.contributions)
+
+    def waiting_bytes(self) -> int:
+        """What ``waiting`` takes."""
+        return self._input_bytes()
+
+    def _moved(self, move: _Mover, contributions: tuple[Contribution, ...]) -> Self:
         moved = tuple(part.moved(move) for part in contributions)
         return replace(self, origin=move(self.origin), contributions=moved, known={})
+
+    def rows(self, rows: Tensor) -> Self:
+        """The same function of some rows of the tensor alone, which are copied."""
+        contributions = tuple(part.moved(lambda tensor: tensor[rows]) for part in self.contributions)
+        known = {ratios: child[rows] for ratios, child in self.known.items()}
+        return replace(self, origin=self.origin[rows], contributions=contributions, known=known)
 
     def kept_bytes(self, device: torch.device) -> int:
         """What ``kept`` takes there."""
@@ -215,10 +232,10 @@ def _held_bytes(tensor: Tensor) -> int:
 
 
 class _Mover:
-    """Moves tensors to a device, the same tensor once."""
+    """Moves tensors, the same tensor once and a constant one as one element."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, move: Callable[[Tensor], Tensor]) -> None:
+        self._move_one = move
         self._moved: dict[int, tuple[Tensor, Tensor]] = {}  # with the original, which keeps its id taken
 
     def __call__(self, tensor: Tensor) -> Tensor:
@@ -228,5 +245,5 @@ class _Mover:
 
     def _move(self, tensor: Tensor) -> Tensor:
         if is_constant(tensor):
-            return tensor.flatten()[:1].to(self._device).expand(tensor.numel()).view(tensor.shape)
-        return tensor.to(self._device)
+            return self._move_one(tensor.flatten()[:1]).expand(tensor.numel()).view(tensor.shape)
+        return self._move_one(tensor)

@@ -13,75 +13,27 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.func import functional_call
+from torch import nn
 
 from darwin_mri.checkpoints import stored_tensors
-from darwin_mri.checkpoints.anatomy import decoder_of
+from darwin_mri.mri.blended import BlendedDecoder, Direction, Resident
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.probes import Batch, document_nll
 from darwin_mri.records import Response
 
 PieceLoss = Callable[[Callable[..., Any]], torch.Tensor]
 """Given a forward that replaces the decoder, the scalar loss of some items or documents."""
-BLOCK = 2**24  # values in fp32 at once
 Measured = TypeVar("Measured")
 Block = Sequence[PieceLoss]
 """The unit of resampling: pieces, as large as memory lets them be, whose losses add up to the block's."""
 
 
-class _Blend(torch.autograd.Function):
-    """W + sum_g r_g D_g, added up in fp32 and rounded once, as a child's tensor is.
-
-    By blocks of rows: a per-layer table of 2.8e9 values needs no fp32 copy, and a backward pass keeps the directions
-    alone.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, ratios: torch.Tensor, weight: torch.Tensor, positions: tuple[int, ...], *directions: torch.Tensor
-    ) -> torch.Tensor:
-        """Blend one tensor.
-
-        Args:
-            ctx: what the backward pass needs.
-            ratios: (genes,) of all genes.
-            weight: the father's tensor.
-            positions: which genes move this tensor.
-            directions: one per such gene, of the tensor's shape.
-
-        Returns:
-            The child's tensor, in the father's dtype.
-        """
-        ctx.positions, ctx.directions, ctx.count = positions, directions, len(ratios)
-        out = torch.empty_like(weight)
-        for target, rows, *moves in zip(*(_row_blocks(tensor) for tensor in (out, weight, *directions)), strict=True):
-            value = rows.float()
-            for position, direction in zip(positions, moves, strict=True):
-                value = value + ratios[position] * direction.float()
-            target.copy_(value)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The slopes d loss / d r_g = sum of gradient * D_g, (genes,); nothing for the tensors."""
-        (gradient,) = gradients
-        out = torch.zeros(ctx.count, device=gradient.device)
-        for position, direction in zip(ctx.positions, ctx.directions, strict=True):
-            for g, d in zip(_row_blocks(gradient), _row_blocks(direction), strict=True):
-                out[position] += (g.float() * d.float()).sum()
-        return out, None, None, *(None for _ in ctx.directions)
-
-
-def _row_blocks(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return tensor.split(max(1, BLOCK // max(1, tensor.shape[1:].numel()))) if tensor.dim() else (tensor,)
-
-
 def gene_slopes(
     model: Any,
-    directions: Mapping[str, Mapping[str, torch.Tensor]],
+    directions: Mapping[str, Mapping[str, torch.Tensor | Direction]],
     ratios: float | np.ndarray,
     blocks: Sequence[Block],
-    advance: Callable[[int], None] = lambda _: None,
+    layers: Sequence[nn.Module] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slopes and losses block by block, with every gene at its ratio.
 
@@ -90,46 +42,35 @@ def gene_slopes(
         directions: gene -> {parameter name of the whole model: direction of the parameter's shape}.
         ratios: of each gene (genes,), or one for all.
         blocks: the loss, in units of resampling.
-        advance: called with 1 after every block.
+        layers: the decoder layers where memory is short: weights and activations of one at a time.
 
     Returns:
         (slopes (blocks, genes), losses (blocks,)).
     """
-    genes = list(directions)
-    parameters = stored_tensors(model)
-    decoder = decoder_of(model)
-    prefix = next(name for name, module in model.named_modules() if module is decoder)
-    device = next(iter(parameters.values())).device
-    at = torch.tensor(np.broadcast_to(ratios, len(genes)).copy(), dtype=torch.float32, device=device)
-    inside = f"{prefix}."
-    # By tensor, so that one at a time is added up in fp32. What lies outside the decoder (an untied head) has no part
-    # in its forward, and so no slope.
-    moves: dict[str, list[tuple[int, torch.Tensor]]] = {}
-    for position, gene in enumerate(genes):
-        for name, direction in directions[gene].items():
-            if name.startswith(inside):
-                moves.setdefault(name, []).append((position, direction))
+    device = next(iter(stored_tensors(model).values())).device
+    at = torch.tensor(np.broadcast_to(ratios, len(directions)).copy(), dtype=torch.float32, device=device)
+    moves: dict[str, list[tuple[int, Direction]]] = {}
+    for position, own in enumerate(directions.values()):
+        for name, along in own.items():
+            moves.setdefault(name, []).append((position, Resident(along) if isinstance(along, torch.Tensor) else along))
+    decoder = BlendedDecoder(model, moves, layers)
 
     def measure(piece: PieceLoss) -> tuple[torch.Tensor, float]:
         leaves = at.clone().requires_grad_()
-        local: dict[str, torch.Tensor] = {}
-        for name, parts in moves.items():
-            positions, along = zip(*parts, strict=True)  # genes that move this tensor, and their directions
-            local[name.removeprefix(inside)] = _Blend.apply(leaves, parameters[name].detach(), positions, *along)
-        loss = piece(lambda **kwargs: functional_call(decoder, local, kwargs=kwargs))
+        with decoder.at(leaves) as forward:
+            loss = piece(forward)
         (gradient,) = torch.autograd.grad(loss, leaves)  # (genes,)
         return gradient.detach().double().cpu(), float(loss.detach())
 
     slopes, losses = [], []
     for block in blocks:
-        slope, total = torch.zeros(len(genes), dtype=torch.float64), 0.0
+        slope, total = torch.zeros(len(directions), dtype=torch.float64), 0.0
         for piece in block:
             piece_slope, loss = _repeatably(lambda p=piece: measure(p), type(model), device)
             slope += piece_slope
             total += loss
         slopes.append(slope.numpy())  # (genes,)
         losses.append(total)
-        advance(1)
     return np.array(slopes), np.array(losses)
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from darwin_mri.batch_sizes import BATCH_TOKENS
 from darwin_mri.checkpoints.devices import retry_smaller
+from darwin_mri.mri.blended import Direction
 from darwin_mri.mri.response import Block, gene_slopes, repeatable
 from darwin_mri.run import MeasurementCache, Progress
 
-Directions = Mapping[str, Mapping[str, torch.Tensor]]
+Directions = Mapping[str, Mapping[str, torch.Tensor | Direction]]
 """Gene -> {parameter: what the gene adds to it per unit of ratio, in the parameter's shape}."""
 
 
@@ -51,6 +53,7 @@ class SlopeReader:
             the model.
         cache: slopes measured before.
         progress: where a smaller batch is reported.
+        layers: the decoder layers where memory is short (``gene_slopes``).
     """
 
     def __init__(
@@ -60,9 +63,10 @@ class SlopeReader:
         make_directions: Callable[[], Directions],
         cache: MeasurementCache,
         progress: Progress,
+        layers: Sequence[nn.Module] | None = None,
     ) -> None:
         self.model, self.genes, self.cache, self.progress = model, tuple(genes), cache, progress
-        self._make_directions = make_directions
+        self._make_directions, self._layers = make_directions, layers
         self._warned = False
 
     @cached_property
@@ -102,7 +106,7 @@ class SlopeReader:
         """The block's loss and slopes (1 + genes,); in smaller pieces where a backward pass does not fit in memory."""
 
         def attempt() -> np.ndarray:
-            slopes, losses = gene_slopes(self.model, self.directions, ratios, [loss.blocks[number]])
+            slopes, losses = gene_slopes(self.model, self.directions, ratios, [loss.blocks[number]], self._layers)
             return np.concatenate([losses, slopes[0]])
 
         def halve() -> bool:

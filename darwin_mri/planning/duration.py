@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
-from darwin_mri.checkpoints.survey import LAYER, Survey
+from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import Config
 from darwin_mri.planning import machine
-from darwin_mri.planning.memory import CHOICES, ONE_MODEL_ARMS, item_tokens, moment_files, moment_values, probe_groups
+from darwin_mri.planning.memory import (
+    CHOICES,
+    ONE_MODEL_ARMS,
+    item_tokens,
+    layer_parameters,
+    moment_files,
+    moment_values,
+    probe_groups,
+)
 from darwin_mri.records import PlanStage
 
 FILLED = 0.7  # mean share of max_tokens that a text has
@@ -56,12 +63,6 @@ def _speed(device: machine.Device | None, rate: float | None) -> tuple[float, st
         return device.speed, f"{device.name}: {device.basis}"
     speed = machine.processor_speed()
     return speed, f"this processor: {speed / 1e9:.0f} GFLOP/s in a forward pass, measured"
-
-
-def layer_parameters(survey: Survey) -> int:
-    """Parameters of the matrices that every token is multiplied with."""
-    shapes = [survey.tensors[name].shape for name in survey.layout.text_tensors.values() if LAYER.match(name)]
-    return sum(prod(shape) for shape in shapes if len(shape) >= 2)
 
 
 class _Estimate:

@@ -9,6 +9,7 @@ enough, ``darwin-mri plan`` says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 from darwin_mri.batch_sizes import (
     BATCH_TOKENS,
@@ -18,11 +19,12 @@ from darwin_mri.batch_sizes import (
     LOGIT_POSITIONS,
     LONG_BATCH_TOKENS,
     LONG_HARNESS_TOKENS,
+    MOST_LOGITS,
     NEURON_POSITIONS,
     RESPONSE_BLOCKS,
     SCORED_TOKENS,
 )
-from darwin_mri.checkpoints.survey import Survey
+from darwin_mri.checkpoints.survey import LAYER, Survey
 from darwin_mri.config import JOINT, Config
 
 TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
@@ -124,9 +126,7 @@ def stage_bytes(
         arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
         stages["donors"] = beside + sums + arm
     if config.prior.preset == "response" or (config.prior.preset != "flat" and config.prior.protect):
-        # The directions of every other parent in fp32, and the weights that stand in for the father's, in its dtype.
-        directions = 4 * len(config.ratio_roles)
-        stages["prior"] = held[0] + moved * (directions + each) + _graph(config, father, each)
+        stages["prior"] = held[0] + prior_bytes(config, father, each, short=short)
     kept = 0 if short else int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))
     stages["search"] = held[0] + kept + _batch(father, each, scored)
     if config.search.engine == "vllm":  # the father waits in host memory, and nothing is kept
@@ -144,6 +144,32 @@ def stage_bytes(
         _harness_batch(survey, each, harness) if harness else _batch(survey, each, scored) for survey in surveys
     )
     return stages
+
+
+def prior_bytes(config: Config, father: Survey, each: int, *, short: bool = False) -> int:
+    """Bytes that slopes of all genes take beside the father.
+
+    Args:
+        config: of the run.
+        father: says what the genes move.
+        each: bytes of a parameter as it is loaded.
+        short: layer by layer.
+
+    Returns:
+        Of directions, of the weights that stand in for the father's, and of what a backward pass keeps.
+    """
+    tokens, depth = _slope_tokens(config), len(father.anatomy.layers)
+    logits = 4 * 4 * min(MOST_LOGITS, LOGIT_POSITIONS * _vocabulary(father))
+    values = GRAPH_HIDDEN * father.anatomy.hidden_size + GRAPH_FFN * father.anatomy.ffn_size
+    if not short:
+        moved = ffn_parameters(father) if config.cross else father.parameters
+        return moved * (4 * len(config.ratio_roles) + each) + tokens * depth * values * each + logits
+    widest = father.anatomy.hidden_size * father.anatomy.ffn_size  # the largest matrix of a layer
+    layer = layer_parameters(father) // depth
+    # A layer's weights, the gradient of one and directions of every parent; the stream into each layer, and one layer's
+    # activations.
+    weights = layer * each + widest * (each + 4 * len(config.ratio_roles))
+    return weights + tokens * (depth * father.anatomy.hidden_size + values) * each + logits
 
 
 def kept_bytes(config: Config, accelerator: bool, filed: float) -> float:
@@ -178,6 +204,12 @@ def ffn_parameters(survey: Survey) -> int:
     return sum((3 if layer.ffn.gate else 2) * layer.ffn.width * hidden for layer in survey.anatomy.layers if layer.ffn)
 
 
+def layer_parameters(survey: Survey) -> int:
+    """Parameters of the matrices that every token is multiplied with."""
+    shapes = [survey.tensors[name].shape for name in survey.layout.text_tensors.values() if LAYER.match(name)]
+    return sum(prod(shape) for shape in shapes if len(shape) >= 2)
+
+
 def _scan_sums(config: Config, survey: Survey) -> int:
     """Second moments of two sites and the values at paired positions, in fp32."""
     hidden, ffn, layers = survey.anatomy.hidden_size, survey.anatomy.ffn_size, len(survey.anatomy.layers)
@@ -197,7 +229,11 @@ def _vocabulary(survey: Survey) -> int:
 def _batch(survey: Survey, each: int, tokens: int) -> int:
     """A forward's largest activations: copies of the neurons in fp32, and logits with their soft cap and softmax."""
     stream = tokens * survey.anatomy.hidden_size * each * 8
-    return stream + tokens * survey.anatomy.ffn_size * 4 * 4 + LOGIT_POSITIONS * _vocabulary(survey) * 4 * 3
+    return (
+        stream
+        + tokens * survey.anatomy.ffn_size * 4 * 4
+        + 4 * 3 * min(MOST_LOGITS, LOGIT_POSITIONS * _vocabulary(survey))
+    )
 
 
 def _harness_batch(survey: Survey, each: int, tokens: int) -> int:
@@ -207,12 +243,11 @@ def _harness_batch(survey: Survey, each: int, tokens: int) -> int:
     return stream + tokens * survey.anatomy.ffn_size * 4 * 4 + tokens * _vocabulary(survey) * 8
 
 
-def _graph(config: Config, survey: Survey, each: int) -> int:
-    """What a backward pass keeps: of a batch of texts, of some items, or of one item that is longer than a batch."""
+def _slope_tokens(config: Config) -> int:
+    """Tokens of a backward pass: a batch of texts, some items, or one item that is longer than a batch."""
     tokens = min(config.scan.documents * config.scan.max_tokens, BATCH_TOKENS) if config.prior.protect else 0
     if config.prior.preset == "response":
         items = -(-config.prior.items // RESPONSE_BLOCKS)
         longest = max(CHOICES * item_tokens(name) for name in config.fitness)
         tokens = max(tokens, longest, min(items * longest, BATCH_TOKENS))
-    values = GRAPH_HIDDEN * survey.anatomy.hidden_size + GRAPH_FFN * survey.anatomy.ffn_size
-    return tokens * len(survey.anatomy.layers) * values * each
+    return tokens

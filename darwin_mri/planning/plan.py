@@ -20,8 +20,8 @@ from darwin_mri.errors import CheckpointError, GateError
 from darwin_mri.merging.compatibility import all_faults, sibling_fault, sibling_notes
 from darwin_mri.merging.vocabulary import align_vocabularies, read_choice
 from darwin_mri.planning import machine
-from darwin_mri.planning.duration import estimate_seconds, layer_parameters
-from darwin_mri.planning.memory import can_wait, ffn_parameters, moment_bytes, stage_bytes
+from darwin_mri.planning.duration import estimate_seconds
+from darwin_mri.planning.memory import can_wait, ffn_parameters, layer_parameters, moment_bytes, stage_bytes
 from darwin_mri.planning.surroundings import surrounding_faults
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent
 from darwin_mri.roles import FATHER

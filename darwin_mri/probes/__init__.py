@@ -6,7 +6,6 @@ from darwin_mri.probes.languages import guess_language, letters_by_script
 from darwin_mri.probes.prefix_cache import PrefixCache
 from darwin_mri.probes.texts import DOMAINS, Probe, describe_probes, load_probes, select_probes
 from darwin_mri.probes.tokens import (
-    LOGIT_POSITIONS,
     Batch,
     TokenizedProbes,
     document_nll,
@@ -17,12 +16,12 @@ from darwin_mri.probes.tokens import (
     require_tokens,
     require_tokens_below,
     select_tokenized,
+    token_nll,
     tokenize_probes,
 )
 
 __all__ = [
     "DOMAINS",
-    "LOGIT_POSITIONS",
     "SITES",
     "Batch",
     "PrefixCache",
@@ -47,5 +46,6 @@ __all__ = [
     "select_probes",
     "select_tokenized",
     "shared_positions",
+    "token_nll",
     "tokenize_probes",
 ]

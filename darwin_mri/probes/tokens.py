@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
+from darwin_mri.batch_sizes import logit_positions
 from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.errors import InputError
 from darwin_mri.probes.alignment import encode_with_ends
 from darwin_mri.probes.texts import Probe
 
-LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once: bounds memory at 262k-token vocabularies
 ENOUGH = 4096  # padded tokens from which on a batch counts as large
 SLACK = 1.25  # of its shortest row's length: what the longest row of a large batch may have
 
@@ -263,13 +264,37 @@ def document_nll(model: Any, batch: Batch, forward: Callable[..., Any] | None = 
     """
     # (rows x length, hidden) and (rows x length,)
     hidden, ids = final_states(model, batch, forward).flatten(0, 1), batch.ids.flatten()
-    losses = []
-    for positions in batch.predicted.split(LOGIT_POSITIONS):
-        logits = project(model, hidden[positions - 1])  # (positions, vocabulary)
-        losses.append(torch.nn.functional.cross_entropy(logits, ids[positions], reduction="none"))
+    losses = token_nll(model, hidden[batch.predicted - 1], ids[batch.predicted])
     # Row by row rather than with index_add, whose order of adding is another each time on a GPU.
     table = torch.zeros(batch.ids.numel(), device=hidden.device)
-    return table.index_put((batch.predicted,), torch.cat(losses)).view(batch.ids.shape).sum(1)
+    return table.index_put((batch.predicted,), losses).view(batch.ids.shape).sum(1)
+
+
+def token_nll(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of tokens, with the logits of a bounded number of them at once, gradients included.
+
+    Args:
+        model: with the output head.
+        hidden: (tokens, hidden) final states that predict them.
+        targets: (tokens,) token ids.
+
+    Returns:
+        (tokens,) float32, in nats.
+    """
+
+    def losses(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(project(model, states), ids, reduction="none")
+
+    size = logit_positions(model.config.get_text_config().vocab_size)
+    parts = list(zip(hidden.split(size), targets.split(size), strict=True))
+    if len(parts) > 1 and hidden.requires_grad:  # a part's logits are computed again when its gradient is
+        return torch.cat([_again(losses, *part) for part in parts])
+    return torch.cat([losses(*part) for part in parts])
+
+
+def _again(function: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+    value: Any = checkpoint(function, *tensors, use_reentrant=False, preserve_rng_state=False)
+    return value
 
 
 def project(model: Any, hidden: torch.Tensor) -> torch.Tensor:

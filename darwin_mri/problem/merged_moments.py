@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from darwin_mri.batch_sizes import scan_tokens
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.checkpoints import LoadedModel, device_memory
 from darwin_mri.checkpoints.model import stored_tensors
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
@@ -175,4 +175,6 @@ def _own_weights_afterwards(father: LoadedModel) -> Iterator[None]:
 def _some_texts(tokenized: TokenizedProbes, groups: Sequence[str], parents: Parents) -> TokenizedProbes:
     """The texts of some groups, of all when none is named."""
     keep = [i for i, probe in enumerate(tokenized.probes) if not groups or group_name(*group_of(probe)) in groups]
-    return select_tokenized(tokenized, keep, device=parents.device, token_budget=scan_tokens(parents.device))
+    return select_tokenized(
+        tokenized, keep, device=parents.device, token_budget=scan_tokens(device_memory(parents.device))
+    )

@@ -12,6 +12,7 @@ from darwin_mri.batch_sizes import scan_tokens
 from darwin_mri.checkpoints import (
     LoadedModel,
     ModelSource,
+    device_memory,
     file_digests,
     find_model,
     free_memory,
@@ -267,7 +268,7 @@ def tokenize_for_scan(
         InputError: no text has two tokens.
     """
     tokenized = tokenize_probes(
-        probes, tokenizer, max_tokens=config.max_tokens, device=device, token_budget=scan_tokens(device)
+        probes, tokenizer, max_tokens=config.max_tokens, device=device, token_budget=scan_tokens(device_memory(device))
     )
     if not tokenized.probes:
         raise InputError(f"{ref}: no probe text has two tokens: give longer probe texts")

@@ -86,7 +86,7 @@ class RepairModels:
 
     def _candidate_of(self, child: LoadedModel) -> Candidate:
         if self._candidate is None:
-            self._candidate = Candidate(child.model, self.space.tensors(), self.space.merge, keep_bytes=0)
+            self._candidate = Candidate(child.model, self.space.tensors(), self.space.merge, keep_bytes=0, wait_bytes=0)
         return self._candidate
 
     def _fit(self) -> bool:

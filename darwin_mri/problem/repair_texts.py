@@ -12,6 +12,7 @@ import numpy as np
 from darwin_mri import seeds
 from darwin_mri.batch_sizes import scan_tokens
 from darwin_mri.benchmarks import Item
+from darwin_mri.checkpoints import device_memory
 from darwin_mri.config import Config, RepairConfig
 from darwin_mri.errors import InputError
 from darwin_mri.merging.repair import Models
@@ -99,7 +100,7 @@ def tokenize_texts(texts: Sequence[Probe], tokenizer: object, settings: RepairCo
     Raises:
         InputError: none has.
     """
-    budget = scan_tokens(device)
+    budget = scan_tokens(device_memory(device))
     known = tokenize_probes(texts, tokenizer, max_tokens=settings.max_tokens, device=device, token_budget=budget)
     if not known.probes:
         raise InputError("repair: no text has two tokens: give longer texts in repair.texts")
@@ -173,7 +174,7 @@ def lessons(tokenized: TokenizedProbes, roles: Sequence[str], device: str) -> Ma
     taught: dict[str, list[int]] = {}
     for number, role in sorted(enumerate(roles), key=lambda pair: (pair[1] != FATHER, pair[1], pair[0])):
         taught.setdefault(role, []).append(number)
-    budget = scan_tokens(device)
+    budget = scan_tokens(device_memory(device))
     return {
         role: select_tokenized(tokenized, rows, device=device, token_budget=budget).batches
         for role, rows in taught.items()

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from darwin_mri.benchmarks import Item, differentiable, fitness_blocks, sample_items
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.checkpoints import LoadedModel, free_memory
+from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
+from darwin_mri.merging.candidate import KEPT_SHARE
 from darwin_mri.mri import Block, text_blocks
-from darwin_mri.mri.slopes import Directions, Loss, SlopeReader
+from darwin_mri.mri.slopes import Loss, SlopeReader
+from darwin_mri.planning.memory import prior_bytes
 from darwin_mri.probes import select_tokenized, tokenize_probes
+from darwin_mri.problem.directions import Shelf, filed_directions
 from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import MergeSpace
@@ -23,6 +29,9 @@ def open_slopes(
 ) -> SlopeReader:
     """A reader of slopes along the genes of a space.
 
+    Where the directions, the weights that stand in for the father's and all activations have room beside the father,
+    they are in memory. Elsewhere one layer's are at a time, and directions wait in host memory or are computed again.
+
     Args:
         run: whose reference ratio the directions are taken at.
         father: resident.
@@ -33,32 +42,21 @@ def open_slopes(
     Returns:
         The reader.
     """
+    config = run.config
+    shelf, layers = Shelf(father.device, None), None
+    needed = prior_bytes(config, survey(father.source.folder), father.model.dtype.itemsize)
+    if needed > free_memory(father.device):
+        shelf, layers = Shelf(torch.device("cpu"), int(KEPT_SHARE * free_memory("cpu"))), father.layers
+        progress.say(f"blend response: {needed / 2**30:.1f} GiB are not free: it goes layer by layer")
     genes = [gene.name for gene in space.space.genes]
     return SlopeReader(
-        father.model, genes, lambda: gene_directions(space, father, run.config.reference_ratio), cache, progress
+        father.model,
+        genes,
+        lambda: filed_directions(space, father, config.reference_ratio, shelf),
+        cache,
+        progress,
+        layers,
     )
-
-
-def gene_directions(space: MergeSpace, father: LoadedModel, reference: float) -> Directions:
-    """Gene -> {parameter: how the child's tensor moves with the gene's ratio}, on the father's device.
-
-    Args:
-        space: of plain ratios.
-        father: says where.
-        reference: ratio at which the chord of a method that is not linear in it is taken.
-
-    Returns:
-        Directions of the parameters' shapes, in fp32.
-    """
-    assemblies = space.merge.father.assemblies
-    directions = {}
-    for gene in space.space.genes:
-        own = {name: space.merge.direction(name, reference, gene.parent).to(father.device) for name in gene.tensors}
-        for assembly in assemblies:
-            if assembly.names[0] in own:  # parts of one parameter belong to one gene
-                own |= assembly.build([own.pop(part) for part in assembly.names])
-        directions[gene.name] = own
-    return directions
 
 
 def response_items(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from darwin_mri.batch_sizes import scan_tokens
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.checkpoints import LoadedModel, device_memory
 from darwin_mri.checkpoints.devices import retry_smaller
 from darwin_mri.mri import (
     Activations,
@@ -79,7 +79,7 @@ def _scan(
 ) -> tuple[Scan, Activations]:
     """One parent's scan, in smaller batches where one does not fit in memory."""
     require_tokens(parent.model, (*tokenized.ids, tokenized.prefix))
-    config, budget, keep = run.config.scan, scan_tokens(run.manifest.device), run.keep
+    config, budget, keep = run.config.scan, scan_tokens(device_memory(run.manifest.device)), run.keep
     probes = describe_probes(tokenized.probes, tokenized.tokens)
     key = f"{parent.digest} {probes.digest} {probes.tokens} {parent.model.dtype} {parent.model.device.type}"
     options = ScanOptions(config.bootstrap, run.config.seed, config.mixers)

@@ -15,7 +15,7 @@ from darwin_mri.checkpoints import LoadedModel, find_model, load
 from darwin_mri.errors import DarwinError
 from darwin_mri.mri import Block, PieceLoss, gene_slopes
 from darwin_mri.mri.slopes import Directions, Loss, SlopeReader
-from darwin_mri.problem.slopes import gene_directions
+from darwin_mri.problem.directions import Shelf, filed_directions
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.run import MeasurementCache, Silent
 from tests.choices import as_choices, load_choices
@@ -28,7 +28,9 @@ WEIGHTS = {"nursery_click": 0.6, "nursery_musr": 0.4}
 def pair(family: dict[str, Path]) -> tuple[LoadedModel, Any]:
     father = load(find_model(str(family["father"])), "", device="cpu", dtype="float32")
     sister, base = find_model(str(family["sister"])), find_model(str(family["base"]))
-    return father, gene_directions(sibling_space(small(family), father, (sister,), base), father, 1.0)
+    return father, filed_directions(
+        sibling_space(small(family), father, (sister,), base), father, 1.0, Shelf(father.device, None)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from darwin_mri.batch_sizes import logit_positions
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.merging.arms.context import PairedBatch, Places
-from darwin_mri.probes import LOGIT_POSITIONS, Batch, project
+from darwin_mri.probes import Batch, project
 
 
 def token_losses(parent: LoadedModel, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,8 +26,8 @@ def token_losses(parent: LoadedModel, batch: Batch, hidden: Tensor) -> tuple[Ten
     losses = torch.zeros(batch.ids.shape, device=batch.ids.device)
     correct = torch.zeros(batch.ids.shape, dtype=torch.bool, device=batch.ids.device)
     rows, columns = torch.nonzero(batch.text[:, 1:], as_tuple=True)  # the token at column + 1 is predicted
-    for start in range(0, len(rows), LOGIT_POSITIONS):
-        r, c = rows[start : start + LOGIT_POSITIONS], columns[start : start + LOGIT_POSITIONS]
+    size = logit_positions(parent.model.config.get_text_config().vocab_size)
+    for r, c in zip(rows.split(size), columns.split(size), strict=True):
         logits = project(parent.model, hidden[r, c])  # (positions, vocabulary)
         tokens = batch.ids[r, c + 1]
         losses[r, c + 1] = torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
