@@ -3,7 +3,8 @@
 BATCH_TOKENS = 4096  # of a forward of the scan on a CPU, and of a backward pass of the blend response
 LARGE_DEVICE = 40 * 2**30  # bytes of memory from which on an accelerator reads long batches
 LONG_BATCH_TOKENS = 16384  # of a forward of the scan on such an accelerator
-SCORED_TOKENS = 32768  # of a batch of the scorer on an accelerator
+SCORED_TOKENS = 8192  # of a batch of the scorer
+LONG_SCORED_TOKENS = 32768  # on a large accelerator, where it must be worth the launches of two forwards
 MOST_LOGITS = 2**26  # values of logits at once: 268 MB in fp32
 LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once where it is small
 NEURON_POSITIONS = 256  # paired positions that also keep their neurons, for the best neuron match
@@ -17,6 +18,11 @@ ENGINE_CACHE = 4 * 2**30  # bytes of keys and values of vLLM on a CPU, and no mo
 def scan_tokens(memory: int | None) -> int:
     """Padded tokens of one forward of the scan on a device with so many bytes; None for a CPU."""
     return LONG_BATCH_TOKENS if memory is not None and memory >= LARGE_DEVICE else BATCH_TOKENS
+
+
+def scored_tokens(memory: int | None) -> int:
+    """Most tokens of a batch of the scorer, as ``scan_tokens``."""
+    return LONG_SCORED_TOKENS if memory is not None and memory >= LARGE_DEVICE else SCORED_TOKENS
 
 
 def logit_positions(vocabulary: int) -> int:

@@ -27,6 +27,7 @@ from speed.measure import make_row, time_pair
 from speed.merging import merging_rows
 from speed.scoring import scoring_rows
 from speed.searching import search_rows
+from speed.slopes import slope_rows
 
 
 def scan_row(father: LoadedModel) -> dict[str, Any]:
@@ -85,7 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m speed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument(
-        "--only", help="rows to measure, comma-separated: scan,candidate,merging,breed,search,workers,scoring,device"
+        "--only",
+        help="rows to measure, comma-separated: scan,slopes,candidate,merging,breed,search,workers,scoring,device",
     )
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -93,6 +95,7 @@ def main() -> None:
     father = load(find_model("nursery:gemma4-korean"), device="cpu", dtype="float32")
     groups: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
         "scan": lambda: [scan_row(father)],
+        "slopes": lambda: slope_rows(father),
         "candidate": lambda: [candidate_row(father)],
         "merging": merging_rows,
         "breed": lambda: [breed_row()],

@@ -48,6 +48,8 @@ def load_model(source: ModelSource, *, device: str, dtype: str = "auto") -> PreT
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                # Straight to a GPU, tensor by tensor: the host never holds the model.
+                device_map={"": target} if target.startswith("cuda") else None,
                 # Otherwise transformers raises a long report; the check below says the same in one line.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,

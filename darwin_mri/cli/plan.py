@@ -48,6 +48,10 @@ def plan(
         float | None,
         typer.Option(min=1e-6, help="TFLOP/s that a forward pass reaches, as python -m speed.rehearsal measures it."),
     ] = None,
+    device_memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="GiB of the GPU that is planned for, such as 24, in place of this machine's."),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     offline: Offline = False,
@@ -75,7 +79,8 @@ def plan(
         "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }
     config = load_config(config_file, overrides).allowing_code(allow_task_code)
-    record = pipeline.plan(config, out, offline=offline, rate=rate and rate * 1e12)
+    size = None if device_memory is None else int(device_memory * 2**30)
+    record = pipeline.plan(config, out, offline=offline, rate=rate and rate * 1e12, memory=size)
     if as_json:
         print_json(record.model_dump(mode="json", by_alias=True))
     else:

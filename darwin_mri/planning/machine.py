@@ -47,6 +47,12 @@ class Device:
 ABSENT = Device("an H100, assumed", None, REACHED * STATED["H100"] * 1e12, f"{REACHED:.0%} of the stated 990 TFLOP/s")
 
 
+def assumed(memory: int, present: Device | None) -> Device:
+    """A device of so many bytes, as fast as the one that is here, or as ``ABSENT``."""
+    like = present or ABSENT
+    return Device(f"a device of {memory / 2**30:.4g} GiB, assumed", memory, like.speed, f"{like.name}: {like.basis}")
+
+
 def free_disk(folder: Path) -> int:
     """Free bytes on the disk of a folder that may not exist yet."""
     return shutil.disk_usage(

@@ -1,9 +1,10 @@
 """How much memory each stage of a run takes, from shapes alone, and what gives way where it is short.
 
-The rule, in this order: another parent waits in host memory while the father is scanned, where the arm lets it, and the
-father waits there while another model is checked or scored; the search keeps what fits of what does not depend on the
-ratio and computes the rest again for each candidate; a batch that does not fit is halved. Where even that is not
-enough, ``darwin-mri plan`` says so.
+The rule, in this order: batches are short on a small device; another parent waits in host memory while the father is
+scanned, where the arm lets it, and the father waits there while another model is checked or scored; slopes are taken
+layer by layer; the search keeps what fits of what does not depend on the ratio on the device, what fits of the rest in
+host memory, and computes what is left again for each candidate; a batch that does not fit is halved. Where even that is
+not enough, ``darwin-mri plan`` says so.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from darwin_mri.batch_sizes import (
     HARNESS_LOGITS,
     HARNESS_TOKENS,
     LOGIT_POSITIONS,
-    LONG_BATCH_TOKENS,
     LONG_HARNESS_TOKENS,
     MOST_LOGITS,
     NEURON_POSITIONS,
     RESPONSE_BLOCKS,
-    SCORED_TOKENS,
+    scan_tokens,
+    scored_tokens,
 )
 from darwin_mri.checkpoints.survey import LAYER, Survey
 from darwin_mri.config import JOINT, Config
@@ -81,24 +82,25 @@ def can_wait(config: Config) -> bool:
     return not config.cross or config.method in ONE_MODEL_ARMS
 
 
-def fits_beside(config: Config, surveys: Sequence[Survey], free: int) -> bool:
+def fits_beside(config: Config, surveys: Sequence[Survey], free: int, memory: int | None) -> bool:
     """Whether all parents fit on an accelerator side by side while they are scanned and donors are built.
 
     Args:
         config: of the run.
         surveys: of the parents, the father's first.
-        free: bytes the device has.
+        free: bytes the device has left.
+        memory: bytes it has in all.
 
     Returns:
         True too where no parent can wait.
     """
     each = 4 if config.dtype == "float32" else 2
-    stages = stage_bytes(config, surveys, each, accelerator=True)
+    stages = stage_bytes(config, surveys, each, memory)
     return not can_wait(config) or max(stages[name] for name in ("scan", "donors") if name in stages) <= free
 
 
 def stage_bytes(
-    config: Config, surveys: Sequence[Survey], each: int, *, accelerator: bool, short: bool = False
+    config: Config, surveys: Sequence[Survey], each: int, memory: int | None, *, short: bool = False
 ) -> Mapping[str, int]:
     """Bytes that each stage holds at its fullest.
 
@@ -106,21 +108,23 @@ def stage_bytes(
         config: of the run.
         surveys: of the parents, the father's first.
         each: bytes of a parameter as it is loaded.
-        accelerator: whether the models are on one, where a search keeps what is smaller (``Blend.kept``).
+        memory: bytes of the accelerator that the models are on, where a search keeps what is smaller (``Blend.kept``);
+            None for a CPU.
         short: what is left once all that can has given way: on an accelerator one model at a time (one parent where
-            ``can_wait``), and nothing kept by the search.
+            ``can_wait``), slopes layer by layer, and nothing kept by the search.
 
     Returns:
         Stage -> bytes.
     """
+    accelerator = memory is not None
     father, held = surveys[0], [survey.parameters * each for survey in surveys]
     moved = ffn_parameters(father) if config.cross else father.parameters
     # Several others are scanned one at a time, each beside the father.
     pair = held[0] + max(held[1:], default=0)
     beside = max(held) if short and accelerator and can_wait(config) else pair
-    sums = _scan_sums(config, father) + max((_scan_sums(config, survey) for survey in surveys[1:]), default=0)
-    tokens = LONG_BATCH_TOKENS if accelerator else BATCH_TOKENS
-    scored = SCORED_TOKENS if accelerator else BATCH_TOKENS
+    # Of the father's sums what the pairs compare is left when the others are scanned.
+    sums = max(_scan_sums(survey) for survey in surveys) + sum(_paired(config, survey) for survey in surveys[:2])
+    tokens, scored = scan_tokens(memory), scored_tokens(memory)
     stages = {"scan": beside + sums + max(_batch(survey, each, tokens) for survey in surveys)}
     if config.cross:
         arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
@@ -210,10 +214,15 @@ def layer_parameters(survey: Survey) -> int:
     return sum(prod(shape) for shape in shapes if len(shape) >= 2)
 
 
-def _scan_sums(config: Config, survey: Survey) -> int:
-    """Second moments of two sites and the values at paired positions, in fp32."""
+def _scan_sums(survey: Survey) -> int:
+    """Second moments of two sites, in fp32."""
+    return 4 * len(survey.anatomy.layers) * 2 * survey.anatomy.hidden_size**2
+
+
+def _paired(config: Config, survey: Survey) -> int:
+    """Values at paired positions, in fp32."""
     hidden, ffn, layers = survey.anatomy.hidden_size, survey.anatomy.ffn_size, len(survey.anatomy.layers)
-    return 4 * layers * (2 * hidden**2 + config.scan.positions * hidden + NEURON_POSITIONS * ffn)
+    return 4 * layers * (config.scan.positions * hidden + NEURON_POSITIONS * ffn)
 
 
 def _repair_sums(survey: Survey) -> int:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from darwin_mri.batch_sizes import LARGE_DEVICE
 from darwin_mri.checkpoints.find import find_model, split_adapters
 from darwin_mri.checkpoints.remote import is_remote, survey_remote
 from darwin_mri.checkpoints.skeleton import configuration_alone, survey_configuration
@@ -32,7 +33,9 @@ RUNTIME = 1.5 * 2**30  # bytes a process with torch and transformers takes by it
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | None = None) -> Plan:
+def plan_run(
+    config: Config, out: Path, *, offline: bool = False, rate: float | None = None, memory: int | None = None
+) -> Plan:
     """What a run of this config needs, and what stands in its way.
 
     Args:
@@ -41,6 +44,7 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
         offline: never ask the hub.
         rate: FLOP/s that a forward pass reaches, as ``python -m speed.rehearsal`` measures it; from this machine when
             None.
+        memory: bytes of the device that is planned for; this machine's device when None.
 
     Returns:
         The plan; ``problems`` names what stands in the way.
@@ -56,6 +60,8 @@ def plan_run(config: Config, out: Path, *, offline: bool = False, rate: float | 
     unlike = [fault for role in list(parents)[1:] if (fault := sibling_fault(father, parents[role], role))]
     faults = all_faults(father, tuple(others), base)
     present = _device(config)
+    if memory:
+        present = machine.assumed(memory, present)
     device = present or (machine.ABSENT if config.device == "cuda" else None)
     needs = _needs(config, list(parents.values()), device, out)
     stages, basis = estimate_seconds(config, list(parents.values()), device, rate)
@@ -165,8 +171,9 @@ def _parent(role: str, ref: str, survey: Survey, note: str) -> PlanParent:
 def _needs(config: Config, surveys: Sequence[Survey], device: machine.Device | None, out: Path) -> tuple[PlanNeed, ...]:
     father = surveys[0]
     each = DTYPE_BYTES.get(config.dtype) or (2 if device else 4)
-    stages = stage_bytes(config, surveys, each, accelerator=device is not None)
-    least = stage_bytes(config, surveys, each, accelerator=device is not None, short=True)
+    size = device and (device.memory or LARGE_DEVICE)
+    stages = stage_bytes(config, surveys, each, size)
+    least = stage_bytes(config, surveys, each, size, short=True)
     kept = ffn_parameters(father) * 2 if config.cross else _repaired_bytes(father) if config.repair else 0
     disk = father.size + kept + moment_bytes(config, surveys) + RECORDS
     free = machine.free_disk(out)
@@ -184,12 +191,11 @@ def _needs(config: Config, surveys: Sequence[Survey], device: machine.Device | N
     else:
         waits = device.memory is not None and max(stages.values()) > device.memory
         needs.append(_device_need(config, device, stages, least if waits else None))
-        largest = max(survey.size for survey in surveys)
-        host, note = RUNTIME + largest, "one model at a time on its way to the device"
+        host, note = RUNTIME, "models are read straight to the device"
         if waits and config.repair:
             host, note = RUNTIME + father.size + sum(survey.size for survey in surveys), "all that waits in the repair"
         elif waits or config.search.engine == "vllm":
-            host, note = host + father.size, "the parent that waits, and one model on its way to the device"
+            host, note = host + father.size, "the parent that waits; what a search can keep there comes on top"
         if config.repair:
             host += int(config.repair.memory_gb * 2**30)
     fits = None if memory is None else host <= memory
@@ -227,7 +233,11 @@ def _fullest(stages: Mapping[str, int]) -> str:
 
 def _gives_way(config: Config) -> str:
     scanned = "the other parent waits in host memory during the scan, " if can_wait(config) else ""
-    return f"{scanned}the father while another model is checked or scored, and {RECOMPUTED}"
+    slopes = "slopes are taken layer by layer, " if config.prior.preset != "flat" else ""
+    return (
+        f"{scanned}the father while another model is checked or scored, {slopes}and what a search cannot keep on the"
+        f" device waits in host memory or is computed again for each candidate"
+    )
 
 
 def _problems(

@@ -143,12 +143,16 @@ class Parents:
         if self.one_by_one:
             require_parts(self.father.anatomy, self.sources[FATHER].ref, self.config.method, FATHER)
             return
-        together = self.device == "cpu" or fits_beside(self.config, self.surveys(), free_memory(self.device))
+        together = self.device == "cpu" or self._fit_together()
         # Those that wait come first: their anatomy is found on the device, while there is room.
         for role in (FATHER, *self.others) if together else (*self.others, FATHER):
             if role not in self._models:
                 self._load(role, self.device if together or role == FATHER else "cpu")
             require_parts(self._models[role].anatomy, self.sources[role].ref, self.config.method, role)
+
+    def _fit_together(self) -> bool:
+        memory = device_memory(self.device)
+        return fits_beside(self.config, self.surveys(), free_memory(self.device), memory)
 
     def _load(self, role: str, device: str) -> None:
         self._models[role] = load(
@@ -197,7 +201,7 @@ class Parents:
         """Bytes a model takes when it is read beside the father, activations among them."""
         each = 4 if self.config.dtype == "float32" else 2
         surveys = [survey(self.sources[FATHER].folder), survey(source.folder)]
-        beside = stage_bytes(self.config, surveys, each, accelerator=True)
+        beside = stage_bytes(self.config, surveys, each, device_memory(self.device))
         return max(beside["health"], beside["bench"]) - surveys[0].parameters * each
 
     def digest(self, role: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from darwin_mri.checkpoints import LoadedModel, free_memory, load
+from darwin_mri.checkpoints import LoadedModel, device_memory, free_memory, load
 from darwin_mri.checkpoints.model import explain_out_of_memory
 from darwin_mri.merging import Candidate
 from darwin_mri.merging.repair import write_maps
@@ -93,5 +93,5 @@ class RepairModels:
         """Whether the child and all parents are on the device at once."""
         config, surveys = self.parents.config, self.parents.surveys()
         each = 4 if config.dtype == "float32" else 2
-        needed = stage_bytes(config, surveys, each, accelerator=True)["repair"]
+        needed = stage_bytes(config, surveys, each, device_memory(self.parents.device))["repair"]
         return needed - surveys[0].parameters * each <= free_memory(self.parents.device)

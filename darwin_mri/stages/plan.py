@@ -11,7 +11,9 @@ from darwin_mri.problem.questions import OF_A_RUN, ask_method, refusals
 from darwin_mri.records import Plan
 
 
-def plan(config: Config, out: Path, *, offline: bool = False, rate: float | None = None) -> Plan:
+def plan(
+    config: Config, out: Path, *, offline: bool = False, rate: float | None = None, memory: int | None = None
+) -> Plan:
     """What a run needs, and what stands in its way; no weight is read and nothing is fetched but small files.
 
     Args:
@@ -19,6 +21,7 @@ def plan(config: Config, out: Path, *, offline: bool = False, rate: float | None
         out: where it would be written.
         offline: never ask the hub.
         rate: FLOP/s that a forward pass reaches; from this machine when None.
+        memory: bytes of the device that is planned for; this machine's device when None.
 
     Returns:
         The plan. Where every parent is on this machine, its problems are all that ``breed`` would refuse.
@@ -26,7 +29,7 @@ def plan(config: Config, out: Path, *, offline: bool = False, rate: float | None
     Raises:
         CheckpointError: a parent cannot be found or its files are damaged.
     """
-    record = plan_run(config, out, offline=offline, rate=rate)
+    record = plan_run(config, out, offline=offline, rate=rate, memory=memory)
     if not all(is_whole_here(ref, offline) for ref in config.roles.values()):
         return record
     parents = Parents.find(config, device="auto" if config.device == "cuda" else None, offline=offline)
