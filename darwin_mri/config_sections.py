@@ -26,6 +26,10 @@ class ScanConfig(Section):
     mixers: bool = Field(
         default=True, description="mean-ablate mixers as well as FFNs: doubles the forwards of the scan's longest part"
     )
+    ablation: Literal["fast", "exact"] = Field(
+        default="fast",
+        description="mean ablation; fast: measured on some documents, estimated on the rest; exact: measured on all",
+    )
     moments: Literal["diagonal", "full"] | None = Field(
         default=None,
         description="measure second moments of the inputs of every linear map: squares alone, or all products; when"

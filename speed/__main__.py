@@ -20,6 +20,7 @@ from darwin_mri.merging import Candidate
 from darwin_mri.mri.activations import measure_activations
 from darwin_mri.probes import document_nll, load_probes, select_probes, tokenize_probes
 from darwin_mri.problem.space import sibling_space
+from speed.ablating import ablation_rows
 from speed.asynchronous import waste_row
 from speed.breeding import breed_row
 from speed.device import device_rows
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument(
         "--only",
-        help="rows to measure, comma-separated: scan,slopes,candidate,merging,breed,search,workers,scoring,device",
+        help="rows to measure, comma-separated: scan,ablation,slopes,candidate,merging,breed,search,workers,scoring,device",
     )
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -95,6 +96,7 @@ def main() -> None:
     father = load(find_model("nursery:gemma4-korean"), device="cpu", dtype="float32")
     groups: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
         "scan": lambda: [scan_row(father)],
+        "ablation": ablation_rows,
         "slopes": lambda: slope_rows(father),
         "candidate": lambda: [candidate_row(father)],
         "merging": merging_rows,

@@ -25,8 +25,8 @@ from darwin_mri.batch_sizes import scan_tokens
 from darwin_mri.benchmarks import load_benchmark, sample_items
 from darwin_mri.checkpoints import LoadedModel, device_memory, find_anatomy, find_model, load_tokenizer
 from darwin_mri.merging import Candidate, Merge, Settings
+from darwin_mri.mri.ablation import ablation_nll
 from darwin_mri.mri.activations import measure_activations
-from darwin_mri.mri.importance import ablation_nll
 from darwin_mri.probes import TokenizedProbes, document_nll, load_probes, select_probes, tokenize_probes
 from speed.measure import make_row, time_pair
 from speed.scoring import scoring_row

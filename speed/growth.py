@@ -21,8 +21,8 @@ from darwin_mri.checkpoints import find_model, load
 from darwin_mri.config import make_config
 from darwin_mri.merging import Candidate
 from darwin_mri.merging.genome_child import write_genome
+from darwin_mri.mri.ablation import ablation_nll
 from darwin_mri.mri.activations import measure_activations
-from darwin_mri.mri.importance import ablation_nll
 from darwin_mri.probes import load_probes, select_probes, tokenize_probes
 from darwin_mri.problem.space import sibling_space
 from darwin_mri.records import Genome

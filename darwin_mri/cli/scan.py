@@ -60,6 +60,10 @@ def scan(
     probes: Annotated[str | None, typer.Option(help="Folder of JSONL probe texts; built-in when absent.")] = None,
     protect: Annotated[str | None, typer.Option(help="Languages or domains to protect, e.g. ko,code.")] = None,
     documents: Annotated[int | None, typer.Option(help="Probe documents per language and domain.")] = None,
+    ablation: Annotated[
+        str | None,
+        typer.Option(help="fast or exact: whether mean ablation reads some documents of the probes, or all."),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="response, flat, v5, v6 or paper: how the prior is derived.")
     ] = None,
@@ -119,6 +123,7 @@ def scan(
         "scan": {
             "probes": probes,
             "documents": documents,
+            "ablation": ablation,
             "validation": validate or None,
             "moments": moments,
             "moments_from": tuple(moments_from) if moments_from else None,

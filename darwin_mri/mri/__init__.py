@@ -6,10 +6,12 @@ from darwin_mri.mri.presets import GeneTensors, preset_ratios
 from darwin_mri.mri.prior import Evidence, GeneSlopes, PriorOptions, freeze, make_prior
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.mri.response import Block, PieceLoss, gene_slopes, repeatable, responses, text_blocks
+from darwin_mri.mri.scan_ablation import AblationPlan
 from darwin_mri.mri.scanner import ScanOptions, gate_rms, model_info, scan_pair, scan_parent, scan_work
 from darwin_mri.mri.similarity import common_positions, paired_positions
 
 __all__ = [
+    "AblationPlan",
     "Activations",
     "Block",
     "Descent",

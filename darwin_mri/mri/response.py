@@ -66,7 +66,7 @@ def gene_slopes(
     for block in blocks:
         slope, total = torch.zeros(len(directions), dtype=torch.float64), 0.0
         for piece in block:
-            piece_slope, loss = _repeatably(lambda p=piece: measure(p), type(model), device)
+            piece_slope, loss = repeatably(lambda p=piece: measure(p), type(model), device)
             slope += piece_slope
             total += loss
         slopes.append(slope.numpy())  # (genes,)
@@ -82,7 +82,7 @@ def repeatable(model: Any) -> bool:
 _unrepeatable: set[type] = set()  # models that need an operation without a deterministic form
 
 
-def _repeatably(call: Callable[[], Measured], kind: type, device: torch.device) -> Measured:
+def repeatably(call: Callable[[], Measured], kind: type, device: torch.device) -> Measured:
     """Call with sums whose order is fixed: on CUDA attention's backward pass otherwise gives other slopes each time.
 
     A kind of model that needs an operation without such a form is called without it, from then on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,10 +13,12 @@ from darwin_mri import seeds
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.checkpoints.layout import text_names
 from darwin_mri.errors import InputError
+from darwin_mri.mri.ablation import LossCache
 from darwin_mri.mri.activations import Activations, measure_activations
 from darwin_mri.mri.experts import expert_loads
-from darwin_mri.mri.importance import LossCache, ablation_nll, domain_importance, language_sensitivity
+from darwin_mri.mri.importance import domain_importance, language_sensitivity
 from darwin_mri.mri.language import alignment, probe_distances, specific_neurons
+from darwin_mri.mri.scan_ablation import AblationPlan, ablate_parts
 from darwin_mri.mri.similarity import (
     cka_errors,
     cka_matrix,
@@ -27,7 +30,7 @@ from darwin_mri.mri.similarity import (
 )
 from darwin_mri.mri.statistics import activation_statistics
 from darwin_mri.mri.weights import sibling_weights, tensor_statistics, weight_statistics
-from darwin_mri.probes import TokenizedProbes, describe_probes, increment_modules
+from darwin_mri.probes import TokenizedProbes, describe_probes
 from darwin_mri.records import (
     Channel,
     Estimate,
@@ -52,11 +55,18 @@ class ScanOptions:
         resamples: bootstrap resamples over documents.
         seed: of the resamples and permutations.
         mixers: ablate mixers too, for channel 5's second half.
+        ablation: ``fast`` (measured on some documents, estimated on the others) or ``exact``.
     """
 
     resamples: int
     seed: int
     mixers: bool = True
+    ablation: str = "fast"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is ablated: ``f`` FFNs, ``m`` mixers."""
+        return ("f", "m") if self.mixers else ("f",)
 
 
 def model_info(parent: LoadedModel) -> ModelInfo:
@@ -74,21 +84,27 @@ def model_info(parent: LoadedModel) -> ModelInfo:
     )
 
 
-def scan_work(parent: LoadedModel, tokenized: TokenizedProbes, mixers: bool = True) -> int:
-    """Document reads a scan takes: the unit of its progress bar.
+def scan_work(plan: AblationPlan) -> int:
+    """Texts read in a scan, in whole forwards: the unit of its progress bar. A forward from a layer on is a part."""
+    return math.ceil(len(plan.tokenized.probes) * (1 + plan.forwards))
+
+
+class _Whole:
+    """Passes work on in whole numbers.
 
     Args:
-        parent: the model.
-        tokenized: the probes in its tokens.
-        mixers: whether mixers are ablated too.
-
-    Returns:
-        Texts times passes.
+        advance: called with steps done.
     """
-    parts = ("f", "m") if mixers else ("f",)
-    layers = zip(parent.anatomy.layers, parent.layers, strict=True)
-    ablated = sum(bool(increment_modules(layer, info, part)) for info, layer in layers for part in parts)
-    return len(tokenized.probes) * (1 + ablated)
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance, self._done, self._told = advance, 0.0, 0
+
+    def __call__(self, amount: float) -> None:
+        self._done += amount
+        steps = math.floor(self._done + 1e-6) - self._told
+        if steps > 0:
+            self._told += steps
+            self._advance(steps)
 
 
 def scan_parent(
@@ -97,6 +113,7 @@ def scan_parent(
     positions: list[tuple[int, int]],
     options: ScanOptions,
     *,
+    plan: AblationPlan | None = None,
     cache: LossCache | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Scan, Activations]:
@@ -106,9 +123,10 @@ def scan_parent(
         parent: the model, on the device it is scanned on.
         tokenized: the probes in its tokens, on its device.
         positions: (probe index, token index) of the places that the pair shares; empty for one model alone.
-        options: resamples, seed, and whether mixers are ablated.
+        options: resamples, seed, and what is ablated how.
+        plan: of the ablation of this model and these probes, where it is made already.
         cache: losses measured by an earlier, interrupted scan.
-        advance: called with the number of documents done.
+        advance: called with steps of ``scan_work`` done.
 
     Returns:
         The record, and the sums and samples of the one pass.
@@ -118,14 +136,14 @@ def scan_parent(
         parent, tokenized, positions=positions, neuron_positions=NEURON_POSITIONS, advance=advance
     )
     statistics = activation_statistics(activations, resamples, seed)
-    ablated = ablation_nll(parent, activations, "f", cache=cache, advance=advance)
-    importance, channels = domain_importance(ablated, activations.nll, tokenized, resamples, seed)
-    sensitivity, raw, causal = language_sensitivity(ablated, activations.nll, tokenized, resamples, seed)
+    plan = plan or AblationPlan(parent, tokenized, options.parts, options.ablation, seed)
+    ablated, how = ablate_parts(plan, activations, cache=cache, advance=_Whole(advance))
+    importance, channels = domain_importance(ablated["f"], activations.nll, tokenized, resamples, seed)
+    sensitivity, raw, causal = language_sensitivity(ablated["f"], activations.nll, tokenized, resamples, seed)
     mixer_importance, mixer_channels = {}, {}
     if options.mixers:
-        without = ablation_nll(parent, activations, "m", cache=cache, advance=advance)
         mixer_importance, mixer_channels = domain_importance(
-            without, activations.nll, tokenized, resamples, seed, name="mixer_importance"
+            ablated["m"], activations.nll, tokenized, resamples, seed, name="mixer_importance"
         )
     aligned, representational = alignment(activations, resamples, seed)
     neurons, distances = specific_neurons(activations), probe_distances(activations)
@@ -160,6 +178,7 @@ def scan_parent(
         channels={**statistics.channels, **channels, **mixer_channels, **causal, **representational},
         bits_per_byte=bits_per_byte(tokenized, activations.nll),
         outside=_outside(parent),
+        ablation=how,
     )
     return scan, activations
 

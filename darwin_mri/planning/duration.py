@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from darwin_mri.batch_sizes import SCAN_FORWARDS
 from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import Config
 from darwin_mri.planning import machine
@@ -82,10 +83,12 @@ class _Estimate:
     def scan(self) -> PlanStage:
         read, parts = self.probe_tokens, 2 if self.config.scan.mixers else 1
         # An ablated forward begins at its layer: half of the layers in the mean.
-        total = sum(
-            self.seconds(survey, read * (1 + parts * len(survey.anatomy.layers) / 2)) for survey in self.surveys
-        )
+        exact = [1 + parts * len(survey.anatomy.layers) / 2 for survey in self.surveys]
         note = f"{len(self.surveys) * read:,.0f} tokens, and once more from each ablated layer on"
+        if self.config.scan.ablation == "fast":
+            exact = [min(forwards, SCAN_FORWARDS) for forwards in exact]
+            note = f"{len(self.surveys) * read:,.0f} tokens, read {SCAN_FORWARDS:g} times at most"
+        total = sum(self.seconds(survey, read * count) for survey, count in zip(self.surveys, exact, strict=True))
         return PlanStage(name="scan", seconds=total, note=note)
 
     def moments(self) -> list[PlanStage]:

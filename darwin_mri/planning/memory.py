@@ -15,6 +15,7 @@ from math import prod
 from darwin_mri.batch_sizes import (
     BATCH_TOKENS,
     ENGINE_CACHE,
+    GRADIENT_TOKENS,
     HARNESS_LOGITS,
     HARNESS_TOKENS,
     LOGIT_POSITIONS,
@@ -125,7 +126,7 @@ def stage_bytes(
     # Of the father's sums what the pairs compare is left when the others are scanned.
     sums = max(_scan_sums(survey) for survey in surveys) + sum(_paired(config, survey) for survey in surveys[:2])
     tokens, scored = scan_tokens(memory), scored_tokens(memory)
-    stages = {"scan": beside + sums + max(_batch(survey, each, tokens) for survey in surveys)}
+    stages = {"scan": beside + sums + max(_scan_batch(config, survey, each, tokens) for survey in surveys)}
     if config.cross:
         arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
         stages["donors"] = beside + sums + arm
@@ -164,7 +165,7 @@ def prior_bytes(config: Config, father: Survey, each: int, *, short: bool = Fals
     """
     tokens, depth = _slope_tokens(config), len(father.anatomy.layers)
     logits = 4 * 4 * min(MOST_LOGITS, LOGIT_POSITIONS * _vocabulary(father))
-    values = GRAPH_HIDDEN * father.anatomy.hidden_size + GRAPH_FFN * father.anatomy.ffn_size
+    values = _graph_values(father)
     if not short:
         moved = ffn_parameters(father) if config.cross else father.parameters
         return moved * (4 * len(config.ratio_roles) + each) + tokens * depth * values * each + logits
@@ -243,6 +244,19 @@ def _batch(survey: Survey, each: int, tokens: int) -> int:
         + tokens * survey.anatomy.ffn_size * 4 * 4
         + 4 * 3 * min(MOST_LOGITS, LOGIT_POSITIONS * _vocabulary(survey))
     )
+
+
+def _scan_batch(config: Config, survey: Survey, each: int, tokens: int) -> int:
+    """The larger of a forward's activations and what a backward pass of the scan keeps."""
+    forward = _batch(survey, each, tokens)
+    if config.scan.ablation == "exact":
+        return forward
+    return max(forward, GRADIENT_TOKENS * len(survey.anatomy.layers) * _graph_values(survey) * each)
+
+
+def _graph_values(survey: Survey) -> int:
+    """Values that a backward pass keeps of each token and layer."""
+    return GRAPH_HIDDEN * survey.anatomy.hidden_size + GRAPH_FFN * survey.anatomy.ffn_size
 
 
 def _harness_batch(survey: Survey, each: int, tokens: int) -> int:

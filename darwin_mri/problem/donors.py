@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,8 +12,8 @@ from darwin_mri.benchmarks import ChoiceItem, Item, OpenItem
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging import DonorFFN, keep_donors, verify_donors
-from darwin_mri.merging.arms import Context, build_donors
+from darwin_mri.merging import keep_donors, verify_donors
+from darwin_mri.merging.arms import Context, build_donors, count_steps
 from darwin_mri.merging.folder_sources import father_source
 from darwin_mri.nursery.prompts import world_prompts
 from darwin_mri.nursery.world import WORLD_SEED, World
@@ -81,14 +82,10 @@ def make_donors(
         gate_rms,
     )
     dtypes = father_source(survey(father.source.folder)).dtype
-    with progress.stage(f"donors ({config.method})", len(context.pairs())) as advance, torch.inference_mode():
-
-        def counted() -> Iterator[DonorFFN]:
-            for donor in build_donors(config.method, context):
-                yield donor
-                advance(1)
-
-        return keep_donors(folder, counted(), dtypes, arm=config.method)
+    steps = count_steps(config.method, context)
+    with progress.stage(f"donors ({config.method})", steps) as advance, torch.inference_mode():
+        donors = build_donors(config.method, replace(context, advance=advance))
+        return keep_donors(folder, donors, dtypes, arm=config.method)
 
 
 def arm_texts(config: Config) -> tuple[Probe, ...]:

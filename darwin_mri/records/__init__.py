@@ -21,6 +21,7 @@ from darwin_mri.records.repair import (
     TaughtGroup,
 )
 from darwin_mri.records.scan import (
+    AblationInfo,
     Channel,
     Estimate,
     ExpertLoad,
@@ -70,6 +71,7 @@ __all__ = [
     "DonorRecord",
     "Estimate",
     "Evidence",
+    "AblationInfo",
     "ExpertLoad",
     "FfnAnatomy",
     "FileDigest",

@@ -143,6 +143,22 @@ class LayerScan(Part):
     note: str = ""
 
 
+class AblationInfo(Part):
+    """How the losses of the ablated models were obtained.
+
+    Attributes:
+        mode: ``exact``: measured on every document; ``fast``: measured on some, estimated on the others.
+        forwards: what it took, in plain forwards with the loss over the same tokens, by count of operations.
+        documents: how many were measured with each part of each layer ablated.
+        note: why the mode is not the one asked for.
+    """
+
+    mode: str
+    forwards: float
+    documents: int
+    note: str = ""
+
+
 class Scan(Record):
     """The scan of one parent.
 
@@ -153,6 +169,8 @@ class Scan(Record):
         channels: channel -> how far it can be trusted.
         bits_per_byte: loss of the model, not ablated, by ``language:xx`` and ``domain:xx``.
         outside: tensor -> statistic -> value, of matrices outside the layers (embeddings).
+        ablation: how language sensitivity and importance were obtained; None in records of earlier versions, which are
+            exact.
     """
 
     model: ModelInfo
@@ -161,6 +179,7 @@ class Scan(Record):
     channels: dict[str, Channel]
     bits_per_byte: dict[str, float] = {}
     outside: dict[str, dict[str, float]] = {}
+    ablation: AblationInfo | None = None
 
 
 class Response(Part):

@@ -6,6 +6,7 @@ from darwin_mri.batch_sizes import scan_tokens
 from darwin_mri.checkpoints import LoadedModel, device_memory
 from darwin_mri.checkpoints.devices import retry_smaller
 from darwin_mri.mri import (
+    AblationPlan,
     Activations,
     ScanOptions,
     common_positions,
@@ -82,13 +83,18 @@ def _scan(
     config, budget, keep = run.config.scan, scan_tokens(device_memory(run.manifest.device)), run.keep
     probes = describe_probes(tokenized.probes, tokenized.tokens)
     key = f"{parent.digest} {probes.digest} {probes.tokens} {parent.model.dtype} {parent.model.device.type}"
-    options = ScanOptions(config.bootstrap, run.config.seed, config.mixers)
+    options = ScanOptions(config.bootstrap, run.config.seed, config.mixers, config.ablation)
+    if config.ablation == "fast":
+        key += f" fast {run.config.seed}"  # which documents are measured depends on it
 
     def attempt() -> tuple[Scan, Activations]:
         losses = MeasurementCache(run.path(f"state/scan-{role}.jsonl"), key, keep)
-        work = scan_work(parent, tokenized, config.mixers)
-        with run.progress.stage(f"scan {parent.source.ref}", work) as advance:
-            return scan_parent(parent, tokenized, positions, options, cache=losses, advance=advance)
+        plan = AblationPlan(parent, tokenized, options.parts, options.ablation, options.seed)
+        with run.progress.stage(f"scan {parent.source.ref}", scan_work(plan)) as advance:
+            scan, sums = scan_parent(parent, tokenized, positions, options, plan=plan, cache=losses, advance=advance)
+        if plan.mode == "fast" and scan.ablation is not None and scan.ablation.mode == "exact":
+            run.progress.say(f"{parent.source.ref}: ablation on every document: {scan.ablation.note}")
+        return scan, sums
 
     def halve() -> bool:
         nonlocal budget, keep, tokenized

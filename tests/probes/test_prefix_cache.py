@@ -9,8 +9,8 @@ import pytest
 
 from darwin_mri.checkpoints import find_model, load
 from darwin_mri.errors import CheckpointError
+from darwin_mri.mri.ablation import ablation_nll
 from darwin_mri.mri.activations import measure_activations
-from darwin_mri.mri.importance import ablation_nll
 from darwin_mri.probes import PrefixCache
 from tests.mri.conftest import tokenized
 from tests.toys import FAMILIES, pico

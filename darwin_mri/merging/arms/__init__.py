@@ -23,7 +23,7 @@ ARMS: dict[str, Callable[[Context], Iterator[DonorFFN]]] = {
     "competence": competence.build,
 }
 
-__all__ = ["ARMS", "Context", "build_donors"]
+__all__ = ["ARMS", "Context", "build_donors", "count_steps"]
 
 
 def build_donors(arm: str, context: Context) -> Iterator[DonorFFN]:
@@ -35,4 +35,18 @@ def build_donors(arm: str, context: Context) -> Iterator[DonorFFN]:
     """
     if arm not in ARMS:
         raise ConfigError(f"cross-architecture arm '{arm}' is unknown: choose one of {', '.join(ARMS)}")
-    return ARMS[arm](context)
+    return _counted(arm, context)
+
+
+def _counted(arm: str, context: Context) -> Iterator[DonorFFN]:
+    for donor in ARMS[arm](context):
+        yield donor
+        if arm != "competence":  # which refits all layers before it hands on the first
+            context.advance(1)
+
+
+def count_steps(arm: str, context: Context) -> int:
+    """How many steps building a named arm's donors takes: layers that are refitted, or built."""
+    if arm == "competence":
+        return len(competence.chosen_layers(context)) * context.settings.sweeps
+    return len(context.pairs())

@@ -61,6 +61,7 @@ def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]
     for _ in range(context.settings.sweeps):
         for position, index in enumerate(layers):
             edits[index], figures[index] = _refit(context, index, len(layers) - position, targets, edits)
+            context.advance(1)
     for index in layers:
         tensors = as_parameters(context.father, index, None, None, edits[index].cpu())
         yield DonorFFN(index, None, tensors, fit={**fit, **figures[index]})

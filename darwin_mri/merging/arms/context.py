@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,6 +58,7 @@ class Context:
         gate_rms: per mother layer the measured rms of its gate's pre-activation, None for a layer without FFN; empty
             where no scan measured it.
         synthesized: the completed prompts; None has the arm complete them (``synthesize_texts``).
+        advance: called with the number of steps done (``count_steps``).
     """
 
     father: LoadedModel
@@ -70,6 +71,7 @@ class Context:
     protect: tuple[str, ...] = ()
     gate_rms: tuple[float | None, ...] = ()
     synthesized: tuple[SynthesizedText, ...] | None = None
+    advance: Callable[[int], None] = lambda _: None
 
     def pairs(self) -> list[tuple[int, int]]:
         """(father layer, mother layer) wherever both have a plain FFN."""
