@@ -9,6 +9,7 @@ MOST_LOGITS = 2**26  # values of logits at once: 268 MB in fp32
 LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once where it is small
 NEURON_POSITIONS = 256  # paired positions that also keep their neurons, for the best neuron match
 GRADIENT_TOKENS = 512  # of a backward pass of the scan, which keeps what every layer computes
+SHORT_GRADIENT_TOKENS = 256  # the same on a small accelerator
 SCAN_FORWARDS = 8.0  # that a scan takes by estimate and check, in plain forwards with the loss over the same tokens
 PASS_FORWARDS = 1.2  # of these the pass that adds up activations takes,
 GRADIENT_FORWARDS = 2.0  # and one forward and backward without gradients of weights
@@ -22,6 +23,11 @@ ENGINE_CACHE = 4 * 2**30  # bytes of keys and values of vLLM on a CPU, and no mo
 def scan_tokens(memory: int | None) -> int:
     """Padded tokens of one forward of the scan on a device with so many bytes; None for a CPU."""
     return LONG_BATCH_TOKENS if memory is not None and memory >= LARGE_DEVICE else BATCH_TOKENS
+
+
+def gradient_tokens(memory: int | None) -> int:
+    """Tokens of a backward pass of the scan, as ``scan_tokens``."""
+    return GRADIENT_TOKENS if memory is None or memory >= LARGE_DEVICE else SHORT_GRADIENT_TOKENS
 
 
 def scored_tokens(memory: int | None) -> int:

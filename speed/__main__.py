@@ -88,7 +88,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument(
         "--only",
-        help="rows to measure, comma-separated: scan,ablation,slopes,candidate,merging,breed,search,workers,scoring,device",
+        help="rows to measure, comma-separated: scan,ablation,slopes,candidate,merging,breed,search,workers,scoring,"
+        "device",
     )
     arguments = parser.parse_args()
     out: Path = arguments.out

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from darwin_mri.batch_sizes import GRADIENT_TOKENS
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.batch_sizes import gradient_tokens
+from darwin_mri.checkpoints import LoadedModel, device_memory
 from darwin_mri.checkpoints.devices import is_out_of_memory, retry_smaller
 from darwin_mri.errors import DarwinError
 from darwin_mri.mri.activations import Activations
@@ -50,7 +50,7 @@ def first_order(
         NoGradientError: the model cannot be differentiated, or one text does not fit in memory.
     """
     tokenized, largest = activations.tokenized, max(batch.ids.numel() for batch in activations.tokenized.batches)
-    budget, told = min(GRADIENT_TOKENS, largest), 0
+    budget, told = min(gradient_tokens(device_memory(parent.device)), largest), 0
 
     def attempt() -> np.ndarray:
         texts = select_tokenized(

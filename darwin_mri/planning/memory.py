@@ -15,7 +15,6 @@ from math import prod
 from darwin_mri.batch_sizes import (
     BATCH_TOKENS,
     ENGINE_CACHE,
-    GRADIENT_TOKENS,
     HARNESS_LOGITS,
     HARNESS_TOKENS,
     LOGIT_POSITIONS,
@@ -23,6 +22,7 @@ from darwin_mri.batch_sizes import (
     MOST_LOGITS,
     NEURON_POSITIONS,
     RESPONSE_BLOCKS,
+    gradient_tokens,
     scan_tokens,
     scored_tokens,
 )
@@ -126,7 +126,7 @@ def stage_bytes(
     # Of the father's sums what the pairs compare is left when the others are scanned.
     sums = max(_scan_sums(survey) for survey in surveys) + sum(_paired(config, survey) for survey in surveys[:2])
     tokens, scored = scan_tokens(memory), scored_tokens(memory)
-    stages = {"scan": beside + sums + max(_scan_batch(config, survey, each, tokens) for survey in surveys)}
+    stages = {"scan": beside + sums + max(_scan_batch(config, survey, each, memory) for survey in surveys)}
     if config.cross:
         arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
         stages["donors"] = beside + sums + arm
@@ -246,12 +246,12 @@ def _batch(survey: Survey, each: int, tokens: int) -> int:
     )
 
 
-def _scan_batch(config: Config, survey: Survey, each: int, tokens: int) -> int:
+def _scan_batch(config: Config, survey: Survey, each: int, memory: int | None) -> int:
     """The larger of a forward's activations and what a backward pass of the scan keeps."""
-    forward = _batch(survey, each, tokens)
+    forward = _batch(survey, each, scan_tokens(memory))
     if config.scan.ablation == "exact":
         return forward
-    return max(forward, GRADIENT_TOKENS * len(survey.anatomy.layers) * _graph_values(survey) * each)
+    return max(forward, gradient_tokens(memory) * len(survey.anatomy.layers) * _graph_values(survey) * each)
 
 
 def _graph_values(survey: Survey) -> int:
