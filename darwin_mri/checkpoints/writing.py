@@ -19,6 +19,7 @@ from darwin_mri.checkpoints.reader import DTYPES
 from darwin_mri.checkpoints.verify import INDEX, SINGLE
 from darwin_mri.errors import InputError
 from darwin_mri.files import writing
+from darwin_mri.parallel import spread
 
 Form = tuple[torch.dtype, tuple[int, ...]]
 """(dtype, shape) of a tensor."""
@@ -26,6 +27,7 @@ Content = Path | bytes | str | Mapping[str, Any]
 """A small file: one to copy, its bytes, its text, or what it holds as JSON."""
 CONFIG = "config.json"
 CHUNK = 2**23  # bytes handed on to be written and hashed at a time
+PIECE = 2**16  # values compared at a time
 SHARD = 5 * 10**9  # bytes of a weight file, as transformers splits them; a larger tensor has one of its own
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # The bit pattern from which on a magnitude is not finite, and the integers that hold it.
@@ -190,7 +192,7 @@ def bytes_of(name: str, tensor: torch.Tensor, form: Form, owner: str = CHILD.wha
 def all_finite(flat: torch.Tensor) -> bool:
     """Whether every value is finite, which means no exponent of all ones.
 
-    Compared as integers, several times faster than as floats.
+    Compared as integers, several times faster than as floats, by pieces that stay in a core's cache.
     """
     if not flat.is_floating_point():
         return True
@@ -199,7 +201,14 @@ def all_finite(flat: torch.Tensor) -> bool:
     whole, infinity = INFINITY[flat.dtype]
     bits = flat.view(torch.uint8).numpy().view(whole)
     magnitude = whole(2 ** (8 * bits.itemsize - 1) - 1)
-    return all(int(np.max(bits[start : start + CHUNK] & magnitude)) < infinity for start in range(0, bits.size, CHUNK))
+
+    def finite(first: int) -> bool:
+        pieces = (
+            bits[start : start + PIECE] & magnitude for start in range(first, min(first + CHUNK, bits.size), PIECE)
+        )
+        return all(int(piece.max()) < infinity for piece in pieces)
+
+    return all(spread(finite, range(0, bits.size, CHUNK)))
 
 
 def other_files(folder: Path, shards: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 
 from darwin_mri.checkpoints.child_reader import ChildReader
 from darwin_mri.checkpoints.reader import CheckpointReader
-from darwin_mri.merging.blocks import blocks
+from darwin_mri.merging.blocks import of_blocks
 from darwin_mri.merging.child import other_files
 from darwin_mri.merging.model_figures import ModelFigures, SampledText
 from darwin_mri.records import Health, HealthGate
@@ -111,12 +111,18 @@ def _compared(child: torch.Tensor, father: torch.Tensor) -> tuple[bool, bool, fl
 
     By blocks, as a table of a real model is gigabytes.
     """
-    finite, same, child_square, father_square = True, torch.equal(child, father), 0.0, 0.0
-    for part, other in blocks(child, father):
-        finite = finite and bool(torch.isfinite(part).all())
-        child_square += float(torch.linalg.vector_norm(part)) ** 2
-        father_square += float(torch.linalg.vector_norm(other)) ** 2
-    return finite, same, (child_square / father_square) ** 0.5 if father_square > 0 else 1.0
+
+    def measure(part: torch.Tensor, other: torch.Tensor) -> tuple[bool, float, float]:
+        child_norm, father_norm = (float(torch.linalg.vector_norm(own)) for own in (part, other))
+        return bool(torch.isfinite(part).all()), child_norm**2, father_norm**2
+
+    finite, child_squares, father_squares = zip(*of_blocks(measure, child, father), strict=True)
+    child_square, father_square = sum(child_squares), sum(father_squares)
+    return (
+        all(finite),
+        torch.equal(child, father),
+        (child_square / father_square) ** 0.5 if father_square > 0 else 1.0,
+    )
 
 
 def _first(names: Sequence[str]) -> str:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from darwin_mri import seeds
-from darwin_mri.merging.blocks import BLOCK, blocks, total
+from darwin_mri.merging.blocks import BLOCK, of_blocks, total
 
 STEPS = 2**16  # keep_mask draws 16 bits per element, so a density is met to 1/65536
 SMALL = 2**16  # elements up to which a trim level is selected outright
-SAMPLED = 257  # of so many elements one brackets the level; a prime, so that it meets all columns of a matrix
+SAMPLED = 61  # of so many elements one brackets the level; a prime, so that it meets all columns of a matrix
 
 
 def keep_mask(shape: Sequence[int], density: float, seed: int, tensor_name: str, parent: str) -> Tensor:
@@ -127,20 +127,25 @@ def _select(vector: Tensor, origin: Tensor, rank: int) -> float:
     A sample brackets it, so that one pass of comparisons leaves a few per cent of the elements to select from; where
     the bracket misses, the selection runs over all of them.
     """
+
+    def magnitudes(v: Tensor, o: Tensor) -> np.ndarray:
+        return v.sub(o).abs_().numpy()
+
     count, low, high = vector.numel(), np.float32(0), np.float32(math.inf)
     if count > SMALL:
-        sample = np.sort((vector[::SAMPLED].float() - origin[::SAMPLED].float()).abs_().numpy())
+        sample = np.sort(np.concatenate(of_blocks(magnitudes, vector[::SAMPLED], origin[::SAMPLED])))
         share = rank / count
-        spread = 5 * math.sqrt(sample.size * share * (1 - share)) + 2  # five standard errors: a miss is rare
-        low = sample[max(0, int(share * sample.size - spread))]
-        high = sample[min(sample.size - 1, int(share * sample.size + spread))]
-    below, brackets = 0, []
-    for v, o in blocks(vector, origin):
-        magnitudes = v.sub(o).abs_().numpy()
-        under = magnitudes < low
-        below += int(np.count_nonzero(under))
-        brackets.append(magnitudes.take(np.flatnonzero(under ^ (magnitudes <= high))))
-    inside = np.concatenate(brackets)
+        margin = 4 * math.sqrt(sample.size * share * (1 - share)) + 2  # four standard errors: a miss is rare
+        low = sample[max(0, int(share * sample.size - margin))]
+        high = sample[min(sample.size - 1, int(share * sample.size + margin))]
+
+    def bracketed(v: Tensor, o: Tensor) -> tuple[int, np.ndarray]:
+        sizes = magnitudes(v, o)
+        under = sizes < low
+        return int(np.count_nonzero(under)), sizes.take(np.flatnonzero(under ^ (sizes <= high)))
+
+    counts, brackets = zip(*of_blocks(bracketed, vector, origin), strict=True)
+    below, inside = sum(counts), np.concatenate(brackets)
     if 0 <= rank - below < inside.size:
         return float(np.partition(inside, rank - below)[rank - below])
-    return float(np.partition((vector.float() - origin.float()).abs_().numpy(), rank)[rank])
+    return float(np.partition(np.concatenate(of_blocks(magnitudes, vector, origin)), rank)[rank])

@@ -17,7 +17,7 @@ from torch import Tensor
 from darwin_mri.config import OPERATORS
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging.blending import Blend, Interpolation
-from darwin_mri.merging.blocks import blocks, total
+from darwin_mri.merging.blocks import of_blocks, total
 from darwin_mri.merging.computed import Computed
 from darwin_mri.merging.methods import METHODS, REGRESSION
 from darwin_mri.merging.settings import OF_TWO, Settings
@@ -51,11 +51,8 @@ def slerp(father: Tensor, mother: Tensor) -> Interpolation:
 
     Falls back to ``linear`` where the vectors are nearly parallel or opposite, or one of them is zero.
     """
-    dot = father_square = mother_square = 0.0
-    for f, m in blocks(father, mother):
-        dot += total(f * m)
-        father_square += total(f * f)
-        mother_square += total(m * m)
+    products = of_blocks(lambda f, m: (total(f * m), total(f * f), total(m * m)), father, mother)
+    dot, father_square, mother_square = (sum(column) for column in zip(*products, strict=True))
     norms = math.sqrt(father_square * mother_square)
     cosine = dot / norms if norms > 0 else 1.0
     if not abs(cosine) < NEARLY_PARALLEL:

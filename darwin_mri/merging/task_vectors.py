@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from darwin_mri.merging.blending import Election, TaskVector
-from darwin_mri.merging.blocks import blocks, total
+from darwin_mri.merging.blocks import of_blocks, total
 from darwin_mri.merging.masks import keep_mask, magprune, trim_level, uniform
 from darwin_mri.merging.methods.sparse import two_sided
 from darwin_mri.merging.settings import Settings
 from darwin_mri.merging.streaming import Contribution, Ratios
+from darwin_mri.parallel import spread
 from darwin_mri.records.roles import FATHER, PARENTS
 
 
@@ -81,11 +82,10 @@ def dare_linear(
         The child's tensor as a function of the ratios.
     """
     origin = father if base is None else base
-    dropped = [_dropped(draw, role, other, origin, settings) for role, other in named_tensors(others)]
     if base is None or settings.father_whole:
-        return _beside_father(father, dropped)
-    own = _dropped(draw, FATHER, father, base, settings, settings.weight_father)
-    return TaskVector(base, (own, *dropped), settings.scale)
+        return _beside_father(father, _dropped(draw, named_tensors(others), origin, settings))
+    own, *dropped = _dropped(draw, named_tensors(others, father), base, settings)
+    return TaskVector(base, (replace(own, factor=own.factor * settings.weight_father), *dropped), settings.scale)
 
 
 def ties(father: Tensor, others: Sequence[Tensor], base: Tensor, settings: Settings) -> Election:
@@ -125,10 +125,7 @@ def dare_ties(father: Tensor, others: Sequence[Tensor], base: Tensor, draw: Draw
     Returns:
         The child's tensor as a function of the ratios.
     """
-    contributions = tuple(
-        _dropped(draw, role, tensor, base, settings) for role, tensor in named_tensors(others, father)
-    )
-    return _election(father, base, contributions, settings)
+    return _election(father, base, _dropped(draw, named_tensors(others, father), base, settings), settings)
 
 
 def della(father: Tensor, others: Sequence[Tensor], base: Tensor, draw: Draw, settings: Settings) -> Election:
@@ -216,11 +213,12 @@ def rescale_factor(vector: Tensor, origin: Tensor, mask: Tensor, density: float,
         return 1.0
     if rescale == "inverse_density":
         return 1 / density if density > 0 else 0.0
-    before = after = 0.0
-    for v, o, keep in blocks(vector, origin, mask):
+
+    def sizes(v: Tensor, o: Tensor, keep: Tensor) -> tuple[float, float]:
         magnitude = (v - o).abs_()
-        before += total(magnitude, np.float32)
-        after += total(magnitude.mul_(keep), np.float32)
+        return total(magnitude, np.float32), total(magnitude.mul_(keep), np.float32)
+
+    before, after = (sum(column) for column in zip(*of_blocks(sizes, vector, origin, mask), strict=True))
     return before / after if after > 0 else 0.0
 
 
@@ -269,10 +267,15 @@ def _trimmed(role: str, tensor: Tensor, base: Tensor, settings: Settings) -> Con
 
 
 def _dropped(
-    draw: Draw, parent: str, tensor: Tensor, base: Tensor, settings: Settings, weight: float = 1.0
-) -> Contribution:
-    """One parent's w c (k * (tensor - B)): DARE's dropping and rescaling of a task vector."""
-    density = settings.density_of(parent)
-    keep = draw.keep(parent, density).to(tensor.device)
-    factor = rescale_factor(tensor, base, keep, density, settings.rescale)
-    return Contribution(tensor, base, mask=keep, factor=factor * weight)
+    draw: Draw, named: Sequence[tuple[str, Tensor]], base: Tensor, settings: Settings
+) -> tuple[Contribution, ...]:
+    """Each parent's c (k * (tensor - B)): DARE's dropping and rescaling of task vectors."""
+
+    def keep(role: str) -> Tensor:  # one parent's numbers come one after the other, so each parent has a thread
+        return draw.keep(role, settings.density_of(role)).to(base.device)
+
+    dropped = []
+    for (role, tensor), mask in zip(named, spread(keep, [role for role, _ in named]), strict=True):
+        factor = rescale_factor(tensor, base, mask, settings.density_of(role), settings.rescale)
+        dropped.append(Contribution(tensor, base, mask=mask, factor=factor))
+    return tuple(dropped)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging.blocks import blocks, total
+from darwin_mri.merging.blocks import of_blocks, total
 from darwin_mri.merging.masks import magprune
 from darwin_mri.merging.methods.election import elect
 from darwin_mri.merging.methods.vectors import order_statistics
@@ -154,10 +154,8 @@ def _rescaled(vector: Tensor, mask: Tensor, density: float, rescale: str) -> Ten
         return kept
     if rescale == "inverse_density":
         return kept.div_(density) if density > 0 else kept
-    before = after = 0.0
-    for whole, part in blocks(vector, kept):
-        before += total(whole.abs())
-        after += total(part.abs())
+    sums = of_blocks(lambda *parts: [total(part.abs()) for part in parts], vector, kept)
+    before, after = (sum(column) for column in zip(*sums, strict=True))
     return kept.mul_(before / after) if after > 0 else kept
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from darwin_mri.errors import ConfigError
-from darwin_mri.merging.blocks import BLOCK, blocks, by_blocks, total
+from darwin_mri.merging.blocks import BLOCK, by_blocks, of_blocks, total
 
 
 def task_vectors(tensors: Sequence[Tensor], base: Tensor | None) -> list[Tensor]:
@@ -32,12 +32,15 @@ def gram(vectors: Sequence[Tensor]) -> np.ndarray:
         (N, N) fp64.
     """
     count = len(vectors)
-    products = np.zeros((count, count))
-    for parts in blocks(*vectors):
-        wide = [part.double() for part in parts]
+
+    def lower(*parts: Tensor) -> np.ndarray:
+        products, wide = np.zeros((count, count)), [part.double() for part in parts]
         for i in range(count):
             for j in range(i + 1):
-                products[i, j] += total(wide[i] * wide[j])
+                products[i, j] = total(wide[i] * wide[j])
+        return products
+
+    products = sum(of_blocks(lower, *vectors), start=np.zeros((count, count)))
     return products + np.tril(products, -1).T
 
 
