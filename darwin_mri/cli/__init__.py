@@ -21,6 +21,7 @@ from darwin_mri.cli.options import DEBUG
 from darwin_mri.cli.plan import plan
 from darwin_mri.cli.report import report
 from darwin_mri.cli.scan import scan
+from darwin_mri.cli.threads import set_threads
 from darwin_mri.errors import DarwinError
 from darwin_mri.files import describe_os_error
 
@@ -54,6 +55,7 @@ def _main(
 def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 usage, 3 a gate failed, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    set_threads()
     accept_all_text()
     try:
         code = app(standalone_mode=False, prog_name="darwin-mri")

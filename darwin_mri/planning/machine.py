@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from darwin_mri.checkpoints.host import host_memory
+from darwin_mri.cores import cores
 
 __all__ = ["ABSENT", "Device", "accelerator", "free_disk", "host_memory"]
 
@@ -89,10 +89,3 @@ def processor_speed(seconds: float = 0.1) -> float:
         np.matmul(a, a, out=out)
         best = min(best, time.perf_counter() - start)
     return CPU_REACHED * cores() * 32 * 2 * 64**3 / best
-
-
-def cores() -> int:
-    """Processor cores this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    return min(allowed, int(threads)) if threads.isdigit() and int(threads) else allowed
