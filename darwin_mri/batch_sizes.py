@@ -5,6 +5,8 @@ LARGE_DEVICE = 40 * 2**30  # bytes of memory from which on an accelerator reads 
 LONG_BATCH_TOKENS = 16384  # of a forward of the scan on such an accelerator
 SCORED_TOKENS = 8192  # of a batch of the scorer
 LONG_SCORED_TOKENS = 32768  # on a large accelerator, where it must be worth the launches of two forwards
+MASK_VALUES = 2**24  # of a mask of the scorer on a CPU: 64 MiB in fp32
+LONG_MASK_VALUES = 2**27  # and on an accelerator: 256 MiB in bf16; one for each kind of attention
 MOST_LOGITS = 2**26  # values of logits at once: 268 MB in fp32
 LOGIT_POSITIONS = 2048  # positions projected to the vocabulary at once where it is small
 NEURON_POSITIONS = 256  # paired positions that also keep their neurons, for the best neuron match
@@ -38,3 +40,8 @@ def scored_tokens(memory: int | None) -> int:
 def logit_positions(vocabulary: int) -> int:
     """Positions that are projected to a vocabulary at once."""
     return max(1, min(LOGIT_POSITIONS, MOST_LOGITS // vocabulary))
+
+
+def mask_values(device: str) -> int:
+    """Most values of a mask of the scorer."""
+    return MASK_VALUES if device == "cpu" else LONG_MASK_VALUES

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from os.path import commonprefix
 
 from darwin_mri.benchmarks.encoding import Prepared
 
@@ -69,7 +68,7 @@ def plan_batches(prepared: Prepared, indices: Sequence[int], token_budget: int) 
     """
     batch: list[int] = []
     rows = shortest = longest = 0
-    for index in _by_family_and_length(prepared, indices):
+    for index in by_family_and_length(prepared, indices):
         length = len(prepared.contexts[index])
         own_rows = row_count(prepared, index)
         shortest = min(shortest, length) if batch else length
@@ -118,7 +117,7 @@ def cut_lengths(contexts: Sequence[Ids]) -> list[int]:
     """
     end = min(len(context) for context in contexts) - 1
     distinct = sorted(set(contexts))
-    agreements = {min(end, len(commonprefix([left, right]))) for left, right in pairwise(distinct)}
+    agreements = {min(end, common(left, right)) for left, right in pairwise(distinct)}
     fewest, trunk = (1.0 - SAVING) * len(distinct) * end, 0
     for cut in sorted(agreements):
         tokens = len({context[:cut] for context in distinct}) * cut + len(distinct) * (end - cut)
@@ -127,14 +126,26 @@ def cut_lengths(contexts: Sequence[Ids]) -> list[int]:
     return [cut for cut in sorted({trunk, end}) if cut > 0]
 
 
-def _by_family_and_length(prepared: Prepared, indices: Sequence[int]) -> list[int]:
-    """The items by length, those that share most of their context side by side."""
+def common(left: Ids, right: Ids) -> int:
+    """How many tokens two texts begin with alike."""
+    alike, end = 0, min(len(left), len(right))
+    while alike < end:  # halves of slices, compared at once
+        middle = (alike + end + 1) // 2
+        if left[alike:middle] == right[alike:middle]:
+            alike = middle
+        else:
+            end = middle - 1
+    return alike
+
+
+def by_family_and_length(prepared: Prepared, indices: Sequence[int]) -> list[int]:
+    """Items by length, those that share most of their context side by side."""
     contexts = prepared.contexts
     families: list[list[int]] = []
     for index in sorted(set(indices), key=lambda i: (contexts[i], i)):
         if families:
             last = contexts[families[-1][-1]]
-            shared = len(commonprefix([last, contexts[index]]))
+            shared = common(last, contexts[index])
             if shared >= FAMILY_SHARE * max(len(last), len(contexts[index])):
                 families[-1].append(index)
                 continue

@@ -19,6 +19,7 @@ from darwin_mri.checkpoints.anatomy import decoder_of
 
 PIECE = {"cpu": 256}  # tokens of a row read at a time: what a CPU's cache holds
 LONG_PIECE = 4096  # on other devices
+LAST_LAYER = 0.1  # of a layer's arithmetic: its keys and values alone
 WRITES = ("update", "update_conv_state", "update_recurrent_state")  # methods of transformers' Cache that take a layer
 
 Write = tuple[str, int]  # (method, layer)
@@ -79,15 +80,34 @@ class Prefill:
 
     def _read(self, ids: torch.Tensor, cache: Cache) -> None:
         """Let the cache read ids (distinct beginnings, tokens from the cut before to this one)."""
+        with self.stops_after_last_write(cache) as read:
+            for part in ids.split(PIECE.get(ids.device.type, LONG_PIECE), dim=1):  # (distinct beginnings, piece)
+                read({"input_ids": part, "past_key_values": cache, "use_cache": True})
+
+    @contextlib.contextmanager
+    def stops_after_last_write(self, cache: Cache) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """While open, a forward that writes into the cache, given its arguments, ends with its last write."""
+        if self._cache_class is None:
+            self._empty_cache()
         decoder = decoder_of(self.model)
 
         def stop_after_last(write: Write) -> None:
             if write == self._last_write:
                 raise _Filled
 
-        for part in ids.split(PIECE.get(ids.device.type, LONG_PIECE), dim=1):  # (distinct beginnings, piece)
-            with _watch_writes(cache, stop_after_last), contextlib.suppress(_Filled):
-                decoder(input_ids=part, past_key_values=cache, use_cache=True)
+        def read(arguments: dict[str, Any]) -> None:
+            with contextlib.suppress(_Filled):
+                decoder(**arguments)
+
+        with _watch_writes(cache, stop_after_last):
+            yield read
+
+    def filled_share(self) -> float:
+        """Share of the layers that are computed for what only fills a cache."""
+        if self._cache_class is None:
+            self._empty_cache()
+        layers = decoder_of(self.model).config.num_hidden_layers
+        return 1.0 if self._last_write is None else (self._last_write[1] + LAST_LAYER) / layers
 
 
 class _Filled(Exception):

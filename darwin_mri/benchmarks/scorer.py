@@ -1,17 +1,18 @@
 """The fast scorer: summed log-probability of every choice, for a model whose weights change between calls.
 
-One algorithm, exact without any padding mask. A row is a context with one of its choices; items of similar length form
-a batch (``batching``).
+A row is a context with one of its choices; items of similar length form a batch. Choices whose inputs are the beginning
+of another's share its row, so single letters cost one row per item. A batch is read in one of several ways, all exact:
 
-1. Fill: a cache reads the beginnings of the rows, cut at one or two lengths that are the same for the whole batch:
-   where several contexts still agree (questions about one story), and one token before the shortest context ends. Each
-   distinct beginning is computed once and then copied to the rows it serves (``prefill``).
-2. Branch: every row reads the rest of its context and its choice up to the last token but one. These tails differ in
-   length and are padded on the right, where a causal model cannot see it.
-3. Project: only the hidden states that predict a choice's token go through the output head.
+- branch. A cache reads the beginnings of the rows, cut at one or two lengths that are the same for the whole batch:
+  where several contexts still agree (questions about one story), and one token before the shortest context ends. Each
+  distinct beginning is computed once and then copied to the rows it serves (``prefill``). Then every row reads the rest
+  of its context and its choice up to the last token but one. These tails differ in length and are padded on the right,
+  where a causal model cannot see it.
+- trees. Every distinct token is read once, in one forward under a mask or in two (``trees``, ``tree_reader``).
+- rows. Without a cache and without a mask, where a family allows neither.
 
-Choices whose inputs are the beginning of another's share its row, so single letters cost one row per item. Without
-cuts the same code is a plain batch of rows; that is used where a model's cache cannot be copied.
+Only the outputs that predict a choice's token go through the output head (``reading``). Which ways a model allows is
+found on three items; among those the one of least arithmetic is taken on a CPU, and the fastest elsewhere (``ways``).
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
-from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from darwin_mri.batch_sizes import scored_tokens
 from darwin_mri.benchmarks.batching import Layout, cut_lengths, lay_out, plan_batches, tokens_of
 from darwin_mri.benchmarks.context_limits import computable_context, stated_context
 from darwin_mri.benchmarks.decoding import Decoder
 from darwin_mri.benchmarks.encoding import Prepared, prepare, require_known
 from darwin_mri.benchmarks.items import ChoiceItem
-from darwin_mri.benchmarks.prefill import Prefill
+from darwin_mri.benchmarks.kept_ways import kept_way, shape_key
+from darwin_mri.benchmarks.reading import Reader, Reading
+from darwin_mri.benchmarks.trees import pack
+from darwin_mri.benchmarks.ways import TREES, Way, WayChoice, fastest, mask_fits, plan_trees, tree_tokens, work
+from darwin_mri.checkpoints import device_memory
 from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.checkpoints.devices import is_out_of_memory, retry_smaller
 from darwin_mri.errors import InputError
-from darwin_mri.probes import project
 
 __all__ = ["Prepared", "Scorer", "prepare"]
 
-TOKENS_AT_ONCE = {"cpu": 8192}
-LONG_TOKENS_AT_ONCE = 32768  # on other devices a batch must be worth the launches of two forwards
-POSITIONS_PER_PROJECTION = 512  # bounds the logits held at once: 512 x 262k x 4 bytes = 0.5 GB
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}  # nats, of cached against plain scoring
 TOLERANCE_HALF = 0.3
 Result = TypeVar("Result")
@@ -54,6 +55,7 @@ class Scorer:
         tokenizer: the model's tokenizer.
         token_budget: most tokens in the cache at once (rows of a batch x length of the longest); None: by the device.
         beyond_context: read items longer than the model's stated context, where its positions are rotary or unlimited.
+        way: to read batches, where the model allows it; None chooses.
     """
 
     def __init__(
@@ -63,20 +65,30 @@ class Scorer:
         *,
         token_budget: int | None = None,
         beyond_context: bool = False,
+        way: Way | None = None,
     ) -> None:
         if token_budget is None:
-            token_budget = TOKENS_AT_ONCE.get(model.device.type, LONG_TOKENS_AT_ONCE)
+            token_budget = scored_tokens(device_memory(model.device))
         if token_budget < 1:
             raise InputError(f"token budget {token_budget} is below 1: give for example 8192")
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.token_budget = token_budget
         self.max_positions = (computable_context if beyond_context else stated_context)(model.config)
-        self.logit_scale = 1.0  # some families multiply their logits; measured by _verify
-        self.use_cache = True  # both are lowered by _verify where the model does not agree with itself
-        self.use_projection = True
+        self.use_cache = True  # lowered by _verify where the model does not agree with itself
+        self.use_trees = False  # raised by it where it does
+        self.choice = WayChoice(way)
+        self.reader = Reader(self.model)
         self._verified = False
-        self._prefill = Prefill(self.model)
+
+    @property
+    def use_projection(self) -> bool:
+        """Whether logits are made from hidden states, only where they are needed."""
+        return self.reader.use_projection
+
+    @use_projection.setter
+    def use_projection(self, value: bool) -> None:
+        self.reader.use_projection = value
 
     def prepare(self, items: Sequence[ChoiceItem]) -> Prepared:
         """Tokenise items once, for many calls of ``log_probabilities``.
@@ -133,7 +145,8 @@ class Scorer:
         Yields:
             (index, log-probabilities (choices,)) of one item.
         """
-        yield from self.stream_batches(prepared, indices, lambda batch: self._sums(prepared, batch))
+        way = self._way(prepared, indices)
+        yield from self.stream_batches(prepared, indices, lambda batch: self._sums(prepared, batch, way), way)
 
     def stream_greedy(
         self, prepared: Prepared, indices: Sequence[int] | None = None
@@ -143,10 +156,11 @@ class Scorer:
         Yields:
             (index, (log-probability, is greedy) of each continuation) of one item.
         """
+        way = self._way(prepared, indices)
 
         def read(batch: Sequence[int]) -> list[list[tuple[float, bool]]]:
             layout = lay_out(prepared, batch)
-            values, greedy = self._token_values(layout, self._cuts(prepared, batch), greedy=True)
+            values, greedy = self._token_values(layout, self._read(prepared, batch, layout, way), greedy=True)
             sums, choices = _by_item(layout, values), np.array(layout.choices)
             missed = np.bincount(choices, weights=~greedy, minlength=sum(layout.counts)) > 0  # (all choices,)
             first, rows = 0, []
@@ -157,10 +171,14 @@ class Scorer:
                 first += len(scores)
             return rows
 
-        yield from self.stream_batches(prepared, indices, read)
+        yield from self.stream_batches(prepared, indices, read, way)
 
     def stream_batches(
-        self, prepared: Prepared, indices: Sequence[int] | None, read: Callable[[Sequence[int]], Sequence[Result]]
+        self,
+        prepared: Prepared,
+        indices: Sequence[int] | None,
+        read: Callable[[Sequence[int]], Sequence[Result]],
+        way: Way = "rows",
     ) -> Iterator[tuple[int, Result]]:
         """Read items in batches that fit in memory; a batch that does not is halved.
 
@@ -168,24 +186,23 @@ class Scorer:
             prepared: tokenised items.
             indices: which of them; all when None.
             read: indices of a batch -> a result for each.
+            way: in which it reads; decides what a batch holds.
 
         Yields:
             (index, its result), in the order of the batches.
         """
         chosen = list(range(len(prepared))) if indices is None else list(indices)
-        self._refuse_long(prepared, chosen)
-        if chosen and not self._verified:
-            self._verify(prepared, chosen)
-        todo = deque(plan_batches(prepared, chosen, self.token_budget))
+        self._make_ready(prepared, chosen)
+        todo = deque(self._plan(prepared, chosen, way))
 
         def halve() -> bool:
             """Half of what did not fit, also for the batches to come and for later calls."""
             if len(todo[0]) == 1:
                 return False
-            self.token_budget = max(1, min(self.token_budget, tokens_of(prepared, todo[0])) // 2)
+            self.token_budget = max(1, min(self.token_budget, self._tokens(prepared, todo[0], way)) // 2)
             rest = [index for batch in todo for index in batch]
             todo.clear()
-            todo.extend(plan_batches(prepared, rest, self.token_budget))
+            todo.extend(self._plan(prepared, rest, way))
             return True
 
         while todo:
@@ -196,6 +213,11 @@ class Scorer:
             )
             yield from zip(todo.popleft(), results, strict=True)
 
+    def _make_ready(self, prepared: Prepared, indices: Sequence[int]) -> None:
+        self._refuse_long(prepared, indices)
+        if indices and not self._verified:
+            self._verify(prepared, indices)
+
     def _refuse_long(self, prepared: Prepared, indices: Sequence[int]) -> None:
         for index in indices:
             # The last token of a continuation is predicted, and never read.
@@ -205,18 +227,57 @@ class Scorer:
                     f"{self.max_positions} positions: leave it out or use a model with a longer context"
                 )
 
-    def _sums(self, prepared: Prepared, batch: Sequence[int]) -> list[np.ndarray]:
+    def _way(self, prepared: Prepared, indices: Sequence[int] | None) -> Way:
+        """The way to read these items."""
+        chosen = list(range(len(prepared))) if indices is None else list(indices)
+        self._make_ready(prepared, chosen)
+        plain: Way = "branch" if self.use_cache else "rows"
+        if not (chosen and self.use_trees and mask_fits(prepared, self.reader.costs)):
+            return plain
+        if self.choice.way is not None:
+            return self.choice.way if self.choice.way in TREES else plain
+        ways = (plain, *TREES)
+        if self.model.device.type == "cpu":
+            everything = range(len(prepared))
+            return self.choice.count(
+                prepared,
+                ways,
+                lambda way: work(prepared, list(self._plan(prepared, everything, way)), way, self.reader.costs),
+            )
+        batches = list(self._plan(prepared, chosen, "tree"))
+        middle = batches[len(batches) // 2]
+        key = shape_key(self.model, decoder_of(self.model))
+        self.choice.way = kept_way(key, ways, lambda: fastest(ways, lambda way: self._read_all(prepared, middle, way)))
+        return self.choice.way
+
+    def _read_all(self, prepared: Prepared, items: Sequence[int], way: Way) -> None:
+        """Read items in a way; the sums wait for the device."""
+        for batch in self._plan(prepared, items, way):
+            self._sums(prepared, batch, way)
+
+    def _plan(self, prepared: Prepared, indices: Sequence[int], way: Way) -> Iterator[list[int]]:
+        if way in TREES:
+            return plan_trees(prepared, indices, self.token_budget, self.reader.costs)
+        return plan_batches(prepared, indices, self.token_budget)
+
+    def _tokens(self, prepared: Prepared, batch: Sequence[int], way: Way) -> int:
+        return sum(tree_tokens(prepared, index) for index in batch) if way in TREES else tokens_of(prepared, batch)
+
+    def _sums(self, prepared: Prepared, batch: Sequence[int], way: Way) -> list[np.ndarray]:
         """Summed log-probabilities of each item of a batch, (choices,) each."""
         layout = lay_out(prepared, batch)
-        values, _ = self._token_values(layout, self._cuts(prepared, batch))
+        values, _ = self._token_values(layout, self._read(prepared, batch, layout, way))
         return _by_item(layout, values)
 
-    def _cuts(self, prepared: Prepared, batch: Sequence[int]) -> list[int]:
-        return cut_lengths([prepared.contexts[index] for index in batch]) if self.use_cache else []
+    @torch.no_grad()
+    def _read(self, prepared: Prepared, batch: Sequence[int], layout: Layout, way: Way) -> Reading:
+        if way in TREES:
+            return self.reader.read_trees(pack(layout, self.reader.costs.pairs_per_token, split=way == "split"))
+        cuts = cut_lengths([prepared.contexts[index] for index in batch]) if way == "branch" else []
+        return self.reader.read_rows(layout, cuts)
 
-    def _token_values(
-        self, layout: Layout, cuts: Sequence[int], *, greedy: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
+    @torch.no_grad()
+    def _token_values(self, layout: Layout, reading: Reading, *, greedy: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Log-probability (nats) of each query's token at its place, and whether it is the most probable one.
 
         Returns:
@@ -224,56 +285,28 @@ class Scorer:
         """
         device = self.model.device
         place, token = torch.tensor(layout.queries, device=device).T  # (queries,) each
+        node = reading.node_of[place]  # (queries,)
         values = torch.empty(len(layout.queries), device=device)  # (queries,)
         best = torch.ones_like(values, dtype=torch.bool)
-        for part, logits in self.logits(layout, cuts):
-            inside = (place >= part.start) & (place < part.stop)  # (queries,)
-            local = place[inside] - part.start  # (queries of the part,)
+        for part, logits in self.reader.logits(reading):
+            inside = (node >= part.start) & (node < part.stop)  # (queries,)
+            local = node[inside] - part.start  # (queries of the part,)
             values[inside] = logits[local, token[inside]] - logits.logsumexp(dim=-1)[local]
             if greedy:
                 best[inside] = logits.argmax(dim=-1)[local] == token[inside]
         return values.cpu().numpy().astype(np.float64), best.cpu().numpy()
 
     @torch.no_grad()
-    def logits(self, layout: Layout, cuts: Sequence[int] = ()) -> Iterator[tuple[slice, torch.Tensor]]:
-        """The model's logits at a layout's places, some places at a time.
+    def logits(self, layout: Layout) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The model's logits at a layout's places, every row read whole, some places at a time.
 
         Args:
             layout: of a batch.
-            cuts: lengths at which a cache branches; none reads every row whole.
 
         Yields:
             (which places, their logits (places, vocabulary) in float32).
         """
-        device = self.model.device
-        start = cuts[-1] if cuts else 0
-        cache = self._prefill.fill(layout.rows, cuts) if cuts else None
-        tails = [torch.tensor(row[start:]) for row in layout.rows]
-        ids = pad_sequence(tails, batch_first=True).to(device)  # (rows, longest tail)
-        outputs = self._outputs(ids, cache)  # (rows, longest tail, hidden size), or vocabulary as the last
-        row, position = torch.tensor(layout.places, device=device).T  # (places,) each
-        for first in range(0, len(layout.places), POSITIONS_PER_PROJECTION):
-            part = slice(first, min(first + POSITIONS_PER_PROJECTION, len(layout.places)))
-            yield part, self._logits(outputs[row[part], position[part] - start])
-
-    def _outputs(self, ids: torch.Tensor, cache: Cache | None) -> torch.Tensor:
-        """What the model makes of ids (rows, tokens).
-
-        Returns:
-            Hidden states (rows, tokens, hidden size), or logits (rows, tokens, vocabulary) where the scorer's own
-            projection does not agree with the model's.
-        """
-        options = {"input_ids": ids, "past_key_values": cache, "use_cache": cache is not None}
-        if self.use_projection:
-            # Never pass logits_to_keep here: Gemma 4's decoder would drop tokens in its KV-sharing layers.
-            return decoder_of(self.model)(**options).last_hidden_state
-        return self.model(**options).logits
-
-    def _logits(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Logits (positions, vocabulary) in float32 from gathered outputs (positions, hidden size or vocabulary)."""
-        if not self.use_projection:
-            return outputs.float()
-        return self.logit_scale * project(self.model, outputs)
+        yield from self.reader.logits(self.reader.read_rows(layout))
 
     @torch.no_grad()
     def _verify(self, prepared: Prepared, indices: Sequence[int]) -> None:
@@ -289,25 +322,26 @@ class Scorer:
         expected = self.model(input_ids=ids, use_cache=False).logits[0].float()  # (tokens, vocabulary)
         if not torch.isfinite(expected).all():
             return  # a broken candidate proves nothing about the family; the next call tries again
-        self.use_projection, self.logit_scale = True, 1.0
-        try:
-            logits = self._logits(self._outputs(ids, None)[0])  # (tokens, vocabulary)
-            scale = float((logits * expected).sum() / (logits * logits).sum())  # least squares
-            self.logit_scale = scale if abs(scale - 1) > 1e-3 else 1.0
-            self.use_projection = torch.allclose(self.logit_scale * logits, expected, rtol=1e-2, atol=1e-3)
-        except (AttributeError, TypeError):  # no decoder or no output head of the usual kind
-            self.use_projection = False
-        self.use_cache = False
+        self.reader.learn_projection(ids, expected)
+        self.use_cache = self.use_trees = False
         if not usable:
             return
-        plain = np.concatenate(self._sums(prepared, trial))  # (choices of the three items,)
-        try:
-            self.use_cache = True
-            cached = np.concatenate(self._sums(prepared, trial))  # (choices of the three items,)
-            self.use_cache = float(np.abs(cached - plain).max()) <= TOLERANCE.get(self.model.dtype, TOLERANCE_HALF)
-        except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # no cache, or one that cannot be copied
-            self.use_cache = isinstance(error, RuntimeError) and is_out_of_memory(error)
+        reaches = self.reader.trees.reaches
+        window = max(reaches.values()) if reaches else 0
+        if window and prepared.longest(by_length[-1]) > window >= max(map(prepared.longest, trial)):
+            trial.append(by_length[-1])  # shows what the window hides
+        plain = np.concatenate(self._sums(prepared, trial, "rows"))  # (choices of the items,)
+        self.use_cache = self._agrees(prepared, trial, "branch", plain)
+        self.use_trees = all(self._agrees(prepared, trial, way, plain) for way in TREES)
         self._verified = True
+
+    def _agrees(self, prepared: Prepared, trial: Sequence[int], way: Way, plain: np.ndarray) -> bool:
+        """Whether a way gives the same sums as plain rows do, (choices of the items,)."""
+        try:
+            sums = np.concatenate(self._sums(prepared, trial, way))
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # not of this family, or no such cache
+            return way == "branch" and isinstance(error, RuntimeError) and is_out_of_memory(error)
+        return float(np.abs(sums - plain).max()) <= TOLERANCE.get(self.model.dtype, TOLERANCE_HALF)
 
 
 def _by_item(layout: Layout, values: np.ndarray) -> list[np.ndarray]:

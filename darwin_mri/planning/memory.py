@@ -23,6 +23,7 @@ from darwin_mri.batch_sizes import (
     NEURON_POSITIONS,
     RESPONSE_BLOCKS,
     gradient_tokens,
+    mask_values,
     scan_tokens,
     scored_tokens,
 )
@@ -39,6 +40,7 @@ GRAPH_HIDDEN, GRAPH_FFN = 22, 5
 HEALTH_TOKENS = (
     8 * 128
 )  # of a forward of the health check: probe texts of one language, or prompts with what is written on
+MASK_MARKS = 3  # bytes per value of a mask while it is made
 DIRECTIONS = 2  # bytes per value of a map that regression keeps beside: two matrices for each input
 WHOLE = ("nuslerp", "multislerp", "karcher")  # methods that a search keeps the parents' tensors for
 ADDING = ("task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")  # methods without an election
@@ -133,10 +135,11 @@ def stage_bytes(
     if config.prior.preset == "response" or (config.prior.preset != "flat" and config.prior.protect):
         stages["prior"] = held[0] + prior_bytes(config, father, each, short=short)
     kept = 0 if short else int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))
-    stages["search"] = held[0] + kept + _batch(father, each, scored)
+    mask = max(_masks(config, survey, each, scored, accelerator) for survey in surveys)
+    stages["search"] = held[0] + kept + _batch(father, each, scored) + mask
     if config.search.engine == "vllm":  # the father waits in host memory, and nothing is kept
         cache = 0 if short else ENGINE_CACHE
-        stages["search"] = held[0] + (_batch(father, each, scored) if accelerator else held[0] + cache)
+        stages["search"] = held[0] + (_batch(father, each, scored) + mask if accelerator else held[0] + cache)
     if config.repair:
         parts = max(held) if short and accelerator else held[0] + sum(held)
         texts = 0 if accelerator else int(config.repair.memory_gb * 2**30)
@@ -146,7 +149,7 @@ def stage_bytes(
     stages["health"] = read + max(_batch(survey, each, HEALTH_TOKENS) for survey in surveys)
     harness = (LONG_HARNESS_TOKENS if accelerator else HARNESS_TOKENS) if config.bench.harness else 0
     stages["bench"] = read + max(
-        _harness_batch(survey, each, harness) if harness else _batch(survey, each, scored) for survey in surveys
+        _harness_batch(survey, each, harness) if harness else _batch(survey, each, scored) + mask for survey in surveys
     )
     return stages
 
@@ -257,6 +260,14 @@ def _scan_batch(config: Config, survey: Survey, each: int, memory: int | None) -
 def _graph_values(survey: Survey) -> int:
     """Values that a backward pass keeps of each token and layer."""
     return GRAPH_HIDDEN * survey.anatomy.hidden_size + GRAPH_FFN * survey.anatomy.ffn_size
+
+
+def _masks(config: Config, survey: Survey, each: int, tokens: int, accelerator: bool) -> int:
+    """Masks of a batch of the scorer, one for each kind of attention, and the marks that one is made of."""
+    longest = max(map(item_tokens, config.fitness))
+    values = min(tokens * longest, mask_values("cuda" if accelerator else "cpu"))
+    kinds = len(set(getattr(survey.text_config, "layer_types", None) or ("full_attention",)))
+    return values * (each * kinds + MASK_MARKS)
 
 
 def _harness_batch(survey: Survey, each: int, tokens: int) -> int:
