@@ -23,6 +23,7 @@ from darwin_mri.problem.space import sibling_space
 from speed.ablating import ablation_rows
 from speed.asynchronous import waste_row
 from speed.breeding import breed_row
+from speed.busy import busy_row
 from speed.device import device_rows
 from speed.measure import make_row, time_pair
 from speed.merging import merging_rows
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument(
         "--only",
-        help="rows to measure, comma-separated: scan,ablation,slopes,candidate,merging,breed,search,workers,scoring,"
+        help="rows to measure, comma-separated: scan,ablation,slopes,candidate,merging,breed,busy,search,workers,scoring,"
         "device",
     )
     arguments = parser.parse_args()
@@ -102,6 +103,7 @@ def main() -> None:
         "candidate": lambda: [candidate_row(father)],
         "merging": merging_rows,
         "breed": lambda: [breed_row()],
+        "busy": lambda: [busy_row()],
         "search": search_rows,
         "workers": lambda: [waste_row()],
         "scoring": scoring_rows,

@@ -91,7 +91,7 @@ def main() -> None:
     config |= {section: {**config[section], **own} for section, own in SHORT.items()}
     path = given.dir / f"{given.pair}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    figures = run_apart(BREED, str(path), str(given.dir / f"run-{given.pair}"), threads=None, verbose=True)
+    figures = run_apart(BREED, str(path), str(given.dir / f"run-{given.pair}"), verbose=True)
     (given.dir / f"memory-{given.pair}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(f"cap {figures['limit'] / 2**20:.0f} MiB; exit code {figures['code']}")
     for stage, planned in figures["plan"].items():

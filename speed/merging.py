@@ -1,8 +1,12 @@
-"""Merging whole folders: darwin_mri against mergekit 0.1.5, each in processes of its own, one thread each, in turn.
+"""Merging whole folders: darwin_mri against mergekit 0.1.5 and a copy of the bytes, with one thread and with all.
+
+Each runs in processes of its own, in turn.
 
 DARWIN_MRI_MERGEKIT_PYTHON names an interpreter that has mergekit. Timed is the merge from recipe to written folder,
 without the imports; memory is the process's largest resident set (Linux), imports included. darwin_mri hashes every
-shard and flushes it to disk, which mergekit does not; the detail says how long a further round takes without.
+shard and flushes it to disk, which mergekit does not; the detail says how long a further round takes without. The copy
+reads one parent's shards, writes them and flushes them too. The goals are for all threads, which darwin_mri sets as its
+command line does and mergekit has as torch starts them.
 """
 
 from __future__ import annotations
@@ -22,13 +26,16 @@ from speed.processes import run_apart
 
 MERGEKIT = "DARWIN_MRI_MERGEKIT_PYTHON"
 GOALS = {"linear": 3.0, "dare_ties": 20.0, "ties": 30.0}
+COPY_GOAL = 0.5
 MEMORY_GOAL = 0.5
+THREADS = {"one thread": 1, "all threads": None}
 ROUNDS = 2
 DARWIN_MERGE = """
 import json, os, sys, time
 from pathlib import Path
+from darwin_mri.cli.threads import set_threads
+set_threads()  # as the command does before torch is loaded
 import torch
-torch.set_num_threads(1)
 import transformers.models.auto.auto_mappings  # loaded on first use, which would be while the clock runs
 from darwin_mri.pipeline import merge
 from darwin_mri.problem.requests import read_merge
@@ -48,12 +55,21 @@ merge(request.config, genome, Path(sys.argv[2]), offline=True)
 MERGEKIT_MERGE = """
 import json, sys, time
 import torch, yaml
-torch.set_num_threads(1)
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 wall, cpu = time.perf_counter(), time.process_time()
 run_merge(MergeConfiguration.model_validate(yaml.safe_load(open(sys.argv[1]))), sys.argv[2], MergeOptions(quiet=True))
+"""
+COPY = """
+import json, sys, time
+from pathlib import Path
+from darwin_mri.checkpoints.atomic_folder import copy_synced
+out = Path(sys.argv[2])
+out.mkdir()
+wall, cpu = time.perf_counter(), time.process_time()
+for path in (Path(sys.argv[1]).parent / "father").glob("*.safetensors"):
+    copy_synced(path, out / path.name)
 """
 
 
@@ -69,8 +85,9 @@ def merging_rows() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="darwin-mri-speed-") as root:
         parents = make_parents(Path(root))
         size = sum(path.stat().st_size for path in (Path(root) / "father").glob("*.safetensors"))
-        for method, goal in GOALS.items():
-            rows += _method_rows(Path(root), method, goal, parents, python, size)
+        for threads in THREADS:
+            for method in GOALS:
+                rows += _method_rows(Path(root), method, threads, parents, python, size)
     return rows
 
 
@@ -106,36 +123,43 @@ def recipe(method: str, parents: dict[str, str]) -> dict[str, Any]:
 
 
 def _method_rows(
-    root: Path, method: str, goal: float, parents: dict[str, str], python: str, size: int
+    root: Path, method: str, threads: str, parents: dict[str, str], python: str, size: int
 ) -> list[dict[str, Any]]:
-    path = root / f"{method}.yaml"
+    path, count = root / f"{method}.yaml", THREADS[threads]
     path.write_text(yaml.safe_dump(recipe(method, parents)), encoding="utf-8")
-    darwin, mergekit = [], []
-    for _ in range(ROUNDS):  # in turn, so that a drifting machine affects both alike
-        darwin.append(_run(sys.executable, DARWIN_MERGE, path, root, "whole"))
-        mergekit.append(_run(python, MERGEKIT_MERGE, path, root, "whole"))
-    bare = _run(sys.executable, DARWIN_MERGE, path, root, "bare")
-    seconds, other_seconds = (_median(runs, "seconds") for runs in (darwin, mergekit))
+    darwin, mergekit, copies = [], [], []
+    for _ in range(ROUNDS):  # in turn, so that a drifting machine affects all alike
+        darwin.append(_run(sys.executable, DARWIN_MERGE, path, root, "whole", count))
+        mergekit.append(_run(python, MERGEKIT_MERGE, path, root, "whole", count))
+        copies.append(_run(sys.executable, COPY, path, root, "whole", count))
+    bare = _run(sys.executable, DARWIN_MERGE, path, root, "bare", count)
+    seconds, other_seconds, copy_seconds = (_median(runs, "seconds") for runs in (darwin, mergekit, copies))
     peak, other_peak = (_median(runs, "peak") for runs in (darwin, mergekit))
+    load = f"load {os.getloadavg()[0]:.1f}"
     detail = (
         f"{seconds:.2f} s / {other_seconds:.2f} s for {size / 1e6:.0f} MB,"
         f" CPU {_median(darwin, 'cpu'):.2f} / {_median(mergekit, 'cpu'):.2f} s;"
-        f" without sha256 and fsync {bare['seconds']:.2f} s"
+        f" without sha256 and fsync {bare['seconds']:.2f} s; {load}"
     )
+    copied = f"{copy_seconds:.2f} s, CPU {_median(copies, 'cpu'):.2f} s / {seconds:.2f} s; {load}"
     memory = f"{peak / 1024:.0f} MB / {other_peak / 1024:.0f} MB resident at most"
-    against = "mergekit 0.1.5, same folders, one thread"
-    return [
+    against, goal = f"mergekit 0.1.5, same folders, {threads}", GOALS[method]
+    rows = [
         make_row(f"merging {method}", against, other_seconds / seconds, goal, lower=False, detail=detail),
         make_row(f"memory of {method}", against, peak / other_peak, MEMORY_GOAL, lower=True, detail=memory),
     ]
+    if method == "linear":
+        speed, name = copy_seconds / seconds, f"copy of the same bytes, {threads}"
+        rows.append(make_row(f"merging {method}", name, speed, COPY_GOAL, lower=False, detail=copied))
+    return rows
 
 
 def _median(runs: list[dict[str, float]], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def _run(python: str, code: str, path: Path, root: Path, mode: str) -> dict[str, float]:
+def _run(python: str, code: str, path: Path, root: Path, mode: str, threads: int | None) -> dict[str, float]:
     """One merge in a process of its own: seconds, CPU seconds, peak resident KiB."""
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    return run_apart(code, str(path), str(out), mode, python=python)
+    return run_apart(code, str(path), str(out), mode, python=python, threads=threads)
