@@ -87,11 +87,7 @@ def main() -> None:
     """Print the table to stderr and write the rows as JSON."""
     parser = argparse.ArgumentParser(prog="python -m speed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
-    parser.add_argument(
-        "--only",
-        help="rows to measure, comma-separated: scan,ablation,slopes,candidate,merging,breed,busy,search,workers,scoring,"
-        "device",
-    )
+    parser.add_argument("--only", help="rows to measure, comma-separated; an unknown name lists them")
     arguments = parser.parse_args()
     out: Path = arguments.out
     torch.set_num_threads(1)  # both sides of a ratio: it should not say how well either divides its work
