@@ -14,6 +14,7 @@ GRADIENT_TOKENS = 512  # of a backward pass of the scan, which keeps what every 
 SHORT_GRADIENT_TOKENS = 256  # the same on a small accelerator
 SCAN_FORWARDS = 8.0  # that a scan takes by estimate and check, in plain forwards with the loss over the same tokens
 PASS_FORWARDS = 1.2  # of these the pass that adds up activations takes,
+STATISTICS_FORWARDS = 0.5  # what is derived from its sums, on a model of 3 million weights,
 GRADIENT_FORWARDS = 2.0  # and one forward and backward without gradients of weights
 RESPONSE_BLOCKS = 8  # blocks of items: the unit of resampling of the fitness response
 HARNESS_TOKENS = 1024  # of a batch of lm-eval on a CPU: longer ones only leave its caches

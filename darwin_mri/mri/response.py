@@ -86,6 +86,14 @@ def repeatably(call: Callable[[], Measured], kind: type, device: torch.device) -
     """Call with sums whose order is fixed: on CUDA attention's backward pass otherwise gives other slopes each time.
 
     A kind of model that needs an operation without such a form is called without it, from then on.
+
+    Args:
+        call: the computation.
+        kind: the model's class.
+        device: where it runs.
+
+    Returns:
+        What the call returns.
     """
     if device.type != "cuda" or kind in _unrepeatable:
         return call()

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from darwin_mri import seeds
-from darwin_mri.batch_sizes import GRADIENT_FORWARDS, PASS_FORWARDS, SCAN_FORWARDS
+from darwin_mri.batch_sizes import GRADIENT_FORWARDS, PASS_FORWARDS, SCAN_FORWARDS, STATISTICS_FORWARDS
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.mri.ablation import ForwardShares, LossCache, ablation_nll, find_components
 from darwin_mri.mri.activations import Activations
@@ -103,7 +103,7 @@ class AblationPlan:
     def measured(self) -> np.ndarray:
         """Documents that fast ablation measures."""
         design = make_design(self.tokenized.probes, np.ones(len(self.tokens)), self.seed)
-        budget = SCAN_FORWARDS - PASS_FORWARDS - GRADIENT_FORWARDS
+        budget = SCAN_FORWARDS - PASS_FORWARDS - STATISTICS_FORWARDS - GRADIENT_FORWARDS
         return design.first(self.tokens, budget / max(self.exact_forwards, budget))
 
     @property

@@ -112,7 +112,7 @@ class Fit:
         for cell in np.unique(design.cells):
             inside = design.cells == cell
             count = self.measured[:, inside].sum(1)
-            kept = kept_share(self.between, self.noise, count)
+            kept = _kept_share(self.between, self.noise, count)
             amount = open_[:, inside] @ missing[:, inside].T  # (sums, components)
             out += amount**2 * self.between * (1 - kept)
             common += amount * (1 - kept)
@@ -123,14 +123,14 @@ class Fit:
         design = self.design
         cells, inverse = np.unique(design.cells, return_inverse=True)
         count = np.stack([self.measured[:, design.cells == cell].sum(1) for cell in cells], axis=1)
-        kept = kept_share(self.between[:, None], self.noise[:, None], count)
+        kept = _kept_share(self.between[:, None], self.noise[:, None], count)
         shift = rng.standard_normal(count.shape) * np.sqrt(self.between[:, None] * (1 - kept))  # (components, cells)
         spread = np.sqrt(self.noise[:, None] * design.plain.mean() / design.plain)
         own = rng.standard_normal(self.rise.shape) * spread
         return np.where(self.measured, 0.0, (shift[:, inverse] + own) * design.plain)
 
 
-def kept_share(between: np.ndarray, noise: np.ndarray, count: np.ndarray) -> np.ndarray:
+def _kept_share(between: np.ndarray, noise: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Share of a cell's mean residual that is kept, given both variances and how many documents are measured."""
     return np.where(count > 0, between / (between + noise / np.maximum(count, 1) + TINY), 0.0)
 
@@ -161,7 +161,7 @@ def fit(design: Design, rise: np.ndarray, measured: np.ndarray, attribution: np.
     variance = _variance(residual - mean[:, None], measured, design, measured.sum(1) - 1 - (slope != 0))
     share = _between_share(residual, own[:, design.cells], measured, count, design, variance)
     between, noise = variance * share, variance * (1 - share)
-    kept = kept_share(between[:, None], noise[:, None], count)
+    kept = _kept_share(between[:, None], noise[:, None], count)
     shift = kept * (own - mean[:, None])  # (components, cells)
     estimate = (mean[:, None] + slope[:, None] * x + shift[:, design.cells]) * design.plain
     number = np.maximum(measured.sum(1), 1)
