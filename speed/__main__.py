@@ -27,6 +27,7 @@ from speed.busy import busy_row
 from speed.device import device_rows
 from speed.measure import make_row, time_pair
 from speed.merging import merging_rows
+from speed.reading import cpu_rows
 from speed.scoring import scoring_rows
 from speed.searching import search_rows
 from speed.slopes import slope_rows
@@ -103,6 +104,7 @@ def main() -> None:
         "search": search_rows,
         "workers": lambda: [waste_row()],
         "scoring": scoring_rows,
+        "reading": lambda: cpu_rows(father.model, father.tokenizer, "nursery", 24),
         "device": device_rows,
     }
     only = arguments.only.split(",") if arguments.only else list(groups)

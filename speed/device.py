@@ -29,6 +29,7 @@ from darwin_mri.mri.ablation import ablation_nll
 from darwin_mri.mri.activations import measure_activations
 from darwin_mri.probes import TokenizedProbes, document_nll, load_probes, select_probes, tokenize_probes
 from speed.measure import make_row, time_pair
+from speed.reading import reading_row
 from speed.scoring import scoring_row
 from speed.shapes import PARENTS, configuration
 from speed.standins import write_standins
@@ -65,6 +66,7 @@ def device_rows(small: bool = False) -> Iterator[dict[str, Any]]:
         for benchmark, count in (("click", 96), ("musr", 24)):
             items = sample_items(load_benchmark(benchmark, data), count, 1)
             yield scoring_row("GPU", father.model, father.tokenizer, items, GOALS[benchmark])
+            yield reading_row(f"{benchmark}, GPU", father.model, father.tokenizer, items, limits.rate)
 
 
 def make_parent(role: str, small: bool) -> LoadedModel:

@@ -39,7 +39,7 @@ RANDOM = {"100M, Gemma's vocabulary": (262_144, 256, 1024, 24), "100M, small voc
 
 def scoring_rows() -> list[dict[str, Any]]:
     """All rows; on the nursery's benchmarks where the real files are not beside the repository."""
-    data = _data()
+    data = data_folder()
     names = {"musr": "musr_murder_mysteries", "click": "click"} if data else {k: f"nursery_{k}" for k in GOALS}
     source = find_model("nursery:gemma4-base")
     tokenizer = load_tokenizer(source)
@@ -136,7 +136,8 @@ def random_model(vocabulary: int, hidden: int, ffn: int, layers: int) -> PreTrai
     return Qwen3ForCausalLM(config).eval()
 
 
-def _data() -> Path | None:
+def data_folder() -> Path | None:
+    """The folder with CLIcK and MuSR; None where there is none."""
     for folder in (os.environ.get("DARWIN_MRI_DATA"), Path(__file__).parents[2] / "shared" / "data"):
         if folder and (Path(folder) / "click" / "click.jsonl").is_file():
             return Path(folder)

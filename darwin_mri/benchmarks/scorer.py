@@ -145,7 +145,7 @@ class Scorer:
         Yields:
             (index, log-probabilities (choices,)) of one item.
         """
-        way = self._way(prepared, indices)
+        way = self.way(prepared, indices)
         yield from self.stream_batches(prepared, indices, lambda batch: self._sums(prepared, batch, way), way)
 
     def stream_greedy(
@@ -156,7 +156,7 @@ class Scorer:
         Yields:
             (index, (log-probability, is greedy) of each continuation) of one item.
         """
-        way = self._way(prepared, indices)
+        way = self.way(prepared, indices)
 
         def read(batch: Sequence[int]) -> list[list[tuple[float, bool]]]:
             layout = lay_out(prepared, batch)
@@ -227,8 +227,8 @@ class Scorer:
                     f"{self.max_positions} positions: leave it out or use a model with a longer context"
                 )
 
-    def _way(self, prepared: Prepared, indices: Sequence[int] | None) -> Way:
-        """The way to read these items."""
+    def way(self, prepared: Prepared, indices: Sequence[int] | None = None) -> Way:
+        """The way in which these items are read; the first time it may read some to find out."""
         chosen = list(range(len(prepared))) if indices is None else list(indices)
         self._make_ready(prepared, chosen)
         plain: Way = "branch" if self.use_cache else "rows"

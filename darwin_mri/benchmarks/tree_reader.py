@@ -106,7 +106,7 @@ class TreeReader:
         reach = (self.reaches or {})[kind]
         asking, asked = where.depths[:, first:end, None], where.depths[:, None, :end]
         if kind == SLIDING:
-            visible &= asking - asked < reach
+            visible &= asking - reach < asked
         elif kind == CHUNKED:
             visible &= asking // reach == asked // reach
         mask = torch.zeros(visible.shape, dtype=self.model.dtype, device=self.model.device)

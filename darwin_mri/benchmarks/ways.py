@@ -33,7 +33,7 @@ TREES: tuple[Way, ...] = ("tree", "split")
 
 WASTE = {"cpu": 64}  # tokens of padding that cost as much as another forward
 LONG_WASTE = 2048  # on other devices
-GAIN = 0.03  # share of the arithmetic that another way must save: what a count is worth
+GAIN = 0.1  # share of the arithmetic that another way must save: a count is worth no more
 TIMED, NEAR = 2, 1.1  # rounds of a way; times that are as good as the least
 
 

@@ -202,7 +202,7 @@ def test_a_resumed_search_reads_the_same_way_on_whichever_items_it_goes_on_with(
     for first in ([0, 1], [len(prepared) - 1], [7, 3, 12]):
         resumed = Scorer(model, tokenizer)
         part = resumed.log_probabilities(prepared, first)
-        assert resumed._way(prepared, first) == whole._way(prepared, None) == "split"
+        assert resumed.way(prepared, first) == whole.way(prepared) == "split"
         again = resumed.log_probabilities(prepared)
         assert all((one == other).all() for one, other in zip(again, expected, strict=True)), "to the bit"
         assert max(np.abs(part[n] - expected[i]).max() for n, i in enumerate(first)) < 1e-3
@@ -213,8 +213,8 @@ def test_the_count_takes_trees_for_shared_stories_and_leaves_single_letters_alon
     scorer = Scorer(model, tokenizer)
     stories = scorer.prepare(passages(4, 5))
     letters = scorer.prepare([replace(item, choices=("A", "B", "C")) for item in passages(6, 1)])
-    assert scorer._way(stories, None) == "split"
-    assert scorer._way(letters, None) == "branch"
+    assert scorer.way(stories) == "split"
+    assert scorer.way(letters) == "branch"
 
 
 def test_a_measured_way_is_kept_for_the_next_process(
@@ -264,10 +264,10 @@ def test_an_item_whose_mask_would_be_too_large_is_read_without_one(folders: Path
     scorer = Scorer(model, tokenizer, way="tree")
     prepared = scorer.prepare(passages(2, 2))
     scorer.log_probabilities(prepared)
-    assert scorer._way(prepared, None) == "tree"
+    assert scorer.way(prepared) == "tree"
     longest = max(map(prepared.longest, range(len(prepared))))
     scorer.reader.costs = replace(scorer.reader.costs, mask=longest**2 // 2)
-    assert scorer._way(prepared, None) == "branch"
+    assert scorer.way(prepared) == "branch"
 
 
 def test_batches_hold_every_item_once_within_their_bounds(folders: Path) -> None:
