@@ -34,7 +34,7 @@ from darwin_mri.benchmarks.items import ChoiceItem
 from darwin_mri.benchmarks.kept_ways import kept_way, shape_key
 from darwin_mri.benchmarks.reading import Reader, Reading
 from darwin_mri.benchmarks.trees import pack
-from darwin_mri.benchmarks.ways import TREES, Way, WayChoice, fastest, mask_fits, plan_trees, tree_tokens, work
+from darwin_mri.benchmarks.ways import TREES, Way, WayChoice, fastest, plan_trees, tree_tokens, work
 from darwin_mri.checkpoints import device_memory
 from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.checkpoints.devices import is_out_of_memory, retry_smaller
@@ -232,7 +232,7 @@ class Scorer:
         chosen = list(range(len(prepared))) if indices is None else list(indices)
         self._make_ready(prepared, chosen)
         plain: Way = "branch" if self.use_cache else "rows"
-        if not (chosen and self.use_trees and mask_fits(prepared, self.reader.costs)):
+        if not (chosen and self.use_trees and self.choice.allows_masks(prepared, self.reader.costs)):
             return plain
         if self.choice.way is not None:
             return self.choice.way if self.choice.way in TREES else plain

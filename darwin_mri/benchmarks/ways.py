@@ -51,6 +51,15 @@ class WayChoice:
     def __init__(self, way: Way | None) -> None:
         self.way = way
         self._counted: dict[int, tuple[weakref.ref[Prepared], Way]] = {}  # by id, as long as the items live
+        self._fitting: dict[tuple[int, int], tuple[weakref.ref[Prepared], bool]] = {}  # by id and bound
+
+    def allows_masks(self, prepared: Prepared, costs: Costs) -> bool:
+        """Whether a mask may be as large as the longest item wants it."""
+        known = self._fitting.get((id(prepared), costs.mask))
+        if known is None or known[0]() is not prepared:
+            longest = max(tree_tokens(prepared, index) for index in range(len(prepared)))
+            known = self._fitting[id(prepared), costs.mask] = weakref.ref(prepared), longest**2 <= costs.mask
+        return known[1]
 
     def count(self, prepared: Prepared, ways: Sequence[Way], work: Callable[[Way], float]) -> Way:
         """The way of the least work.
@@ -181,11 +190,6 @@ def tree_tokens(prepared: Prepared, index: int) -> int:
     """Most nodes that an item's tree has."""
     tails = distinct_tails([ids[:-1] for ids in prepared.continuations[index]])[0]
     return len(prepared.contexts[index]) + sum(map(len, tails))
-
-
-def mask_fits(prepared: Prepared, costs: Costs) -> bool:
-    """Whether a mask may be as large as the longest item wants it."""
-    return max(tree_tokens(prepared, index) for index in range(len(prepared))) ** 2 <= costs.mask
 
 
 def work(prepared: Prepared, batches: Sequence[Sequence[int]], way: Way, costs: Costs) -> float:
