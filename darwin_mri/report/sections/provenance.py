@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import yaml
 
-from darwin_mri.records import ChildFiles, Comparison, Health, Inputs, Manifest
+from darwin_mri.records import ChildFiles, Comparison, Health, Inputs, Manifest, Scan
 from darwin_mri.records.genealogy import Birth, read_birth
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Pedigree
@@ -259,13 +259,23 @@ def _limits(run: RunRecords) -> list[str]:
         languages = formats.listing(list(probes.languages)) or "no language"
         limits.append(
             f"The MRI read {probes.documents} documents ({probes.tokens} tokens) in {languages}; mean ablation measures"
-            " what a layer's FFN does alone, not what it would do after a merge."
+            f" what a layer's FFN does alone, not what it would do after a merge.{_estimated(run.father)}"
         )
     models = "father, mother and child" if len(run.parents) < 3 else "all parents and the child"
     limits.append(
         f"What the parents' training data hold is not known: a benchmark may be contaminated in {models} alike."
     )
     return limits
+
+
+def _estimated(scan: Scan) -> str:
+    """That ablation was measured on some documents only, where it was."""
+    if scan.ablation is None or scan.ablation.mode == "exact":
+        return ""
+    return (
+        f" It was measured on {scan.ablation.documents} texts and estimated on the others; intervals count the error of"
+        " that, and layers close to each other may change places (scan.ablation: exact measures all)."
+    )
 
 
 def _score_limits(comparison: Comparison) -> list[str]:
