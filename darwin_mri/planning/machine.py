@@ -48,9 +48,11 @@ ABSENT = Device("an H100, assumed", None, REACHED * STATED["H100"] * 1e12, f"{RE
 
 
 def assumed(memory: int, present: Device | None) -> Device:
-    """A device of so many bytes, as fast as the one that is here, or as ``ABSENT``."""
-    like = present or ABSENT
-    return Device(f"a device of {memory / 2**30:.4g} GiB, assumed", memory, like.speed, f"{like.name}: {like.basis}")
+    """A device of so many bytes, as fast as the one that is here, or as one that is not known."""
+    name = f"a device of {memory / 2**30:.4g} GiB, assumed"
+    if present:
+        return Device(name, memory, present.speed, f"{present.name}: {present.basis}")
+    return Device(name, memory, UNKNOWN_DEVICE * 1e12, f"an assumed {UNKNOWN_DEVICE} TFLOP/s; --rate takes another")
 
 
 def free_disk(folder: Path) -> int:

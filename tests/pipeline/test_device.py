@@ -106,13 +106,13 @@ def test_hooks_do_not_synchronise(family: dict[str, Path]) -> None:
 
 
 def candidates(family: dict[str, Path], config: Config, dtype: str) -> list[dict[str, torch.Tensor]]:
-    """State of a candidate on the CPU, kept on the device, and computed again there."""
+    """State of a candidate on the CPU, kept on the device, and one part waiting on the host, the other made again."""
     states = []
-    for device, keep in (("cpu", None), (DEVICE, None), (DEVICE, 0)):
+    for device, keep, wait in (("cpu", None, None), (DEVICE, None, None), (DEVICE, 0, 60_000)):
         father = load(find_model(str(family["father"])), "", device=device, dtype=dtype)
         space = sibling_space(config, father, (find_model(str(family["sister"])),), find_model(str(family["father"])))
         genes = dict.fromkeys(space.tensors(), 0.3)
-        candidate = Candidate(father.model, space.tensors(), space.merge, keep_bytes=keep)
+        candidate = Candidate(father.model, space.tensors(), space.merge, keep_bytes=keep, wait_bytes=wait)
         for ratio in (0.7, 0.3):  # the second time from what is kept
             candidate.apply(dict.fromkeys(genes, ratio))
         states.append({name: value.cpu() for name, value in father.model.state_dict().items()})
@@ -217,6 +217,8 @@ def test_slopes_are_the_same_twice_and_those_of_a_cpu(family: dict[str, Path]) -
         along = {name: {name: torch.randn(own[name].shape, generator=generator).to(device)} for name in names}
         blocks = text_blocks(model.model, [(reading.batches, float(reading.bytes_read.sum()))])
         found.append(gene_slopes(model.model, along, 0.1, blocks))
+    lean = gene_slopes(model.model, along, 0.1, blocks, model.layers)
+    np.testing.assert_allclose(lean[0], found[2][0], rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-2, atol=1e-5)
     assert (found[1][0] == found[2][0]).all() and (found[1][1] == found[2][1]).all()
 

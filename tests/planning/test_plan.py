@@ -357,3 +357,16 @@ def test_the_plan_counts_what_a_search_keeps(
     for place in ("cpu", "cuda"):
         kept = blended.kept_bytes(torch.device(place)) / father.numel()
         assert kept == pytest.approx(memory.kept_bytes(config, place != "cpu", dtype.itemsize), abs=0.01)
+
+
+def test_a_device_that_is_not_here_can_be_planned_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "accelerator", lambda: None)
+    monkeypatch.setattr(machine, "host_memory", lambda: 24 * 2**30)
+    for name in ("genesis", "opus", "david"):
+        config = load_config(Path(f"configs/{name}-4b.yaml"), {})
+        for gigabytes, fits in ((24, True), (16, False)):
+            plan = plan_run(config, tmp_path, offline=True, memory=gigabytes * 2**30)
+            device = next(need for need in plan.needs if need.name == "device memory")
+            assert device.fits is fits and device.available == gigabytes * 2**30
+            assert device.needed < 22 * 2**30
+        assert not any("no NVIDIA device" in problem for problem in plan.problems)
