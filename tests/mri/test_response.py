@@ -58,11 +58,11 @@ def test_torchs_deterministic_mode_is_restored() -> None:
 
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        assert response._repeatably(lambda: 3, Model, device) == 3
+        assert response.repeatably(lambda: 3, Model, device) == 3
         assert torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
-    assert [response._repeatably(refusing, Model, device) for _ in range(2)] == [7, 7] and calls == [True, False, False]
+    assert [response.repeatably(refusing, Model, device) for _ in range(2)] == [7, 7] and calls == [True, False, False]
     assert not response.repeatable(Model()) and response.repeatable(object())
     assert not torch.are_deterministic_algorithms_enabled()
 
