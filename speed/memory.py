@@ -54,10 +54,10 @@ from darwin_mri.planning import machine, plan_run, stage_bytes
 from darwin_mri.run.folder import Run
 config = load_config(Path(sys.argv[1]), {})
 surveys = [survey(find_model(ref, offline=True).folder) for ref in config.roles.values()]
-least = stage_bytes(config, surveys, 2, 2**30, short=True)
+least = stage_bytes(config, surveys, 4, 2**30, short=True)
 MEMORY.limit = int(1.1 * max(least.values()))
 machine.accelerator = lambda: machine.Device("a fake device", MEMORY.limit, 1e11, "assumed")
-more = {"limit": MEMORY.limit, "plan": dict(least), "roomy": dict(stage_bytes(config, surveys, 2, 2**30)), "peak": {}}
+more = {"limit": MEMORY.limit, "plan": dict(least), "roomy": dict(stage_bytes(config, surveys, 4, 2**30)), "peak": {}}
 untraced = Run.timed
 @contextmanager
 def timed(run, stage):
@@ -87,7 +87,7 @@ def main() -> None:
         if not folder.is_dir():
             write_parent(folder, kind, small=True, seed=number, changes=SIZES[kind])
         config[role] = str(folder)
-    config |= {"device": "cuda", "dtype": "bfloat16", "fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
+    config |= {"device": "cuda", "dtype": "float32", "fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
     config |= {section: {**config[section], **own} for section, own in SHORT.items()}
     path = given.dir / f"{given.pair}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
