@@ -138,6 +138,7 @@ def test_an_existing_run_is_overwritten_only_when_asked(run: Path, family: dict[
 
 def test_overwriting_a_finished_run_keeps_only_its_child(run: Path, family: dict[str, Path], tmp_path: Path) -> None:
     out = shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(out / "child", out / "child-repaired")  # of a run whose repair was chosen
     open_run(out, small(family), (), "cpu", overwrite=True)
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith("child/")} == {"manifest.json", "state/config.yaml"}
