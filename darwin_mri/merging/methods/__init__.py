@@ -189,8 +189,8 @@ REGRESSION = MethodSpec(
     parameters=(
         Parameter("moments", "probes", words=MOMENTS),
         Parameter("texts", "best", words=("best", "all")),
-        Parameter("shrink", 0.9, 0, 1),
-        Parameter("ridge", 1e-3, 0),
+        Parameter("shrink", 1.0, 0, 1),
+        Parameter("ridge", 1e-2, 0),
     ),
 )
 SPECS: Mapping[str, MethodSpec] = {**METHODS, REGRESSION.name: REGRESSION}
