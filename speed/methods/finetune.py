@@ -62,7 +62,7 @@ def _train(bench: Bench, texts: Sequence[str], rate: float, seconds: float) -> i
             parameter.requires_grad_(True)
         while not steps or time.process_time() - began < seconds:
             chosen = rng.choice(len(texts), min(BATCH, len(texts)), replace=False)
-            ids, targets = rows_of([texts[number] for number in chosen], tokenizer)
+            ids, targets = rows_of([texts[int(number)] for number in chosen], tokenizer)
             logits = model(input_ids=ids, use_cache=False).logits  # (rows, tokens, vocabulary)
             cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
