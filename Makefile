@@ -15,7 +15,7 @@ DARWIN := $(BIN)/darwin-mri
 BASE_FLAG = $(if $(BASE),--base $(BASE))
 COMMON = $(if $(DEVICE),--device $(DEVICE)) $(FLAGS)
 PARENTS = $(if $(FATHER),--father $(FATHER)) $(if $(MOTHER),--mother $(MOTHER)) $(BASE_FLAG)
-SOURCES = $(wildcard darwin_mri tests speed experiments examples)
+SOURCES = $(wildcard darwin_mri tests speed proving experiments examples)
 
 .PHONY: help setup scan breed genealogy bench report example nursery test check speed clean
 

@@ -1,6 +1,6 @@
 """Which shrink and ridge `regression` does best with, on search items alone: the choice of its defaults.
 
-python -m speed.methods.regularisation --siblings DIR --out FILE.json
+python -m proving.methods.regularisation --siblings DIR --out FILE.json
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speed.methods.bench import Bench, Sizes
-from speed.methods.siblings import Siblings
+from proving.methods.bench import Bench, Sizes
+from proving.methods.siblings import NurserySiblings
 
 MOMENTS = ("probes", "deltas")
 SHRINKS = (0.5, 0.7, 0.9, 0.97, 1.0)
@@ -48,7 +48,9 @@ def best_shares(bench: Bench, moments: str) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure all benches, write their scores, print the means."""
-    parser = argparse.ArgumentParser(prog="python -m speed.methods.regularisation", description=(__doc__ or "").strip())
+    parser = argparse.ArgumentParser(
+        prog="python -m proving.methods.regularisation", description=(__doc__ or "").strip()
+    )
     parser.add_argument("--siblings", type=Path, required=True, help="folder in which trained specialists are kept")
     parser.add_argument("--out", type=Path, required=True, help="JSON file of all scores")
     parser.add_argument("--parents", default="2,4", help="numbers of parents, comma-separated")
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     rows = []
     for seed, count in itertools.product(range(1, given.seeds + 1), map(int, given.parents.split(","))):
-        siblings = Siblings(given.siblings, seed)
+        siblings = NurserySiblings(given.siblings, seed)
         siblings.train(lambda text: print(text, file=sys.stderr, flush=True))
         with tempfile.TemporaryDirectory(prefix="darwin-mri-methods-") as folder:
             bench = Bench(siblings, count, Sizes(), Path(folder))

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speed.methods.__main__ import main, ordered
-from speed.methods.bench import Sizes, split_shares
-from speed.methods.cells import Cell, Cells
-from speed.methods.figures import TRUTH, make_page, specialist_row
-from speed.methods.markdown import write_page
-from speed.methods.rows import BASELINE, FROM_PRIOR, ONE, PER_PARENT, PRIOR, ROWS, Tuned
-from speed.methods.siblings import Siblings
+from proving.methods.__main__ import main, ordered
+from proving.methods.bench import Sizes, split_shares
+from proving.methods.cells import Cell, Cells
+from proving.methods.figures import TRUTH, make_page, specialist_row
+from proving.methods.markdown import write_page
+from proving.methods.rows import BASELINE, FROM_PRIOR, ONE, PER_PARENT, PRIOR, ROWS, Tuned
+from proving.methods.siblings import NurserySiblings
 
 SIZES = Sizes(search=4, fresh=4, held_out=80)
 
@@ -46,18 +46,18 @@ def test_a_second_quick_run_trains_and_measures_nothing_again(tmp_path: Path, ca
 
 
 def test_specialists_read_about_different_places_and_never_a_tested_wording(tmp_path: Path) -> None:
-    one = Siblings(tmp_path, 1)
+    one = NurserySiblings(tmp_path, 1)
     shares = [{fact.place for fact in one.facts(number)} for number in range(6)]
     assert all(len(share) == 20 for share in shares)
     assert not any(left & right for left, right in combinations(shares, 2))
     read = {text for fact in one.facts(0) for text in fact.wordings(test=False)}
     assert not any(text.startswith(item.context) for text in read for item in one.items(0))
-    assert one.digest == Siblings(tmp_path / "elsewhere", 1).digest
-    assert len({one.digest, Siblings(tmp_path, 2).digest, replace(one, steps=9).digest}) == 3
+    assert one.digest == NurserySiblings(tmp_path / "elsewhere", 1).digest
+    assert len({one.digest, NurserySiblings(tmp_path, 2).digest, replace(one, steps=9).digest}) == 3
 
 
 def test_the_three_parts_share_no_fact_and_every_share_has_as_many_items(tmp_path: Path) -> None:
-    parts = split_shares(Siblings(tmp_path, 1), 4, SIZES)
+    parts = split_shares(NurserySiblings(tmp_path, 1), 4, SIZES)
     clusters = [{item.cluster for item in part} for part in (parts.search, parts.fresh, parts.held_out)]
     assert not any(left & right for left, right in combinations(clusters, 2))
     for part, size in ((parts.search, 4), (parts.fresh, 4), (parts.held_out, 20)):
@@ -87,7 +87,10 @@ def test_cells_of_other_inputs_and_a_line_cut_short_are_not_known(tmp_path: Path
 
 
 def test_the_page_says_what_was_planted(tmp_path: Path) -> None:
-    siblings, cells = [Siblings(tmp_path, seed) for seed in (1, 2)], Cells(tmp_path / "cells.jsonl", {1: "", 2: ""})
+    siblings, cells = (
+        [NurserySiblings(tmp_path, seed) for seed in (1, 2)],
+        Cells(tmp_path / "cells.jsonl", {1: "", 2: ""}),
+    )
     genes = {f"L{n}.ffn": n / 20 for n in range(20)}
     rng = np.random.default_rng(5)
     for one in siblings:

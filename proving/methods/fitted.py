@@ -10,7 +10,7 @@ from darwin_mri.mri import descend
 from darwin_mri.problem.fitness import Evaluator
 from darwin_mri.problem.slopes import fitness_loss, open_slopes
 from darwin_mri.run import MeasurementCache, Silent
-from speed.methods.bench import TASK, Bench, grades
+from proving.methods.bench import TASK, Bench, grades
 
 GRADIENT = 3  # forwards that one gradient costs
 STEP = 0.3  # by which the truth moves a gene

@@ -29,11 +29,10 @@ from darwin_mri.records import Splits
 from darwin_mri.records.roles import moments_file
 from darwin_mri.run import Run, open_run
 from darwin_mri.stages.scan import scan_parents
-from speed.methods.siblings import BASE, Siblings, base_documents
+from proving.methods.family import SEARCH_SHARE, Siblings
+from proving.methods.siblings import base_documents
 
 TASK = "facts"  # all shares are one task, in which each has as many items
-SEARCH_SHARE = 0.3
-DOCUMENTS = 16  # of each parent's text, for moments
 
 
 @dataclass(frozen=True)
@@ -128,26 +127,45 @@ class Bench:
         self._measured: Run | None = None  # with the moments
         self._merged = False
 
-    def make_config(self, method: str, settings: Mapping[str, Any], preset: str = "response") -> Config:
-        """The config of a merge of these parents: no layer is frozen, and every search item is read."""
+    def make_config(self, method: str, settings: Mapping[str, Any], preset: str = "response", **more: Any) -> Config:
+        """The config of a merge of these parents, in which every search item is read.
+
+        Args:
+            method: of the merge.
+            settings: of the method.
+            preset: of the prior.
+            more: fields of the sections ``scan``, ``prior`` and ``search``; as it is, no layer is frozen.
+
+        Returns:
+            The config.
+        """
+        sections: dict[str, Any] = {
+            "scan": {"documents": 1, "languages": ("en",), "mixers": False, "bootstrap": 50},
+            "prior": {"preset": preset, "protect": (), "items": 10_000, "steps": self.sizes.steps},
+            "search": {"budget": self.sizes.budget, "population": self.sizes.population},
+        }
+        sections = {name: {**own, **more.get(name, {})} for name, own in sections.items()}
         models = [str(self.siblings.model(number)) for number in range(self.count)]
         own = {name: settings[name] for name in ("density", "rescale") if name in settings}
         return Config(
-            parents=(BASE, *models),
-            father=BASE,
+            parents=(self.siblings.base, *models),
+            father=self.siblings.base,
             mother=models[0],
-            base=BASE,
+            base=self.siblings.base,
             method=method,  # type: ignore[arg-type]
             **own,
             settings={name: value for name, value in settings.items() if name not in own},
             fitness={TASK: 1.0},
             bench={"tasks": (TASK,)},  # type: ignore[arg-type]
-            prior={"preset": preset, "protect": (), "items": 10_000, "steps": self.sizes.steps},  # type: ignore[arg-type]
-            search={"budget": self.sizes.budget, "population": self.sizes.population},  # type: ignore[arg-type]
-            scan={"documents": 1, "languages": ("en",), "mixers": False, "bootstrap": 50},  # type: ignore[arg-type]
+            **sections,
             seed=self.siblings.seed,
             device="cpu",
         )
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Role of each specialist, whose genes are named by it."""
+        return self.config.ratio_roles
 
     @property
     def father(self) -> LoadedModel:
@@ -226,20 +244,8 @@ class Bench:
 
     @cached_property
     def texts(self) -> tuple[Probe, ...]:
-        """Unlabelled text of the father and of each sibling, a topic each: documents like those they learned from.
-
-        They state no fact that a held-out item asks about.
-        """
-        rng = random.Random(f"{self.siblings.seed}:moments")
-        base = base_documents(rng)
-        probes = [Probe(next(base), "en", "knowledge", f"base-{i}", topic="base") for i in range(DOCUMENTS)]
-        for number in range(self.count):
-            split = split_items(self.siblings.items(number), self.siblings.seed, SEARCH_SHARE)
-            known = {item.cluster for item in split.search}
-            facts = [fact for fact in self.siblings.facts(number) if fact.key in known]
-            stream, topic = self.siblings.world.fact_documents(rng, facts), f"share{number}"
-            probes += [Probe(next(stream), "en", "knowledge", f"{topic}-{i}", topic=topic) for i in range(DOCUMENTS)]
-        return tuple(probes)
+        """Unlabelled text of the father and of each sibling, a topic each; it states no fact of a held-out item."""
+        return self.siblings.texts(self.count)
 
     @cached_property
     def scans(self) -> Scans:

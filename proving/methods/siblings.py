@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,24 +19,26 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM
 
 from darwin_mri import seeds
-from darwin_mri.benchmarks import ChoiceItem
+from darwin_mri.benchmarks import ChoiceItem, split_items
 from darwin_mri.benchmarks.nursery import fact_items
 from darwin_mri.checkpoints import file_digests, find_model, load_tokenizer, weights_digest
 from darwin_mri.nursery.recipe import Recipe, learning_rate, save
 from darwin_mri.nursery.world import WORLD_SEED, Fact, World
+from darwin_mri.probes import Probe
+from proving.methods.family import SEARCH_SHARE
+from proving.text_rows import IGNORED, rows_of
 
 BASE = "nursery:gemma4-base"
 SPECIALISTS = 6
 PLACES = 10  # villages, and minerals, of a share
-IGNORED = -100  # what cross_entropy leaves out
+DOCUMENTS = 16  # of each parent's text, for moments
 
 
 @dataclass(frozen=True)
-class Siblings:
+class NurserySiblings:
     """The specialists of one seed.
 
     Attributes:
@@ -52,6 +54,11 @@ class Siblings:
     specialists: int = SPECIALISTS
     steps: int = 60
     places: int = PLACES
+
+    @property
+    def base(self) -> str:
+        """The model that all were trained from."""
+        return BASE
 
     @cached_property
     def world(self) -> World:
@@ -85,6 +92,22 @@ class Siblings:
     def model(self, number: int) -> Path:
         """Folder of a trained specialist."""
         return self.folder / f"seed-{self.seed}-{self.digest}" / f"specialist-{number}"
+
+    def texts(self, count: int) -> tuple[Probe, ...]:
+        """Documents like those that the base and the first ``count`` specialists learned from, a topic each.
+
+        They state no fact that a held-out item asks about.
+        """
+        rng = random.Random(f"{self.seed}:moments")
+        base = base_documents(rng)
+        probes = [Probe(next(base), "en", "knowledge", f"base-{i}", topic="base") for i in range(DOCUMENTS)]
+        for number in range(count):
+            split = split_items(self.items(number), self.seed, SEARCH_SHARE)
+            known = {item.cluster for item in split.search}
+            facts = [fact for fact in self.facts(number) if fact.key in known]
+            stream, topic = self.world.fact_documents(rng, facts), f"share{number}"
+            probes += [Probe(next(stream), "en", "knowledge", f"{topic}-{i}", topic=topic) for i in range(DOCUMENTS)]
+        return tuple(probes)
 
     def train(self, say: Callable[[str], None]) -> list[Path]:
         """Train the specialists that are not in the folder yet; returns all folders."""
@@ -145,15 +168,3 @@ def base_documents(rng: random.Random) -> Iterator[str]:
     )
     while True:
         yield next(rng.choice(kinds))
-
-
-def rows_of(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:
-    """Texts as rows to learn from.
-
-    Returns:
-        (token ids, the token that follows each or ``IGNORED``), (rows, longest text) both.
-    """
-    rows = [torch.tensor([2, *tokenizer.encode(text, add_special_tokens=False), 1]) for text in texts]
-    ids = pad_sequence([row[:-1] for row in rows], batch_first=True)
-    targets = pad_sequence([row[1:] for row in rows], batch_first=True, padding_value=IGNORED)
-    return ids, targets

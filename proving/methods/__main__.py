@@ -1,6 +1,6 @@
 """The table that decides how siblings should be merged: methods x number of parents x seeds, in one command.
 
-    python -m speed.methods --siblings DIR --out DIR
+    python -m proving.methods --siblings DIR --out DIR
 
 Resumable: specialists are kept in ``--siblings``, cells in ``OUT/cells.jsonl``; the page is written after every cell.
 """
@@ -21,13 +21,13 @@ import torch
 from darwin_mri.benchmarks import sample_items, split_items
 from darwin_mri.checkpoints import find_model, load
 from darwin_mri.errors import DarwinError
-from speed.methods.bench import SEARCH_SHARE, Bench, Sizes, accuracy, base_probes, nll_per_byte
-from speed.methods.cells import Cell, Cells
-from speed.methods.figures import TRUTH, make_page, specialist_row
-from speed.methods.fitted import gene_truth
-from speed.methods.markdown import write_page
-from speed.methods.rows import BASELINE, ROWS, Row, fingerprint
-from speed.methods.siblings import BASE, SPECIALISTS, Siblings
+from proving.methods.bench import SEARCH_SHARE, Bench, Sizes, accuracy, base_probes, nll_per_byte
+from proving.methods.cells import Cell, Cells
+from proving.methods.figures import TRUTH, make_page, specialist_row
+from proving.methods.fitted import gene_truth
+from proving.methods.markdown import write_page
+from proving.methods.rows import BASELINE, ROWS, Row, fingerprint
+from proving.methods.siblings import BASE, SPECIALISTS, NurserySiblings
 
 OF_OTHERS = 20  # items of each other share that a specialist is asked
 QUICK = Sizes(search=2, fresh=2, held_out=8, budget=4, population=2, steps=1, truth=0, grid=2)
@@ -42,7 +42,7 @@ class Table:
         out: folder of cells.jsonl, methods.json and methods.md.
     """
 
-    def __init__(self, siblings: Sequence[Siblings], sizes: Sizes, out: Path) -> None:
+    def __init__(self, siblings: Sequence[NurserySiblings], sizes: Sizes, out: Path) -> None:
         self.siblings, self.sizes, self.out = siblings, sizes, out
         inputs = {one.seed: {"sizes": asdict(sizes), "siblings": one.digest} for one in siblings}
         made_by = {row.name: fingerprint(row) for row in ROWS}
@@ -63,7 +63,7 @@ class Table:
         (self.out / "methods.json").write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
         (self.out / "methods.md").write_text(write_page(page), encoding="utf-8")
 
-    def _fill_bench(self, one: Siblings, count: int, rows: Sequence[Row], truth: bool) -> None:
+    def _fill_bench(self, one: NurserySiblings, count: int, rows: Sequence[Row], truth: bool) -> None:
         todo = [row for row in ordered(rows) if (one.seed, count, row.name) not in self.cells.known]
         wanted = truth and self.sizes.truth and (one.seed, count, TRUTH) not in self.cells.known
         if not (wanted if truth else todo):
@@ -85,7 +85,7 @@ class Table:
                 share = sum(credits) / len(credits)
                 say(f"seed {one.seed}, {count} parents, {row.name}: {share:.3f}, {cell.seconds:.0f} s")
 
-    def _measure_specialists(self, one: Siblings) -> None:
+    def _measure_specialists(self, one: NurserySiblings) -> None:
         """Each specialist on its own and the others' facts, and the base's NLL on its own text before and after."""
         todo = [n for n in range(one.specialists) if (one.seed, 0, specialist_row(n)) not in self.cells.known]
         if not todo:
@@ -135,7 +135,7 @@ def say(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is missing, and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m speed.methods", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m proving.methods", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--siblings", type=Path, required=True, help="folder in which trained specialists are kept")
     parser.add_argument("--out", type=Path, required=True, help="folder of cells.jsonl, methods.json and methods.md")
     parser.add_argument("--parents", default="6,4,2", help="numbers of parents, comma-separated, in the order measured")
@@ -149,12 +149,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)  # seconds are compared
     sizes, counts = Sizes(search=given.search, budget=given.budget, held_out=given.held_out, truth=given.truth), [2]
-    siblings = [Siblings(given.siblings, 1, specialists=2, steps=1, places=2)]
+    siblings = [NurserySiblings(given.siblings, 1, specialists=2, steps=1, places=2)]
     if given.quick:
         sizes = QUICK
     else:
         counts = [int(count) for count in given.parents.split(",")]
-        siblings = [Siblings(given.siblings, seed) for seed in range(1, given.seeds + 1)]
+        siblings = [NurserySiblings(given.siblings, seed) for seed in range(1, given.seeds + 1)]
         if max(counts) > SPECIALISTS or min(counts) < 2:
             parser.error(f"--parents {given.parents}: there are 2 to {SPECIALISTS} specialists")
     rows = [row for row in ROWS if given.only in row.name]

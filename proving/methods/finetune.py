@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from darwin_mri import seeds
 from darwin_mri.benchmarks.items import continuation
-from speed.methods.bench import Bench
-from speed.methods.siblings import IGNORED, rows_of
+from proving.methods.bench import Bench
+from proving.text_rows import IGNORED, rows_of
 
 BATCH = 16
 
@@ -22,7 +23,9 @@ def answered_items(bench: Bench) -> list[str]:
     return [item.context + continuation(item.choices[item.gold]) for item in bench.parts.search]
 
 
-def finetune(bench: Bench, texts: Sequence[str], rates: Sequence[float], seconds: float) -> dict[str, Any]:
+def finetune(
+    bench: Bench, texts: Sequence[str], rates: Sequence[float], seconds: float = math.inf, steps: int | None = None
+) -> dict[str, Any]:
     """Train every parameter on texts, and leave the best of the rates in the father.
 
     Args:
@@ -30,16 +33,17 @@ def finetune(bench: Bench, texts: Sequence[str], rates: Sequence[float], seconds
         texts: that are read.
         rates: learning rates, each of which starts from the father.
         seconds: for each.
+        steps: for each; as many as the seconds allow when None.
 
     Returns:
         The rate with the best smooth fitness on the fresh items, the steps of each, and items of a step.
     """
     model = bench.father.model
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    trained, fitness, steps = [], [], []
+    trained, fitness, made = [], [], []
     try:
         for rate in rates:
-            steps.append(_train(bench, texts, rate, seconds))
+            made.append(_train(bench, texts, rate, seconds, steps))
             fitness.append(bench.smooth("fresh"))
             trained.append({name: p.detach().clone() for name, p in model.named_parameters()})
             _write(model, before)
@@ -48,10 +52,10 @@ def finetune(bench: Bench, texts: Sequence[str], rates: Sequence[float], seconds
     best = max(range(len(rates)), key=fitness.__getitem__)
     _write(model, trained[best])
     bench.undo_with(lambda: _write(model, before))
-    return {"rate": rates[best], "fresh": fitness, "steps": steps, "batch": BATCH}
+    return {"rate": rates[best], "fresh": fitness, "steps": made, "batch": BATCH}
 
 
-def _train(bench: Bench, texts: Sequence[str], rate: float, seconds: float) -> int:
+def _train(bench: Bench, texts: Sequence[str], rate: float, seconds: float, limit: int | None) -> int:
     """Steps that were made."""
     model, tokenizer = bench.father.model, bench.father.tokenizer
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
@@ -60,7 +64,7 @@ def _train(bench: Bench, texts: Sequence[str], rate: float, seconds: float) -> i
     with torch.enable_grad():
         for parameter in model.parameters():
             parameter.requires_grad_(True)
-        while not steps or time.process_time() - began < seconds:
+        while not steps or (time.process_time() - began < seconds and steps != limit):
             chosen = rng.choice(len(texts), min(BATCH, len(texts)), replace=False)
             ids, targets = rows_of([texts[int(number)] for number in chosen], tokenizer)
             logits = model(input_ids=ids, use_cache=False).logits  # (rows, tokens, vocabulary)

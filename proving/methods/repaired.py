@@ -15,7 +15,7 @@ from darwin_mri.problem.repair_models import CHILD
 from darwin_mri.problem.repair_texts import tokenize_texts
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.records import Genome
-from speed.methods.bench import Bench
+from proving.methods.bench import Bench
 
 
 def repaired_weights(

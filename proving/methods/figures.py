@@ -19,10 +19,10 @@ from darwin_mri.stats.paired import (
     percentile_interval,
     sign_flip_p_value,
 )
-from speed.methods.bench import Sizes, split_shares
-from speed.methods.cells import Cell, Cells
-from speed.methods.rows import BASELINE, ONE, PER_LAYER, PER_PARENT, PRIOR
-from speed.methods.siblings import Siblings
+from proving.methods.bench import Sizes, split_shares
+from proving.methods.cells import Cell, Cells
+from proving.methods.rows import BASELINE, ONE, PER_LAYER, PER_PARENT, PRIOR
+from proving.methods.siblings import NurserySiblings
 
 LEVEL = 0.01
 RESAMPLES = 1_000  # of genes
@@ -53,7 +53,7 @@ class Pool:
     seeds: np.ndarray
 
 
-def make_page(cells: Cells, siblings: Sequence[Siblings], counts: Sequence[int], sizes: Sizes) -> dict[str, Any]:
+def make_page(cells: Cells, siblings: Sequence[NurserySiblings], counts: Sequence[int], sizes: Sizes) -> dict[str, Any]:
     """All figures.
 
     Args:
@@ -94,7 +94,7 @@ def make_page(cells: Cells, siblings: Sequence[Siblings], counts: Sequence[int],
     return page
 
 
-def _rows(cells: Cells, siblings: Sequence[Siblings], count: int) -> dict[str, dict[int, Cell]]:
+def _rows(cells: Cells, siblings: Sequence[NurserySiblings], count: int) -> dict[str, dict[int, Cell]]:
     """Row -> seed -> its cell."""
     rows: dict[str, dict[int, Cell]] = {}
     known = {one.seed for one in siblings}
@@ -105,7 +105,7 @@ def _rows(cells: Cells, siblings: Sequence[Siblings], count: int) -> dict[str, d
 
 
 def _pools(
-    siblings: Sequence[Siblings], count: int, sizes: Sizes, own: Mapping[tuple[int, int], Mapping[str, Any]]
+    siblings: Sequence[NurserySiblings], count: int, sizes: Sizes, own: Mapping[tuple[int, int], Mapping[str, Any]]
 ) -> Pool:
     clusters, scales, places = [], [], []
     for one in siblings:
@@ -164,7 +164,7 @@ def _contrast(values: np.ndarray, other: np.ndarray, pool: Pool, name: str) -> d
     return out
 
 
-def _prior_figures(cells: Cells, siblings: Sequence[Siblings], count: int) -> dict[str, Any] | None:
+def _prior_figures(cells: Cells, siblings: Sequence[NurserySiblings], count: int) -> dict[str, Any] | None:
     """Spearman's rho of the prior's genes with the truth: the mean over seeds, its interval over genes, the ceiling."""
     means, truths, ceilings = [], [], []
     for one in siblings:

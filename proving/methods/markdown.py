@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from speed.methods.figures import LEVEL
-from speed.methods.rows import BASELINE, FROM_PRIOR
+from proving.methods.figures import LEVEL
+from proving.methods.rows import BASELINE, FROM_PRIOR
 
 
 def write_page(page: Mapping[str, Any]) -> str:

@@ -10,22 +10,22 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
-from darwin_mri.breeding import InProcess, Ledger, Means, SearchOptions, SearchResult, null_genomes, search
+from darwin_mri.breeding import InProcess, Ledger, Means, SearchOptions, null_genomes, search
 from darwin_mri.checkpoints.model import stored_tensors
 from darwin_mri.config import OPERATORS
 from darwin_mri.problem.fitness import Evaluator
 from darwin_mri.problem.search_runs import search_options
 from darwin_mri.records import Prior
 from darwin_mri.stages.prior import measure_prior
-from speed.methods.bench import TASK, Bench
-from speed.methods.cells import Cell
-from speed.methods.finetune import answered_items, finetune
-from speed.methods.fitted import GRADIENT, fit_ratios
-from speed.methods.repaired import repaired_weights, write_tensors
+from proving.methods.bench import TASK, Bench
+from proving.methods.cells import Cell
+from proving.methods.finetune import answered_items, finetune
+from proving.methods.fitted import GRADIENT, fit_ratios
+from proving.methods.repaired import repaired_weights, write_tensors
 
 Done = Mapping[str, Cell]
 """Row -> its cell at the same seed and number of parents."""
@@ -57,6 +57,9 @@ class Row(Protocol):
         """Whether darwin_mri has the method."""
         ...
 
+    judged: ClassVar[bool]
+    """Whether there is a child, which is asked the held-out items."""
+
     def measure(self, bench: Bench, done: Done) -> Cell:
         """Make the child in the place of the father.
 
@@ -76,6 +79,7 @@ class Plain:
 
     name: str
     needs: tuple[str, ...] = ()
+    judged: ClassVar[bool] = True
 
     @property
     def known(self) -> bool:
@@ -180,48 +184,65 @@ class FromPrior(Plain):
 
 @dataclass(frozen=True)
 class Searched(Plain):
-    """CMA-ES, from the response prior or from a flat start that gets the prior's gradients as candidates.
+    """A search, from the prior or without it; without it, it may ask as many more items as the prior cost.
 
     Attributes:
-        preset: ``response`` or ``flat``.
+        start: ``response``: CMA-ES from the prior; ``flat``: CMA-ES from the middle of the box; ``random``: candidates
+            drawn evenly from the box.
+        budget: candidates; that of the bench when None.
     """
 
-    preset: str = "response"
+    start: str = "response"
+    budget: int | None = None
 
     def measure(self, bench: Bench, done: Done) -> Cell:
         """As ``Row``."""
-        began, evaluator = time.process_time(), bench.open()
-        config, spent, size = (
-            bench.make_config("task_arithmetic", {}, self.preset),
-            done[PRIOR],
-            len(bench.parts.search),
-        )
-        run, budget = bench.open_run(self.preset, config), bench.sizes.budget
-        if self.preset == "response":
+        spent, own = done[PRIOR], self.start == "response"
+        evaluator, budget = bench.open(), self.budget or bench.sizes.budget
+        if own:
             prior = Prior.model_validate(spent.chosen["prior"])
         else:
-            prior, _ = measure_prior(run, bench.parents, evaluator.space, bench.scans)
-            budget += round(spent.asked / size)
-        ledger = Ledger(run.path("ledger.jsonl"))
-        result = self._search(bench, evaluator, prior, ledger, budget)
-        finalists = result.ranking[:FINALISTS]
-        fresh = evaluator.on({TASK: bench.parts.fresh})
-        scores = [float(np.mean(fresh(line.genes)[TASK])) for line in finalists]
-        winner = dict(finalists[int(np.argmax(scores))].genes)
-        seconds, own = time.process_time() - began, self.preset == "response"
-        evaluator.candidate.apply(winner)
+            config = bench.make_config("task_arithmetic", {}, "flat")
+            prior, _ = measure_prior(bench.open_run("flat", config), bench.parents, evaluator.space, bench.scans)
+            budget += round(spent.asked / len(bench.parts.search))
+        strategy = "random" if self.start == "random" else "cma"
+        name = f"{self.start}-{budget}"
+        winner, ledger = search_winner(bench, evaluator, prior, name, budget, strategy)
+        seconds = sum(line.seconds for line in ledger.lines) + own * spent.seconds
         asked = sum(line.items for line in ledger.lines) + FINALISTS * len(bench.parts.fresh) + own * spent.asked
         chosen = {"genes": winner, "candidates": len(ledger.lines), "prior": prior.model_dump(mode="json")}
-        seconds += own * spent.seconds
         return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
 
-    def _search(self, bench: Bench, evaluator: Evaluator, prior: Prior, ledger: Ledger, budget: int) -> SearchResult:
-        common = search_options(evaluator.config)
-        options = SearchOptions(budget, common.population, common.seed, common.racing, common.strategy)
-        blocks = evaluator.config.search.blocks
-        workers = InProcess(evaluator.on({TASK: bench.parts.search}, blocks=blocks))
-        start = evaluator.space.genome.start(prior)
-        return search(start, workers, Means(blocks, evaluator.config.weights), ledger, options)
+
+def search_winner(
+    bench: Bench, evaluator: Evaluator, prior: Prior, name: str, budget: int, strategy: str = "cma"
+) -> tuple[dict[str, float], Ledger]:
+    """Search from a prior, test the best again on the fresh items, and leave the winner in the father.
+
+    Args:
+        bench: the father is resident.
+        evaluator: of the space.
+        prior: where the search starts.
+        name: of the search in the bench's folder, where an interrupted one goes on.
+        budget: candidates.
+        strategy: of ``SearchOptions``.
+
+    Returns:
+        (the winner's genes, the ledger).
+    """
+    common = search_options(evaluator.config)
+    options = SearchOptions(budget, common.population, common.seed, common.racing, strategy)
+    blocks = evaluator.config.search.blocks
+    ledger = Ledger(bench.folder / f"{name}.jsonl", bench.folder / f"{name}-blocks.jsonl")
+    workers = InProcess(evaluator.on({TASK: bench.parts.search}, blocks=blocks))
+    start = evaluator.space.genome.start(prior)
+    result = search(start, workers, Means(blocks, evaluator.config.weights), ledger, options)
+    finalists = result.ranking[:FINALISTS]
+    fresh = evaluator.on({TASK: bench.parts.fresh})
+    scores = [float(np.mean(fresh(line.genes)[TASK])) for line in finalists]
+    winner = dict(finalists[int(np.argmax(scores))].genes)
+    evaluator.candidate.apply(winner)
+    return winner, ledger
 
 
 @dataclass(frozen=True)
@@ -329,8 +350,8 @@ ROWS: tuple[Row, ...] = (
     Fitted(PER_PARENT, (BASELINE,), by_layer=False),
     Fitted(PER_LAYER, (BASELINE,)),
     FromPrior(PRIOR),
-    Searched(FROM_PRIOR, (PRIOR,), preset="response"),
-    Searched("CMA-ES from a flat start", (PRIOR,), preset="flat"),
+    Searched(FROM_PRIOR, (PRIOR,)),
+    Searched("CMA-ES from a flat start", (PRIOR,), start="flat"),
     Null("null: the winner's mean ratio", (FROM_PRIOR,), kind="uniform"),
     Null("null: the winner's mean per parent", (FROM_PRIOR,), kind="per-parent"),
     Null("null: random genes", (FROM_PRIOR,), kind="random"),
