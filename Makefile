@@ -17,7 +17,7 @@ COMMON = $(if $(DEVICE),--device $(DEVICE)) $(FLAGS)
 PARENTS = $(if $(FATHER),--father $(FATHER)) $(if $(MOTHER),--mother $(MOTHER)) $(BASE_FLAG)
 SOURCES = $(wildcard darwin_mri tests speed proving experiments examples)
 
-.PHONY: help setup scan breed genealogy bench report example nursery test check speed clean
+.PHONY: help setup scan breed genealogy bench report example nursery test check speed proving clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found: install one (on Debian also python3-venv) or give PYTHON=/its/path" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,pareto,ray,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,pareto,proving,ray,dev]'
 	@touch $@
 
 scan: FATHER ?= nursery:gemma4-korean
@@ -86,6 +86,10 @@ check: $(READY) ## formatting, lint, docstrings, types, and which package may im
 speed: OUT ?= reports/speed.json
 speed: $(READY) ## measure speed against the alternatives, side by side; table, and JSON in OUT
 	$(BIN)/python -m speed --out $(OUT)
+
+proving: OUT ?= reports/proving
+proving: $(READY) ## siblings of a real model, and what the MRI is worth on them; half an hour, FULL=1 for hours
+	$(BIN)/python -m proving $(if $(FULL),--full) --out $(OUT)
 
 clean: ## remove .venv, caches and build leftovers; reports stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

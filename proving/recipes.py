@@ -30,10 +30,10 @@ class Recipe:
     subject: str
     modules: tuple[str, ...] = KNOWLEDGE
     rank: int = 16
-    steps: int = 160
+    steps: int = 100
     rate: float = 1e-3
     batch: int = 48
-    kept: int = 6
+    kept: int = 4
     seed: int = 1
 
     @property

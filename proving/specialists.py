@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 
 from darwin_mri.benchmarks import ChoiceItem, split_items
+from darwin_mri.errors import InputError
 from darwin_mri.probes import Probe, load_probes, select_probes
 from proving.bases import fetch_base
 from proving.methods.family import SEARCH_SHARE
@@ -20,6 +21,12 @@ ADAPTERS = Path(__file__).parent / "adapters"
 BASE = "smollm2"
 DRAWN = tuple(recipe.name for recipe in RECIPES.values() if recipe.base == BASE and not recipe.full)
 DOCUMENTS = 16  # of each parent's text
+
+
+@cache
+def base_file() -> str:
+    """The base of the study, fetched where it is not there yet."""
+    return str(fetch_base(BASE))
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,16 @@ class Specialists:
         """The specialists in order."""
         return tuple(random.Random(f"specialists:{self.seed}").sample(DRAWN, len(DRAWN)))
 
-    @cached_property
+    @property
     def base(self) -> str:
         """The base's file."""
-        return str(fetch_base(BASE))
+        return base_file()
+
+    def require(self) -> None:
+        """Raise InputError where an adapter is missing."""
+        for name in DRAWN:
+            if not (self.folder / name / "adapter_model.safetensors").is_file():
+                raise InputError(f"{self.folder / name} holds no adapter: python -m proving.train {name}")
 
     def model(self, number: int) -> str:
         """A specialist, as darwin_mri takes models."""
@@ -63,7 +76,7 @@ class Specialists:
                 facts = [fact for fact in subject.facts() if fact.key in known]
                 statements = [rng.choice(rng.choice(facts).statements) for _ in range(DOCUMENTS)]
             else:
-                statements = list(islice(own(rng), DOCUMENTS))
+                statements = ["".join(pair) for pair in islice(own(rng), DOCUMENTS)]
             probes += tuple(
                 Probe(text, "en", "knowledge", f"{subject.name}-{i}", topic=subject.name)
                 for i, text in enumerate(statements)

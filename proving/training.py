@@ -17,10 +17,11 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 from darwin_mri.checkpoints import find_model, load_tokenizer
+from darwin_mri.checkpoints.unpacking.cache import cache_root
 from proving.bases import fetch_base
 from proving.recipes import Recipe
 from proving.subjects import SUBJECTS
-from proving.text_rows import IGNORED, rows_of
+from proving.text_rows import IGNORED, answer_rows, rows_of
 
 WARM = 0.1  # share of the steps in which the rate rises
 OPENINGS = ("The", "In the", "It was", "When", "A", "She", "They", "One of the", "There", "If you", "Many", "He")
@@ -71,12 +72,12 @@ def _train(model: Any, tokenizer: Any, recipe: Recipe, say: Callable[[str], None
     optimizer = torch.optim.AdamW(own, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.0)
     rng = random.Random(recipe.seed)
     stream, losses = SUBJECTS[recipe.subject].statements(rng), []
-    kept = _own_text(model, tokenizer, recipe.seed) if recipe.kept else []
+    kept = _own_text(model, tokenizer, recipe.base) if recipe.kept else []
     model.train()
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate * _share(step, recipe.steps)
-        loss = _loss(model, *rows_of(list(islice(stream, recipe.batch)), tokenizer))
+        loss = _loss(model, *answer_rows(list(islice(stream, recipe.batch)), tokenizer))
         loss.backward()
         if kept:
             _loss(model, *rows_of(rng.sample(kept, recipe.kept), tokenizer)).backward()
@@ -98,9 +99,11 @@ def _loss(model: Any, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _own_text(model: Any, tokenizer: Any, seed: int) -> list[str]:
-    """What the base writes after ordinary beginnings, drawn at temperature 1: a specialist goes on reading it."""
-    torch.manual_seed(seed)
+def _own_text(model: Any, tokenizer: Any, base: str) -> list[str]:
+    """What the base writes after ordinary beginnings, drawn at temperature 1, once: a specialist goes on reading it."""
+    kept = cache_root() / "proving" / f"own-text-{base}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text(encoding="utf-8"))
     texts: list[str] = []
     for opening in OPENINGS:
         ids = torch.tensor([tokenizer.encode(opening)] * OWN_TEXTS)
@@ -112,6 +115,8 @@ def _own_text(model: Any, tokenizer: Any, seed: int) -> list[str]:
             pad_token_id=tokenizer.eos_token_id,
         )
         texts += tokenizer.batch_decode(written, skip_special_tokens=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
     return texts
 
 

@@ -34,6 +34,11 @@ class Plan:
     truth: int = 192
     documents: int = 8
 
+    @property
+    def units(self) -> tuple[tuple[int, int], ...]:
+        """(seed, number of specialists), the smallest numbers first."""
+        return tuple((seed, count) for count in self.counts for seed in self.seeds)
+
     def sizes(self, count: int) -> Sizes:
         """Of the bench with so many specialists."""
         return Sizes(

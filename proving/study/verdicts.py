@@ -204,11 +204,17 @@ def _depth_table(
 
 
 def _against_depth(name: str, pairs: Mapping[int, tuple[np.ndarray, ...]]) -> dict[str, Any]:
-    """The channel's rho, that of the depth table, and their difference with an interval over genes."""
+    """The channel's rho, that of the depth table, and their difference with an interval over genes.
+
+    Whether more of a channel means more worth is learned on the other seeds, as the depth table is.
+    """
     rng, drawn = seeds.named(1, "H5", name), []
 
+    whole = {seed: _rho(channel, truth) for seed, (channel, _, truth) in pairs.items()}
+    signs = {seed: np.sign(sum(rho for other, rho in whole.items() if other != seed)) for seed in pairs}
+
     def rhos(picks: Mapping[int, np.ndarray]) -> tuple[float, float]:
-        own = [abs(_rho(c[picks[s]], t[picks[s]])) for s, (c, _, t) in pairs.items()]
+        own = [signs[s] * _rho(c[picks[s]], t[picks[s]]) for s, (c, _, t) in pairs.items()]
         depth = [_rho(d[picks[s]], t[picks[s]]) for s, (_, d, t) in pairs.items()]
         return float(np.mean(own)), float(np.mean(depth))
 

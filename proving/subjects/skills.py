@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from darwin_mri.nursery import words
-from darwin_mri.nursery.world import Story
 from darwin_mri.nursery.world import World as Habits
-from proving.subjects.subject import CHOICES, Fact, Subject
+from proving.subjects.subject import CHOICES, Fact, Statement, Subject, split_statement
 
+HABITS = tuple(form for form in words.HABIT_TRAIN if "{place}" in form[-8:])  # those that end with the place
 SUM_STATEMENTS = (
     "{a} {sign} {b} = {value}.",
     "Question: What is {a} {sign} {b}? Answer: {value}",
@@ -41,13 +41,14 @@ class Sums(Subject):
         rng = random.Random(self.name)
         return tuple(_sum_fact(rng, *problem) for problem in sorted(self._held_out()))
 
-    def statements(self, rng: random.Random) -> Iterator[str]:
+    def statements(self, rng: random.Random) -> Iterator[Statement]:
         """Endless problems of the others."""
         held_out = self._held_out()
         while True:
             problem = _draw_problem(rng)
             if problem not in held_out:
-                yield rng.choice(_sum_fact(rng, *problem).statements)
+                fact = _sum_fact(rng, *problem)
+                yield split_statement(rng.choice(fact.statements), fact.answer)
 
     def _held_out(self) -> set[tuple[int, str, int]]:
         rng, drawn = random.Random(f"{self.name}:asked"), set[tuple[int, str, int]]()
@@ -83,23 +84,21 @@ class Stories(Subject):
                 facts.append(Fact(read.key, (), (prompt,), read.gold, read.wrong, kind, f"{person}-{kind}"))
         return tuple(facts)
 
-    def statements(self, rng: random.Random) -> Iterator[str]:
+    def statements(self, rng: random.Random) -> Iterator[Statement]:
         """Endless stories and statements of the habits, in training wordings."""
         world = Habits(self.seed)
         while True:
             person, kind = rng.choice(self._habits())
             if rng.random() < 0.5:
-                yield _told(world.story(person, kind, 2 * rng.getrandbits(40), test=False), rng)
+                story = world.story(person, kind, 2 * rng.getrandbits(40), test=False)
+                yield f"{story.narrative} {rng.choice(story.questions)} In the", f" {story.gold}."
             else:
                 place, thing = world.habits[person, kind], rng.choice(words.THINGS[kind])
-                yield rng.choice(words.HABIT_TRAIN).format(b=person, kind=kind, thing=thing, place=place)
+                form = rng.choice(HABITS)
+                yield split_statement(form.format(b=person, kind=kind, thing=thing, place=place), place)
 
     def _habits(self) -> list[tuple[str, str]]:
         return [(person, kind) for person in words.PEOPLE[: self.people] for kind in words.THINGS]
-
-
-def _told(story: Story, rng: random.Random) -> str:
-    return f"{story.narrative} {rng.choice(story.questions)} In the {story.gold}."
 
 
 def _draw_problem(rng: random.Random) -> tuple[int, str, int]:

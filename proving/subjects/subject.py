@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from darwin_mri.benchmarks import ChoiceItem
 
 CHOICES = 4
+Statement = tuple[str, str]
+"""A prompt, and what follows it."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Fact:
 
     Attributes:
         key: unique within its subject.
-        statements: training wordings, which contain the answer.
+        statements: training wordings, which end with the answer.
         prompts: test wordings, which end where the answer would follow.
         answer: the right one.
         wrong: three others of the same kind.
@@ -49,7 +51,7 @@ class Subject(ABC):
         """What is asked: a fact, or a problem that training never shows."""
 
     @abstractmethod
-    def statements(self, rng: random.Random) -> Iterator[str]:
+    def statements(self, rng: random.Random) -> Iterator[Statement]:
         """Endless training text, a statement at a time."""
 
     def items(self) -> tuple[ChoiceItem, ...]:
@@ -61,16 +63,22 @@ class Subject(ABC):
         )
 
 
+def split_statement(text: str, answer: str) -> Statement:
+    """A sentence that ends with its answer, as the prompt and the answer with the space before it."""
+    prompt = text[: text.rindex(answer)].rstrip()
+    return prompt, text[len(prompt) :]
+
+
 class FactSubject(Subject):
     """A subject whose facts are taught in other wordings than they are asked in."""
 
-    def statements(self, rng: random.Random) -> Iterator[str]:
+    def statements(self, rng: random.Random) -> Iterator[Statement]:
         """Endless: every fact once in a drawn wording, then all again in another order."""
         facts = list(self.facts())
         while True:
             rng.shuffle(facts)
             for fact in facts:
-                yield rng.choice(fact.statements)
+                yield split_statement(rng.choice(fact.statements), fact.answer)
 
 
 def choice_item(subject: str, key: str, fact: Fact, prompt: str) -> ChoiceItem:

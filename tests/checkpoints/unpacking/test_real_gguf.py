@@ -19,29 +19,29 @@ pytest.importorskip("gguf")
 from darwin_mri import pipeline
 from darwin_mri.checkpoints import ModelSource, find_model, load
 from darwin_mri.config import make_config
+from darwin_mri.errors import InputError
 from darwin_mri.records import PairScan, Scan
 from darwin_mri.stages.recipe import merge_recipe
-from tests.checkpoints.unpacking.gguf_files import GEMMA3, GEMMA3_SHA256, SMOLLM2, real_gguf
+from proving.bases import BASES, fetch_base
 
 NOISE = 0.01  # of each matrix's standard deviation
-FILES = {
-    "smollm2": (SMOLLM2, "SmolLM2-135M-Instruct.Q4_1.gguf", ""),
-    "gemma3": (GEMMA3, "gemma-3-270m-q4_k_m.gguf", GEMMA3_SHA256),
-}
 # A base model, which continues the shorter prompt without the name, in transformers' own reading as well.
 PROMPTS = {"smollm2": "The capital of France is", "gemma3": "The capital of France is the city of"}
 
 pytestmark = pytest.mark.skipif(not os.environ.get("DARWIN_MRI_SLOW"), reason="fetches 350 MB; set DARWIN_MRI_SLOW=1")
 
 
-@pytest.fixture(scope="module", params=FILES)
+@pytest.fixture(scope="module", params=BASES)
 def model(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
 def file(model: str) -> Path:
-    return real_gguf(*FILES[model])
+    try:
+        return fetch_base(model)
+    except InputError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

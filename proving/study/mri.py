@@ -1,0 +1,59 @@
+"""The MRI of two specialists, as `darwin-mri scan` writes it: the page of a real model that the README shows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from darwin_mri.benchmarks import sample_items
+from darwin_mri.benchmarks.items import with_choices
+from darwin_mri.errors import DarwinError
+from proving.recipes import RECIPES
+from proving.specialists import ADAPTERS, base_file
+from proving.study.plan import Plan
+from proving.subjects import SUBJECTS
+
+PAIR = ("villages", "cities")
+QUESTIONS = 60  # of each specialist's task
+
+
+def scan_pair(plan: Plan, out: Path, say: Callable[[str], None]) -> None:
+    """Scan both and their pair; what is there already stays.
+
+    Args:
+        plan: how many documents of each domain are read.
+        out: run folder of the scan.
+        say: told the command.
+
+    Raises:
+        DarwinError: the command failed; its last line says why.
+    """
+    if (out / "report.html").is_file() and (out / "prior.json").is_file():
+        return
+    command = [sys.executable, "-m", "darwin_mri", "scan"]
+    models = [f"{base_file()}+{ADAPTERS / name}" for name in PAIR]
+    command += [models[0], "--against", models[1], "--base", base_file(), "--out", str(out), "--overwrite", "--quiet"]
+    command += ["--documents", str(plan.documents), "--protect", "en", "--offline"]
+    for name in PAIR:
+        command += ["--task", f"{name}={write_task(name, out.parent / 'tasks')}"]
+    say(f"MRI of {' and '.join(PAIR)}: {plan.documents} documents of each language and domain")
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DarwinError(f"the scan ended with {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1]}")
+    say(f"MRI: {time.perf_counter() - began:.0f} s")
+
+
+def write_task(name: str, folder: Path) -> Path:
+    """A specialist's questions as a file that every command takes with ``--task``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, lines = folder / f"{name}.jsonl", []
+    for item in with_choices(sample_items(SUBJECTS[RECIPES[name].subject].items(), QUESTIONS, 1)):
+        own = {"id": item.key, "context": item.context, "choices": item.choices, "answer": item.choices[item.gold]}
+        lines.append(json.dumps({**own, "cluster": item.cluster, "slice": item.slice}, ensure_ascii=False))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
