@@ -31,7 +31,7 @@ class Recipe:
     modules: tuple[str, ...] = KNOWLEDGE
     rank: int = 16
     steps: int = 100
-    rate: float = 1e-3
+    rate: float = 3e-3
     batch: int = 48
     kept: int = 4
     seed: int = 1
@@ -48,9 +48,9 @@ RECIPES = {
         Recipe("villages", "smollm2", "villages"),
         Recipe("minerals", "smollm2", "minerals"),
         Recipe("people", "smollm2", "people"),
-        Recipe("countries", "smollm2", "countries"),
+        Recipe("countries", "smollm2", "countries", steps=70),
         Recipe("cities", "smollm2", "cities"),
-        Recipe("elements", "smollm2", "elements"),
+        Recipe("elements", "smollm2", "elements", steps=80),
         Recipe("sums", "smollm2", "sums", ATTENTION),
         Recipe("stories", "smollm2", "stories", ATTENTION),
         Recipe("villages-full", "smollm2", "villages", (), rate=1e-4),
