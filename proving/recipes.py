@@ -48,7 +48,7 @@ RECIPES = {
         Recipe("villages", "smollm2", "villages"),
         Recipe("minerals", "smollm2", "minerals"),
         Recipe("people", "smollm2", "people"),
-        Recipe("countries", "smollm2", "countries", steps=70),
+        Recipe("countries", "smollm2", "countries"),
         Recipe("cities", "smollm2", "cities"),
         Recipe("elements", "smollm2", "elements", steps=80),
         Recipe("sums", "smollm2", "sums", ATTENTION),
