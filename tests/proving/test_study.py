@@ -16,11 +16,19 @@ from darwin_mri.benchmarks import ChoiceItem
 from proving.methods.cells import Cell
 from proving.methods.rows import BASELINE, PRIOR
 from proving.study import page as pages
+from proving.study import verdicts
 from proving.study.plan import FULL, SHORT, Plan
 from proving.study.rows import CHANNELS, NULLS, TOLERANCES, WORTH, fingerprint, frozen_name, rows_for, search_name
 from proving.study.verdicts import contrasts, judge
 
 ITEMS = 400
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdicts, "RESAMPLES", 300)
+
+
 PLAN = Plan(counts=(2,), seeds=(1, 2), budgets=(50,))
 GENES = [f"layers.{layer}.{component}" for layer in range(30) for component in ("ffn", "mixer")]
 
