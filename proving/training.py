@@ -133,7 +133,8 @@ def _halve(model: Any) -> None:
 
 
 def _name_base(path: Path, recipe: Recipe) -> None:
-    """The adapter's configuration without a path of this machine."""
+    """The adapter's configuration without a path of this machine, the same every time."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = recipe.base
+    config["target_modules"] = sorted(config["target_modules"])  # peft keeps a set
     path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
