@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
+from darwin_mri.batch_sizes import KEPT_SHARE
 from darwin_mri.checkpoints import free_memory, stored_tensors
 from darwin_mri.merging.blending import Blend
 from darwin_mri.merging.merge import Merge, tensor_ratios
 from darwin_mri.merging.settings import Exceptions, Settings
 from darwin_mri.merging.streaming import Ratios, StreamedBlend
 
-KEPT_SHARE = 0.6  # of the memory that is free where the model is; the rest is for forwards
 AHEAD = 4  # tensors read, masked or shuffled on the host while a device works; bounds the host's memory
 
 
@@ -101,6 +101,11 @@ class Candidate:
         self._assemble()
         self.current.clear()
         self._to_round = self._rounded()
+
+    def release(self) -> None:
+        """Let go of what is kept: it would stay until the garbage collector comes, on a device that others need."""
+        self._kept.clear()
+        self._held = {True: 0, False: 0}
 
     def _rounded(self) -> tuple[str, ...]:
         """Parameters of the model that a child has rounded, whatever its genes; of an unpacked father only."""

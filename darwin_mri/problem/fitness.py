@@ -41,6 +41,10 @@ class InPlace(Protocol):
         """Make the model the father again."""
         ...
 
+    def release(self) -> None:
+        """Let go of what is kept from one candidate to the next."""
+        ...
+
 
 class Evaluator:
     """The father, the space that is searched, and the scorer: what every fitness of one search shares.
@@ -77,7 +81,8 @@ class Evaluator:
         """Start the engine where there is one, so that its start is no candidate's time."""
 
     def stop(self) -> None:
-        """End the engine's processes where there is one; the next candidate starts them again."""
+        """Let go of what is kept, and of the engine's processes where there are some; a candidate starts them again."""
+        self.candidate.release()
 
     @contextmanager
     def instead_of(self, father: LoadedModel) -> Iterator[None]:

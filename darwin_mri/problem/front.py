@@ -140,6 +140,7 @@ def score_references(
             evaluator = Evaluator(config, parents.father, space.for_null(kind))
             found.append(FrontReference(role="null", null=kind, held_out=means(evaluator.on(items)(genes))))
             evaluator.candidate.restore()
+            evaluator.stop()
             advance(1)
         for role in parents.others:
             with parents.on_device(role):

@@ -45,6 +45,9 @@ class ServedCandidate:
         """As ``InPlace``: the engine ends, and one that is started later has the father's weights."""
         self.engine.reset()
 
+    def release(self) -> None:
+        """As ``InPlace``: nothing is kept outside the engine."""
+
 
 class ServedEvaluator(Evaluator):
     """As ``Evaluator``, with a vLLM engine on the father's device; the father itself is only asked how it is built."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from darwin_mri.batch_sizes import KEPT_SHARE, TEXT_BLOCKS
 from darwin_mri.benchmarks import Item, differentiable, fitness_blocks, sample_items
 from darwin_mri.checkpoints import LoadedModel, free_memory
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
-from darwin_mri.merging.candidate import KEPT_SHARE
 from darwin_mri.mri import Block, text_blocks
 from darwin_mri.mri.slopes import Loss, SlopeReader
 from darwin_mri.planning.memory import prior_bytes
@@ -20,8 +20,6 @@ from darwin_mri.problem.items import Items
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.space import MergeSpace
 from darwin_mri.run import MeasurementCache, Progress, Run
-
-TEXT_BLOCKS = 12  # blocks of probe documents: the unit of resampling of the freezing rule
 
 
 def open_slopes(

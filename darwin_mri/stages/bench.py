@@ -66,3 +66,4 @@ def _ask_nulls(models: Contestants, bench: ModelBench, parents: Parents, space: 
             f"null:{name}", name, f"null:{name}", bench.ask_resident(f"null:{name}", f"null {name}", digest, father)
         )
         candidate.restore()
+        candidate.release()  # the next one keeps a share of what is free

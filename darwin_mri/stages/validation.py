@@ -100,6 +100,7 @@ class _Truth:
             gains = self._gains(advance)
             harm = {name: self._harm(probes, advance) for name, probes in self.texts.items()}
             self.candidate.restore()
+            self.candidate.release()
             return gains, harm, {"response": self._slope_predictions(advance)}
 
     def _gains(self, advance: Callable[[int], None]) -> dict[str, np.ndarray]:
