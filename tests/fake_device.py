@@ -1,7 +1,8 @@
 """A fake device, for tests without a GPU: its tensors hold their values on the host, but refuse what a GPU refuses.
 
 An operation on tensors of two devices raises, and so does ``numpy()``; results are those of a CPU, to the bit. It knows
-nothing of CUDA's own kernels, memory or speed. It is a pytest plugin (``-p tests.fake_device``) for a process of its
+nothing of CUDA's own kernels, memory or speed, and an error in a backward pass ends the process: torch's guard of a
+device in Python lets no error pass. It is a pytest plugin (``-p tests.fake_device``) for a process of its
 own: torch takes one further device per process, and both patches must be there before darwin_mri is imported.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "fake"
 ROOM = 2**36  # bytes free where no limit is set
@@ -23,9 +24,18 @@ INDEXED = (
     torch.ops.aten.index_put_.default,
 )  # with a mask, both must know how many of its values are set
 
+
+class Backend(_DummyBackendModule):
+    """The module that torch asks about the device."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """Of autocast, which activation checkpointing enters to run a layer again, also where it is off."""
+        return [torch.bfloat16]
+
+
 torch.inference_mode = lambda mode=True: torch.no_grad()  # tensors of a subclass cannot be split in inference mode
 torch.__future__.set_swap_module_params_on_conversion(True)  # or a tied head is untied by ``model.to``
-_setup_privateuseone_for_python_backend(NAME)
+_setup_privateuseone_for_python_backend(NAME, Backend())
 DEVICE = torch.device(NAME, 0)
 
 
