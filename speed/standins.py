@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.probes import load_probes
 
-# Tokens of an item as the parents' own tokenizers count them (``darwin_mri.planning.memory.TOKENS``), less those of the
-# template and of the choices.
+# Tokens of an item as the parents' own tokenizers count them (``TOKENS`` in ``darwin_mri.planning.activations``),
+# less those of the template and of the choices.
 QUESTION, STORY = 200, 1050
 ITEMS = {"click": 240, "musr": 80}  # musr: of each of its three tasks
 PLACES = ("attic", "cellar", "garden", "kitchen")

@@ -8,10 +8,9 @@ from darwin_mri.batch_sizes import SCAN_FORWARDS
 from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import Config
 from darwin_mri.planning import machine
+from darwin_mri.planning.activations import CHOICES, item_tokens
 from darwin_mri.planning.memory import (
-    CHOICES,
     ONE_MODEL_ARMS,
-    item_tokens,
     layer_parameters,
     moment_files,
     moment_values,

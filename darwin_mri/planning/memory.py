@@ -13,44 +13,35 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 from darwin_mri.batch_sizes import (
-    BATCH_TOKENS,
     ENGINE_CACHE,
-    HARNESS_LOGITS,
     HARNESS_TOKENS,
-    LOGIT_POSITIONS,
+    KEPT_SHARE,
     LONG_HARNESS_TOKENS,
-    MOST_LOGITS,
     NEURON_POSITIONS,
-    RESPONSE_BLOCKS,
-    gradient_tokens,
-    mask_values,
     scan_tokens,
     scored_tokens,
 )
 from darwin_mri.checkpoints.survey import LAYER, Survey
 from darwin_mri.config import JOINT, Config
+from darwin_mri.planning.activations import (
+    GRAPH,
+    forward,
+    gradient_logits,
+    graph_bytes,
+    harness_batch,
+    masks,
+    scan_batch,
+    slope_tokens,
+)
 
-TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
 PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
-OTHER_TOKENS = 300  # per item of a benchmark not listed
-CHOICES = 4
-# Values per token and layer that a backward pass keeps, in hidden and FFN sizes; measured on Gemma 4 and Qwen 3.5
-# (docs/PERFORMANCE.md).
-GRAPH_HIDDEN, GRAPH_FFN = 22, 5
-HEALTH_TOKENS = (
-    8 * 128
-)  # of a forward of the health check: probe texts of one language, or prompts with what is written on
-MASK_MARKS = 3  # bytes per value of a mask while it is made
+HEALTH_TOKENS = 16 * 80  # of a forward of the health check: what a parent wrote on from prompts; probes are fewer
+FFN_COPIES = 8  # matrices in fp32 of a donor that is built from weights, with what they come from
 DIRECTIONS = 2  # bytes per value of a map that regression keeps beside: two matrices for each input
 WHOLE = ("nuslerp", "multislerp", "karcher")  # methods that a search keeps the parents' tensors for
 ADDING = ("task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")  # methods without an election
 MASKS = {"dare_linear": 1, "dare_ties": 1, "della": 4, "della_linear": 4, "breadcrumbs": 1, "breadcrumbs_ties": 1}
 ONE_MODEL_ARMS = ("raw", "folded")  # arms that read the mother's weights only; operators read them from the files
-
-
-def item_tokens(name: str) -> int:
-    """Mean tokens of one item of a benchmark."""
-    return TOKENS.get(name, OTHER_TOKENS)
 
 
 def probe_groups(config: Config) -> int:
@@ -103,7 +94,13 @@ def fits_beside(config: Config, surveys: Sequence[Survey], free: int, memory: in
 
 
 def stage_bytes(
-    config: Config, surveys: Sequence[Survey], each: int, memory: int | None, *, short: bool = False
+    config: Config,
+    surveys: Sequence[Survey],
+    each: int,
+    memory: int | None,
+    *,
+    short: bool = False,
+    kept: int | None = None,
 ) -> Mapping[str, int]:
     """Bytes that each stage holds at its fullest.
 
@@ -115,43 +112,68 @@ def stage_bytes(
             None for a CPU.
         short: what is left once all that can has given way: on an accelerator one model at a time (one parent where
             ``can_wait``), slopes layer by layer, and nothing kept by the search.
+        kept: bytes that a search keeps; None for all it can use, or for none where ``short``.
 
     Returns:
         Stage -> bytes.
     """
     accelerator = memory is not None
     father, held = surveys[0], [survey.parameters * each for survey in surveys]
-    moved = ffn_parameters(father) if config.cross else father.parameters
     # Several others are scanned one at a time, each beside the father.
     pair = held[0] + max(held[1:], default=0)
     beside = max(held) if short and accelerator and can_wait(config) else pair
-    # Of the father's sums what the pairs compare is left when the others are scanned.
-    sums = max(_scan_sums(survey) for survey in surveys) + sum(_paired(config, survey) for survey in surveys[:2])
-    tokens, scored = scan_tokens(memory), scored_tokens(memory)
-    stages = {"scan": beside + sums + max(_scan_batch(config, survey, each, memory) for survey in surveys)}
+    alone = beside < pair
+    scored = scored_tokens(memory)
+    stages = {"scan": _scan(config, surveys, held if alone else [pair] * len(held), each, memory)}
     if config.cross:
         arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
-        stages["donors"] = beside + sums + arm
+        stages["donors"] = beside + arm + FFN_COPIES * 4 * father.anatomy.hidden_size * father.anatomy.ffn_size
     if config.prior.preset == "response" or (config.prior.preset != "flat" and config.prior.protect):
         stages["prior"] = held[0] + prior_bytes(config, father, each, short=short)
-    kept = 0 if short else int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))
-    mask = max(_masks(config, survey, each, scored, accelerator) for survey in surveys)
-    stages["search"] = held[0] + kept + _batch(father, each, scored) + mask
+    if kept is None:
+        kept = 0 if short else _all_kept(config, father, accelerator)
+    mask = max(masks(config, survey, each, scored, accelerator) for survey in surveys)
+    stages["search"] = held[0] + kept + forward(father, each, scored) + mask
     if config.search.engine == "vllm":  # the father waits in host memory, and nothing is kept
         cache = 0 if short else ENGINE_CACHE
-        stages["search"] = held[0] + (_batch(father, each, scored) + mask if accelerator else held[0] + cache)
+        stages["search"] = held[0] + (forward(father, each, scored) + mask if accelerator else held[0] + cache)
     if config.repair:
         parts = max(held) if short and accelerator else held[0] + sum(held)
         texts = 0 if accelerator else int(config.repair.memory_gb * 2**30)
-        stages["repair"] = parts + texts + _repair_sums(father) + _batch(father, each, tokens)
+        stages["repair"] = parts + texts + _repair_sums(father) + forward(father, each, scan_tokens(memory))
     # The child is as large as the father, which stays beside the model that is read, or waits in host memory.
     read = max(held) if short and accelerator else held[0] + max(held)
-    stages["health"] = read + max(_batch(survey, each, HEALTH_TOKENS) for survey in surveys)
+    stages["health"] = read + max(forward(survey, each, HEALTH_TOKENS) for survey in surveys)
     harness = (LONG_HARNESS_TOKENS if accelerator else HARNESS_TOKENS) if config.bench.harness else 0
-    stages["bench"] = read + max(
-        _harness_batch(survey, each, harness) if harness else _batch(survey, each, scored) + mask for survey in surveys
+    batch = max(
+        harness_batch(survey, each, harness) if harness else forward(survey, each, scored) + mask for survey in surveys
     )
+    # Null children are made as a search makes its candidates.
+    stages["bench"] = max(read, held[0] + kept) + batch
     return stages
+
+
+def held_bytes(config: Config, surveys: Sequence[Survey], each: int, memory: int) -> dict[str, int]:
+    """Bytes that each stage holds at its fullest on an accelerator of a given size: the faster way where it has room.
+
+    Args:
+        config: of the run.
+        surveys: of the parents, the father's first.
+        each: bytes of a parameter as it is loaded.
+        memory: bytes of the accelerator.
+
+    Returns:
+        Stage -> bytes.
+    """
+    father = surveys[0]
+    kept = min(_all_kept(config, father, True), int(KEPT_SHARE * max(0, memory - father.parameters * each)))
+    needed = stage_bytes(config, surveys, each, memory, kept=0)
+    roomy, held = (dict(stage_bytes(config, surveys, each, memory, short=short, kept=kept)) for short in (False, True))
+    for stages in (("scan", "donors"), ("prior",), ("repair",), ("health", "bench")):  # each is decided as one
+        own = [name for name in stages if name in needed]
+        if own and max(needed[name] for name in own) <= memory:
+            held |= {name: roomy[name] for name in own}
+    return held
 
 
 def prior_bytes(config: Config, father: Survey, each: int, *, short: bool = False) -> int:
@@ -166,18 +188,18 @@ def prior_bytes(config: Config, father: Survey, each: int, *, short: bool = Fals
     Returns:
         Of directions, of the weights that stand in for the father's, and of what a backward pass keeps.
     """
-    tokens, depth = _slope_tokens(config), len(father.anatomy.layers)
-    logits = 4 * 4 * min(MOST_LOGITS, LOGIT_POSITIONS * _vocabulary(father))
-    values = _graph_values(father)
+    tokens, depth = slope_tokens(config), len(father.anatomy.layers)
+    logits = gradient_logits(father, tokens)
     if not short:
         moved = ffn_parameters(father) if config.cross else father.parameters
-        return moved * (4 * len(config.ratio_roles) + each) + tokens * depth * values * each + logits
+        return moved * (4 * len(config.ratio_roles) + each) + tokens * graph_bytes(father, each, GRAPH[each]) + logits
     widest = father.anatomy.hidden_size * father.anatomy.ffn_size  # the largest matrix of a layer
     layer = layer_parameters(father) // depth
-    # A layer's weights, the gradient of one and directions of every parent; the stream into each layer, and one layer's
-    # activations.
+    # The stream into each layer; then the logits, or one layer's activations and weights with the gradient of one and
+    # the directions of every parent.
     weights = layer * each + widest * (each + 4 * len(config.ratio_roles))
-    return weights + tokens * (depth * father.anatomy.hidden_size + values) * each + logits
+    values = tokens * graph_bytes(father, each, GRAPH[each], layers=1)
+    return tokens * depth * father.anatomy.hidden_size * each + max(logits, weights + values)
 
 
 def kept_bytes(config: Config, accelerator: bool, filed: float) -> float:
@@ -235,53 +257,35 @@ def _repair_sums(survey: Survey) -> int:
     return 8 * (4 * widest**2 + 4 * widest * hidden)
 
 
-def _vocabulary(survey: Survey) -> int:
-    return int(survey.text_config.vocab_size)
+def _all_kept(config: Config, father: Survey, accelerator: bool) -> int:
+    """All that a search can use of what does not depend on the ratio."""
+    moved = ffn_parameters(father) if config.cross else father.parameters
+    return int(moved * kept_bytes(config, accelerator, father.size / max(1, father.parameters)))
 
 
-def _batch(survey: Survey, each: int, tokens: int) -> int:
-    """A forward's largest activations: copies of the neurons in fp32, and logits with their soft cap and softmax."""
-    stream = tokens * survey.anatomy.hidden_size * each * 8
-    return (
-        stream
-        + tokens * survey.anatomy.ffn_size * 4 * 4
-        + 4 * 3 * min(MOST_LOGITS, LOGIT_POSITIONS * _vocabulary(survey))
-    )
+def _scan(config: Config, surveys: Sequence[Survey], held: Sequence[int], each: int, memory: int | None) -> int:
+    """The fullest moment of a scan: one parent after the other, then each beside the father.
+
+    Args:
+        config: of the run.
+        surveys: of the parents, the father's first.
+        held: bytes of the models that are there while each is scanned.
+        each: bytes of a parameter.
+        memory: bytes of the accelerator; None for a CPU.
+
+    Returns:
+        Bytes.
+    """
+    paired = [_paired(config, survey) for survey in surveys]
+    moments = []
+    for number, (survey, models, own) in enumerate(zip(surveys, held, paired, strict=True)):
+        values = own + (paired[0] if number else 0)  # the father's wait for the others
+        moments.append(models + values + _scan_sums(survey) + scan_batch(config, survey, each, memory))
+        if number:
+            moments.append(held[0] + values + _similarities(config, surveys[0], survey))
+    return max(moments)
 
 
-def _scan_batch(config: Config, survey: Survey, each: int, memory: int | None) -> int:
-    """The larger of a forward's activations and what a backward pass of the scan keeps."""
-    forward = _batch(survey, each, scan_tokens(memory))
-    if config.scan.ablation == "exact":
-        return forward
-    return max(forward, gradient_tokens(memory) * len(survey.anatomy.layers) * _graph_values(survey) * each)
-
-
-def _graph_values(survey: Survey) -> int:
-    """Values that a backward pass keeps of each token and layer."""
-    return GRAPH_HIDDEN * survey.anatomy.hidden_size + GRAPH_FFN * survey.anatomy.ffn_size
-
-
-def _masks(config: Config, survey: Survey, each: int, tokens: int, accelerator: bool) -> int:
-    """Masks of a batch of the scorer, one for each kind of attention, and the marks that one is made of."""
-    longest = max(map(item_tokens, config.fitness))
-    values = min(tokens * longest, mask_values("cuda" if accelerator else "cpu"))
-    kinds = len(set(getattr(survey.text_config, "layer_types", None) or ("full_attention",)))
-    return values * (each * kinds + MASK_MARKS)
-
-
-def _harness_batch(survey: Survey, each: int, tokens: int) -> int:
-    """As ``_batch``, of lm-eval: it has the logits of every position, twice, and fewer rows where they are large."""
-    tokens = min(tokens, HARNESS_LOGITS // max(1, 8 * _vocabulary(survey)))
-    stream = tokens * survey.anatomy.hidden_size * each * 8
-    return stream + tokens * survey.anatomy.ffn_size * 4 * 4 + tokens * _vocabulary(survey) * 8
-
-
-def _slope_tokens(config: Config) -> int:
-    """Tokens of a backward pass: a batch of texts, some items, or one item that is longer than a batch."""
-    tokens = min(config.scan.documents * config.scan.max_tokens, BATCH_TOKENS) if config.prior.protect else 0
-    if config.prior.preset == "response":
-        items = -(-config.prior.items // RESPONSE_BLOCKS)
-        longest = max(CHOICES * item_tokens(name) for name in config.fitness)
-        tokens = max(tokens, longest, min(items * longest, BATCH_TOKENS))
-    return tokens
+def _similarities(config: Config, father: Survey, other: Survey) -> int:
+    """Products of paired positions with each other in fp64, of every layer: as they are, centred, and shuffled."""
+    return 8 * config.scan.positions**2 * (2 * len(father.anatomy.layers) + 3 * len(other.anatomy.layers))

@@ -201,7 +201,7 @@ class Parents:
         """Bytes a model takes when it is read beside the father, activations among them."""
         each = 4 if self.config.dtype == "float32" else 2
         surveys = [survey(self.sources[FATHER].folder), survey(source.folder)]
-        beside = stage_bytes(self.config, surveys, each, device_memory(self.device))
+        beside = stage_bytes(self.config, surveys, each, device_memory(self.device), kept=0)
         return max(beside["health"], beside["bench"]) - surveys[0].parameters * each
 
     def digest(self, role: str) -> str:
