@@ -52,7 +52,7 @@ RECIPES = {
         Recipe("cities", "smollm2", "cities"),
         Recipe("elements", "smollm2", "elements", steps=80),
         Recipe("sums", "smollm2", "sums", ATTENTION),
-        Recipe("stories", "smollm2", "stories", ATTENTION),
+        Recipe("stories", "smollm2", "stories", ATTENTION, batch=24),
         Recipe("villages-full", "smollm2", "villages", (), rate=1e-4),
         Recipe("cities-full", "smollm2", "cities", (), rate=1e-4),
     )
