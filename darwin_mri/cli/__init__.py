@@ -76,9 +76,20 @@ def main() -> None:
 
 def _say(error: DarwinError | OSError) -> int:
     """Print an error in one line; the value is the exit code."""
+    if isinstance(error, OSError):
+        _give_up_output()
     if isinstance(error, BrokenPipeError):  # whoever read the output has had enough
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for what is flushed at the end)
         return 1
     text = str(error) if isinstance(error, DarwinError) else describe_os_error(error)
     err.print(f"darwin-mri: {' '.join(text.split())}", markup=False, highlight=False, soft_wrap=True)
     return error.exit_code if isinstance(error, DarwinError) else 1
+
+
+def _give_up_output() -> None:
+    """Where stdout takes nothing more, what is left in its buffer goes nowhere: Python flushes it at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

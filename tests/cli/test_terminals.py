@@ -60,8 +60,10 @@ def test_a_folder_may_be_named_by_any_bytes(models: tuple[Path, Path], tmp_path:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("words", [("nursery",), ("nursery", "--json")])
-def test_output_that_goes_nowhere_is_said_in_one_line(words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_goes_nowhere_is_said_in_one_line(words: tuple[str, ...], unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "darwin_mri", *words]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=environment)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "No space left" in done.stderr
