@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ SCALED: dict[str, dict[str, int]] = {
     "darwin_mri.mri.blended": {"BLOCK": 2**19},
     "darwin_mri.mri.weights": {"BLOCK": 2**19},
 }
-CARD = 1.2  # bytes of the device for each that is needed at least
+CARD = 1.2  # bytes of the device for each that is needed
 BREED = """
 import json, sys, time
 from contextlib import contextmanager
@@ -108,7 +107,7 @@ def main() -> None:
     parser.add_argument("--roomy", action="store_true", help="a device on which nothing has to give way")
     given = parser.parse_args()
     way = "roomy" if given.roomy else "short"
-    figures = rehearse(given.dir, given.pair, SHORT, roomy=given.roomy)
+    figures = rehearse(given.dir, given.pair, roomy=given.roomy)
     out = given.dir / f"memory-{given.pair}-{way}.json"
     out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(f"cap {figures['limit'] / 2**20:.0f} MiB, father {figures['father'] / 2**20:.0f}; {figures['cpu']:.0f} CPU s")
@@ -117,24 +116,13 @@ def main() -> None:
         print(f"{stage}: plan {planned / 2**20:.0f}, measured {peak / 2**20:.0f} MiB, {planned / peak:.2f}")
 
 
-def rehearse(
-    folder: Path,
-    pair: str,
-    changes: Mapping[str, Mapping[str, Any]],
-    *,
-    roomy: bool = False,
-    sizes: Mapping[str, Mapping[str, Any]] = SIZES,
-    verbose: bool = True,
-) -> dict[str, Any]:
+def rehearse(folder: Path, pair: str, *, roomy: bool) -> dict[str, Any]:
     """Breed a pair on the fake device, in a process of its own.
 
     Args:
         folder: where the run is written, and the parents that are missing.
         pair: which of ``PAIRS``.
-        changes: section of the config -> its fields that are replaced.
         roomy: on a device on which nothing has to give way.
-        sizes: of the parents' text models.
-        verbose: show each stage's peak.
 
     Returns:
         What ``run_apart`` does; ``plan`` and ``peak``, bytes by stage; ``limit`` and ``father``, bytes; and whether
@@ -144,15 +132,15 @@ def rehearse(
     for number, (role, kind) in enumerate(PAIRS[pair].items()):
         parent = folder / f"{kind}-{number}"
         if not parent.is_dir():
-            write_parent(parent, kind, small=True, seed=number, changes=sizes[kind])
+            write_parent(parent, kind, small=True, seed=number, changes=SIZES[kind])
         config[role] = str(parent)
     config |= {"device": "cuda", "dtype": "float32", "fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
-    config |= {section: {**config[section], **own} for section, own in changes.items()}
+    config |= {section: {**config[section], **own} for section, own in SHORT.items()}
     path = folder / f"{pair}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     way = "roomy" if roomy else "short"
     run = str(folder / f"run-{pair}-{way}")
-    return run_apart(BREED, str(path), run, json.dumps(SCALED), str(CARD), way, verbose=verbose)
+    return run_apart(BREED, str(path), run, json.dumps(SCALED), str(CARD), way, verbose=True)
 
 
 if __name__ == "__main__":
