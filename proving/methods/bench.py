@@ -85,11 +85,9 @@ def split_shares(siblings: Siblings, parents: int, sizes: Sizes) -> Parts:
     parts: tuple[list[ChoiceItem], ...] = ([], [], [])
     for number in range(parents):
         split = split_items(siblings.items(number), siblings.seed, SEARCH_SHARE)
-        search = sample_items(split.search, sizes.search, siblings.seed)
-        used = {item.cluster for item in search}
-        rest = [item for item in split.search if item.cluster not in used]
+        first, rest = _apart(split.search, sizes, siblings.seed)
         drawn = (
-            search,
+            sample_items(first, sizes.search, siblings.seed),
             sample_items(rest, sizes.fresh, siblings.seed),
             sample_items(split.held_out, -(-sizes.held_out // parents), siblings.seed),
         )
@@ -98,6 +96,19 @@ def split_shares(siblings: Siblings, parents: int, sizes: Sizes) -> Parts:
     for name, part in zip(("search", "fresh", "held out"), parts, strict=True):
         seeds.named(siblings.seed, "order", name).shuffle(part)  # type: ignore[arg-type]
     return Parts(*map(tuple, parts))
+
+
+def _apart(items: Sequence[Item], sizes: Sizes, seed: int) -> tuple[list[Item], list[Item]]:
+    """Items for the search and fresh ones, which share no cluster.
+
+    The search gets as many clusters as it has items, or its share of them where too few would be left.
+    """
+    every = sample_items(items, len({item.cluster for item in items}), seed)  # one of each cluster
+    taken = sizes.search
+    if len(every) - taken < sizes.fresh / 2:
+        taken = round(len(every) * sizes.search / (sizes.search + sizes.fresh))
+    own = {item.cluster for item in every[:taken]}
+    return [item for item in items if item.cluster in own], [item for item in items if item.cluster not in own]
 
 
 class Bench:

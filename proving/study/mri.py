@@ -1,4 +1,4 @@
-"""The MRI of two specialists, as `darwin-mri scan` writes it: the page of a real model that the README shows."""
+"""The MRI of two specialists, by the commands `scan` and `report`: the page of a real model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from darwin_mri.benchmarks import sample_items
@@ -32,9 +32,9 @@ def scan_pair(plan: Plan, out: Path, say: Callable[[str], None]) -> None:
     Raises:
         DarwinError: the command failed; its last line says why.
     """
-    if (out / "report.html").is_file() and (out / "prior.json").is_file():
+    if (out / "report.html").is_file():  # written last
         return
-    command = [sys.executable, "-m", "darwin_mri", "scan"]
+    command = ["scan"]
     models = [f"{base_file()}+{ADAPTERS / name}" for name in PAIR]
     command += [models[0], "--against", models[1], "--base", base_file(), "--out", str(out), "--overwrite", "--quiet"]
     command += ["--documents", str(plan.documents), "--protect", "en", "--offline"]
@@ -42,10 +42,18 @@ def scan_pair(plan: Plan, out: Path, say: Callable[[str], None]) -> None:
         command += ["--task", f"{name}={write_task(name, out.parent / 'tasks')}"]
     say(f"MRI of {' and '.join(PAIR)}: {plan.documents} documents of each language and domain")
     began = time.perf_counter()
+    for words in (command, ["report", str(out), "--quiet"]):
+        _run(words)
+    say(f"MRI: {time.perf_counter() - began:.0f} s")
+
+
+def _run(words: Sequence[str]) -> None:
+    """A command of darwin-mri in a process of its own."""
+    command = [sys.executable, "-m", "darwin_mri", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DarwinError(f"the scan ended with {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1]}")
-    say(f"MRI: {time.perf_counter() - began:.0f} s")
+        why = (done.stderr.strip().splitlines() or [""])[-1]
+        raise DarwinError(f"darwin-mri {words[0]} ended with {done.returncode}: {why}")
 
 
 def write_task(name: str, folder: Path) -> Path:

