@@ -99,6 +99,16 @@ def test_the_prior_must_beat_the_nulls_as_well() -> None:
     assert against[BASELINE] < 0.01 < against[NULLS[0]]
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_page_of_an_unfinished_study_is_whole(frozen: bool) -> None:
+    measured: dict[tuple[int, int], dict[str, Cell]] = {}
+    if frozen:
+        measured[1, 2] = {frozen_name(tolerance): Cell({"frozen": []}) for tolerance in TOLERANCES}
+    html = pages.write_page(PLAN, judge(PLAN, measured, {}))
+    assert html.count("not measured") == (4 if frozen else 7)  # verdicts, and a row of H4 for each tolerance
+    assert html.count(">none<") == 2 * frozen
+
+
 def test_the_page_shows_every_verdict_and_escapes_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pages, "DRAWN", ("<b>x</b>",))
     folder = tmp_path / "<b>x<" / "b>"
