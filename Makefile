@@ -88,7 +88,7 @@ speed: $(READY) ## measure speed against the alternatives, side by side; table, 
 	$(BIN)/python -m speed --out $(OUT)
 
 proving: OUT ?= reports/proving
-proving: $(READY) ## siblings of a real model, and what the MRI is worth on them; half an hour, FULL=1 for hours
+proving: $(READY) ## siblings of a real model, and what the MRI is worth on them (FULL=1: hours)
 	$(BIN)/python -m proving $(if $(FULL),--full) --out $(OUT)
 
 clean: ## remove .venv, caches and build leftovers; reports stay

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is missing, and write the page."""
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     parser = argparse.ArgumentParser(prog="python -m proving", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="the whole study (hours), in place of half an hour")
+    parser.add_argument("--full", action="store_true", help="the whole study (hours), in place of its short form")
     parser.add_argument("--tiny", action="store_true", help="a smoke run of minutes, whose figures mean nothing")
     parser.add_argument("--out", type=Path, default=OUT, help=f"where cells, records and page go (default {OUT})")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, one core each")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from darwin_mri import seeds
 from darwin_mri.mri.prediction import halved_correlation
@@ -181,8 +181,8 @@ def _prior_figures(cells: Cells, siblings: Sequence[NurserySiblings], count: int
     rng, drawn = seeds.named(1, "genes", count), []
     for _ in range(RESAMPLES):
         picks = [rng.integers(0, len(own), len(own)) for own in means]
-        drawn.append(np.mean([_rho(m[p], t[p]) for m, t, p in zip(means, truths, picks, strict=True)]))
-    by_seed = [_rho(mean, truth) for mean, truth in zip(means, truths, strict=True)]
+        drawn.append(np.mean([spearman(m[p], t[p]) for m, t, p in zip(means, truths, picks, strict=True)]))
+    by_seed = [spearman(mean, truth) for mean, truth in zip(means, truths, strict=True)]
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {
         "rho": float(np.mean(by_seed)),
@@ -194,12 +194,11 @@ def _prior_figures(cells: Cells, siblings: Sequence[NurserySiblings], count: int
     }
 
 
-def _rho(left: np.ndarray, right: np.ndarray) -> float:
-    """Spearman's rho; 0 where a side is constant."""
-    if np.ptp(left) == 0 or np.ptp(right) == 0:
+def spearman(left: np.ndarray, right: np.ndarray) -> float:
+    """Spearman's rho of two (values,); 0 where a side is constant."""
+    if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
         return 0.0
-    rho: Any = spearmanr(left, right)
-    return float(rho.statistic)
+    return float(np.corrcoef(rankdata(left), rankdata(right))[0, 1])
 
 
 def _brief(chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,6 @@ class Plan:
 
 FULL = Plan(counts=(2, 4, 7), seeds=(1, 2, 3), budgets=(SMALL, LARGE))
 SHORT = Plan(counts=(2,), seeds=(1, 2), budgets=(SMALL,), held_out=240, truth=64, documents=3)
-"""What `make proving` runs in half an hour on two cores: hypotheses H1 to H5 with two specialists."""
+"""What `make proving` runs, meant for half an hour on two cores: hypotheses H1 to H5 with two specialists."""
 TINY = Plan(counts=(2,), seeds=(1,), budgets=(4,), search=4, fresh=2, held_out=8, truth=4, documents=1)
 """What the tests run."""

@@ -39,9 +39,9 @@ def measure_unit(plan: Plan, unit: Unit, specialists: Specialists, out: Path, sa
     todo = [row for row in rows if (seed, count, row.name) not in cells.known]
     if not todo:
         return
-    work = out / "work" / f"{_stem(unit)}-{_identity(plan, unit, specialists)}"
-    work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(specialists, count, plan.sizes(count), work)
+    searches = out / "searches" / f"{_stem(unit)}-{_identity(plan, unit, specialists)}"
+    searches.mkdir(parents=True, exist_ok=True)
+    bench = Bench(specialists, count, plan.sizes(count), searches)
     for row in todo:
         done = {name: cell for (_, _, name), cell in cells.known.items()}
         began = time.perf_counter()

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from darwin_mri import seeds
 from darwin_mri.benchmarks import ChoiceItem
@@ -21,6 +20,7 @@ from darwin_mri.stats.paired import (
     sign_flip_p_value,
 )
 from proving.methods.cells import Cell
+from proving.methods.figures import spearman
 from proving.methods.rows import BASELINE, PRIOR
 from proving.study.plan import LEVEL, Plan
 from proving.study.rows import CHANNELS, NULLS, TOLERANCES, WORTH, frozen_name, search_name
@@ -210,12 +210,12 @@ def _against_depth(name: str, pairs: Mapping[int, tuple[np.ndarray, ...]]) -> di
     """
     rng, drawn = seeds.named(1, "H5", name), []
 
-    whole = {seed: _rho(channel, truth) for seed, (channel, _, truth) in pairs.items()}
+    whole = {seed: spearman(channel, truth) for seed, (channel, _, truth) in pairs.items()}
     signs = {seed: np.sign(sum(rho for other, rho in whole.items() if other != seed)) for seed in pairs}
 
     def rhos(picks: Mapping[int, np.ndarray]) -> tuple[float, float]:
-        own = [signs[s] * _rho(c[picks[s]], t[picks[s]]) for s, (c, _, t) in pairs.items()]
-        depth = [_rho(d[picks[s]], t[picks[s]]) for s, (_, d, t) in pairs.items()]
+        own = [signs[s] * spearman(c[picks[s]], t[picks[s]]) for s, (c, _, t) in pairs.items()]
+        depth = [spearman(d[picks[s]], t[picks[s]]) for s, (_, d, t) in pairs.items()]
         return float(np.mean(own)), float(np.mean(depth))
 
     channel, depth = rhos({seed: np.arange(len(own[0])) for seed, own in pairs.items()})
@@ -229,22 +229,15 @@ def _against_depth(name: str, pairs: Mapping[int, tuple[np.ndarray, ...]]) -> di
 
 
 def _rho_figures(pairs: Mapping[int, tuple[np.ndarray, np.ndarray]], name: str) -> dict[str, Any]:
-    by_seed = {str(seed): _rho(left, right) for seed, (left, right) in pairs.items()}
+    by_seed = {str(seed): spearman(left, right) for seed, (left, right) in pairs.items()}
     rng, drawn = seeds.named(1, name), []
     for _ in range(RESAMPLES):
         picks = [(own, rng.integers(0, len(own[0]), len(own[0]))) for own in pairs.values()]
-        drawn.append(np.mean([_rho(left[pick], right[pick]) for (left, right), pick in picks]))
+        drawn.append(np.mean([spearman(left[pick], right[pick]) for (left, right), pick in picks]))
     low, high = np.percentile(drawn, [2.5, 97.5])
     genes = len(next(iter(pairs.values()))[0])
     mean = float(np.mean(list(by_seed.values())))
     return {"rho": mean, "low": float(low), "high": float(high), "by_seed": by_seed, "genes": genes}
-
-
-def _rho(left: np.ndarray, right: np.ndarray) -> float:
-    """Spearman's rho; 0 where a side is constant."""
-    if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
-        return 0.0
-    return float(np.corrcoef(rankdata(left), rankdata(right))[0, 1])
 
 
 def _protection(plan: Plan, measured: Measured) -> list[dict[str, Any]]:
