@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from darwin_mri.checkpoints.host import host_memory
+from darwin_mri.checkpoints.products import use_fast_products
 from darwin_mri.errors import DarwinError, InputError
 
 Result = TypeVar("Result")
@@ -23,6 +24,8 @@ def resolve_device(device: str) -> str:
     """
     global _resolved
     _resolved = _resolve(device)
+    if _resolved == "cpu":
+        use_fast_products()
     return _resolved
 
 

@@ -1,0 +1,53 @@
+"""Float32 products on AMD processors by oneDNN, which is about twice as fast there as MKL and as exact.
+
+PyTorch computes float32 products with MKL, which leaves AVX-512 unused on AMD. It hands them to oneDNN only where oneDNN
+may lower their precision, and oneDNN does so only on processors with tiles for it (AMX), which AMD's have not: there
+it computes float32 with AVX-512. Whether it does is tried out first (docs/PERFORMANCE.md, "Products on AMD").
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+
+SHAPES = ((64, 576, 1536), (300, 1536, 576), (16, 4096, 64))  # rows, inputs, outputs of the products that are tried
+TOLERANCE = 1e-5  # of ``product_error``: float32 has 2e-6 with either library, inputs in bfloat16 some 1e-2
+
+
+@cache
+def use_fast_products() -> bool:
+    """Let oneDNN compute this process's float32 products where it is faster and as exact; what the user set stays.
+
+    Returns:
+        Whether it does now.
+    """
+    setting = getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", None)
+    if setting != "none" or not is_amd() or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    if product_error() > TOLERANCE:
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
+        return False
+    return True
+
+
+def product_error() -> float:
+    """The largest error of float32 products as they are computed now, relative to the root of their mean square."""
+    generator, errors = torch.Generator().manual_seed(0), list[float]()
+    for rows, inputs, outputs in SHAPES:
+        left, right = torch.randn(rows, inputs, generator=generator), torch.randn(outputs, inputs, generator=generator)
+        exact = left.double() @ right.double().T
+        error = (torch.nn.functional.linear(left, right) - exact).abs().max()
+        errors.append(float(error / exact.square().mean().sqrt()))
+    return max(errors)
+
+
+def is_amd() -> bool:
+    """Whether the processor is AMD's."""
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return "AuthenticAMD" in platform.processor()
