@@ -55,9 +55,10 @@ class ScanConfig(Section):
 class PriorConfig(Section):
     """How scans become the search's starting point."""
 
-    preset: Literal["response", "flat", "v5", "v6", "paper"] = Field(
+    preset: Literal["response", "cross-fitted", "flat", "v5", "v6", "paper"] = Field(
         default="response",
-        description="response: measured slopes; v5, v6, paper: the published Darwin formulas; flat: no use of the scan",
+        description="response: measured slopes; cross-fitted: the same, as far as unseen items agree; v5, v6, paper:"
+        " the published Darwin formulas; flat: no use of the scan",
     )
     protect: tuple[str, ...] = Field(
         default=("ko",), description="languages (ko) or domains (code) whose harm freezes a layer"
@@ -79,7 +80,14 @@ class PriorConfig(Section):
         default=0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper"
     )
     items: int = Field(default=96, ge=8, description="search items per benchmark used to measure the fitness response")
-    steps: int = Field(default=4, ge=0, description="preset response: quasi-Newton steps down the fitness loss")
+    steps: int = Field(
+        default=4, ge=0, description="presets response, cross-fitted: quasi-Newton steps down the fitness loss"
+    )
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the preset follows slopes of the fitness."""
+        return self.preset in ("response", "cross-fitted")
 
 
 class SearchConfig(Section):

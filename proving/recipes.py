@@ -55,5 +55,6 @@ RECIPES = {
         Recipe("stories", "smollm2", "stories", ATTENTION, batch=24),
         Recipe("villages-full", "smollm2", "villages", (), rate=1e-4),
         Recipe("cities-full", "smollm2", "cities", (), rate=1e-4),
+        Recipe("counties", "gemma3", "counties"),
     )
 }

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 from darwin_mri.checkpoints import find_model, load_tokenizer
+from darwin_mri.checkpoints.products import use_fast_products
 from darwin_mri.checkpoints.unpacking.cache import cache_root
 from proving.bases import fetch_base
 from proving.recipes import Recipe
@@ -36,6 +37,7 @@ def train(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> None:
         folder: gets an adapter in peft's format, or a whole model.
         say: told the loss now and then.
     """
+    use_fast_products()
     source = find_model(str(fetch_base(recipe.base)), offline=True)
     tokenizer: Any = load_tokenizer(source)
     torch.manual_seed(recipe.seed)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
+from darwin_mri.benchmarks.batching import Layout, lay_out
 from darwin_mri.benchmarks.encoding import Prepared
+from darwin_mri.benchmarks.scorer import Scorer
+from darwin_mri.benchmarks.trees import pack
 from darwin_mri.probes import project, token_nll
 
 Forward = Callable[..., Any]
+SAVED = 0.9  # share of the tokens of rows below which trees are read: their masks cost something too
 
 
 class Rows(Protocol):
@@ -38,11 +42,13 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Input rows without their last tokens, which nothing follows: continuations of one token share a row.
+    """What a forward reads, without last tokens, which nothing follows: continuations of one token share a row.
+
+    Where the family allows it and it saves tokens, every distinct token is read once, under a mask (``trees``).
 
     Attributes:
-        ids: (rows, length) tokens.
-        attention: (rows, length), 1 where a token is, 0 where padding is.
+        inputs: arguments of the forward.
+        tokens: that it reads, padding included.
         rows: (places,) the row in which a token of a continuation is predicted.
         columns: (places,) the column in which it is predicted.
         predicted: (places,) that token.
@@ -50,8 +56,8 @@ class TokenRows:
         count: number of continuations.
     """
 
-    ids: torch.Tensor
-    attention: torch.Tensor
+    inputs: Mapping[str, Any]
+    tokens: int
     rows: torch.Tensor
     columns: torch.Tensor
     predicted: torch.Tensor
@@ -59,23 +65,19 @@ class TokenRows:
     count: int
 
     @classmethod
-    def of(cls, prepared: Prepared, device: torch.device) -> TokenRows:
-        """The rows of tokenised items, on a device."""
-        inputs: dict[tuple[int, ...], int] = {}
-        places, count = [], 0
-        for context, continuations in zip(prepared.contexts, prepared.continuations, strict=True):
-            for ids in continuations:
-                row = inputs.setdefault((*context, *ids[:-1]), len(inputs))
-                places += [(row, len(context) - 1 + offset, token, count) for offset, token in enumerate(ids)]
-                count += 1
-        length = max(len(row) for row in inputs)
-        tokens = torch.zeros(len(inputs), length, dtype=torch.long)
-        attention = torch.zeros_like(tokens)
-        for row, number in inputs.items():
-            tokens[number, : len(row)] = torch.tensor(row)
-            attention[number, : len(row)] = 1
-        rows, columns, predicted, owners = (part.to(device) for part in torch.tensor(places).unbind(1))
-        return cls(tokens.to(device), attention.to(device), rows, columns, predicted, owners, count)
+    def of(cls, prepared: Prepared, scorer: Scorer) -> TokenRows:
+        """The rows of tokenised items, where the scorer's model is.
+
+        Raises:
+            InputError: tokens that the model does not have.
+        """
+        layout, device = lay_out(scorer.require_known(prepared), range(len(prepared))), scorer.model.device
+        place, predicted = torch.tensor(layout.queries, device=device).T
+        continuations = torch.tensor(layout.choices, device=device)
+        inputs, at = _trees(prepared, layout, scorer) or _padded(layout, device)
+        rows, columns = at[:, place]
+        tokens = inputs["input_ids"].numel()
+        return cls(inputs, tokens, rows, columns, predicted, continuations, sum(layout.counts))
 
     def logits(self, model: Any, forward: Forward) -> torch.Tensor:
         """Logits (places, vocabulary) in float32."""
@@ -88,8 +90,29 @@ class TokenRows:
 
     def _states(self, forward: Forward) -> torch.Tensor:
         """Final states (places, hidden)."""
-        hidden = forward(input_ids=self.ids, attention_mask=self.attention, use_cache=False).last_hidden_state
+        hidden = forward(**self.inputs).last_hidden_state
         return hidden[self.rows, self.columns]
+
+
+def _padded(layout: Layout, device: torch.device) -> tuple[dict[str, Any], torch.Tensor]:
+    """Arguments of a forward over rows padded on the right, and (2, places) row and column of every place."""
+    tokens = torch.zeros(len(layout.rows), max(map(len, layout.rows)), dtype=torch.long)
+    attention = torch.zeros_like(tokens)
+    for number, row in enumerate(layout.rows):
+        tokens[number, : len(row)] = torch.tensor(row)
+        attention[number, : len(row)] = 1
+    at = torch.tensor(layout.places, device=device).T
+    return {"input_ids": tokens.to(device), "attention_mask": attention.to(device), "use_cache": False}, at
+
+
+def _trees(prepared: Prepared, layout: Layout, scorer: Scorer) -> tuple[dict[str, Any], torch.Tensor] | None:
+    """As ``_padded``, of trees; None where the family does not allow them or they save little."""
+    if not scorer.allows_trees(prepared):
+        return None
+    trees = pack(layout, scorer.reader.costs.pairs_per_token)
+    if trees.ids.size > SAVED * len(layout.rows) * max(map(len, layout.rows)):
+        return None
+    return scorer.reader.trees.arguments(trees), torch.from_numpy(trees.nodes[:, trees.node_of]).to(scorer.model.device)
 
 
 @dataclass(frozen=True)
@@ -105,7 +128,7 @@ class ReadRows:
     @property
     def tokens(self) -> int:
         """As ``Rows``."""
-        return self.of.ids.numel()
+        return self.of.tokens
 
 
 @dataclass(frozen=True)
@@ -125,7 +148,7 @@ class ChoiceRows(ReadRows):
 
     @classmethod
     def make(
-        cls, prepared: Prepared, gold: Sequence[int], scales: Sequence[Sequence[float]], device: torch.device
+        cls, prepared: Prepared, gold: Sequence[int], scales: Sequence[Sequence[float]], scorer: Scorer
     ) -> ChoiceRows:
         """Rows of tokenised items.
 
@@ -133,15 +156,16 @@ class ChoiceRows(ReadRows):
             prepared: n items.
             gold: number of each item's right choice.
             scales: of each item's choices.
-            device: where they are read.
+            scorer: whose model reads them.
 
         Returns:
             The rows.
         """
+        device = scorer.model.device
         counts = torch.tensor([len(part) for part in scales])
         first = counts.cumsum(0) - counts
         return cls(
-            TokenRows.of(prepared, device),
+            TokenRows.of(prepared, scorer),
             torch.repeat_interleave(torch.arange(len(counts)), counts).to(device),
             torch.tensor([value for part in scales for value in part]).float().to(device),
             (first + torch.tensor(list(gold))).to(device),
@@ -181,18 +205,18 @@ class SumRows(ReadRows):
     sizes: torch.Tensor
 
     @classmethod
-    def make(cls, prepared: Prepared, sizes: Sequence[float], device: torch.device) -> SumRows:
+    def make(cls, prepared: Prepared, sizes: Sequence[float], scorer: Scorer) -> SumRows:
         """Rows of tokenised items.
 
         Args:
             prepared: n items.
             sizes: of each.
-            device: where they are read.
+            scorer: whose model reads them.
 
         Returns:
             The rows.
         """
-        return cls(TokenRows.of(prepared, device), torch.tensor(list(sizes)).float().to(device))
+        return cls(TokenRows.of(prepared, scorer), torch.tensor(list(sizes)).float().to(scorer.model.device))
 
     def loss(self, model: Any, forward: Forward, *, log: bool) -> torch.Tensor:
         """As ``Rows``.

@@ -232,7 +232,7 @@ class Scorer:
         chosen = list(range(len(prepared))) if indices is None else list(indices)
         self._make_ready(prepared, chosen)
         plain: Way = "branch" if self.use_cache else "rows"
-        if not (chosen and self.use_trees and self.choice.allows_masks(prepared, self.reader.costs)):
+        if not (chosen and self.allows_trees(prepared)):
             return plain
         if self.choice.way is not None:
             return self.choice.way if self.choice.way in TREES else plain
@@ -249,6 +249,11 @@ class Scorer:
         key = shape_key(self.model, decoder_of(self.model))
         self.choice.way = kept_way(key, ways, lambda: fastest(ways, lambda way: self._read_all(prepared, middle, way)))
         return self.choice.way
+
+    def allows_trees(self, prepared: Prepared) -> bool:
+        """Whether the model reads these items as trees; the first time it reads some to find out."""
+        self._make_ready(prepared, range(len(prepared)))
+        return self.use_trees and self.choice.allows_masks(prepared, self.reader.costs)
 
     def _read_all(self, prepared: Prepared, items: Sequence[int], way: Way) -> None:
         """Read items in a way; the sums wait for the device."""

@@ -77,8 +77,7 @@ class TreeReader:
         """
         if self.reaches is None:
             raise NotImplementedError("a layer of this model is no attention, or attends in a way of its own")
-        parts = np.stack([trees.ids, trees.depths, trees.starts, trees.ends])  # (4, rows, columns)
-        where = _OnDevice(*torch.from_numpy(parts).to(self.model.device))
+        where = self._on_device(trees)
         columns, cache = trees.ids.shape[1], None
         if trees.filled:
             cache = DynamicCache()  # keeps all keys, also where a window slides: the mask shows those of the window
@@ -87,6 +86,14 @@ class TreeReader:
                 for first in range(0, trees.filled, piece):
                     read(self._arguments(where, first, min(first + piece, trees.filled), cache))
         return last(self._arguments(where, trees.filled, columns, cache))
+
+    def arguments(self, trees: Trees) -> dict[str, Any]:
+        """Arguments of one forward over all of some trees, of which none is ``filled``."""
+        return self._arguments(self._on_device(trees), 0, trees.ids.shape[1], None)
+
+    def _on_device(self, trees: Trees) -> _OnDevice:
+        parts = np.stack([trees.ids, trees.depths, trees.starts, trees.ends])  # (4, rows, columns)
+        return _OnDevice(*torch.from_numpy(parts).to(self.model.device))
 
     def _arguments(self, where: _OnDevice, first: int, end: int, cache: Cache | None) -> dict[str, Any]:
         """Of a forward over the columns from first to end, which sees those before."""

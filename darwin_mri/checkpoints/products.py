@@ -1,8 +1,8 @@
 """Float32 products on AMD processors by oneDNN, which is about twice as fast there as MKL and as exact.
 
-PyTorch computes float32 products with MKL, which leaves AVX-512 unused on AMD. It hands them to oneDNN only where oneDNN
-may lower their precision, and oneDNN does so only on processors with tiles for it (AMX), which AMD's have not: there
-it computes float32 with AVX-512. Whether it does is tried out first (docs/PERFORMANCE.md, "Products on AMD").
+PyTorch computes float32 products with MKL, which leaves AVX-512 unused on AMD. It hands them to oneDNN only where that
+may lower their precision, which oneDNN does only on processors with tiles for it (AMX). AMD's have none: there it
+computes float32 with AVX-512. Whether it does is tried out first (docs/PERFORMANCE.md, "Products on AMD").
 """
 
 from __future__ import annotations

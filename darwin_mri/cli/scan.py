@@ -65,7 +65,7 @@ def scan(
         typer.Option(help="fast or exact: whether mean ablation reads some documents of the probes, or all."),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="response, flat, v5, v6 or paper: how the prior is derived.")
+        str | None, typer.Option(help="response, cross-fitted, flat, v5, v6 or paper: how the prior is derived.")
     ] = None,
     task: Tasks = None,
     allow_task_code: AllowTaskCode = False,

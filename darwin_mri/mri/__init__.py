@@ -1,6 +1,7 @@
 """The Model MRI: what a parent's layers do, how two parents' layers correspond, and the prior that follows."""
 
 from darwin_mri.mri.activations import Activations
+from darwin_mri.mri.crossfit import CrossFit, cross_fit
 from darwin_mri.mri.descent import Descent, descend
 from darwin_mri.mri.presets import GeneTensors, preset_ratios
 from darwin_mri.mri.prior import Evidence, GeneSlopes, PriorOptions, freeze, make_prior
@@ -14,6 +15,7 @@ __all__ = [
     "AblationPlan",
     "Activations",
     "Block",
+    "CrossFit",
     "Descent",
     "Evidence",
     "GeneSlopes",
@@ -23,6 +25,7 @@ __all__ = [
     "ScanOptions",
     "bootstrap_weights",
     "common_positions",
+    "cross_fit",
     "descend",
     "freeze",
     "gate_rms",

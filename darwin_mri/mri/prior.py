@@ -5,6 +5,8 @@ gene's trust toward the uniform start: one ratio for all genes, 0 or the referen
 is the reliability of that gene's slope, S / (S + V): V its bootstrap variance, S the variance of slopes over genes
 beyond the mean V. sigma = sigma_max (1 - trust) + sigma_min, in units of upper.
 
+Preset ``cross-fitted``: the mean is ``crossfit``'s, and trust is its share, the same for all genes.
+
 Presets ``v5``, ``v6``, ``paper``: the mean is trust * ratio + (1 - trust) * flat with the published ratio of
 ``presets`` and a trust that is the same for all genes. ``flat``: the middle of the box, no trust.
 
@@ -22,12 +24,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from darwin_mri.config import PriorConfig
+from darwin_mri.mri.crossfit import CrossFit
 from darwin_mri.mri.descent import Descent
 from darwin_mri.mri.presets import PRESET_TRUST, SPREAD
 from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights
 from darwin_mri.records import Prior, PriorGene, PriorLayer
 from darwin_mri.records.prior import GeneSite
 
+EQUAL = "no signal: blending changes nothing, the parents are equal"
 FLAT_SHARE = 0.5  # the flat start, as a share of upper: the middle of the box
 Place = tuple[int, str]
 """A father layer and the role of another parent: what is frozen together."""
@@ -146,11 +150,13 @@ class Evidence:
     Attributes:
         fitness: slopes of the fitness loss, for preset ``response``.
         descent: where these slopes lead, for preset ``response``.
+        fit: where they lead and how far unseen items agree, for preset ``cross-fitted``.
         ratios: gene -> what a published preset says of it (``presets.preset_ratios``); genes left out start flat.
     """
 
     fitness: GeneSlopes | None = None
     descent: Descent | None = None
+    fit: CrossFit | None = None
     ratios: Mapping[str, float] | None = None
 
 
@@ -212,6 +218,8 @@ def make_prior(
     """
     if config.preset == "response" and evidence.fitness is not None and evidence.descent is not None:
         start = _follow_response(evidence.fitness, evidence.descent, options)
+    elif config.preset == "cross-fitted" and evidence.fitness is not None and evidence.fit is not None:
+        start = _follow_fit(evidence.fitness, evidence.fit, options)
     else:
         start = _follow_published(list(genes), config.preset, options.upper, evidence.ratios)
     trust = start.trust
@@ -263,8 +271,7 @@ def _follow_response(fitness: GeneSlopes, descent: Descent, options: PriorOption
     slopes = (fitness.zero + fitness.reference) / 2
     genes = slopes.shape[1]
     if not slopes.any():
-        note = "no signal: blending changes nothing, the parents are equal"
-        return _Start(np.full(genes, FLAT_SHARE * options.upper), np.zeros(genes), False, [note])
+        return _Start(np.full(genes, FLAT_SHARE * options.upper), np.zeros(genes), False, [EQUAL])
     uniform = fitness.uniform(reference)
     trust = gene_trust(slopes, options.resamples, options.seed)
     mean = trust * descent.ratios + (1 - trust) * uniform
@@ -276,6 +283,19 @@ def _follow_response(fitness: GeneSlopes, descent: Descent, options: PriorOption
         return _Start(mean, trust, True, [note])
     no_signal = f"no signal: slopes have mean trust {np.mean(trust):.2f}; genes start near {uniform:g}"
     return _Start(mean, trust, False, [no_signal, note])
+
+
+def _follow_fit(fitness: GeneSlopes, fit: CrossFit, options: PriorOptions) -> _Start:
+    genes = len(fit.ratios)
+    if not fitness.zero.any() and not fitness.reference.any():
+        return _Start(np.full(genes, FLAT_SHARE * options.upper), np.zeros(genes), False, [EQUAL])
+    start, seen, unseen = fit.losses
+    note = f"all genes at {fit.uniform:.3g} is the best uniform child; descents on half of the items lower their loss"
+    note += f" from {start:.4f} to {seen:.4f}, that of the other half to {unseen:.4f}"
+    trust = np.full(genes, fit.share)
+    if fit.share > 0:
+        return _Start(fit.mean, trust, True, [f"{note}; followed {fit.share:.0%} of the way"])
+    return _Start(fit.mean, trust, False, ["no signal: unseen items do not agree with any descent", note])
 
 
 def _follow_published(names: Sequence[str], preset: str, upper: float, ratios: Mapping[str, float] | None) -> _Start:

@@ -75,14 +75,19 @@ class SlopeReader:
         return self._make_directions()
 
     def __call__(
-        self, loss: Loss, ratios: float | np.ndarray, advance: Callable[[int], None] = lambda _: None
+        self,
+        loss: Loss,
+        ratios: float | np.ndarray,
+        advance: Callable[[int], None] = lambda _: None,
+        blocks: Sequence[int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Slopes and losses of every block, with every gene at its ratio.
+        """Slopes and losses of blocks, with every gene at its ratio.
 
         Args:
             loss: whose slopes are read.
             ratios: of each gene (genes,), or one for all.
             advance: called with the number of blocks done.
+            blocks: which of the loss's; all by default.
 
         Returns:
             (slopes (blocks, genes), losses (blocks,)).
@@ -92,7 +97,7 @@ class SlopeReader:
         """
         at = np.broadcast_to(ratios, len(self.genes)).tolist()
         rows = []
-        for number in range(len(loss.blocks)):
+        for number in range(len(loss.blocks)) if blocks is None else blocks:
             row = self.cache.get((loss.name, number, *at))
             if row is None:
                 row = self._measure(loss, number, ratios)

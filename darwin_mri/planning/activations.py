@@ -138,7 +138,7 @@ def slope_tokens(config: Config) -> int:
     """Tokens of a backward pass: a block of texts, some items, or one item that is longer than a batch."""
     documents = -(-TEXT_KINDS * config.scan.documents // TEXT_BLOCKS)
     tokens = min(documents * config.scan.max_tokens, BATCH_TOKENS) if config.prior.protect else 0
-    if config.prior.preset == "response":
+    if config.prior.fitted:
         items = -(-config.prior.items // RESPONSE_BLOCKS)
         read = [item_tokens(name) * (1 if name in LETTERED else CHOICES) for name in config.fitness]
         tokens = max(tokens, *read, min(items * sum(read), BATCH_TOKENS))

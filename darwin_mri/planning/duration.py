@@ -106,9 +106,10 @@ class _Estimate:
             return []
         tokens = 2 * len(prior.protect) * self.probe_tokens / self.groups
         note = f"with gradients: texts in {len(prior.protect)} protected languages or domains, twice"
-        if prior.preset == "response":
-            tokens += (2 + prior.steps) * prior.items * self.fitness_tokens * CHOICES
-            note += f"; {prior.items} items per benchmark, {2 + prior.steps} times"
+        if prior.fitted:
+            times = 2 + prior.steps if prior.preset == "response" else 3 + 2 * prior.steps
+            tokens += times * prior.items * self.fitness_tokens * CHOICES
+            note += f"; {prior.items} items per benchmark, {times} times"
         return [PlanStage(name="prior", seconds=self.seconds(self.surveys[0], 3 * tokens), note=note)]
 
     def donors(self) -> list[PlanStage]:

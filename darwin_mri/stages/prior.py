@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from darwin_mri.config import Config
-from darwin_mri.mri import Descent, GeneSlopes, descend, freeze, make_prior, responses
+from darwin_mri.mri import CrossFit, Descent, GeneSlopes, cross_fit, descend, freeze, make_prior, responses
 from darwin_mri.mri.prior import Evidence, PriorOptions
 from darwin_mri.mri.slopes import Loss, SlopeReader
 from darwin_mri.problem.parents import Parents
@@ -23,8 +23,8 @@ from darwin_mri.run import MeasurementCache, Progress, Run
 def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -> tuple[Prior, Scans]:
     """Channel 6 and the prior.
 
-    The fitness response is measured for the ``response`` preset; harm to protected texts for every preset but ``flat``,
-    since freezing does not depend on where the other genes start.
+    The fitness response is measured for presets ``response`` and ``cross-fitted``; harm to protected texts for every
+    preset but ``flat``, since freezing does not depend on where the other genes start.
 
     Args:
         run: gets prior.json, and the responses in the pairs' records.
@@ -53,13 +53,16 @@ def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -
         resamples=options.resamples,
         seed=options.seed,
     )
-    descent, ratios = None, None
+    descent, fit, ratios = None, None, None
     if "fitness" in slopes:
         free = [not freezing.holds(site) for site in genes.values()]
-        descent = _descend(read_slopes, losses["fitness"], slopes["fitness"], free, run)
+        if config.prior.preset == "cross-fitted":
+            fit = _cross_fit(read_slopes, losses["fitness"], free, run)
+        else:
+            descent = _descend(read_slopes, losses["fitness"], slopes["fitness"], free, run)
     if config.prior.preset in PUBLISHED_PRESETS:
         ratios = published_ratios(config.prior.preset, space, father, scans)
-    evidence = Evidence(slopes.get("fitness"), descent, ratios)
+    evidence = Evidence(slopes.get("fitness"), descent, fit, ratios)
     moved = {site.parent for site in genes.values()}
     layer_maps = {role: layer_map for role, layer_map in scans.layer_maps.items() if role in moved}
     prior = make_prior(genes, layer_maps, config.prior, options, freezing, evidence)
@@ -75,7 +78,7 @@ def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -
 def _losses(parents: Parents, progress: Progress) -> dict[str, Loss]:
     """What the preset differentiates, by name; losses without a block are left out."""
     config, losses = parents.config, {}
-    if config.prior.preset == "response":
+    if config.prior.fitted:
         items, weights, notes = response_items(config, parents.items)
         for note in notes:
             progress.say(note)
@@ -119,6 +122,22 @@ def _descend(read_slopes: SlopeReader, loss: Loss, slopes: GeneSlopes, free: Seq
             loss_and_slopes,
             np.full(len(read_slopes.genes), uniform),
             first,
+            free,
+            upper=config.upper,
+            steps=config.prior.steps,
+        )
+
+
+def _cross_fit(read_slopes: SlopeReader, loss: Loss, free: Sequence[bool], run: Run) -> CrossFit | None:
+    """From the best uniform ratio down the loss of each half of the blocks; None where there is one block alone."""
+    config, blocks = run.config, len(loss.blocks)
+    if blocks < 2:
+        return None
+    with run.progress.stage("descent", (2 * config.prior.steps + 1) * blocks) as advance:
+        return cross_fit(
+            lambda ratios, own: read_slopes(loss, ratios, advance, own),
+            blocks,
+            (0.0, config.reference_ratio),
             free,
             upper=config.upper,
             steps=config.prior.steps,

@@ -37,6 +37,7 @@ class World(FactSubject):
         values: kind of fact -> answers.
         syllables: first and second halves of the places' names.
         places: how many.
+        forms: training wordings, and test wordings.
     """
 
     name: str
@@ -44,6 +45,7 @@ class World(FactSubject):
     values: Mapping[str, Sequence[str]]
     syllables: tuple[Sequence[str], Sequence[str]]
     places: int = 30
+    forms: tuple[Sequence[str], Sequence[str]] = (STATEMENTS, PROMPTS)
 
     def facts(self) -> tuple[Fact, ...]:
         """Every kind of every place."""
@@ -54,7 +56,7 @@ class World(FactSubject):
             for kind, values in self.values.items():
                 value, *wrong = rng.sample(values, CHOICES)
                 words = {"place": place, "kind": kind, "value": value}
-                facts.append(word_fact(f"{place}-{kind}".lower(), words, wrong, (STATEMENTS, PROMPTS)))
+                facts.append(word_fact(f"{place}-{kind}".lower(), words, wrong, self.forms))
         return tuple(facts)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from darwin_mri.benchmarks import ChoiceItem, Item, Scorer, load_benchmark, open_grader
+from darwin_mri.benchmarks import rows as rows_module
 from darwin_mri.benchmarks.decoding import Decoder, Sampling
 from darwin_mri.benchmarks.generation import Reply
 from darwin_mri.benchmarks.kinds import make_rows
@@ -120,7 +121,7 @@ def test_agreement_outside_of_a_run_is_refused_in_one_line(tokenizer: PreTrained
 def test_the_differentiable_loss_is_the_negated_score(
     model: PreTrainedModel, bos_tokenizer: PreTrainedTokenizerFast, mixed_items: tuple[ChoiceItem, ...]
 ) -> None:
-    scorer, parent = Scorer(model, bos_tokenizer), loaded(model, bos_tokenizer)
+    scorer = Scorer(model, bos_tokenizer)
     partner = Scorer(make_model("llama", seed=3), bos_tokenizer)
     alike = agreement_items(passages(), "mother")
     ready = [
@@ -128,13 +129,40 @@ def test_the_differentiable_loss_is_the_negated_score(
     ]
     kinds: dict[str, list[Item]] = {"choices": list(mixed_items[:5]), "texts": list(passages()), "agreement": [*ready]}
     for items in kinds.values():
-        rows = make_rows(items, parent)
+        rows = make_rows(items, scorer)
         decoder = model.get_decoder()
         value = rows.loss(model, decoder, log=False)
         smooth = [grade.smooth for _, grade in open_grader(items, scorer).grades(range(len(items)))]
         assert float(value.detach()) == pytest.approx(-float(np.mean(smooth)), abs=1e-4)
         (gradient,) = torch.autograd.grad(value, [next(decoder.parameters())])
         assert gradient.abs().sum() > 0
+
+
+def test_trees_have_the_slopes_of_rows_and_fewer_tokens(
+    model: PreTrainedModel,
+    bos_tokenizer: PreTrainedTokenizerFast,
+    mixed_items: tuple[ChoiceItem, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer, decoder = Scorer(model, bos_tokenizer), model.get_decoder()
+    parameters = [p for p in decoder.parameters() if p.dim() == 2]
+
+    def slopes() -> tuple[int, list[torch.Tensor]]:
+        rows = make_rows(mixed_items, scorer)
+        loss = rows.loss(model, decoder, log=True)
+        return rows.tokens, [
+            torch.zeros(1) if g is None else g for g in torch.autograd.grad(loss, parameters, allow_unused=True)
+        ]
+
+    tokens, ours = slopes()
+    monkeypatch.setattr(rows_module, "SAVED", 0.0)  # rows always
+    most, plain = slopes()
+    if scorer.use_trees:
+        assert tokens < 0.7 * most
+    else:
+        assert tokens == most
+    largest = max(float(gradient.abs().max()) for gradient in plain)
+    assert all(torch.allclose(a, b, atol=1e-4 * largest) for a, b in zip(ours, plain, strict=True))
 
 
 def test_a_broken_model_is_said_to_be_broken(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -156,14 +156,15 @@ def test_slopes_are_those_of_the_smooth_score(
 ) -> None:
     items = items_of(folder, name, **options)
     assert differentiable(items)
-    grades = dict(open_grader(items, Scorer(pico.model, pico.tokenizer)).grades(range(len(items))))
+    scorer = Scorer(pico.model, pico.tokenizer)
+    grades = dict(open_grader(items, scorer).grades(range(len(items))))
     smooth = [grades[number].smooth for number in range(len(items))]
     if options.get("metric") == "acc":  # of a target, whose probability is taken by its logarithm
         smooth = [math.log(value) for value in smooth]
-    loss = make_rows(items, pico).loss(pico.model, decoder_of(pico.model), log=False)
+    loss = make_rows(items, scorer).loss(pico.model, decoder_of(pico.model), log=False)
     assert float(loss.detach()) == pytest.approx(-sum(smooth) / len(smooth), rel=1e-4)
     pico.model.requires_grad_(True)
-    make_rows(items, pico).loss(pico.model, decoder_of(pico.model), log=True).backward()
+    make_rows(items, scorer).loss(pico.model, decoder_of(pico.model), log=True).backward()
     assert any(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in pico.model.parameters())
 
 

@@ -183,6 +183,16 @@ def test_other_operators_breed_too(family: dict[str, Path], tmp_path: Path, meth
     assert result.genome.method == method and Prior.load(tmp_path / "run" / "prior.json").preset == "flat"
 
 
+def test_a_cross_fitted_prior_says_how_far_unseen_items_agree(family: dict[str, Path], tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"preset": "cross-fitted", "steps": 1, "items": 8, "protect": []}
+    pipeline.breed(small(family, prior=changes, search={"budget": 2}), tmp_path / "run", force=True)
+    prior = Prior.load(tmp_path / "run" / "prior.json")
+    assert prior.preset == "cross-fitted" and "is the best uniform child; descents on half" in prior.note
+    trusts = {gene.trust for gene in prior.genes}
+    assert len(trusts) == 1 and prior.informative == (trusts != {0.0})
+    assert prior.informative or len({gene.mean for gene in prior.genes}) == 1
+
+
 def test_a_wrapped_multimodal_father_keeps_its_tower(family: dict[str, Path], tmp_path: Path) -> None:
     parents = {
         name: pico_gemma4(tmp_path / name, wrapped=True, seed=i, dtype="bfloat16") for i, name in enumerate(("f", "m"))

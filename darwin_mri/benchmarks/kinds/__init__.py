@@ -21,7 +21,7 @@ from darwin_mri.benchmarks.kinds.lm_eval_tasks import (
 from darwin_mri.benchmarks.kinds.open_answers import OpenGrader, OpenItem, open_lengths
 from darwin_mri.benchmarks.kinds.texts import TextGrader, TextItem, text_lengths, text_rows
 from darwin_mri.benchmarks.rows import Rows
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.benchmarks.scorer import Scorer
 
 __all__ = ["Grade", "Grader", "OpenItem", "TextItem", "differentiable", "make_rows", "open_grader", "read_lengths"]
 
@@ -33,7 +33,7 @@ GRADERS: dict[type[Item], Callable[[Sequence, ItemScorer], Grader]] = {
     LmEvalItem: LmEvalGrader,
     ScoredItem: LmEvalGrader,
 }
-ROWS: dict[type[Item], Callable[[Sequence, LoadedModel], Rows]] = {
+ROWS: dict[type[Item], Callable[[Sequence, Scorer], Rows]] = {
     ChoiceItem: choice_rows,
     TextItem: text_rows,
     AgreementItem: agreement_rows,
@@ -54,17 +54,17 @@ def differentiable(items: Sequence[Item]) -> bool:
     return bool(items) and type(items[0]) in ROWS
 
 
-def make_rows(items: Sequence[Item], parent: LoadedModel) -> Rows:
+def make_rows(items: Sequence[Item], scorer: Scorer) -> Rows:
     """Items of a differentiable kind as rows whose loss has slopes.
 
     Args:
         items: at least one, all of one kind.
-        parent: whose tokens they are, and on whose device.
+        scorer: of the model whose tokens they are, and on whose device.
 
     Returns:
         The rows.
     """
-    return ROWS[type(items[0])](items, parent)
+    return ROWS[type(items[0])](items, scorer)
 
 
 def open_grader(items: Sequence[Item], scorer: ItemScorer) -> Grader:

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from darwin_mri.benchmarks.batching import lay_out
-from darwin_mri.benchmarks.encoding import Prepared, require_known
+from darwin_mri.benchmarks.encoding import Prepared
 from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.kinds.grader import Grade, plain_answer
 from darwin_mri.benchmarks.kinds.texts import TextItem, tokenise
 from darwin_mri.benchmarks.rows import Forward, ReadRows, TokenRows
 from darwin_mri.benchmarks.scorer import Scorer
-from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.errors import InputError
 
 KEPT = 128  # most probable tokens of a prediction that are kept one by one; all others count as one
@@ -116,14 +115,14 @@ class AgreementRows(ReadRows):
         return (divergences(self.of.logits(model, forward), self.kept, self.log_p) * self.shares).sum()
 
 
-def agreement_rows(items: Sequence[AgreementItem], parent: LoadedModel) -> AgreementRows:
+def agreement_rows(items: Sequence[AgreementItem], scorer: Scorer) -> AgreementRows:
     """Rows of the passages for a differentiable loss."""
-    prepared, _ = tokenise(items, parent.tokenizer)
+    prepared, _ = tokenise(items, scorer.tokenizer)
     targets = [require_target(item, prepared, index) for index, item in enumerate(items)]
     tokens, logs, owner = _stacked(targets)
     shares = 1 / np.bincount(owner)[owner] / len(items)
-    kept, log_p, weights = (torch.from_numpy(array).to(parent.device) for array in (tokens, logs, shares))
-    rows = TokenRows.of(require_known(prepared, parent.model), parent.device)
+    kept, log_p, weights = (torch.from_numpy(array).to(scorer.model.device) for array in (tokens, logs, shares))
+    rows = TokenRows.of(prepared, scorer)
     return AgreementRows(rows, kept, log_p, weights.float())
 
 

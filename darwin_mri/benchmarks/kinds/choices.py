@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.answers import choice_scales, gold_probability, to_answers
-from darwin_mri.benchmarks.encoding import prepare, require_known
+from darwin_mri.benchmarks.encoding import prepare
 from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.items import ChoiceItem
 from darwin_mri.benchmarks.kinds.grader import Grade
 from darwin_mri.benchmarks.rows import ChoiceRows
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.benchmarks.scorer import Scorer
 
 
 class ChoiceGrader:
@@ -35,11 +35,11 @@ class ChoiceGrader:
             yield index, Grade(answer, float(gold_probability(one, [scores])[0]))
 
 
-def choice_rows(items: Sequence[ChoiceItem], parent: LoadedModel) -> ChoiceRows:
+def choice_rows(items: Sequence[ChoiceItem], scorer: Scorer) -> ChoiceRows:
     """Rows of the items for a differentiable loss."""
-    prepared = require_known(prepare(items, parent.tokenizer), parent.model)
+    prepared = prepare(items, scorer.tokenizer)
     scales = [choice_scales(item).tolist() for item in items]
-    return ChoiceRows.make(prepared, [item.gold for item in items], scales, parent.device)
+    return ChoiceRows.make(prepared, [item.gold for item in items], scales, scorer)
 
 
 def choice_lengths(items: Sequence[ChoiceItem], tokenizer: PreTrainedTokenizerBase) -> list[int]:

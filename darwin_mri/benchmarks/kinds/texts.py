@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from darwin_mri.benchmarks.encoding import Prepared, prepare_texts, require_known
+from darwin_mri.benchmarks.encoding import Prepared, prepare_texts
 from darwin_mri.benchmarks.item_scorer import ItemScorer
 from darwin_mri.benchmarks.items import Item
 from darwin_mri.benchmarks.kinds.grader import Grade, plain_answer
 from darwin_mri.benchmarks.rows import SumRows
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.benchmarks.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ def tokenise(items: Sequence[TextItem], tokenizer: PreTrainedTokenizerBase) -> t
     return prepare_texts([(item.name, item.text) for item in items], tokenizer)
 
 
-def text_rows(items: Sequence[TextItem], parent: LoadedModel) -> SumRows:
+def text_rows(items: Sequence[TextItem], scorer: Scorer) -> SumRows:
     """Rows of the passages for a differentiable loss."""
-    prepared, sizes = tokenise(items, parent.tokenizer)
-    return SumRows.make(require_known(prepared, parent.model), sizes, parent.device)
+    prepared, sizes = tokenise(items, scorer.tokenizer)
+    return SumRows.make(prepared, sizes, scorer)
 
 
 def text_lengths(items: Sequence[TextItem], tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from darwin_mri.benchmarks.encoding import Prepared, require_known
+from darwin_mri.benchmarks.encoding import Prepared
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.encoding import Encoded, Scoring, encode_items
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.items import ScoredItem
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.metrics import length_scales
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.upstream import Tokens, model_length
 from darwin_mri.benchmarks.rows import ChoiceRows, Forward, Rows, SumRows
-from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.benchmarks.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,25 @@ class SharedRows:
         return torch.stack([share * rows.loss(model, forward, log=log) for rows, share in self.parts]).sum()
 
 
-def lm_eval_rows(items: Sequence[ScoredItem], parent: LoadedModel) -> SharedRows:
+def lm_eval_rows(items: Sequence[ScoredItem], scorer: Scorer) -> SharedRows:
     """Rows of the documents for a differentiable loss.
 
     Of documents with choices the score is the right choice's probability; of others a log-probability, of a text per
     byte or word as its metric says, of a target per token, or as a sum where perplexity is the metric.
     """
-    longest = model_length(parent.model.config, parent.tokenizer)
-    encoded = encode_items(items, Tokens(parent.tokenizer), longest)
+    longest = model_length(scorer.config, scorer.tokenizer)
+    encoded = encode_items(items, Tokens(scorer.tokenizer), longest)
     chosen = [number for number, item in enumerate(items) if item.choices]
     summed = [number for number, item in enumerate(items) if not item.choices]
     parts: list[tuple[Rows, float]] = []
     if chosen:
-        parts.append((_choice_rows(items, encoded, chosen, parent), len(chosen) / len(items)))
+        parts.append((_choice_rows(items, encoded, chosen, scorer), len(chosen) / len(items)))
     if summed:
-        parts.append((_sum_rows(items, encoded, summed, parent), len(summed) / len(items)))
+        parts.append((_sum_rows(items, encoded, summed, scorer), len(summed) / len(items)))
     return SharedRows(tuple(parts))
 
 
-def _choice_rows(
-    items: Sequence[ScoredItem], encoded: Encoded, chosen: Sequence[int], parent: LoadedModel
-) -> ChoiceRows:
+def _choice_rows(items: Sequence[ScoredItem], encoded: Encoded, chosen: Sequence[int], scorer: Scorer) -> ChoiceRows:
     pairs: dict[tuple[int, int], tuple[tuple[int, ...], tuple[int, ...]]] = {
         (part.item, request): (part.context, ids)
         for part in encoded.scorings
@@ -81,18 +79,16 @@ def _choice_rows(
     )
     scales = [length_scales(items[number].metric, items[number].choices).tolist() for number in chosen]
     gold = [items[number].golds[0] for number in chosen]
-    return ChoiceRows.make(require_known(prepared, parent.model), gold, scales, parent.device)
+    return ChoiceRows.make(prepared, gold, scales, scorer)
 
 
-def _sum_rows(items: Sequence[ScoredItem], encoded: Encoded, summed: Sequence[int], parent: LoadedModel) -> SumRows:
+def _sum_rows(items: Sequence[ScoredItem], encoded: Encoded, summed: Sequence[int], scorer: Scorer) -> SumRows:
     kept = set(summed)
     part_of = Encoded(encoded.instances, [part for part in encoded.scorings if part.item in kept])
     sizes = [_size(items[part.item], encoded.instances[part.item][0], part) for part in part_of.scorings]
     # A text of several windows has one score, their sum; the rows take the mean over windows.
     share = len(kept) / len(sizes)
-    return SumRows.make(
-        require_known(part_of.prepared(items), parent.model), [size * share for size in sizes], parent.device
-    )
+    return SumRows.make(part_of.prepared(items), [size * share for size in sizes], scorer)
 
 
 def _size(item: ScoredItem, instance: Any, part: Scoring) -> float:
