@@ -72,9 +72,12 @@ class BlendedDecoder:
         moves: by parameter name of the whole model. What lies outside the decoder (an untied head) has no part in its
             forward, and so no slope.
         layers: the decoder layers, to make the weights of one at a time; None makes all at once.
+        keep: keep the child's weights until the ratios change, which takes as much memory as all at once.
     """
 
-    def __init__(self, model: nn.Module, moves: Moves, layers: Sequence[nn.Module] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, moves: Moves, layers: Sequence[nn.Module] | None = None, *, keep: bool = False
+    ) -> None:
         self._decoder = decoder_of(model)
         self._parameters = stored_tensors(model)
         names = {id(module): name for name, module in model.named_modules()}
@@ -82,6 +85,7 @@ class BlendedDecoder:
         self._rest = {name.removeprefix(prefix): name for name in moves if name.startswith(prefix)}
         self._moves = moves
         self._values: tuple[float, ...] = ()
+        self._keep, self._kept = keep or layers is None, dict[str, torch.Tensor]()  # the child's, at these values
         inside = [(module, names[id(module)]) for module in self._decoder.modules() if isinstance(module, nn.Embedding)]
         self._embeddings = [(module, self._take(f"{name}.weight")) for module, name in inside]
         self._layers = [(layer, self._take_all(f"{names[id(layer)]}.")) for layer in layers or ()]
@@ -96,6 +100,32 @@ class BlendedDecoder:
         own = [name for name in self._rest.values() if name.startswith(prefix)]
         return {name.removeprefix(prefix): str(self._take(name)) for name in own}
 
+    @classmethod
+    def along(
+        cls,
+        model: nn.Module,
+        directions: Mapping[str, Mapping[str, torch.Tensor | Direction]],
+        layers: Sequence[nn.Module] | None = None,
+        *,
+        keep: bool = False,
+    ) -> BlendedDecoder:
+        """The decoder with one gene for each set of directions.
+
+        Args:
+            model: transformers' model, the father.
+            directions: gene -> {parameter name of the whole model: direction of the parameter's shape}.
+            layers: as in the class, as the next.
+            keep: the child's weights.
+
+        Returns:
+            The decoder; its genes are numbered in the order of ``directions``.
+        """
+        moves: dict[str, list[tuple[int, Direction]]] = {}
+        for number, own in enumerate(directions.values()):
+            for name, one in own.items():
+                moves.setdefault(name, []).append((number, Resident(one) if isinstance(one, torch.Tensor) else one))
+        return cls(model, moves, layers, keep=keep)
+
     @contextmanager
     def at(self, ratios: torch.Tensor) -> Iterator[Callable[..., Any]]:
         """While open, yields a forward that replaces the decoder's, same arguments.
@@ -106,7 +136,9 @@ class BlendedDecoder:
         Yields:
             The forward; gradients of what it returns flow into ``ratios``.
         """
-        self._values = tuple(ratios.tolist())
+        if self._values != (values := tuple(ratios.tolist())):
+            self._values = values
+            self._kept.clear()
         with ExitStack() as stack:
             for module, name in self._embeddings:
                 if name is not None:
@@ -118,12 +150,24 @@ class BlendedDecoder:
 
     def _blend(self, names: Mapping[str, str], ratios: torch.Tensor) -> dict[str, torch.Tensor]:
         """Name inside a module -> the child's tensor."""
-        return {inner: self._child(self._parameters[name], self._moves[name], ratios) for inner, name in names.items()}
+        children = {}
+        for inner, name in names.items():
+            kept = self._kept.get(name)
+            children[inner] = child = self._child(self._parameters[name], self._moves[name], ratios, kept)
+            if self._keep:
+                self._kept[name] = child.detach()
+        return children
 
-    def _child(self, weight: torch.Tensor, moves: Sequence[tuple[int, Any]], ratios: torch.Tensor) -> torch.Tensor:
+    def _child(
+        self,
+        weight: torch.Tensor,
+        moves: Sequence[tuple[int, Any]],
+        ratios: torch.Tensor,
+        kept: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         positions, along = zip(*moves, strict=True)
         values = tuple(self._values[position] for position in positions)
-        return _Blend.apply(ratios, weight.detach(), positions, along, values)  # type: ignore[no-any-return]
+        return _Blend.apply(ratios, weight.detach(), positions, along, values, kept)  # type: ignore[no-any-return]
 
     def _embed(self, module: nn.Embedding, name: str, ratios: torch.Tensor) -> Callable[..., Any]:
         """The embedding's forward over a table of the rows that are read."""
@@ -194,6 +238,7 @@ class _Blend(torch.autograd.Function):
         positions: tuple[int, ...],
         directions: tuple[Direction, ...],
         values: tuple[float, ...],
+        kept: torch.Tensor | None,
     ) -> torch.Tensor:
         """Blend one tensor.
 
@@ -204,11 +249,14 @@ class _Blend(torch.autograd.Function):
             positions: which genes move this tensor.
             directions: one per such gene, of the tensor's shape.
             values: the ratio of each such gene, on the host; a direction at 0 is not asked for.
+            kept: the child's tensor where it was made before.
 
         Returns:
             The child's tensor, in the father's dtype.
         """
         ctx.positions, ctx.directions, ctx.count = positions, directions, len(ratios)
+        if kept is not None:
+            return kept.detach()
         out = torch.empty_like(weight)
         moving = [(v, _row_blocks(d.whole())) for v, d in zip(values, directions, strict=True) if v]
         for number, (target, rows) in enumerate(zip(_row_blocks(out), _row_blocks(weight), strict=True)):
@@ -226,7 +274,7 @@ class _Blend(torch.autograd.Function):
         for position, direction in zip(ctx.positions, ctx.directions, strict=True):
             for g, d in zip(_row_blocks(gradient), _row_blocks(direction.whole()), strict=True):
                 out[position] += (g.float() * d.float()).sum()
-        return out, None, None, None, None
+        return out, None, None, None, None, None
 
 
 def _row_blocks(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from darwin_mri.checkpoints import stored_tensors
-from darwin_mri.mri.blended import BlendedDecoder, Direction, Resident
+from darwin_mri.mri.blended import BlendedDecoder, Direction
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.probes import Batch, document_nll
 from darwin_mri.records import Response
@@ -47,13 +47,27 @@ def gene_slopes(
     Returns:
         (slopes (blocks, genes), losses (blocks,)).
     """
+    return block_slopes(
+        model, BlendedDecoder.along(model, directions, layers), np.broadcast_to(ratios, len(directions)), blocks
+    )
+
+
+def block_slopes(
+    model: Any, decoder: BlendedDecoder, ratios: np.ndarray, blocks: Sequence[Block]
+) -> tuple[np.ndarray, np.ndarray]:
+    """As ``gene_slopes``, of a decoder that is used again: calls at the same ratios share the child's weights.
+
+    Args:
+        model: transformers' model, the father.
+        decoder: of the model.
+        ratios: of each gene (genes,).
+        blocks: the loss, in units of resampling.
+
+    Returns:
+        (slopes (blocks, genes), losses (blocks,)).
+    """
     device = next(iter(stored_tensors(model).values())).device
-    at = torch.tensor(np.broadcast_to(ratios, len(directions)).copy(), dtype=torch.float32, device=device)
-    moves: dict[str, list[tuple[int, Direction]]] = {}
-    for position, own in enumerate(directions.values()):
-        for name, along in own.items():
-            moves.setdefault(name, []).append((position, Resident(along) if isinstance(along, torch.Tensor) else along))
-    decoder = BlendedDecoder(model, moves, layers)
+    at = torch.tensor(ratios.copy(), dtype=torch.float32, device=device)
 
     def measure(piece: PieceLoss) -> tuple[torch.Tensor, float]:
         leaves = at.clone().requires_grad_()
@@ -64,7 +78,7 @@ def gene_slopes(
 
     slopes, losses = [], []
     for block in blocks:
-        slope, total = torch.zeros(len(directions), dtype=torch.float64), 0.0
+        slope, total = torch.zeros(len(at), dtype=torch.float64), 0.0
         for piece in block:
             piece_slope, loss = repeatably(lambda p=piece: measure(p), type(model), device)
             slope += piece_slope

@@ -12,8 +12,8 @@ from torch import nn
 
 from darwin_mri.batch_sizes import BATCH_TOKENS
 from darwin_mri.checkpoints.devices import retry_smaller
-from darwin_mri.mri.blended import Direction
-from darwin_mri.mri.response import Block, gene_slopes, repeatable
+from darwin_mri.mri.blended import BlendedDecoder, Direction
+from darwin_mri.mri.response import Block, block_slopes, repeatable
 from darwin_mri.run import MeasurementCache, Progress
 
 Directions = Mapping[str, Mapping[str, torch.Tensor | Direction]]
@@ -53,7 +53,8 @@ class SlopeReader:
             the model.
         cache: slopes measured before.
         progress: where a smaller batch is reported.
-        layers: the decoder layers where memory is short (``gene_slopes``).
+        layers: the decoder layers where memory is short (``BlendedDecoder``).
+        keep: the child's weights between blocks all the same (``BlendedDecoder``).
     """
 
     def __init__(
@@ -64,15 +65,17 @@ class SlopeReader:
         cache: MeasurementCache,
         progress: Progress,
         layers: Sequence[nn.Module] | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self.model, self.genes, self.cache, self.progress = model, tuple(genes), cache, progress
-        self._make_directions, self._layers = make_directions, layers
+        self._make_directions, self._layers, self._keep = make_directions, layers, keep
         self._warned = False
 
     @cached_property
-    def directions(self) -> Directions:
-        """What each gene adds to its tensors."""
-        return self._make_directions()
+    def decoder(self) -> BlendedDecoder:
+        """The model with every gene at its ratio, along directions that are computed now."""
+        return BlendedDecoder.along(self.model, self._make_directions(), self._layers, keep=self._keep)
 
     def __call__(
         self,
@@ -111,7 +114,8 @@ class SlopeReader:
         """The block's loss and slopes (1 + genes,); in smaller pieces where a backward pass does not fit in memory."""
 
         def attempt() -> np.ndarray:
-            slopes, losses = gene_slopes(self.model, self.directions, ratios, [loss.blocks[number]], self._layers)
+            at = np.broadcast_to(ratios, len(self.genes))
+            slopes, losses = block_slopes(self.model, self.decoder, at, [loss.blocks[number]])
             return np.concatenate([losses, slopes[0]])
 
         def halve() -> bool:

@@ -41,9 +41,13 @@ def open_slopes(
         The reader.
     """
     config = run.config
-    shelf, layers = Shelf(father.device, None), None
-    needed = prior_bytes(config, survey(father.source.folder), father.model.dtype.itemsize)
-    if needed > free_memory(father.device):
+    shelf, layers, keep = Shelf(father.device, None), None, False
+    own, each, free = survey(father.source.folder), father.model.dtype.itemsize, free_memory(father.device)
+    needed = prior_bytes(config, own, each)
+    if needed > free:
+        # A host that computes has no plan to keep to: the child stays where there is twice the room for it.
+        least = prior_bytes(config, own, each, short=True) + own.parameters * each
+        keep = father.device.type == "cpu" and 2 * least < free
         shelf, layers = Shelf(torch.device("cpu"), int(KEPT_SHARE * free_memory("cpu"))), father.layers
         progress.say(f"blend response: {needed / 2**30:.1f} GiB are not free: it goes layer by layer")
     genes = [gene.name for gene in space.space.genes]
@@ -54,6 +58,7 @@ def open_slopes(
         cache,
         progress,
         layers,
+        keep=keep,
     )
 
 

@@ -21,6 +21,7 @@ HYPOTHESES = {
     "H3": "the prior's genes agree with what each gene is worth (rho .7 or more, above V5, V6 and the paper)",
     "H4": "at an equal score, frozen layers keep protected text better than none",
     "H5": "a channel of the MRI foretells which genes matter better than depth alone",
+    "H6": "the cross-fitted prior, without a search, beats tuned uniform task arithmetic, on other seeds",
 }
 CSS = Path(darwin_mri.report.__file__).parent / "templates" / "report.css"
 

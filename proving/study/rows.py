@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from darwin_mri.batch_sizes import RESPONSE_BLOCKS
 from darwin_mri.problem.fitness import Evaluator
 from darwin_mri.records import Prior
-from proving.methods.bench import Bench
+from darwin_mri.stages.prior import measure_prior
+from proving.methods.bench import TASK, Bench
 from proving.methods.cells import Cell
 from proving.methods.finetune import BATCH, answered_items, finetune
 from proving.methods.fitted import GRADIENT
@@ -23,6 +26,9 @@ from proving.study.worth import Worth
 DEPTH, SHUFFLED = "null: the prior by depth alone", "null: the prior shuffled over genes"
 RANDOM_STEP, ADAMW = "null: the prior on random directions of equal norm", "null: AdamW on the search items"
 CHANNELS, WORTH = "channels of the scan", "worth of every gene"
+CROSSED = "cross-fitted prior, no search"
+CROSSED_DEPTH, CROSSED_SHUFFLED = (f"null: the cross-fitted prior {what}" for what in ("by depth", "shuffled"))
+CROSSED_NULLS = (CROSSED_DEPTH, CROSSED_SHUFFLED)
 NULLS = (DEPTH, SHUFFLED, RANDOM_STEP, ADAMW)
 RATES = (1e-5, 5e-5, 2e-4)  # of AdamW on all weights of a pretrained model
 STARTS = {"response": "CMA-ES from the prior", "flat": "CMA-ES from a flat start", "random": "random search"}
@@ -45,7 +51,7 @@ class DepthAlone(Plain):
     def measure(self, bench: Bench, done: Done) -> Cell:
         """As ``Row``."""
         evaluator = bench.open()
-        prior = Prior.model_validate(done[PRIOR].chosen["prior"])
+        prior = Prior.model_validate(done[self.needs[0]].chosen["prior"])
         genes = {gene.name: gene.mean for gene in prior.genes}
         for component in {gene.component for gene in prior.genes}:
             own = [gene for gene in prior.genes if gene.component == component]
@@ -63,7 +69,7 @@ class ShuffledPrior(Plain):
 
     def measure(self, bench: Bench, done: Done) -> Cell:
         """As ``Row``."""
-        genes = done[PRIOR].chosen["genes"]
+        genes = done[self.needs[0]].chosen["genes"]
         rng = np.random.default_rng([bench.siblings.seed, bench.count])
         return _apply(
             bench, bench.open(), dict(zip(genes, rng.permutation(list(genes.values())).tolist(), strict=True))
@@ -108,9 +114,40 @@ class Specialist(Plain):
         return _apply(bench, evaluator, genes)
 
 
-def rows_for(plan: Plan, count: int) -> Iterator[Row]:
-    """Every row with so many specialists, each after those it needs."""
+class CrossFitted(Plain):
+    """The cross-fitted prior, which reads the search and fresh items, as the grid of ratios does."""
+
+    def measure(self, bench: Bench, done: Done) -> Cell:
+        """As ``Row``."""
+        evaluator, parents, scans = bench.open(), bench.parents, bench.scans
+        bench.restore()
+        config = bench.make_config("task_arithmetic", {}, "cross-fitted")
+        run, kept = bench.open_run("cross-fitted", config), (parents.config, parents.items)
+        began = time.process_time()
+        parents.config, parents.items = config, replace(parents.items, search={TASK: bench.parts.pool})
+        try:
+            prior, _ = measure_prior(run, parents, evaluator.space, scans)
+        finally:
+            parents.config, parents.items = kept
+        seconds = time.process_time() - began
+        gradients = len(run.path("state/response.jsonl").read_text(encoding="utf-8").splitlines()) / RESPONSE_BLOCKS
+        chosen = {"genes": {gene.name: gene.mean for gene in prior.genes}, "prior": prior.model_dump(mode="json")}
+        evaluator.candidate.apply(chosen["genes"])
+        asked = round(GRADIENT * gradients * len(bench.parts.pool))
+        return Cell(chosen, bench.smooth("search", "fresh"), seconds=seconds, asked=asked)
+
+
+def rows_for(plan: Plan, unit: tuple[int, int]) -> Iterator[Row]:
+    """Every row of a seed and number of specialists, each after those it needs."""
+    seed, count = unit
     yield Father("the base alone")
+    if seed in plan.later:
+        yield Tuned(BASELINE, ratios=RATIOS)
+        yield FromPrior(PRIOR)
+        yield CrossFitted(CROSSED)
+        yield DepthAlone(CROSSED_DEPTH, (CROSSED,))
+        yield ShuffledPrior(CROSSED_SHUFFLED, (CROSSED,))
+        return
     for number in range(count):
         yield Specialist(f"specialist {number + 1} alone", number=number)
     yield Tuned(BASELINE, ratios=RATIOS)

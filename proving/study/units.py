@@ -35,7 +35,7 @@ def measure_unit(plan: Plan, unit: Unit, specialists: Specialists, out: Path, sa
     """
     torch.set_num_threads(1)
     seed, count = unit
-    cells, rows = open_cells(plan, unit, specialists, out), list(rows_for(plan, count))
+    cells, rows = open_cells(plan, unit, specialists, out), list(rows_for(plan, unit))
     todo = [row for row in rows if (seed, count, row.name) not in cells.known]
     if not todo:
         return
@@ -56,7 +56,7 @@ def measure_unit(plan: Plan, unit: Unit, specialists: Specialists, out: Path, sa
 
 def open_cells(plan: Plan, unit: Unit, specialists: Specialists, out: Path) -> Cells:
     """What is known of a unit; cells of other sizes, adapters or rows are not."""
-    rows = {row.name: row for row in rows_for(plan, unit[1])}
+    rows = {row.name: row for row in rows_for(plan, unit)}
     made_by = {name: fingerprint(row, rows) for name, row in rows.items()}
     return Cells(out / "cells" / f"{_stem(unit)}.jsonl", {unit[0]: _identity(plan, unit, specialists)}, made_by)
 
@@ -69,7 +69,7 @@ def held_out_items(plan: Plan, unit: Unit, specialists: Specialists) -> Sequence
 def known_cells(plan: Plan, unit: Unit, specialists: Specialists, out: Path) -> dict[str, Cell]:
     """Row -> its cell, as far as it is measured, in the plan's order."""
     known = open_cells(plan, unit, specialists, out).known
-    names = [row.name for row in rows_for(plan, unit[1])]
+    names = [row.name for row in rows_for(plan, unit)]
     return {name: known[*unit, name] for name in names if (*unit, name) in known}
 
 
@@ -79,7 +79,8 @@ def _stem(unit: Unit) -> str:
 
 def _identity(plan: Plan, unit: Unit, specialists: Specialists) -> str:
     """Of base, adapters, items and sizes; budgets and numbers of specialists that a plan has beside it do not count."""
-    sizes = {name: value for name, value in asdict(plan).items() if name not in ("counts", "seeds", "budgets")}
+    others = ("counts", "seeds", "budgets", "later")
+    sizes = {name: value for name, value in asdict(plan).items() if name not in others}
     files = [specialists.folder / name / "adapter_model.safetensors" for name in specialists.names[: unit[1]]]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     items = hashlib.sha256(repr([specialists.items(number) for number in range(unit[1])]).encode()).hexdigest()

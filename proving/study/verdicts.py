@@ -23,11 +23,21 @@ from proving.methods.cells import Cell
 from proving.methods.figures import spearman
 from proving.methods.rows import BASELINE, PRIOR
 from proving.study.plan import LEVEL, Plan
-from proving.study.rows import CHANNELS, NULLS, TOLERANCES, WORTH, frozen_name, search_name
+from proving.study.rows import (
+    CHANNELS,
+    CROSSED,
+    CROSSED_NULLS,
+    NULLS,
+    TOLERANCES,
+    WORTH,
+    frozen_name,
+    search_name,
+)
 
 Unit = tuple[int, int]
 """(seed, number of specialists)."""
 Measured = Mapping[Unit, Mapping[str, Cell]]
+NAMES = ("H1", "H2", "H3", "H4", "H5", "H6")
 RHO = 0.7
 RESAMPLES = 2_000  # of genes
 
@@ -64,6 +74,15 @@ def contrasts(plan: Plan) -> Iterator[Contrast]:
             yield Contrast("H2", count, own, BASELINE, decides=False)
 
 
+def later_contrasts(plan: Plan) -> Iterator[Contrast]:
+    """All contrasts of H6, on the later seeds."""
+    for count in plan.counts:
+        yield Contrast("H6", count, CROSSED, BASELINE)
+        for null in CROSSED_NULLS:
+            yield Contrast("H6", count, CROSSED, null, decides=False)
+        yield Contrast("H6", count, CROSSED, PRIOR, decides=False)
+
+
 def judge(plan: Plan, measured: Measured, items: Mapping[Unit, Sequence[ChoiceItem]]) -> dict[str, Any]:
     """Every figure of the page.
 
@@ -73,14 +92,17 @@ def judge(plan: Plan, measured: Measured, items: Mapping[Unit, Sequence[ChoiceIt
         items: (seed, specialists) -> the held-out items, in the order of the credits.
 
     Returns:
-        JSON values: ``scores``, ``contrasts`` (one Holm family over H1 and H2), ``H3``, ``H4``, ``H5`` and
-        ``verdicts``, hypothesis -> "yes", "no" or "not measured", with a sentence.
+        JSON values: ``scores``, ``contrasts`` (a Holm family over H1 and H2, and one over H6), ``H3``, ``H4``, ``H5``,
+        ``later_scores`` of the seeds of H6, and ``verdicts``, hypothesis -> "yes", "no" or "not measured", with a
+        sentence.
     """
-    figures = [own for contrast in contrasts(plan) if (own := _contrast(contrast, plan, measured, items))]
-    for own, adjusted in zip(figures, holm(own["p"] for own in figures), strict=True):
-        own["p_holm"] = adjusted
+    figures = []
+    for family, used in ((contrasts(plan), plan.seeds), (later_contrasts(plan), plan.later)):
+        own = [figure for contrast in family if (figure := _contrast(contrast, used, measured, items))]
+        figures += [figure | {"p_holm": p} for figure, p in zip(own, holm(f["p"] for f in own), strict=True)]
     page = {
-        "scores": _scores(plan, measured, items),
+        "scores": _scores(plan.counts, plan.seeds, measured, items),
+        "later_scores": _scores(plan.counts, plan.later, measured, items),
         "contrasts": figures,
         "H3": _agreement(plan, measured),
         "H4": _protection(plan, measured),
@@ -89,18 +111,20 @@ def judge(plan: Plan, measured: Measured, items: Mapping[Unit, Sequence[ChoiceIt
     return {**page, "verdicts": _verdicts(page)}
 
 
-def _seeds(plan: Plan, measured: Measured, count: int, *rows: str) -> list[int]:
+def _seeds(used: Sequence[int], measured: Measured, count: int, *rows: str) -> list[int]:
     """Seeds for which all these rows were measured."""
-    return [seed for seed in plan.seeds if all(row in measured.get((seed, count), {}) for row in rows)]
+    return [seed for seed in used if all(row in measured.get((seed, count), {}) for row in rows)]
 
 
-def _scores(plan: Plan, measured: Measured, items: Mapping[Unit, Sequence[ChoiceItem]]) -> list[dict[str, Any]]:
+def _scores(
+    counts: Sequence[int], used: Sequence[int], measured: Measured, items: Mapping[Unit, Sequence[ChoiceItem]]
+) -> list[dict[str, Any]]:
     """Accuracy of every row, by number of specialists: over all items, by seed, and by task."""
     table = []
-    for count in plan.counts:
-        rows = dict.fromkeys(row for seed in plan.seeds for row in measured.get((seed, count), {}))
+    for count in counts:
+        rows = dict.fromkeys(row for seed in used for row in measured.get((seed, count), {}))
         for row in rows:
-            known = [seed for seed in _seeds(plan, measured, count, row) if measured[seed, count][row].credits]
+            known = [seed for seed in _seeds(used, measured, count, row) if measured[seed, count][row].credits]
             if not known:
                 continue
             credits = {seed: np.array(measured[seed, count][row].credits) for seed in known}
@@ -122,10 +146,10 @@ def _scores(plan: Plan, measured: Measured, items: Mapping[Unit, Sequence[Choice
 
 
 def _contrast(
-    contrast: Contrast, plan: Plan, measured: Measured, items: Mapping[Unit, Sequence[ChoiceItem]]
+    contrast: Contrast, used: Sequence[int], measured: Measured, items: Mapping[Unit, Sequence[ChoiceItem]]
 ) -> dict[str, Any] | None:
     """Difference of accuracy with its interval and p-value; a cluster is a fact, whatever the seed."""
-    known = _seeds(plan, measured, contrast.count, contrast.row, contrast.other)
+    known = _seeds(used, measured, contrast.count, contrast.row, contrast.other)
     if not known:
         return None
     values, clusters = [], []
@@ -150,7 +174,7 @@ def _agreement(plan: Plan, measured: Measured) -> list[dict[str, Any]]:
     """H3: Spearman's rho of each preset's genes with their measured worth, by seed and over seeds."""
     rows: dict[str, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
     ceilings: list[float] = []
-    for seed in _seeds(plan, measured, 2, WORTH, CHANNELS, PRIOR):
+    for seed in _seeds(plan.seeds, measured, 2, WORTH, CHANNELS, PRIOR):
         cells = measured[seed, 2]
         blocks = {gene: np.array(own) for gene, own in cells[WORTH].chosen["changes"].items()}
         presets = {"response": cells[PRIOR].chosen["genes"], **cells[CHANNELS].chosen["presets"]}
@@ -166,7 +190,7 @@ def _agreement(plan: Plan, measured: Measured) -> list[dict[str, Any]]:
 
 def _foretelling(plan: Plan, measured: Measured) -> list[dict[str, Any]]:
     """H5: rho of every channel with the size of a gene's worth, against a table of depth learned on the other seeds."""
-    known = _seeds(plan, measured, 2, WORTH, CHANNELS)
+    known = _seeds(plan.seeds, measured, 2, WORTH, CHANNELS)
     if len(known) < 2:
         return []
     worth: dict[int, dict[str, float]] = {}
@@ -245,7 +269,7 @@ def _protection(plan: Plan, measured: Measured) -> list[dict[str, Any]]:
     out = []
     for tolerance in TOLERANCES:
         row = frozen_name(tolerance)
-        known = _seeds(plan, measured, 2, row)
+        known = _seeds(plan.seeds, measured, 2, row)
         frozen = [seed for seed in known if measured[seed, 2][row].chosen["frozen"]]
         own: dict[str, Any] = {"tolerance": tolerance, "seeds": known, "seeds_frozen": frozen}
         if frozen:
@@ -265,14 +289,14 @@ def _protection(plan: Plan, measured: Measured) -> list[dict[str, Any]]:
 def _verdicts(page: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Hypothesis -> its verdict and a sentence."""
     out = {}
-    for name in ("H1", "H2"):
+    for name in ("H1", "H2", "H6"):
         own = [c for c in page["contrasts"] if c["hypothesis"] == name]
         decides = [c for c in own if c["decides"]]
         won = [c for c in decides if c["p_holm"] < LEVEL and c["difference"] > 0]
         beaten = [c for c in own if not c["decides"] and c["p_holm"] < LEVEL and c["difference"] > 0]
         nulls = sum(not c["decides"] for c in own)
         sentence = f"{len(won)} of {len(decides)} comparisons won at p < {LEVEL}, {len(beaten)} of {nulls} nulls beaten"
-        yes = decides and len(won) == len(decides) and (name == "H2" or len(beaten) == nulls)
+        yes = decides and len(won) == len(decides) and (name != "H1" or len(beaten) == nulls)
         out[name] = {"verdict": "yes" if yes else "no" if decides else "not measured", "why": sentence}
     rho = {own["preset"]: own for own in page["H3"]}
     if "response" in rho:
@@ -289,4 +313,4 @@ def _verdicts(page: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         better = [own for own in page["H5"] if own["p_holm"] < LEVEL and own["difference"] > 0]
         sentence = f"{len(better)} of {len(page['H5'])} channels above a table of depth"
         out["H5"] = {"verdict": "yes" if better else "no", "why": sentence}
-    return {name: out.get(name, {"verdict": "not measured", "why": ""}) for name in ("H1", "H2", "H3", "H4", "H5")}
+    return {name: out.get(name, {"verdict": "not measured", "why": ""}) for name in NAMES}

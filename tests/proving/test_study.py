@@ -18,8 +18,18 @@ from proving.methods.rows import BASELINE, PRIOR
 from proving.study import page as pages
 from proving.study import verdicts
 from proving.study.plan import FULL, SHORT, Plan
-from proving.study.rows import CHANNELS, NULLS, TOLERANCES, WORTH, fingerprint, frozen_name, rows_for, search_name
-from proving.study.verdicts import contrasts, judge
+from proving.study.rows import (
+    CHANNELS,
+    CROSSED,
+    NULLS,
+    TOLERANCES,
+    WORTH,
+    fingerprint,
+    frozen_name,
+    rows_for,
+    search_name,
+)
+from proving.study.verdicts import NAMES, contrasts, judge, later_contrasts
 
 ITEMS = 400
 
@@ -29,7 +39,7 @@ def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdicts, "RESAMPLES", 300)
 
 
-PLAN = Plan(counts=(2,), seeds=(1, 2), budgets=(50,))
+PLAN = Plan(counts=(2,), seeds=(1, 2), budgets=(50,), later=(6, 7))
 GENES = [f"layers.{layer}.{component}" for layer in range(30) for component in ("ffn", "mixer")]
 
 
@@ -64,18 +74,22 @@ def _cells(seed: int, shares: Mapping[str, float], *, agree: bool, protect: floa
     return cells
 
 
+def _rows() -> set[str]:
+    every = (*contrasts(PLAN), *later_contrasts(PLAN))
+    return {contrast.row for contrast in every} | {contrast.other for contrast in every}
+
+
 def _study(prior: float, *, agree: bool, protect: float) -> dict[str, Any]:
-    rows = {contrast.row for contrast in contrasts(PLAN)} | {contrast.other for contrast in contrasts(PLAN)}
-    shares = dict.fromkeys(rows, 0.5) | {PRIOR: prior, search_name("response", 50): prior}
+    shares = dict.fromkeys(_rows(), 0.5) | {PRIOR: prior, search_name("response", 50): prior}
     measured = {(seed, 2): _cells(seed, shares, agree=agree, protect=protect) for seed in PLAN.seeds}
+    shares[PRIOR], shares[CROSSED] = 0.5, prior
+    measured |= {(seed, 2): _cells(seed, shares, agree=agree, protect=protect) for seed in PLAN.later}
     return judge(PLAN, measured, {unit: _items() for unit in measured})
 
 
 def test_planted_effects_are_a_yes_everywhere() -> None:
     verdicts = _study(0.8, agree=True, protect=2.0)["verdicts"]
-    assert {name: own["verdict"] for name, own in verdicts.items()} == dict.fromkeys(
-        ("H1", "H2", "H3", "H4", "H5"), "yes"
-    )
+    assert {name: own["verdict"] for name, own in verdicts.items()} == dict.fromkeys(NAMES, "yes")
 
 
 def test_without_effects_every_verdict_is_no() -> None:
@@ -90,8 +104,7 @@ def test_what_was_not_measured_has_no_verdict() -> None:
 
 
 def test_the_prior_must_beat_the_nulls_as_well() -> None:
-    rows = {contrast.row for contrast in contrasts(PLAN)} | {contrast.other for contrast in contrasts(PLAN)}
-    shares = dict.fromkeys(rows, 0.5) | {PRIOR: 0.8, NULLS[0]: 0.8, search_name("response", 50): 0.8}
+    shares = dict.fromkeys(_rows(), 0.5) | {PRIOR: 0.8, NULLS[0]: 0.8, search_name("response", 50): 0.8}
     measured = {(seed, 2): _cells(seed, shares, agree=True, protect=2.0) for seed in PLAN.seeds}
     study = judge(PLAN, measured, {unit: _items() for unit in measured})
     assert study["verdicts"]["H1"]["verdict"] == "no"
@@ -105,7 +118,7 @@ def test_a_page_of_an_unfinished_study_is_whole(frozen: bool) -> None:
     if frozen:
         measured[1, 2] = {frozen_name(tolerance): Cell({"frozen": []}) for tolerance in TOLERANCES}
     html = pages.write_page(PLAN, judge(PLAN, measured, {}))
-    assert html.count("not measured") == (4 if frozen else 7)  # verdicts, and a row of H4 for each tolerance
+    assert html.count("not measured") == (5 if frozen else 8)  # verdicts, and a row of H4 for each tolerance
     assert html.count(">none<") == 2 * frozen
 
 
@@ -117,18 +130,18 @@ def test_the_page_shows_every_verdict_and_escapes_names(monkeypatch: pytest.Monk
     (folder / "measured.json").write_text(f'{{"items": 5, "specialist": {figures}, "base": {figures}}}')
     monkeypatch.setattr(pages, "ADAPTERS", tmp_path)
     html = pages.write_page(PLAN, _study(0.8, agree=True, protect=2.0))
-    assert html.count('class="yes"') == 5
+    assert html.count('class="yes"') == 6
     assert "&lt;b&gt;x&lt;/b&gt;" in html and "<b>x" not in html
     assert "<script" not in html
 
 
 def test_rows_come_after_what_they_need_and_their_fingerprints_tell_settings_apart() -> None:
     for plan in (FULL, SHORT):
-        for count in plan.counts:
-            rows = list(rows_for(plan, count))
+        for unit in plan.units:
+            rows = list(rows_for(plan, unit))
             names = [row.name for row in rows]
             assert len(set(names)) == len(names)
             assert all(names.index(need) < names.index(row.name) for row in rows for need in row.needs)
             by_name = {row.name: row for row in rows}
             assert len({fingerprint(row, by_name) for row in rows}) == len(rows)
-    assert search_name("flat", 200) in {row.name for row in rows_for(FULL, 7)}
+    assert search_name("flat", 200) in {row.name for row in rows_for(FULL, (1, 7))}
