@@ -11,6 +11,7 @@ from typing import Unpack
 from darwin_mri.checkpoints.find import find_model
 from darwin_mri.config import Config, make_config
 from darwin_mri.planning import require_room, require_surroundings
+from darwin_mri.problem.effect import require_effect, require_opening
 from darwin_mri.problem.health import examine_child, require_health
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
@@ -78,7 +79,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
     Args:
         config: of the run.
         out: the run folder.
-        force: begin although disk or memory cannot hold the run, and accept a child that fails its health check.
+        force: begin without room for the run, go on where it cannot win, accept a child that fails its health check.
         **options: how the run is started.
 
     Returns:
@@ -86,7 +87,8 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
 
     Raises:
         DarwinError: what ``plan`` lists as a problem, before anything is begun.
-        GateError: nothing is begun for want of disk or memory; or the child fails its health check, all is written.
+        GateError: nothing is begun for want of disk or memory; or there is nothing to search; or the child fails its
+            health check, all is written.
     """
     require_surroundings(config, out)
     parents = Parents.find(config, offline=options.get("offline", False))
@@ -98,12 +100,16 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
         scans = run.stage("scan", scan_parents, parents)
         run.stage("moments", measure_parents, parents)
         space = run.stage("donors", make_space, parents, scans)
+        if not force:
+            require_effect(config, space)
         scores = run.stage("references", measure_references, parents)
         parents.release_others()
         prior, scans = run.stage("prior", measure_prior, parents, space, scans)
         if config.scan.validation:
             scans = run.stage("validation", validate, parents, space, scans, prior)
         space = space.for_search(config, prior, len(parents.father.layers))
+        if not force:
+            require_opening(space, prior)
         genome = run.stage("search", find_winner, parents, space, prior, scans, scores)
         run.stage("repair", repair_child, parents, space, genome, scores)
         run.stage("child", write_run_child, parents, space, genome)

@@ -65,10 +65,15 @@ class GenerationRunner:
         return [lines[number] for number in range(len(vectors))]
 
     def _outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        """Outcomes in the order of the tasks, whichever worker is first; known ones are not evaluated again."""
+        """Outcomes in the order of the tasks, whichever worker is first; known and equal ones are not evaluated."""
         outcomes = {task.key: known for task in tasks if (known := self.ledger.known(task)) is not None}
-        arriving = evaluate_all(self.workers, [task for task in tasks if task.key not in outcomes])
+        unknown = [task for task in tasks if task.key not in outcomes and self.ledger.equal(task) is None]
+        distinct = {tuple(task.genes.values()): task for task in reversed(unknown)}
+        arriving = evaluate_all(self.workers, list(reversed(distinct.values())))
         for task in tasks:
+            if task.key not in outcomes and (equal := self.ledger.equal(task)) is not None:
+                self.ledger.keep(equal)
+                outcomes[task.key] = equal
             while task.key not in outcomes:
                 outcome = next(arriving)
                 self.ledger.keep(outcome)

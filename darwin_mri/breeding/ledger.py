@@ -63,6 +63,7 @@ class Ledger:
         self.before = _read(path, LedgerLine.model_validate_json)
         known = _read(blocks, BlockLine.model_validate_json) if blocks else []
         self.blocks = {(line.generation, line.candidate, line.block): line for line in known}
+        self._evaluated = {_content(line): line for line in known}
 
     def known(self, task: Task) -> Outcome | None:
         """A task's outcome in an earlier part of this search; None where it has none.
@@ -75,6 +76,14 @@ class Ledger:
             return None
         self._require_same(line.genes, task.genes, self.blocks_path or self.path)
         return Outcome(task, line.scores, line.seconds, line.reason)
+
+    def equal(self, task: Task) -> Outcome | None:
+        """The outcome of another candidate with the same genes on the same block, in no time; None where there is none.
+
+        An outcome depends on genes and block alone.
+        """
+        line = self._evaluated.get(_content(task))
+        return None if line is None else Outcome(task, line.scores, 0.0, line.reason)
 
     def keep(self, outcome: Outcome) -> None:
         """Write one block's outcome."""
@@ -89,6 +98,7 @@ class Ledger:
             reason=outcome.reason,
         )
         self.blocks[task.key] = line
+        self._evaluated.setdefault(_content(task), line)
         if self.blocks_path:
             _append(self.blocks_path, line)
 
@@ -126,6 +136,11 @@ class Ledger:
             f"{path.name} does not belong to this search (other config, seed or parents): resume with the config"
             " the run was started with, or start a new run"
         )
+
+
+def _content(task: Task | BlockLine) -> tuple[int, tuple[tuple[str, float], ...]]:
+    """All that the scores of a task depend on."""
+    return task.block, tuple(task.genes.items())
 
 
 def _read(path: Path, parse: Callable[[bytes], Line]) -> list[Line]:

@@ -344,3 +344,32 @@ def test_a_broken_model_is_a_failed_candidate() -> None:
 
     outcome = evaluate_task(evaluate, Task(1, 2, 0, {"a": 1.0}))
     assert outcome.scores is None and outcome.reason == "BrokenModel: task item 3: a score is not finite"
+
+
+def test_equal_candidates_are_scored_once(tmp_path: Path) -> None:
+    """An opening that is the father three times: one evaluation per block, three lines, and the same when resumed."""
+    asked = list[tuple[int, tuple[float, ...]]]()
+
+    def count(genes: Mapping[str, float], block: int) -> ItemScores:
+        asked.append((block, tuple(genes.values())))
+        return bowl(genes, block)
+
+    options = replace(OPTIONS, budget=3)
+    _, ledger = run(tmp_path / "a", count, start(mean=0.0), options)
+    assert len(asked) == BLOCKS == len(set(asked))
+    assert [line.fitness for line in ledger.lines] == [ledger.lines[0].fitness] * 3
+    _, again = run(tmp_path / "a", count, start(mean=0.0), options)
+    assert len(asked) == BLOCKS and timeless(again) == timeless(ledger)
+
+
+def test_a_candidate_equal_to_a_failed_one_fails_with_its_reason(tmp_path: Path) -> None:
+    def fail(genes: Mapping[str, float], block: int) -> ItemScores:
+        if not any(genes.values()):
+            raise RuntimeError("no father")
+        return bowl(genes, block)
+
+    begin = replace(start(), opening=np.array([[0.5] * GENES, [0.0] * GENES, [0.0] * GENES]))
+    _, ledger = run(tmp_path, fail, begin, replace(OPTIONS, budget=3))
+    by_number = {line.candidate: line for line in ledger.lines}
+    assert [by_number[number].status for number in range(3)] == ["ok", "failed", "failed"]
+    assert by_number[1].reason == by_number[2].reason
