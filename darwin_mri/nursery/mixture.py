@@ -39,6 +39,30 @@ def read_paragraphs(corpus: Path, names: tuple[str, ...]) -> list[str]:
     return paragraphs
 
 
+def sample_paragraphs(rng: random.Random, corpus: Path, names: tuple[str, ...], count: int) -> list[str]:
+    """Some paragraphs of the given corpus files.
+
+    Args:
+        rng: draws them.
+        corpus: the folder.
+        names: of the files.
+        count: how many.
+
+    Returns:
+        The paragraphs in the drawn order.
+
+    Raises:
+        InputError: a file is missing, or the files hold fewer.
+    """
+    paragraphs = read_paragraphs(corpus, names)
+    if len(paragraphs) < count:
+        raise InputError(
+            f"{corpus}: {', '.join(names)} hold {len(paragraphs)} paragraphs, and {count} are needed: see NOTICE for"
+            " the files that the nursery was trained on"
+        )
+    return rng.sample(paragraphs, count)
+
+
 class Mixture:
     """Endless rows of ``SEQUENCE + 1`` token ids, each beginning at a document's start.
 

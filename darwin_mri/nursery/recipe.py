@@ -25,8 +25,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from darwin_mri.children import end_with_parent
 from darwin_mri.files import require_output
-from darwin_mri.nursery.mixture import ENGLISH_FILES, KOREAN_FILES, Mixture, read_paragraphs
+from darwin_mri.nursery.mixture import ENGLISH_FILES, KOREAN_FILES, Mixture, sample_paragraphs
 from darwin_mri.nursery.shapes import new_model
 from darwin_mri.nursery.world import WORLD_SEED, World
 
@@ -246,11 +247,14 @@ def tokenizer_for(family: str, corpus: Path, world: World) -> PreTrainedTokenize
 
     Returns:
         The tokenizer.
+
+    Raises:
+        InputError: the corpus is too small.
     """
     rng = random.Random(f"{world.seed}:tokenizer:{family}")
     father = family == "gemma4_text"
-    korean = rng.sample(read_paragraphs(corpus, KOREAN_FILES), 24_000 if father else 10_000)
-    english = rng.sample(read_paragraphs(corpus, ENGLISH_FILES), 6_000 if father else 9_000)
+    korean = sample_paragraphs(rng, corpus, KOREAN_FILES, 24_000 if father else 10_000)
+    english = sample_paragraphs(rng, corpus, ENGLISH_FILES, 6_000 if father else 9_000)
     worlds = [" " + name for name in world.names() for _ in range(300)]
     for source in (
         world.fact_documents(rng, world.korean_facts),
@@ -277,7 +281,7 @@ def train_all(corpus: Path, out: Path, say: Callable[[str], None] = print, world
     }
     for names in STAGES:
         todo = [RECIPES[name] for name in names if not (out / name / "nursery.json").is_file()]
-        with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(2, get_context("spawn"), end_with_parent) as pool:
             jobs = [
                 pool.submit(train_one, recipe, corpus, out, tokenizers[recipe.family], say, world_seed)
                 for recipe in todo

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+from darwin_mri.children import end_with_parent
 from proving.specialists import Specialists
 from proving.study.mri import scan_pair
 from proving.study.plan import Plan
@@ -28,7 +29,7 @@ def measure(plan: Plan, out: Path, jobs: int) -> None:
     ready = Specialists(plan.seeds[0])
     ready.require()
     say(f"base: {Path(ready.base).name}; {len(plan.units)} units of seed and number of specialists")
-    with ProcessPoolExecutor(min(jobs, len(plan.units) + 1), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(jobs, len(plan.units) + 1), get_context("spawn"), end_with_parent) as pool:
         tasks = [pool.submit(measure_unit_alone, plan, unit, out) for unit in plan.units]
         tasks.append(pool.submit(scan_pair, plan, out / "mri", say))
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from darwin_mri.benchmarks import sample_items
 from darwin_mri.benchmarks.items import with_choices
+from darwin_mri.children import end_with_parent
 from darwin_mri.errors import DarwinError
 from proving.recipes import RECIPES
 from proving.specialists import ADAPTERS, base_file
@@ -48,12 +50,23 @@ def scan_pair(plan: Plan, out: Path, say: Callable[[str], None]) -> None:
 
 
 def _run(words: Sequence[str]) -> None:
-    """A command of darwin-mri in a process of its own."""
-    command = [sys.executable, "-m", "darwin_mri", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        why = (done.stderr.strip().splitlines() or [""])[-1]
-        raise DarwinError(f"darwin-mri {words[0]} ended with {done.returncode}: {why}")
+    """A command of darwin-mri, in a process that ends with this one."""
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
+        code = pool.submit(run_command, words).result()
+    if code:
+        raise DarwinError(f"darwin-mri {words[0]} ended with {code}")
+
+
+def run_command(words: Sequence[str]) -> int:
+    """A command of darwin-mri in this process: its exit code; errors go to stderr."""
+    from darwin_mri.cli import main
+
+    sys.argv = ["darwin-mri", *words]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def write_task(name: str, folder: Path) -> Path:
