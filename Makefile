@@ -87,7 +87,7 @@ speed: OUT ?= reports/speed.json
 speed: $(READY) ## measure speed against the alternatives, side by side; table, and JSON in OUT
 	$(BIN)/python -m speed --out $(OUT)
 
-proving: OUT ?= reports/proving
+proving: OUT ?= reports/proving$(if $(FULL),,-short)
 proving: $(READY) ## siblings of a real model, and what the MRI is worth on them (FULL=1: hours)
 	$(BIN)/python -m proving $(if $(FULL),--full) --out $(OUT)
 

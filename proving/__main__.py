@@ -21,7 +21,7 @@ from darwin_mri.errors import DarwinError
 if TYPE_CHECKING:  # torch is imported when the number of its threads is set
     from proving.study.plan import Plan
 
-OUT = Path("reports/proving")
+OUT, SHORT_OUT = Path("reports/proving"), Path("reports/proving-short")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,21 +30,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m proving", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--full", action="store_true", help="the whole study (hours), in place of its short form")
     parser.add_argument("--tiny", action="store_true", help="a smoke run of minutes, whose figures mean nothing")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"where cells, records and page go (default {OUT})")
+    parser.add_argument("--out", type=Path, help=f"where all goes (default {OUT} for --full, else {SHORT_OUT})")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, one core each")
     given = parser.parse_args(arguments)
     from proving.study.jobs import measure
     from proving.study.plan import FULL, SHORT, TINY
 
     plan = FULL if given.full else TINY if given.tiny else SHORT
+    out = given.out or (OUT if given.full else SHORT_OUT)
     try:
-        measure(plan, given.out, given.jobs)
-        print(write(plan, given.out))
+        measure(plan, out, given.jobs)
+        print(write(plan, out))
     except DarwinError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"interrupted: the same command goes on from {given.out}", file=sys.stderr)
+        print(f"interrupted: the same command goes on from {out}", file=sys.stderr)
         return 130
     return 0
 
