@@ -15,6 +15,7 @@ from darwin_mri.cli.bench import bench
 from darwin_mri.cli.breed import breed
 from darwin_mri.cli.check import check
 from darwin_mri.cli.console import accept_all_text, err
+from darwin_mri.cli.init import init
 from darwin_mri.cli.merge import merge
 from darwin_mri.cli.nursery import app as nursery
 from darwin_mri.cli.options import DEBUG
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Look into two language models before merging them; breed a child from what was seen; show what was gained.",
 )
-for command in (scan, breed, merge, plan, bench, report, check, arena):
+for command in (init, scan, breed, merge, plan, bench, report, check, arena):
     app.command()(command)
 app.add_typer(nursery, name="nursery")
 

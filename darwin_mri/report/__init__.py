@@ -25,7 +25,7 @@ from darwin_mri.report.pages.runs_page import build_runs_view
 from darwin_mri.report.renderers import notebook as notebook  # importing it gives records their tables in notebooks
 from darwin_mri.report.renderers.card import render_card
 from darwin_mri.report.renderers.html import render_html
-from darwin_mri.report.renderers.plan_tables import print_plan
+from darwin_mri.report.renderers.plan_tables import print_plan, print_plan_summary
 from darwin_mri.report.renderers.terminal import (
     contrasts_table,
     print_arena,
@@ -47,6 +47,7 @@ __all__ = [
     "load_run",
     "print_arena",
     "print_plan",
+    "print_plan_summary",
     "print_report",
     "print_scan",
     "render_card",

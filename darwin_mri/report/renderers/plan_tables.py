@@ -55,6 +55,23 @@ def print_plan(console: Console, plan: Plan) -> None:
         stages.add_row(stage.name, duration(stage.seconds), escape(stage.note))
     console.print(stages)
     console.print(f"Estimates, resting on {plan.speed}.", markup=False, highlight=False, style="dim")
+    _print_verdict(console, plan)
+
+
+def print_plan_summary(console: Console, plan: Plan) -> None:
+    """What a run needs and how long it takes, in a few lines, and the verdict."""
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for need in plan.needs:
+        available = "unknown" if need.available is None else in_bytes(need.available)
+        console.print(f"{need.name}: {in_bytes(need.needed)} of {available}", markup=False, highlight=False)
+    stages = ", ".join(f"{stage.name} {duration(stage.seconds)}" for stage in plan.stages)
+    total = f"{plan.evaluations} evaluations, about {duration(plan.seconds)} ({stages})"
+    console.print(total, markup=False, highlight=False)
+    _print_verdict(console, plan)
+
+
+def _print_verdict(console: Console, plan: Plan) -> None:
     for problem in plan.problems:
         console.print(f"[bold red]will not work:[/] {escape(problem)}", highlight=False)
     if plan.fits:
