@@ -93,8 +93,8 @@ def judge(plan: Plan, measured: Measured, items: Mapping[Unit, Sequence[ChoiceIt
 
     Returns:
         JSON values: ``scores``, ``contrasts`` (a Holm family over H1 and H2, and one over H6), ``H3``, ``H4``, ``H5``,
-        ``later_scores`` of the seeds of H6, and ``verdicts``, hypothesis -> "yes", "no" or "not measured", with a
-        sentence.
+        ``later_scores`` of the seeds of H6, and ``verdicts``, hypothesis -> "yes", "no" (both "so far" where cells
+        are missing) or "not measured", with a sentence.
     """
     figures = []
     for family, used in ((contrasts(plan), plan.seeds), (later_contrasts(plan), plan.later)):
@@ -108,7 +108,24 @@ def judge(plan: Plan, measured: Measured, items: Mapping[Unit, Sequence[ChoiceIt
         "H4": _protection(plan, measured),
         "H5": _foretelling(plan, measured),
     }
-    return {**page, "verdicts": _verdicts(page)}
+    verdicts = _verdicts(page)
+    for name in _unfinished(plan, measured):
+        if verdicts[name]["verdict"] != "not measured":
+            verdicts[name]["verdict"] += " so far"
+    return {**page, "verdicts": verdicts}
+
+
+def _unfinished(plan: Plan, measured: Measured) -> set[str]:
+    """Hypotheses of which not every planned cell is measured."""
+
+    def lacks(used: Sequence[int], counts: Sequence[int], *rows: str) -> bool:
+        return any(_seeds(used, measured, count, *rows) != list(used) for count in counts)
+
+    out = set[str]()
+    for used, family in ((plan.seeds, contrasts(plan)), (plan.later, later_contrasts(plan))):
+        out |= {c.hypothesis for c in family if lacks(used, (c.count,), c.row, c.other)}
+    out |= {"H3", "H5"} if lacks(plan.seeds, (2,), WORTH, CHANNELS, PRIOR) else set()
+    return out | ({"H4"} if lacks(plan.seeds, (2,), *map(frozen_name, TOLERANCES)) else set())
 
 
 def _seeds(used: Sequence[int], measured: Measured, count: int, *rows: str) -> list[int]:

@@ -98,6 +98,16 @@ def test_without_effects_every_verdict_is_no() -> None:
     assert all(own["low"] <= own["difference"] <= own["high"] for own in study["contrasts"])
 
 
+def test_a_verdict_over_some_of_the_seeds_says_so() -> None:
+    shares = dict.fromkeys(_rows(), 0.5)
+    measured = {(1, 2): _cells(1, shares, agree=False, protect=0.0)}
+    verdicts = judge(PLAN, measured, {unit: _items() for unit in measured})["verdicts"]
+    assert {name: own["verdict"] for name, own in verdicts.items()} == {
+        **dict.fromkeys(("H1", "H2", "H3", "H4"), "no so far"),
+        **dict.fromkeys(("H5", "H6"), "not measured"),
+    }
+
+
 def test_what_was_not_measured_has_no_verdict() -> None:
     study = judge(PLAN, {}, {})
     assert {own["verdict"] for own in study["verdicts"].values()} == {"not measured"}
