@@ -185,8 +185,9 @@ def test_other_operators_breed_too(family: dict[str, Path], tmp_path: Path, meth
 
 def test_a_cross_fitted_prior_says_how_far_unseen_items_agree(family: dict[str, Path], tmp_path: Path) -> None:
     changes: dict[str, Any] = {"preset": "cross-fitted", "steps": 1, "items": 8, "protect": []}
-    pipeline.breed(small(family, prior=changes, search={"budget": 2}), tmp_path / "run", force=True)
-    prior = Prior.load(tmp_path / "run" / "prior.json")
+    config = small(family, prior=changes, scan={"documents": 1, "languages": ["en"], "mixers": False})
+    _, prior = pipeline.scan(config, tmp_path / "run", pair=True)
+    assert prior is not None and prior == Prior.load(tmp_path / "run" / "prior.json")
     assert prior.preset == "cross-fitted" and "is the best uniform child; descents on half" in prior.note
     trusts = {gene.trust for gene in prior.genes}
     assert len(trusts) == 1 and prior.informative == (trusts != {0.0})
