@@ -23,6 +23,7 @@ from darwin_mri.cli.plan import plan
 from darwin_mri.cli.report import report
 from darwin_mri.cli.scan import scan
 from darwin_mri.cli.threads import set_threads
+from darwin_mri.cli.watch import watch
 from darwin_mri.errors import DarwinError
 from darwin_mri.files import describe_os_error
 
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Look into two language models before merging them; breed a child from what was seen; show what was gained.",
 )
-for command in (init, scan, breed, merge, plan, bench, report, check, arena):
+for command in (init, scan, breed, watch, merge, plan, bench, report, check, arena):
     app.command()(command)
 app.add_typer(nursery, name="nursery")
 

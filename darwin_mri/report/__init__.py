@@ -17,6 +17,7 @@ from rich.console import Console
 from darwin_mri.files import require_file, require_output
 from darwin_mri.records import ArenaResult, write_text
 from darwin_mri.report.hub import eval_files
+from darwin_mri.report.live import read_live
 from darwin_mri.report.model.run_records import RunRecords, load_run
 from darwin_mri.report.model.view import View
 from darwin_mri.report.pages.arena_page import build_arena_view
@@ -25,6 +26,7 @@ from darwin_mri.report.pages.runs_page import build_runs_view
 from darwin_mri.report.renderers import notebook as notebook  # importing it gives records their tables in notebooks
 from darwin_mri.report.renderers.card import render_card
 from darwin_mri.report.renderers.html import render_html
+from darwin_mri.report.renderers.live_tables import live_tables
 from darwin_mri.report.renderers.plan_tables import print_plan, print_plan_summary
 from darwin_mri.report.renderers.terminal import (
     contrasts_table,
@@ -44,12 +46,14 @@ __all__ = [
     "build_runs_view",
     "build_view",
     "contrasts_table",
+    "live_tables",
     "load_run",
     "print_arena",
     "print_plan",
     "print_plan_summary",
     "print_report",
     "print_scan",
+    "read_live",
     "render_card",
     "render_html",
     "render_text",

@@ -1,0 +1,175 @@
+"""A run while it goes, read from its folder alone: what is done, what goes on, and how the search stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darwin_mri.errors import InputError
+from darwin_mri.records import LedgerLine, Manifest
+
+# Stage -> the file it ends with; a stage without one has ended when the manifest has its seconds.
+STAGES = {
+    "inputs": "inputs.json",
+    "scan": "",
+    "moments": "",
+    "donors": "",
+    "references": "",
+    "prior": "prior.json",
+    "validation": "",
+    "search": "genome.json",
+    "repair": "",
+    "child": "child.json",
+    "health": "health.json",
+    "bench": "comparison.json",
+    "report": "report.html",
+}
+LAST_ROWS = 8  # generations that are shown
+
+
+@dataclass(frozen=True)
+class LiveStage:
+    """A stage.
+
+    Attributes:
+        name: of the stage.
+        state: "done", "running", "stopped" or "to come".
+        seconds: it took, or has taken before it was interrupted.
+    """
+
+    name: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LiveGeneration:
+    """Candidates that were drawn together.
+
+    Attributes:
+        number: of the generation; 0 is the opening.
+        scored: candidates scored on all items, or dropped on the way.
+        failed: candidates that failed.
+        best: fitness of the best one scored on all items; None without one.
+        mean: of those.
+        spread: standard deviation of those.
+        sigma: the strategy's step size; None where there is none.
+    """
+
+    number: int
+    scored: int
+    failed: int
+    best: float | None
+    mean: float | None
+    spread: float | None
+    sigma: float | None
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """A run as its folder shows it now.
+
+    Attributes:
+        name: of the run.
+        status: of the manifest: running, done, interrupted or failed.
+        note: why it failed.
+        stages: in their order.
+        generations: of the search so far.
+        evaluated: candidates so far.
+        budget: candidates of the search.
+        best: the highest fitness so far; None before there is one.
+        items: item evaluations so far.
+        seconds_left: of the search, at its mean pace; None while there is no pace.
+    """
+
+    name: str
+    status: str
+    note: str
+    stages: tuple[LiveStage, ...]
+    generations: tuple[LiveGeneration, ...]
+    evaluated: int
+    budget: int
+    best: float | None
+    items: int
+    seconds_left: float | None
+
+
+def read_live(folder: Path) -> LiveRun:
+    """Read a run folder; a line that is being written is left out.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no run: name the folder that breed or scan writes (reports/NAME)")
+    manifest = Manifest.load(path)
+    config: dict[str, Any] = dict(manifest.config)
+    lines = _ledger(folder / "ledger.jsonl")
+    budget = int((config.get("search") or {}).get("budget") or len(lines))
+    pace = float(np.mean([line.seconds for line in lines])) if lines else None
+    scored = [line.fitness for line in lines if line.status == "ok" and line.fitness is not None]
+    left = None if pace is None or (folder / "genome.json").is_file() else pace * max(0, budget - len(lines))
+    return LiveRun(
+        name=str(config.get("name") or folder.name),
+        status=manifest.status,
+        note=manifest.note,
+        stages=_stages(folder, manifest, config),
+        generations=tuple(_generation(number, lines) for number in sorted({line.generation for line in lines})),
+        evaluated=len(lines),
+        budget=budget,
+        best=max(scored, default=None),
+        items=sum(line.items for line in lines),
+        seconds_left=left,
+    )
+
+
+def _stages(folder: Path, manifest: Manifest, config: dict[str, Any]) -> tuple[LiveStage, ...]:
+    stages, waiting = list[LiveStage](), True
+    for name, file in STAGES.items():
+        if name == "validation" and not (config.get("scan") or {}).get("validation"):
+            continue
+        if name == "repair" and not config.get("repair"):
+            continue
+        seconds = float(manifest.seconds.get(name, 0.0))
+        if (folder / file).is_file() if file else name in manifest.seconds:
+            state = "done"
+        elif waiting:
+            state, waiting = "running" if manifest.status == "running" else "stopped", False
+            if manifest.status == "done":  # of a scan, which has no further stages
+                break
+        else:
+            state = "to come"
+        stages.append(LiveStage(name, state, seconds))
+    return tuple(stages)
+
+
+def _generation(number: int, lines: list[LedgerLine]) -> LiveGeneration:
+    own = [line for line in lines if line.generation == number]
+    whole = [line.fitness for line in own if line.status == "ok" and line.fitness is not None]
+    return LiveGeneration(
+        number=number,
+        scored=sum(line.status != "failed" for line in own),
+        failed=sum(line.status == "failed" for line in own),
+        best=max(whole, default=None),
+        mean=float(np.mean(whole)) if whole else None,
+        spread=float(np.std(whole)) if whole else None,
+        sigma=own[0].sigma,
+    )
+
+
+def _ledger(path: Path) -> list[LedgerLine]:
+    if not path.is_file():
+        return []
+    lines = []
+    for raw in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        if raw.endswith("\n"):
+            try:
+                lines.append(LedgerLine.model_validate(json.loads(raw)))
+            except ValueError as error:
+                raise InputError(f"{path.name} holds a damaged line: render the run with darwin-mri report") from error
+    return lines
