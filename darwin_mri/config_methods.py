@@ -36,3 +36,5 @@ ARMS: tuple[str, ...] = get_args(Arm)
 JOINT = frozenset({"model_stock", "sce", "ram", "ramplus_tl", "arcee_fusion", "nearswap"})
 # Methods whose ratios are shares of the whole; the others add task vectors, which may exceed 1.
 SHARING = frozenset({"linear", "slerp", "nuslerp", "multislerp", "karcher", "regression", *JOINT})
+# Presets of the prior that follow slopes of the fitness.
+FITTED = frozenset(("response", "cross-fitted"))

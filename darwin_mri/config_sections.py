@@ -80,14 +80,7 @@ class PriorConfig(Section):
         default=0.03, gt=0, description="spread of a gene with perfect evidence, as a share of upper"
     )
     items: int = Field(default=96, ge=8, description="search items per benchmark used to measure the fitness response")
-    steps: int = Field(
-        default=4, ge=0, description="presets response, cross-fitted: quasi-Newton steps down the fitness loss"
-    )
-
-    @property
-    def fitted(self) -> bool:
-        """Whether the preset follows slopes of the fitness."""
-        return self.preset in ("response", "cross-fitted")
+    steps: int = Field(default=4, ge=0, description="quasi-Newton steps of presets response and cross-fitted")
 
 
 class SearchConfig(Section):

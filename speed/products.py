@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from proving.bases import fetch_base
 
 LIBRARIES = {"MKL": "none", "oneDNN": "bf16"}  # library -> the setting that chooses it on AMD
 ROUNDS = 5
+PRODUCTS: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009
 
 
 def measure(rows: int, tokens: int) -> dict[str, dict[str, float]]:
@@ -44,7 +46,7 @@ def measure(rows: int, tokens: int) -> dict[str, dict[str, float]]:
     seconds = {library: {"forward": np.inf, "backward": np.inf} for library in LIBRARIES}
     for _ in range(ROUNDS):
         for library, setting in LIBRARIES.items():
-            torch.backends.mkldnn.matmul.fp32_precision = setting
+            PRODUCTS.fp32_precision = setting
             for name, call in (("forward", forward), ("backward", backward)):
                 seconds[library][name] = min(seconds[library][name], _seconds(call))
             seconds[library]["error"] = product_error()

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from darwin_mri.benchmarks.encoding import Prepared
 
 LENGTH_SLACK = 1 / 24  # how much longer than its batch's shortest a context may be; every row re-reads the excess
@@ -154,3 +156,9 @@ def by_family_and_length(prepared: Prepared, indices: Sequence[int]) -> list[int
         family.sort(key=lambda i: (len(contexts[i]), prepared.longest(i)))
     families.sort(key=lambda family: (len(contexts[family[-1]]), prepared.longest(family[-1])))
     return [index for family in families for index in family]
+
+
+def sums_by_item(layout: Layout, values: np.ndarray) -> list[np.ndarray]:
+    """Sums of token values (queries,) by choice, (choices,) for each item."""
+    sums = np.bincount(np.array(layout.choices), weights=values, minlength=sum(layout.counts))  # (all choices,)
+    return np.split(sums, np.cumsum(layout.counts)[:-1])

@@ -26,7 +26,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from darwin_mri.batch_sizes import scored_tokens
-from darwin_mri.benchmarks.batching import Layout, cut_lengths, lay_out, plan_batches, tokens_of
+from darwin_mri.benchmarks.batching import Layout, cut_lengths, lay_out, plan_batches, sums_by_item, tokens_of
 from darwin_mri.benchmarks.context_limits import computable_context, stated_context
 from darwin_mri.benchmarks.decoding import Decoder
 from darwin_mri.benchmarks.encoding import Prepared, prepare, require_known
@@ -161,7 +161,7 @@ class Scorer:
         def read(batch: Sequence[int]) -> list[list[tuple[float, bool]]]:
             layout = lay_out(prepared, batch)
             values, greedy = self._token_values(layout, self._read(prepared, batch, layout, way), greedy=True)
-            sums, choices = _by_item(layout, values), np.array(layout.choices)
+            sums, choices = sums_by_item(layout, values), np.array(layout.choices)
             missed = np.bincount(choices, weights=~greedy, minlength=sum(layout.counts)) > 0  # (all choices,)
             first, rows = 0, []
             for scores in sums:
@@ -272,7 +272,7 @@ class Scorer:
         """Summed log-probabilities of each item of a batch, (choices,) each."""
         layout = lay_out(prepared, batch)
         values, _ = self._token_values(layout, self._read(prepared, batch, layout, way))
-        return _by_item(layout, values)
+        return sums_by_item(layout, values)
 
     @torch.no_grad()
     def _read(self, prepared: Prepared, batch: Sequence[int], layout: Layout, way: Way) -> Reading:
@@ -347,9 +347,3 @@ class Scorer:
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # not of this family, or no such cache
             return way == "branch" and isinstance(error, RuntimeError) and is_out_of_memory(error)
         return float(np.abs(sums - plain).max()) <= TOLERANCE.get(self.model.dtype, TOLERANCE_HALF)
-
-
-def _by_item(layout: Layout, values: np.ndarray) -> list[np.ndarray]:
-    """Sums of token values (queries,) by choice, (choices,) for each item."""
-    sums = np.bincount(np.array(layout.choices), weights=values, minlength=sum(layout.counts))  # (all choices,)
-    return np.split(sums, np.cumsum(layout.counts)[:-1])

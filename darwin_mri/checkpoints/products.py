@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,12 +25,13 @@ def use_fast_products() -> bool:
     Returns:
         Whether it does now.
     """
-    setting = getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", None)
-    if setting != "none" or not is_amd() or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    products: Any = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and newer
+    untouched = getattr(products, "fp32_precision", None) == "none"
+    if not untouched or not is_amd() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    products.fp32_precision = "bf16"
     if product_error() > TOLERANCE:
-        torch.backends.mkldnn.matmul.fp32_precision = "none"
+        products.fp32_precision = "none"
         return False
     return True
 

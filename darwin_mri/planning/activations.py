@@ -15,6 +15,7 @@ from darwin_mri.batch_sizes import (
 )
 from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import Config
+from darwin_mri.config_methods import FITTED
 
 TOKENS = {"nursery_click": 20, "nursery_gpqa": 20, "nursery_musr": 50, "click": 250, "musr": 1100, "gpqa": 350}
 OTHER_TOKENS = 300  # per item of a benchmark not listed
@@ -138,7 +139,7 @@ def slope_tokens(config: Config) -> int:
     """Tokens of a backward pass: a block of texts, some items, or one item that is longer than a batch."""
     documents = -(-TEXT_KINDS * config.scan.documents // TEXT_BLOCKS)
     tokens = min(documents * config.scan.max_tokens, BATCH_TOKENS) if config.prior.protect else 0
-    if config.prior.fitted:
+    if config.prior.preset in FITTED:
         items = -(-config.prior.items // RESPONSE_BLOCKS)
         read = [item_tokens(name) * (1 if name in LETTERED else CHOICES) for name in config.fitness]
         tokens = max(tokens, *read, min(items * sum(read), BATCH_TOKENS))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from darwin_mri.batch_sizes import SCAN_FORWARDS
 from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import Config
+from darwin_mri.config_methods import FITTED
 from darwin_mri.planning import machine
 from darwin_mri.planning.activations import CHOICES, item_tokens
 from darwin_mri.planning.memory import (
@@ -106,7 +107,7 @@ class _Estimate:
             return []
         tokens = 2 * len(prior.protect) * self.probe_tokens / self.groups
         note = f"with gradients: texts in {len(prior.protect)} protected languages or domains, twice"
-        if prior.fitted:
+        if prior.preset in FITTED:
             times = 2 + prior.steps if prior.preset == "response" else 3 + 2 * prior.steps
             tokens += times * prior.items * self.fitness_tokens * CHOICES
             note += f"; {prior.items} items per benchmark, {times} times"

@@ -23,6 +23,7 @@ from darwin_mri.batch_sizes import (
 )
 from darwin_mri.checkpoints.survey import LAYER, Survey
 from darwin_mri.config import JOINT, Config
+from darwin_mri.config_methods import FITTED
 from darwin_mri.planning.activations import (
     GRAPH,
     forward,
@@ -128,7 +129,7 @@ def stage_bytes(
     if config.cross:
         arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
         stages["donors"] = beside + arm + FFN_COPIES * 4 * father.anatomy.hidden_size * father.anatomy.ffn_size
-    if config.prior.fitted or (config.prior.preset != "flat" and config.prior.protect):
+    if config.prior.preset in FITTED or (config.prior.preset != "flat" and config.prior.protect):
         stages["prior"] = held[0] + prior_bytes(config, father, each, short=short)
     if kept is None:
         kept = 0 if short else _all_kept(config, father, accelerator)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from darwin_mri.config import Config
+from darwin_mri.config_methods import FITTED
 from darwin_mri.mri import CrossFit, Descent, GeneSlopes, cross_fit, descend, freeze, make_prior, responses
 from darwin_mri.mri.prior import Evidence, PriorOptions
 from darwin_mri.mri.slopes import Loss, SlopeReader
@@ -78,7 +79,7 @@ def measure_prior(run: Run, parents: Parents, space: MergeSpace, scans: Scans) -
 def _losses(parents: Parents, progress: Progress) -> dict[str, Loss]:
     """What the preset differentiates, by name; losses without a block are left out."""
     config, losses = parents.config, {}
-    if config.prior.fitted:
+    if config.prior.preset in FITTED:
         items, weights, notes = response_items(config, parents.items)
         for note in notes:
             progress.say(note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from darwin_mri.checkpoints import products
 from darwin_mri.checkpoints.devices import resolve_device
 
-SETTING = torch.backends.mkldnn.matmul
+SETTING: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009
 
 
 @pytest.fixture(autouse=True)
