@@ -7,6 +7,7 @@ two actors, or is not answered within the limit, is a failed candidate.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class RayWorkers:
         if self.started:
             if fault := cluster_fault(actors, gpus, address):
                 raise ConfigError(fault)
+            # Ray reports usage unless it is told not to; a cloud's metadata server it asks all the same.
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             # Actors import this package from where it is installed; nothing of the working folder is shipped.
             ray.init(
                 address=address or "local",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
-
-import numpy as np
 
 from darwin_mri.errors import InputError
 from darwin_mri.records import LedgerLine, Manifest
@@ -111,7 +110,7 @@ def read_live(folder: Path) -> LiveRun:
     config: dict[str, Any] = dict(manifest.config)
     lines = _ledger(folder / "ledger.jsonl")
     budget = int((config.get("search") or {}).get("budget") or len(lines))
-    pace = float(np.mean([line.seconds for line in lines])) if lines else None
+    pace = fmean(line.seconds for line in lines) if lines else None
     scored = [line.fitness for line in lines if line.status == "ok" and line.fitness is not None]
     left = None if pace is None or (folder / "genome.json").is_file() else pace * max(0, budget - len(lines))
     return LiveRun(
@@ -156,8 +155,8 @@ def _generation(number: int, lines: list[LedgerLine]) -> LiveGeneration:
         scored=sum(line.status != "failed" for line in own),
         failed=sum(line.status == "failed" for line in own),
         best=max(whole, default=None),
-        mean=float(np.mean(whole)) if whole else None,
-        spread=float(np.std(whole)) if whole else None,
+        mean=fmean(whole) if whole else None,
+        spread=pstdev(whole) if whole else None,
         sigma=own[0].sigma,
     )
 

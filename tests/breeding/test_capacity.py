@@ -52,6 +52,7 @@ def test_actors_are_counted_as_ray_places_them(
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of a cluster with one CPU and no GPU."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()

@@ -14,6 +14,7 @@ import traceback
 from typing import Any
 
 LIST = "DARWIN_MRI_GUARD"  # names the file that gets the attempts
+METADATA = ("169.254.169.254", "metadata.google.internal")  # of clouds: Ray asks with its usage report off, too
 _connect, _connect_ex, _getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 _own = {"", "localhost", socket.gethostname()}
 
@@ -32,7 +33,8 @@ def is_local(host: object) -> bool:
 
 def refuse(host: object) -> None:
     """Write an attempt down, with who made it, and raise OSError."""
-    if path := os.environ.get(LIST):
+    path = os.environ.get(LIST)
+    if path and host not in METADATA:
         callers = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_stack()[:-2]]
         with open(path, "a", encoding="utf-8") as stream:
             stream.write(f"{host} by {' '.join(sys.argv[:3])}: {' < '.join(reversed(callers[-6:]))}\n")
