@@ -10,7 +10,6 @@ from __future__ import annotations
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,15 +24,26 @@ def use_fast_products() -> bool:
     Returns:
         Whether it does now.
     """
-    products: Any = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and newer
-    untouched = getattr(products, "fp32_precision", None) == "none"
-    if not untouched or not is_amd() or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    # PyTorch has one setting for CPU and GPU: a process that could use CUDA keeps its own.
+    if torch.cuda.is_available() or not is_amd() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
-    products.fp32_precision = "bf16"
+    if not untouched():
+        return False
+    torch.set_float32_matmul_precision("medium")
     if product_error() > TOLERANCE:
-        products.fp32_precision = "none"
+        torch.set_float32_matmul_precision("highest")
         return False
     return True
+
+
+def untouched() -> bool:
+    """Whether nobody has said how exact float32 products must be."""
+    products = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and newer
+    try:
+        exact = torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # set for one library alone
+        return False
+    return exact and getattr(products, "fp32_precision", "none") == "none"
 
 
 def product_error() -> float:

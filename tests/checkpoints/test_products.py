@@ -1,34 +1,38 @@
-"""Float32 products by oneDNN: as exact as before, never where the user or the processor says otherwise."""
+"""Float32 products by oneDNN: as exact as before, never where the user or the processor says otherwise.
+
+The setting is the process's own, so it is tried in processes of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from darwin_mri.checkpoints import products
+
+BEGIN = """
+import torch
+from darwin_mri.checkpoints import products
 from darwin_mri.checkpoints.devices import resolve_device
-
-SETTING: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009
-
-
-@pytest.fixture(autouse=True)
-def untouched() -> Iterator[None]:
-    before = SETTING.fp32_precision
-    SETTING.fp32_precision = "none"
-    products.use_fast_products.cache_clear()
-    yield
-    SETTING.fp32_precision = before
-    products.use_fast_products.cache_clear()
+"""
+AMD = products.is_amd() and torch.backends.cpu.get_cpu_capability() == "AVX512" and not torch.cuda.is_available()
 
 
-def test_float32_stays_float32_on_this_machine() -> None:
-    resolve_device("cpu")
-    assert products.product_error() < products.TOLERANCE
-    fast = products.is_amd() and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    assert (SETTING.fp32_precision != "none") == fast == products.use_fast_products()
+def run(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", BEGIN + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_float32_stays_float32_on_this_machine_and_torch_can_say_what_is_set() -> None:
+    run(
+        "resolve_device('cpu')\n"
+        "assert products.product_error() < products.TOLERANCE\n"
+        f"assert products.use_fast_products() is {AMD}\n"
+        f"assert torch.get_float32_matmul_precision() == {'medium' if AMD else 'highest'!r}\n"
+    )
 
 
 def test_the_measure_sees_inputs_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,14 +41,28 @@ def test_the_measure_sees_inputs_in_half_precision(monkeypatch: pytest.MonkeyPat
     assert products.product_error() > 100 * products.TOLERANCE
 
 
-def test_a_processor_that_would_lower_the_precision_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "is_amd", lambda: True)
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(products, "product_error", lambda: 2e-3)
-    assert not products.use_fast_products() and SETTING.fp32_precision == "none"
+def test_a_processor_that_would_lower_the_precision_is_left_alone() -> None:
+    run(
+        "products.is_amd, products.product_error = (lambda: True), (lambda: 2e-3)\n"
+        "torch.backends.cpu.get_cpu_capability = lambda: 'AVX512'\n"
+        "resolve_device('cpu')\n"
+        "assert torch.get_float32_matmul_precision() == 'highest'\n"
+    )
 
 
-def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "is_amd", lambda: True)
-    SETTING.fp32_precision = "ieee"
-    assert not products.use_fast_products() and SETTING.fp32_precision == "ieee"
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.set_float32_matmul_precision('highest')",
+        "torch.set_float32_matmul_precision('high')",
+        "torch.backends.mkldnn.matmul.fp32_precision = 'ieee'",
+    ],
+)
+def test_what_the_user_set_stays(setting: str) -> None:
+    run(
+        f"{setting}\n"
+        "products.is_amd = lambda: True\n"
+        "before = torch.backends.mkldnn.matmul.fp32_precision\n"
+        "resolve_device('cpu')\n"
+        "assert torch.backends.mkldnn.matmul.fp32_precision == before\n"
+    )
