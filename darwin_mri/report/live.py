@@ -137,10 +137,10 @@ def _stages(folder: Path, manifest: Manifest, config: dict[str, Any]) -> tuple[L
         seconds = float(manifest.seconds.get(name, 0.0))
         if (folder / file).is_file() if file else name in manifest.seconds:
             state = "done"
+        elif manifest.status == "done":  # a scan has fewer stages, and an older run had
+            continue
         elif waiting:
             state, waiting = "running" if manifest.status == "running" else "stopped", False
-            if manifest.status == "done":  # of a scan, which has no further stages
-                break
         else:
             state = "to come"
         stages.append(LiveStage(name, state, seconds))

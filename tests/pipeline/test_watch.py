@@ -79,6 +79,11 @@ def test_a_terminal_is_drawn_until_the_run_ends(family: dict[str, Path], tmp_pat
     assert b"running" in seen and b"9 of 9 candidates" in seen and b"Traceback" not in seen
 
 
+def test_a_run_of_before_shows_the_stages_it_had() -> None:
+    example = read_live(Path(__file__).parents[2] / "reports" / "nursery" / "david")
+    assert {stage.state for stage in example.stages} == {"done"} and example.stages[-1].name == "report"
+
+
 def test_what_cannot_be_watched_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run"):
         read_live(tmp_path)
