@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any
 
 from darwin_mri.errors import InputError
-from darwin_mri.records import LedgerLine, Manifest
+from darwin_mri.records import Manifest
+from darwin_mri.report.charts import Generation
+from darwin_mri.report.model.run_records import read_ledger
+from darwin_mri.report.sections.search_course import summarise
 
 # Stage -> the file it ends with; a stage without one has ended when the manifest has its seconds.
 STAGES = {
@@ -46,29 +48,6 @@ class LiveStage:
 
 
 @dataclass(frozen=True)
-class LiveGeneration:
-    """Candidates that were drawn together.
-
-    Attributes:
-        number: of the generation; 0 is the opening.
-        scored: candidates scored on all items, or dropped on the way.
-        failed: candidates that failed.
-        best: fitness of the best one scored on all items; None without one.
-        mean: of those.
-        spread: standard deviation of those.
-        sigma: the strategy's step size; None where there is none.
-    """
-
-    number: int
-    scored: int
-    failed: int
-    best: float | None
-    mean: float | None
-    spread: float | None
-    sigma: float | None
-
-
-@dataclass(frozen=True)
 class LiveRun:
     """A run as its folder shows it now.
 
@@ -80,7 +59,7 @@ class LiveRun:
         generations: of the search so far.
         evaluated: candidates so far.
         budget: candidates of the search.
-        best: the highest fitness so far; None before there is one.
+        best: the highest fitness so far of a candidate that keeps the limits; None before there is one.
         items: item evaluations so far.
         seconds_left: of the search, at its mean pace; None while there is no pace.
     """
@@ -89,7 +68,7 @@ class LiveRun:
     status: str
     note: str
     stages: tuple[LiveStage, ...]
-    generations: tuple[LiveGeneration, ...]
+    generations: tuple[Generation, ...]
     evaluated: int
     budget: int
     best: float | None
@@ -108,20 +87,20 @@ def read_live(folder: Path) -> LiveRun:
         raise InputError(f"{folder} holds no run: name the folder that breed or scan writes (reports/NAME)")
     manifest = Manifest.load(path)
     config: dict[str, Any] = dict(manifest.config)
-    lines = _ledger(folder / "ledger.jsonl")
+    lines = read_ledger(folder / "ledger.jsonl", [])
+    generations = summarise(lines)
     budget = int((config.get("search") or {}).get("budget") or len(lines))
     pace = fmean(line.seconds for line in lines) if lines else None
-    scored = [line.fitness for line in lines if line.status == "ok" and line.fitness is not None]
     left = None if pace is None or (folder / "genome.json").is_file() else pace * max(0, budget - len(lines))
     return LiveRun(
         name=str(config.get("name") or folder.name),
         status=manifest.status,
         note=manifest.note,
         stages=_stages(folder, manifest, config),
-        generations=tuple(_generation(number, lines) for number in sorted({line.generation for line in lines})),
+        generations=generations,
         evaluated=len(lines),
         budget=budget,
-        best=max(scored, default=None),
+        best=generations[-1].best_so_far if generations else None,
         items=sum(line.items for line in lines),
         seconds_left=left,
     )
@@ -145,30 +124,3 @@ def _stages(folder: Path, manifest: Manifest, config: dict[str, Any]) -> tuple[L
             state = "to come"
         stages.append(LiveStage(name, state, seconds))
     return tuple(stages)
-
-
-def _generation(number: int, lines: list[LedgerLine]) -> LiveGeneration:
-    own = [line for line in lines if line.generation == number]
-    whole = [line.fitness for line in own if line.status == "ok" and line.fitness is not None]
-    return LiveGeneration(
-        number=number,
-        scored=sum(line.status != "failed" for line in own),
-        failed=sum(line.status == "failed" for line in own),
-        best=max(whole, default=None),
-        mean=fmean(whole) if whole else None,
-        spread=pstdev(whole) if whole else None,
-        sigma=own[0].sigma,
-    )
-
-
-def _ledger(path: Path) -> list[LedgerLine]:
-    if not path.is_file():
-        return []
-    lines = []
-    for raw in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        if raw.endswith("\n"):
-            try:
-                lines.append(LedgerLine.model_validate(json.loads(raw)))
-            except ValueError as error:
-                raise InputError(f"{path.name} holds a damaged line: render the run with darwin-mri report") from error
-    return lines

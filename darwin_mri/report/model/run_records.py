@@ -132,7 +132,7 @@ def load_run(run: Path) -> RunRecords:
         scans={role: scan for role in PARENTS if (scan := read(Scan, scan_file(role)))},
         pairs={role: pair for role in PARENTS[1:] if (pair := read(PairScan, pair_file(role)))},
         prior=read(Prior, "prior.json"),
-        ledger=_read_ledger(run / "ledger.jsonl", problems),
+        ledger=read_ledger(run / "ledger.jsonl", problems),
         genome=read(Genome, "genome.json"),
         comparison=read(Comparison, "comparison.json"),
         health=read(Health, "health.json"),
@@ -164,7 +164,7 @@ def _brief(value: Any) -> Any:
     return value
 
 
-def _read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
+def read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
     """The evaluations, in order; a line cut short by a killed run is counted and left out."""
     if not path.is_file():
         return ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean, pstdev
+
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -25,10 +27,11 @@ def live_tables(run: LiveRun) -> RenderableType:
         title = f"{run.evaluated} of {run.budget} candidates, {run.items} items asked"
         title += "" if run.best is None else f", best {run.best:.4f}"
         title += "" if run.seconds_left is None else f", about {duration(run.seconds_left)} left"
-        table = Table("generation", "scored", "failed", "best", "mean", "spread", "step", title=title, box=None)
+        table = Table("generation", "tried", "failed", "best", "mean", "spread", "step", title=title, box=None)
         for own in run.generations[-LAST_ROWS:]:
-            cells = (own.best, own.mean, own.spread, own.sigma)
-            table.add_row(str(own.number), str(own.scored), str(own.failed), *map(_number, cells))
+            mean, spread = (fmean(own.fitness), pstdev(own.fitness)) if own.fitness else (None, None)
+            cells = (own.best, mean, spread, own.sigma)
+            table.add_row(str(own.number), str(own.evaluations), str(own.failed), *map(_number, cells))
         parts.append(table)
     return Group(*parts)
 
