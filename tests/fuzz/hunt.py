@@ -75,7 +75,7 @@ def hunt(kind: str, seed: int, inputs: int, folder: Path, limit: float, until: f
     @hypothesis.seed(seed)
     @settings(
         max_examples=inputs, database=None, deadline=None, phases=[Phase.generate], derandomize=False,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )  # fmt: skip
     @hypothesis.given(st.data())
     def read(data: Any) -> None:
