@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,10 @@ def _read_one(out: Hunt, draw: Any, material: Path, case: Path, limit: float) ->
     note = kind.change(draw, case)
     words = tuple(_address(word, case) for word in draw(st.sampled_from(kind.commands)))
     before = look(case)
-    outcome = attempt(words, case, limit)
+    outcome = attempt(words, case, limit, partial(kind.check, case) if kind.check else None)
     fault = judge(outcome, words, case, before)
+    if (case / "fault").exists():
+        fault = "; ".join(filter(None, (fault, (case / "fault").read_text(encoding="utf-8"))))
     out.inputs += 1
     out.codes[outcome.code] += 1
     out.slowest = max(out.slowest, outcome.seconds)

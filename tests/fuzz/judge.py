@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.fuzz.sandbox import Outcome
 
 CODES = (0, 1, 2, 3)
-WRITTEN = ("out", "run", "cache", "home", "tmp", "stdout", "stderr", "answer.json", "answer.body")
+WRITTEN = ("out", "run", "cache", "home", "tmp", "stdout", "stderr", "answer.json", "answer.body", "fault")
 LEFTOVERS = ("tmp",)  # folders that a command must leave as empty as they were
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import hostile
 from tests.fuzz.hostile import Draw
+from tests.fuzz.kin import change_kin, child_fault
 
 Change = Callable[[Draw, Path], str]
 MODEL_FILES = ["config.json", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"]
@@ -49,11 +50,13 @@ class Kind:
         change: draws a change, makes it in a folder with the material, says what it is.
         commands: of which one is drawn; words of the command line.
         share: of all inputs, against other kinds.
+        check: called with the folder where the command has ended with exit code 0; what it returns is a fault.
     """
 
     change: Change
     commands: tuple[tuple[str, ...], ...]
     share: int = 1
+    check: Callable[[Path], str] | None = None
 
 
 def _model(draw: Draw) -> str:
@@ -185,7 +188,13 @@ SERVED = ("bench", "--endpoint", "URL", "--endpoint-model", "m", "--task", "exam
 CHAT = ("bench", "father", "--task", "exam=exam.jsonl", "--protocol", "generate", "--max-new-tokens", "2", *BENCH[1:])
 LOAD = ("bench", "father", "--task", "exam=exam.jsonl", *BENCH)
 
+
+def _child_fault(folder: Path) -> str:
+    return child_fault(folder, (folder / "stdout").read_text() + (folder / "stderr").read_text())
+
+
 KINDS: dict[str, Kind] = {
+    "kin": Kind(change_kin, (MERGE[:-1],), 4, _child_fault),
     "config": Kind(_config, ON_MODEL, 3),
     "index": Kind(_index, ON_MODEL, 2),
     "tensors": Kind(_tensors, ON_MODEL, 3),

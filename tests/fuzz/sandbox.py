@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +35,14 @@ class Outcome:
     err: str
 
 
-def attempt(words: tuple[str, ...], folder: Path, limit: float) -> Outcome:
+def attempt(words: tuple[str, ...], folder: Path, limit: float, then: Callable[[], str] | None = None) -> Outcome:
     """Run ``darwin-mri`` with these words in a fork.
 
     Args:
         words: arguments of the command line.
         folder: working directory, with ``home``, ``cache`` and ``tmp`` for the command.
         limit: seconds after which it hangs.
+        then: called in the fork when the command has ended with exit code 0; what it returns is a fault.
 
     Returns:
         The outcome.
@@ -48,7 +50,7 @@ def attempt(words: tuple[str, ...], folder: Path, limit: float) -> Outcome:
     began = time.monotonic()
     child = os.fork()
     if child == 0:
-        _run(words, folder)
+        _run(words, folder, then)
     code, hung = _wait(child, began + limit)
     streams = [(folder / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr")]
     return Outcome(code, time.monotonic() - began, hung, *streams)
@@ -66,7 +68,7 @@ def _wait(child: int, until: float) -> tuple[int, bool]:
         time.sleep(POLL)
 
 
-def _run(words: tuple[str, ...], folder: Path) -> None:
+def _run(words: tuple[str, ...], folder: Path, then: Callable[[], str] | None) -> None:
     """In the fork: never returns."""
     code = 70
     try:
@@ -85,6 +87,8 @@ def _run(words: tuple[str, ...], folder: Path) -> None:
         cli.main()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if code == 0 and then:
+            (folder / "fault").write_text(then(), encoding="utf-8")
     except BaseException:  # the interpreter would print it, too
         traceback.print_exc()
         code = 1
