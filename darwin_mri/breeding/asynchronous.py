@@ -298,7 +298,7 @@ def run_schedule(schedule: Schedule, workers: Workers, recorder: Recorder, time_
     """
     ledger = recorder.ledger
     known = list(ledger.blocks)
-    began = time.monotonic() - sum(ledger.blocks[key].seconds for key in known) / workers.count
+    began = time.monotonic() - ledger.blocks.seconds() / workers.count
     waiting = {task.key: (worker, task) for worker, task in schedule.first()}
     for key in known:
         worker, task = waiting.pop(key, None) or ledger.refuse()
