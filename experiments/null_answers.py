@@ -28,6 +28,7 @@ CLICK = (1,) * 340 + (2,) * 9 + (3,) * 4 + (4,) * 2 + (6,)
 STORIES = (4,) * 30
 CHAPTERS = (10,) * 12
 BOOKS = (20,) * 6
+PARTS = (60,) * 6
 UNEVEN = (60, 30) + (10,) * 3 + (2,) * 25
 TEXTS = (1,) * 50
 FEW_TEXTS = (1,) * 12
@@ -126,6 +127,20 @@ def _noise(rng: np.random.Generator, bench: Bench, items: int, *, child: bool) -
 
 def as_answers(bench: Bench, scores: np.ndarray) -> list[Answer]:
     """One model's scores as the answers that a run keeps; every third cluster is of another slice."""
+    if bench.chance is None:
+        return _answers(bench, scores.tolist())
+    wrong, right = _both(bench)
+    return [right[row] if score else wrong[row] for row, score in enumerate(scores.tolist())]
+
+
+@lru_cache(maxsize=64)
+def _both(bench: Bench) -> tuple[list[Answer], list[Answer]]:
+    """Every item answered wrong, and every item answered right: to make each answer anew takes half the time."""
+    items = sum(bench.sizes)
+    return _answers(bench, [0.0] * items), _answers(bench, [1.0] * items)
+
+
+def _answers(bench: Bench, scores: list[float]) -> list[Answer]:
     clusters = np.repeat(np.arange(len(bench.sizes)), bench.sizes).tolist()
     return [
         Answer.model_construct(
@@ -142,5 +157,5 @@ def as_answers(bench: Bench, scores: np.ndarray) -> list[Answer]:
             votes=(),
             finish_reasons=(),
         )
-        for row, (cluster, score) in enumerate(zip(clusters, scores.tolist(), strict=True))
+        for row, (cluster, score) in enumerate(zip(clusters, scores, strict=True))
     ]

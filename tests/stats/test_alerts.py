@@ -89,6 +89,18 @@ def test_mixed_and_unknown_protocols_raise_alerts() -> None:
     assert run(rows, published=(published(0.6, None, benchmark="kobest"),)).alerts == ()
 
 
+def test_so_few_clusters_that_no_difference_can_show_are_told() -> None:
+    won, lost = [1.0] * 150, [0.0] * 150
+    for clusters, told in ((5, True), (6, False)):
+        rows = {key: {"musr": make_answers("musr", own, 150 // clusters)} for key, own in (("C", won), ("F", lost))}
+        comparison = run(rows, weights={"musr": 1.0})
+        texts = [alert.text for alert in comparison.alerts if alert.kind == "few-clusters"]
+        assert [f"only {clusters} clusters" in text for text in texts] == [True] * told
+        assert (comparison.contrasts[0].p_value > 0.05) == told
+    alone = {"C": {"musr": make_answers("musr", won, 30)}}
+    assert not [alert for alert in run(alone, weights={"musr": 1.0}).alerts if alert.kind == "few-clusters"]
+
+
 def test_always_giving_one_letter_is_a_warning() -> None:
     """CLIcK's right answers lean to A: a model that says A throughout scores 30 % where chance is 24 %."""
     rng = np.random.default_rng(2)
