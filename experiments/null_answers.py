@@ -33,7 +33,7 @@ UNEVEN = (60, 30) + (10,) * 3 + (2,) * 25
 TEXTS = (1,) * 50
 FEW_TEXTS = (1,) * 12
 
-Noise = Literal["even", "rare losses", "rare gains"]
+Noise = Literal["even", "rare losses", "rare gains", "breakdowns"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Bench:
         cluster: standard deviation of the difficulty that a cluster's items share, in logits.
         model: standard deviation of each model's own ups and downs by cluster, in logits.
         item: standard deviation of an item's own difficulty, in logits.
-        noise: how the child's NLL differs from its mean: as often up as down, or by rare large losses or gains.
+        noise: how the child's NLL differs from its mean: as often up as down, by rare large losses or gains, or by a
+            breakdown on one text in ten.
     """
 
     name: str
@@ -121,6 +122,8 @@ def _noise(rng: np.random.Generator, bench: Bench, items: int, *, child: bool) -
     """(items,) nats per byte around a mean of 0."""
     if bench.noise == "even" or not child:
         return rng.normal(0, 0.03, items)
+    if bench.noise == "breakdowns":
+        return 0.03 - 0.3 * (rng.random(items) < 0.1)
     losses = 0.03 - rng.exponential(0.03, items)  # skewness -2
     return losses if bench.noise == "rare losses" else -losses
 

@@ -86,10 +86,9 @@ def clustered_degrees(sizes: ArrayLike) -> float:
 def clustered_interval(sums: ArrayLike, sizes: ArrayLike, confidence: float = 0.95, *, share: bool = True) -> Interval:
     """Interval of a mean over clustered items: Student's t, or for a fraction Wilson's over the effective items.
 
-    A fraction p with clustered error e is worth p (1 - p) / e^2 independent items, at most as many as there are;
-    Wilson's interval of so many, with Student's quantile, holds the truth near 0 and 1 too, where t's does not (Kott
-    and Carr 1997, J. Official Stat. 13:139; compared with others by Dean and Pagano 2015, J. Surv. Stat. Methodol.
-    3:484).
+    A fraction p with clustered error e is worth p (1 - p) / e^2 independent items. Wilson's interval of so many, with
+    Student's quantile, holds the truth near 0 and 1 too, where t's does not (Kott and Carr 1997, J. Official Stat.
+    13:139; compared with others by Dean and Pagano 2015, J. Surv. Stat. Methodol. 3:484).
 
     One cluster, or clusters that all agree (every item right, or one of each pair), leave no spread to estimate from;
     an interval without width would be a false claim, so of a fraction Wilson's over C clusters is given then. Of other
@@ -114,7 +113,7 @@ def clustered_interval(sums: ArrayLike, sizes: ArrayLike, confidence: float = 0.
         return wilson(mean * clusters, clusters, confidence)
     degrees = clustered_degrees(counts)
     if share:
-        effective = min(float(counts.sum()), mean * (1 - mean) / error**2)
+        effective = mean * (1 - mean) / error**2
         return wilson(mean * effective, effective, confidence, degrees)
     half = student_quantile(degrees, 0.5 + confidence / 2) * error
     return mean - half, mean + half

@@ -72,8 +72,6 @@ def test_a_fraction_in_clusters_is_wilsons_over_the_effective_items() -> None:
     effective = 21 / 24 * 3 / 24 / clustered_error(sums, sizes) ** 2
     assert effective < 24
     assert clustered_interval(sums, sizes) == wilson(21 / 24 * effective, effective, degrees=5)
-    alike = np.full(12, 2.0) + np.eye(12)[0]  # more alike than independent items would be: 48 is the most they count
-    assert clustered_interval(alike, np.full(12, 4.0)) == pytest.approx(wilson(25, 48, degrees=11))
 
 
 def test_degrees_of_freedom_count_what_the_mean_rests_on() -> None:

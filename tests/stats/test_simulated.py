@@ -18,7 +18,7 @@ def test_the_simulated_truth_is_the_mean_over_many_clusters(accuracy: float) -> 
         assert own.mean() == pytest.approx(accuracy, abs=0.013)
 
 
-@pytest.mark.parametrize("noise", ["even", "rare losses", "rare gains"])
+@pytest.mark.parametrize("noise", ["even", "rare losses", "rare gains", "breakdowns"])
 def test_the_simulated_truth_of_nll_is_its_mean(noise: str) -> None:
     bench = Bench("ko", (1,) * 40_000, None, noise=noise)  # pyright: ignore[reportArgumentType]
     (scores,) = draw_scores(np.random.default_rng(1), bench, {"child": -1.0}).values()
