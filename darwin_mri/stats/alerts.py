@@ -12,6 +12,8 @@ from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS
 from darwin_mri.units import difference_text, score_text
 
 FEW_ITEMS = 100
+FEW_CLUSTERS = 6  # fewer have less than 40 patterns of signs: the two-sided p-value of sign flips stays above .05
+FEW_TEXTS = 30  # of fewer, more than one sample in 20 holds none of the texts that a model loses one time in ten
 SILENT = 0.05  # share of generated answers without a choice from which on the reader must know
 LEVEL = 0.05
 ONE_PLACE = 0.9  # from this share of answers at one place of the list on, a score says where the right answers lie
@@ -74,6 +76,7 @@ def find_alerts(
         *_silent(silent or {}),
         *_one_place(places or {}),
         *_few_items(measured, contrasts, composite),
+        *_few_clusters(measured, contrasts, composite),
     ]
     return tuple(sorted(alerts, key=lambda alert: LEVELS.index(alert.level)))
 
@@ -221,6 +224,27 @@ def _few_items(measured: Sequence[Score], contrasts: Sequence[Contrast], composi
             least = difference_text(contrast.detectable, contrast.unit).removeprefix("+")
             text += f": a difference from {_other(contrast)} under {least} could not have been seen"
         yield _about(benchmark, "few-items", text + ".")
+
+
+def _few_clusters(measured: Sequence[Score], contrasts: Sequence[Contrast], composite: str) -> Iterable[Alert]:
+    """Benchmarks on which no difference can be shown, or whose losses have no bound and may not be in the sample."""
+    compared = {contrast.benchmark: contrast.unit for contrast in contrasts if contrast.benchmark != composite}
+    clusters = {s.benchmark: s.clusters for s in measured if s.slice == "all" and s.clusters is not None}
+    for benchmark, count in clusters.items():
+        if compared.get(benchmark) and FEW_CLUSTERS <= count < FEW_TEXTS:
+            yield _about(
+                benchmark,
+                "few-texts",
+                f"Differences on {benchmark} rest on {count} clusters: a model that breaks down on one text in ten may"
+                " have none of these among them, and no interval or p-value would show it.",
+            )
+        if benchmark in compared and count < FEW_CLUSTERS:
+            yield _about(
+                benchmark,
+                "few-clusters",
+                f"The items of {benchmark} form only {count} cluster{'s' if count != 1 else ''} (such as stories):"
+                " too few for a difference of any size to reach p .05 there.",
+            )
 
 
 def _other(contrast: Contrast) -> str:

@@ -11,13 +11,13 @@ from darwin_mri.records.roles import CHILD_MINUS, PARENTS, Other, null_of_role
 from darwin_mri.stats.intervals import wilson
 from darwin_mri.stats.paired import (
     composite_detectable,
+    difference_interval,
     effects,
     holm,
     mcnemar_exact,
-    percentile_interval,
     sign_flip_p_value,
 )
-from darwin_mri.stats.scores import COMPOSITE, common_unit, composite_mean, composite_samples, least_clusters
+from darwin_mri.stats.scores import COMPOSITE, common_unit, composite_mean
 from darwin_mri.stats.table import Table, Tables
 from darwin_mri.stats.vigor import judge_vigor
 
@@ -110,12 +110,12 @@ def _contrast(
     parts = [(table.difference(child, other), weights[table.benchmark]) for table in tables]
     by_name = {table.benchmark: table for table in tables}
     difference = composite_mean(by_name, weights, child) - composite_mean(by_name, weights, other)
-    samples = composite_samples(by_name, weights, child) - composite_samples(by_name, weights, other)  # (resamples,)
-    clusters = least_clusters(tables)
-    low, high = percentile_interval(samples, difference, clusters=clusters)
-    if high - low < 1e-12 and all(shares):  # clusters that all agree cannot exclude that a few others do not
-        half = wilson(0, clusters)[1]
-        low, high = max(-1.0, difference - half), min(1.0, difference + half)
+    low, high = difference_interval(parts)
+    if all(shares):
+        if high - low < 1e-12:  # clusters that all agree cannot exclude that a few others do not
+            half = wilson(0, min(len(table.totals.sizes) for table in tables))[1]
+            low, high = difference - half, difference + half
+        low, high = max(-1.0, low), min(1.0, high)
     counts = [table.wins_and_losses(child, other) for table in tables]
     wins, losses = sum(won for won, _ in counts), sum(lost for _, lost in counts)
     rng = seeds.named(tables[0].seed, benchmark, "flips")

@@ -17,7 +17,7 @@ def normal_quantile(probability: float) -> float:
     return float(ndtri(probability))
 
 
-def student_quantile(degrees: int, probability: float) -> float:
+def student_quantile(degrees: float, probability: float) -> float:
     """The value that Student's t with so many degrees of freedom is below with this probability."""
     return float(stdtrit(degrees, probability))
 

@@ -13,13 +13,14 @@ from darwin_mri.stats.distributions import normal_quantile, student_quantile
 Interval = tuple[float, float]
 
 
-def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
+def wilson(correct: float, n: float, confidence: float = 0.95, degrees: float | None = None) -> Interval:
     """Score interval of a proportion of independent items (Wilson 1927, without continuity correction).
 
     Args:
         correct: sum of credits; may be fractional (a tie of k choices counts 1/k).
-        n: number of items.
+        n: number of items; may be fractional, as the effective number of items in clusters is.
         confidence: of the interval.
+        degrees: of freedom of Student's t, whose quantile takes the place of the normal one where they are given.
 
     Returns:
         The bounds as fractions; they always hold ``correct / n``.
@@ -32,7 +33,8 @@ def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
             f"no interval for {correct:g} correct of {n} items: give 0 <= correct <= n and at least one item"
         )
     share = min(max(correct / n, 0.0), 1.0)
-    z = normal_quantile(0.5 + confidence / 2)
+    tail = 0.5 + confidence / 2
+    z = normal_quantile(tail) if degrees is None else student_quantile(degrees, tail)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
@@ -43,7 +45,11 @@ def clustered_error(sums: ArrayLike, sizes: ArrayLike) -> float:
 
     With N items in C clusters, s_c and n_c the total and number of items of a cluster, and mean m the error is
 
-        sqrt(sum_c (s_c - n_c m)^2 * C / (C - 1)) / N    (Liang and Zeger 1986; Miller 2024, arXiv 2411.00640).
+        sqrt(sum_c (s_c - n_c m)^2 / (1 - n_c / N)) / N,
+
+    the bias-reduced one of Bell and McCaffrey (2002, Survey Methodology 28:169), "CR2". A large cluster pulls the mean
+    to itself, which 1 - n_c / N makes up for. With clusters of one size it is that of Liang and Zeger (1986) with the
+    factor C / (C - 1) (Miller 2024, arXiv 2411.00640).
 
     Args:
         sums: total of each cluster, (C,).
@@ -53,16 +59,36 @@ def clustered_error(sums: ArrayLike, sizes: ArrayLike) -> float:
         StatsError: there are fewer than two clusters.
     """
     totals, counts = _clusters(sums, sizes)
-    clusters = len(totals)
-    if clusters < 2:
+    if len(totals) < 2:
         raise StatsError("a clustered error needs at least two clusters: score more items, or report no interval")
-    mean = totals.sum() / counts.sum()
-    spread = float(((totals - counts * mean) ** 2).sum())
-    return math.sqrt(spread * clusters / (clusters - 1)) / float(counts.sum())
+    items = float(counts.sum())
+    residuals = totals - counts * totals.sum() / items  # (C,)
+    return math.sqrt(float((residuals**2 / (1 - counts / items)).sum())) / items
+
+
+def clustered_degrees(sizes: ArrayLike) -> float:
+    """Degrees of freedom of ``clustered_error``: C - 1 for clusters of one size, fewer the more their sizes differ.
+
+    Those of Bell and McCaffrey (2002): the chi-squared variable with the mean and variance that the squared error has
+    where items are independent and alike (Satterthwaite 1946). Of 30 clusters that hold 60, 30, three times 10 and 25
+    times 2 items it is 5, since the mean rests on few of them (Imbens and Kolesar 2016, Rev. Econ. Stat. 98:701).
+
+    Args:
+        sizes: number of items of each of at least two clusters, (C,).
+    """
+    counts = np.asarray(sizes, dtype=np.float64)
+    items = float(counts.sum())
+    pulls = counts**2 / (1 - counts / items)  # (C,)
+    crossed = float(pulls.sum() ** 2 - (pulls**2).sum()) / items**2
+    return items**2 / (float((counts**2).sum()) + crossed)
 
 
 def clustered_interval(sums: ArrayLike, sizes: ArrayLike, confidence: float = 0.95, *, share: bool = True) -> Interval:
-    """Interval of a mean over clustered items: Student's t with C - 1 degrees of freedom; a fraction's within [0, 1].
+    """Interval of a mean over clustered items: Student's t, or for a fraction Wilson's over the effective items.
+
+    A fraction p with clustered error e is worth p (1 - p) / e^2 independent items. Wilson's interval of so many, with
+    Student's quantile, holds the truth near 0 and 1 too, where t's does not (Kott and Carr 1997, J. Official Stat.
+    13:139; compared with others by Dean and Pagano 2015, J. Surv. Stat. Methodol. 3:484).
 
     One cluster, or clusters that all agree (every item right, or one of each pair), leave no spread to estimate from;
     an interval without width would be a false claim, so of a fraction Wilson's over C clusters is given then. Of other
@@ -85,8 +111,12 @@ def clustered_interval(sums: ArrayLike, sizes: ArrayLike, confidence: float = 0.
         return -math.inf, math.inf
     if error < 1e-12 and share:
         return wilson(mean * clusters, clusters, confidence)
-    half = student_quantile(clusters - 1, 0.5 + confidence / 2) * error
-    return (max(0.0, mean - half), min(1.0, mean + half)) if share else (mean - half, mean + half)
+    degrees = clustered_degrees(counts)
+    if share:
+        effective = mean * (1 - mean) / error**2
+        return wilson(mean * effective, effective, confidence, degrees)
+    half = student_quantile(degrees, 0.5 + confidence / 2) * error
+    return mean - half, mean + half
 
 
 def detectable_difference(

@@ -1,7 +1,7 @@
-"""Paired comparison of two models on the same items: cluster bootstrap, sign flips, McNemar, Holm.
+"""Paired comparison of two models on the same items: intervals, cluster bootstrap, sign flips, McNemar, Holm.
 
-Everything works on per-cluster totals, since resampling (sum, size) pairs is the cluster bootstrap. A composite is the
-weighted sum of benchmark means, each benchmark resampled by its own clusters.
+Everything works on per-cluster totals. A composite is the weighted sum of benchmark means, each benchmark with its own
+clusters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from darwin_mri.stats import StatsError
 from darwin_mri.stats.distributions import binomial_p_value, normal_probability, student_quantile
-from darwin_mri.stats.intervals import Interval, detectable_difference
+from darwin_mri.stats.intervals import Interval, clustered_degrees, clustered_error, detectable_difference
 
 RESAMPLES = 9_999
 _CHUNK = 2_000_000  # random numbers drawn at a time: bounds memory to some 20 MB whatever the benchmark's size
@@ -114,6 +114,30 @@ def percentile_interval(
         tail = normal_probability(math.sqrt(clusters / (clusters - 1)) * student_quantile(clusters - 1, tail))
     low, high = np.quantile(samples, [tail, 1 - tail])
     return min(float(low), estimate), max(float(high), estimate)
+
+
+def difference_interval(parts: Sequence[tuple[ClusterTotals, float]], confidence: float = 0.95) -> Interval:
+    """Interval of a weighted sum of mean differences: Student's t on the clustered errors.
+
+    The variances add up, and so do their degrees of freedom after Satterthwaite (1946): a benchmark of few clusters
+    widens the interval by as much as it adds to the variance.
+
+    Args:
+        parts: (differences (C,), weight) of each benchmark; one that has one cluster adds nothing.
+        confidence: of the interval.
+
+    Returns:
+        The bounds; without width where no benchmark has two clusters that differ.
+    """
+    difference = float(effects(parts).sum())
+    known = [(totals, weight) for totals, weight in parts if len(totals.sizes) > 1]
+    variances = [(weight * clustered_error(totals.sums, totals.sizes)) ** 2 for totals, weight in known]
+    variance = sum(variances)
+    if variance < 1e-24:
+        return difference, difference
+    spent = sum(own**2 / clustered_degrees(totals.sizes) for own, (totals, _) in zip(variances, known, strict=True))
+    half = student_quantile(variance**2 / spent, 0.5 + confidence / 2) * math.sqrt(variance)
+    return difference - half, difference + half
 
 
 def effects(parts: Sequence[tuple[ClusterTotals, float]]) -> Floats:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from darwin_mri.records import Protocol, Score
 from darwin_mri.stats.intervals import Interval, clustered_interval, wilson
-from darwin_mri.stats.paired import ClusterTotals, Floats, percentile_interval
+from darwin_mri.stats.paired import ClusterTotals, Floats
 from darwin_mri.stats.table import Table, Tables
 from darwin_mri.units import MIXED
 
@@ -121,13 +121,10 @@ class Scorekeeper:
         """
         composite = self.composite
         value = composite_mean(tables, composite, key)
-        low, high = percentile_interval(
-            composite_samples(tables, composite, key), value, clusters=least_clusters(tables.values())
+        low, high = _recovered(
+            (weight, tables[name].mean(key), _interval(_one(tables[name], key), share=name not in self.units))
+            for name, weight in composite.items()
         )
-        if high - low < 1e-12:  # every resample alike: the benchmarks' own intervals still have a width
-            bounds = {name: _interval(_one(tables[name], key), share=name not in self.units) for name in composite}
-            low = sum(weight * bounds[name][0] for name, weight in composite.items())
-            high = sum(weight * bounds[name][1] for name, weight in composite.items())
         shares = not any(name in self.units for name in composite)
         chances = [w * one for name, w in composite.items() if (one := self.chance[name]) is not None]
         labels = dict.fromkeys(self._label(table) for table in tables.values())
@@ -169,6 +166,20 @@ def _interval(totals: ClusterTotals, *, share: bool) -> Interval:
     return clustered_interval(totals.sums, totals.sizes, share=share)
 
 
+def _recovered(parts: Iterable[tuple[float, float, Interval]]) -> Interval:
+    """Interval of a weighted sum of independent means, from (weight, mean, interval) of each.
+
+    Each bound's distance from the sum is the root of the sum of squares of the means' own distances (MOVER, Zou and
+    Donner 2008, Stat. Med. 27:1693): intervals that are not symmetric, as those of fractions near 1, stay so.
+    """
+    value = below = above = 0.0
+    for weight, mean, (low, high) in parts:
+        value += weight * mean
+        below += (weight * (mean - low)) ** 2
+        above += (weight * (high - mean)) ** 2
+    return value - math.sqrt(below), value + math.sqrt(above)
+
+
 def _slice_chance(table: Table, rows: Sequence[int], chance: float | None) -> float | None:
     """Slices may offer other numbers of choices than the whole (MuSR 2 to 5): count them where they are known."""
     items = [table.items[row] for row in rows]
@@ -194,23 +205,3 @@ def composite_mean(tables: Mapping[str, Table], composite: Mapping[str, float], 
         Accuracy in [0, 1].
     """
     return sum(weight * tables[name].mean(key) for name, weight in composite.items())
-
-
-def composite_samples(tables: Mapping[str, Table], composite: Mapping[str, float], key: str) -> Floats:
-    """One model's weighted sum of accuracies in each resample, (resamples,).
-
-    Args:
-        tables: benchmark -> its table.
-        composite: benchmark -> its weight.
-        key: the model's column.
-
-    Returns:
-        (resamples,) accuracies.
-    """
-    parts = [weight * tables[name].resampled[:, tables[name].column(key)] for name, weight in composite.items()]
-    return sum(parts[1:], start=parts[0])
-
-
-def least_clusters(tables: Iterable[Table]) -> int:
-    """The smallest number of clusters among tables: the fewer, the less certain an interval's width."""
-    return min(len(table.totals.sizes) for table in tables)

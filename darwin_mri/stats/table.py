@@ -8,10 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from darwin_mri import seeds
 from darwin_mri.records import Answer
 from darwin_mri.stats import StatsError
-from darwin_mri.stats.paired import RESAMPLES, ClusterTotals, Floats, bootstrap_means
+from darwin_mri.stats.paired import RESAMPLES, ClusterTotals, Floats
 
 
 @dataclass(frozen=True)
@@ -117,15 +116,6 @@ class Table:
     def totals(self) -> ClusterTotals:
         """Per-cluster credits, (clusters, models)."""
         return ClusterTotals.of(self.credits, self.clusters)
-
-    @cached_property
-    def resampled(self) -> Floats:
-        """Means of every model in the same cluster resamples, (resamples, models)."""
-        return bootstrap_means(self.totals, self.generator("bootstrap"), self.resamples)
-
-    def generator(self, purpose: str) -> np.random.Generator:
-        """Random numbers that depend on seed, benchmark and purpose only, never on what else is compared."""
-        return seeds.named(self.seed, self.benchmark, purpose)
 
     def column(self, model: str) -> int:
         """Column of a model."""

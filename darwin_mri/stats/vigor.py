@@ -39,7 +39,9 @@ def judge_vigor(
     """Mid-parent and better-parent heterosis of the composite, and whether vigor may be claimed.
 
     Claimed only when the child beats every parent: an intersection-union test, whose p-value is the largest of theirs
-    and needs no correction (Berger 1982).
+    and needs no correction (Berger 1982). The 95 % interval of every difference must also lie above 0, which is a
+    one-sided test at half the level of a two-sided one, as is usual where a one-sided claim is made (ICH E9, section
+    5.5): sign flips alone claim too often where the child's differences are lopsided, with rare large losses.
 
     Args:
         scores: composite of the child and of each parent, by role.
@@ -55,7 +57,7 @@ def judge_vigor(
     every, best, larger_of = parent_words(len(parents))
     contrast = contrasts[better]
     larger = max(p_values.values())
-    claimed = contrast.difference > 0 and larger <= LEVEL
+    claimed = larger <= LEVEL and all(contrasts[role].low > 0 for role in parents)
     unit, points = contrast.unit, " points" if not contrast.unit else ""
     gain, low, high = (bare_difference(v, unit) for v in (contrast.difference, contrast.low, contrast.high))
     figures = (

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darwin_mri.records import Score
+from darwin_mri.records import BenchmarkInfo, Score
 from darwin_mri.stats.alerts import possible_score
-from tests.stats.test_compare import family, run
+from darwin_mri.stats.compare import compare
+from tests.stats.test_compare import CHANCE, MODELS, family, run
 from tests.stats.toys import make_answers
 
 
@@ -87,6 +88,27 @@ def test_mixed_and_unknown_protocols_raise_alerts() -> None:
     other = run(rows, published=(published(0.794, None, "5-shot"),)).alerts
     assert [alert.level for alert in other] == ["warning"] and "own scorer, 0-shot; 5-shot" in other[0].text
     assert run(rows, published=(published(0.6, None, benchmark="kobest"),)).alerts == ()
+
+
+def test_so_few_clusters_that_no_difference_can_show_are_told() -> None:
+    won, lost = [1.0] * 150, [0.0] * 150
+    for clusters, told in ((5, True), (6, False)):
+        rows = {key: {"musr": make_answers("musr", own, 150 // clusters)} for key, own in (("C", won), ("F", lost))}
+        comparison = run(rows, weights={"musr": 1.0})
+        texts = [alert.text for alert in comparison.alerts if alert.kind == "few-clusters"]
+        assert [f"only {clusters} clusters" in text for text in texts] == [True] * told
+        assert (comparison.contrasts[0].p_value > 0.05) == told
+    alone = {"C": {"musr": make_answers("musr", won, 30)}}
+    assert not [alert for alert in run(alone, weights={"musr": 1.0}).alerts if alert.kind == "few-clusters"]
+
+
+def test_few_texts_without_bound_to_their_losses_are_told() -> None:
+    for texts, unit, told in ((12, "nats/byte", True), (30, "nats/byte", False), (12, "", False)):
+        credits = np.linspace(0.1, 0.9, texts).tolist()
+        rows = {key: {"musr": make_answers("musr", credits)} for key in "CF"}
+        info = BenchmarkInfo(name="musr", title="MuSR", unit=unit)
+        alerts = compare(rows, MODELS, "p", CHANCE, {"musr": 1.0}, 1, benchmarks=(info,), resamples=99).alerts
+        assert any(alert.kind == "few-texts" for alert in alerts) == told
 
 
 def test_always_giving_one_letter_is_a_warning() -> None:

@@ -6,6 +6,7 @@ import pytest
 from darwin_mri.records import Answer, Comparison, Contrast, Score
 from darwin_mri.stats import StatsError
 from darwin_mri.stats.compare import compare
+from darwin_mri.stats.distributions import student_quantile
 from darwin_mri.stats.intervals import clustered_error, clustered_interval, wilson
 from tests.stats.toys import draw_credits, make_answers
 
@@ -116,16 +117,22 @@ def test_swapping_the_models_mirrors_the_contrast() -> None:
 
 
 def test_the_interval_of_a_composite_adds_up_variances() -> None:
-    """The bootstrap of each benchmark by its own clusters, against the errors of the benchmarks' paired differences."""
+    """The errors of the benchmarks' paired differences, with Satterthwaite's degrees; bounds of scores add up too."""
     answers = family(n=400, F=0.6, M=0.5, C=0.7)
-    comparison = compare(answers, MODELS, "p", CHANCE, WEIGHTS, 1, resamples=4999)  # so that the draw hardly matters
+    comparison = compare(answers, MODELS, "p", CHANCE, WEIGHTS, 1, resamples=99)
     contrast = find(comparison, "child - father", "composite")
     errors = []
     for name, size in (("click", 1), ("musr", 2)):
         child, father = (np.array([answer.credit for answer in answers[key][name]]) for key in "CF")
         sums = (child - father).reshape(-1, size).sum(axis=1)  # (clusters,)
         errors.append(WEIGHTS[name] * clustered_error(sums, np.full(len(sums), float(size))))
-    assert contrast.high - contrast.low == pytest.approx(2 * 1.96 * np.hypot(*errors), rel=0.1)
+    degrees = sum(e**2 for e in errors) ** 2 / (errors[0] ** 4 / 399 + errors[1] ** 4 / 199)
+    half = student_quantile(degrees, 0.975) * np.hypot(*errors)
+    assert (contrast.low, contrast.high) == pytest.approx((contrast.difference - half, contrast.difference + half))
+    whole, click, musr = (score(comparison, "child", name) for name in ("composite", "click", "musr"))
+    assert whole.low is not None and click.low is not None and musr.low is not None
+    below = np.hypot(0.6 * (click.value - click.low), 0.4 * (musr.value - musr.low))
+    assert whole.value - whole.low == pytest.approx(below)
 
 
 def test_the_same_arguments_give_the_same_bytes() -> None:
@@ -151,6 +158,19 @@ def test_vigor_is_claimed_only_over_both_parents() -> None:
     assert same is not None and same.better_parent == 0 and "as the better parent does" in same.sentence
     near = run(family(n=40, F=0.5, M=0.45, C=0.55)).vigor
     assert near is not None and not near.claimed and near.sentence.startswith("No hybrid vigor:")
+
+
+def test_vigor_is_not_claimed_where_an_interval_holds_zero() -> None:
+    """A lead of 1.85 standard errors: the one-sided p-value is below .05, the 95 % interval is not above 0."""
+    spread = np.linspace(-1, 1, 300)
+    child = 0.5 + 0.1 * (spread + 1.85 * spread.std(ddof=1) / np.sqrt(300))
+    rows = {"F": {"click": make_answers("click", [0.5] * 300)}, "C": {"click": make_answers("click", child.tolist())}}
+    rows["M"] = {"click": make_answers("click", [0.0] * 300)}
+    comparison = run(rows, weights={"click": 1.0})
+    vigor = comparison.vigor
+    assert vigor is not None and vigor.p_value is not None and vigor.p_value <= 0.05 and vigor.better_parent > 0
+    assert vigor.better_parent_low is not None and vigor.better_parent_low <= 0
+    assert not vigor.claimed and "but within noise" in vigor.sentence
 
 
 def test_without_child_or_weights_there_are_only_scores() -> None:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from darwin_mri.stats import StatsError
-from darwin_mri.stats.intervals import clustered_error, clustered_interval, detectable_difference, wilson
+from darwin_mri.stats.distributions import student_quantile
+from darwin_mri.stats.intervals import (
+    clustered_degrees,
+    clustered_error,
+    clustered_interval,
+    detectable_difference,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 7), (1, 3), (128, 198), (756, 756), (250, 1995)])
@@ -31,18 +38,45 @@ def test_wilson_refuses_the_impossible(correct: float, n: int) -> None:
         wilson(correct, n)
 
 
-def test_clustered_error_equals_statsmodels_ols() -> None:
+@pytest.mark.parametrize("even", [True, False])
+def test_clustered_error_is_that_of_bell_and_mccaffrey(even: bool) -> None:
+    """Against the matrices of their paper, for a regression on a constant; even clusters also against statsmodels."""
     rng = np.random.default_rng(3)
-    sizes = rng.integers(1, 6, size=60)
-    groups = np.repeat(np.arange(60), sizes)
-    values = (rng.random(len(groups)) < np.repeat(rng.random(60), sizes)).astype(float)
-    fit = sm.OLS(values, np.ones(len(values))).fit(
-        cov_type="cluster", cov_kwds={"groups": groups, "use_correction": True, "df_correction": True}, use_t=True
-    )
-    # statsmodels' small-sample factor is C/(C-1) * (N-1)/(N-k); with k = 1 regressor the second part is 1
-    sums = np.bincount(groups, weights=values)
-    assert clustered_error(sums, sizes) == pytest.approx(float(fit.bse[0]), abs=1e-12)
-    assert clustered_interval(sums, sizes) == pytest.approx(fit.conf_int()[0].tolist(), abs=1e-9)
+    sizes = np.full(20, 3) if even else rng.integers(1, 12, size=20)
+    groups = np.repeat(np.arange(20), sizes)
+    values = (rng.random(len(groups)) < np.repeat(rng.random(20), sizes)).astype(float)
+    sums, n = np.bincount(groups, weights=values), len(values)
+    constant, hat = np.ones((n, 1)), np.full((n, n), 1 / n)  # X, X (X'X)^-1 X'
+    rows: list[np.ndarray] = []
+    for cluster in range(20):
+        own = groups == cluster
+        own_hat = np.linalg.eigh(np.eye(int(own.sum())) - hat[np.ix_(own, own)])
+        adjusted = own_hat.eigenvectors @ np.diag(own_hat.eigenvalues**-0.5) @ own_hat.eigenvectors.T
+        rows.append((np.eye(n) - hat)[own].T @ adjusted @ constant[own, 0] / n)  # (items,)
+    crossed = np.array(rows) @ np.array(rows).T  # (clusters, clusters)
+    assert clustered_error(sums, sizes) == pytest.approx(float(np.linalg.norm(np.array(rows) @ values)), abs=1e-12)
+    degrees = float(np.trace(crossed) ** 2 / (crossed**2).sum())
+    assert clustered_degrees(sizes) == pytest.approx(degrees)
+    low, high = clustered_interval(sums, sizes, share=False)
+    assert (high - low) / 2 == pytest.approx(student_quantile(degrees, 0.975) * clustered_error(sums, sizes))
+    if even:
+        fit = sm.OLS(values, constant).fit(
+            cov_type="cluster", cov_kwds={"groups": groups, "use_correction": True, "df_correction": True}, use_t=True
+        )
+        assert (low, high) == pytest.approx(fit.conf_int()[0].tolist(), abs=1e-9)
+        assert degrees == pytest.approx(19)
+
+
+def test_a_fraction_in_clusters_is_wilsons_over_the_effective_items() -> None:
+    sums, sizes = np.array([4.0, 4.0, 3.0, 4.0, 2.0, 4.0]), np.full(6, 4.0)
+    effective = 21 / 24 * 3 / 24 / clustered_error(sums, sizes) ** 2
+    assert effective < 24
+    assert clustered_interval(sums, sizes) == wilson(21 / 24 * effective, effective, degrees=5)
+
+
+def test_degrees_of_freedom_count_what_the_mean_rests_on() -> None:
+    assert clustered_degrees([1.0] * 40) == pytest.approx(39)
+    assert 1 < clustered_degrees([60, 30, *[10] * 3, *[2] * 25]) < 6
 
 
 @given(st.lists(st.integers(1, 6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1, max_size=40))

@@ -10,11 +10,12 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from darwin_mri.stats import StatsError
-from darwin_mri.stats.intervals import clustered_error
+from darwin_mri.stats.intervals import clustered_error, clustered_interval
 from darwin_mri.stats.paired import (
     ClusterTotals,
     bootstrap_means,
     composite_detectable,
+    difference_interval,
     effects,
     holm,
     mcnemar_exact,
@@ -120,3 +121,29 @@ def test_effects_of_a_composite_add_up_and_so_do_its_variances() -> None:
 
 def test_percentile_interval_is_widened_to_its_estimate() -> None:
     assert percentile_interval(np.full(10, 0.5), 0.4) == (0.4, 0.5)
+
+
+def test_the_interval_of_one_benchmarks_difference_is_students() -> None:
+    rng = np.random.default_rng(4)
+    one = ClusterTotals(rng.integers(-2, 4, size=12).astype(float), rng.integers(3, 9, size=12).astype(float))
+    assert difference_interval([(one, 1.0)]) == pytest.approx(clustered_interval(one.sums, one.sizes, share=False))
+
+
+def test_a_benchmark_of_few_clusters_widens_by_what_it_adds_to_the_variance() -> None:
+    rng = np.random.default_rng(4)
+    few = ClusterTotals(np.array([3.0, -2.0, 1.0, 0.0]), np.full(4, 10.0))
+    many = ClusterTotals(rng.integers(-1, 2, size=300).astype(float), np.ones(300))
+
+    def width(*parts: tuple[ClusterTotals, float]) -> float:
+        low, high = difference_interval(parts)
+        return high - low
+
+    assert width((few, 1e-6), (many, 1.0)) == pytest.approx(width((many, 1.0)), rel=1e-3)
+    assert width((few, 1.0), (many, 1e-6)) == pytest.approx(width((few, 1.0)), rel=1e-3)
+    assert width((few, 0.5), (many, 0.5)) < 0.5 * np.hypot(width((few, 1.0)), width((many, 1.0)))
+
+
+def test_without_spread_the_difference_is_all_that_is_known() -> None:
+    same = ClusterTotals(np.array([2.0, 2.0]), np.array([4.0, 4.0]))
+    alone = ClusterTotals(np.array([3.0]), np.array([6.0]))
+    assert difference_interval([(same, 0.5), (alone, 0.5)]) == (0.5, 0.5)

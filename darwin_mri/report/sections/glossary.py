@@ -59,7 +59,7 @@ TERMS = {
     ),
     "hybrid vigor": "The child beats both parents on the composite, by more than chance explains.",
     "interval": (
-        "95 % interval from resampling whole clusters of items (stories or facts). A difference whose interval holds"
+        "95 % interval from the spread of whole clusters of items (stories or facts). A difference whose interval holds"
         " zero is no result."
     ),
     "Holm": "Correction of p-values for testing several contrasts at once.",
