@@ -142,7 +142,7 @@ def _shape(draw: Draw, tensors: Tensors) -> str:
     value = tensors[name]
     more = torch.cat([value, value[:1]])
     tensors[name] = {
-        "transposed": value.T,
+        "transposed": value.T if value.dim() == 2 else value,
         "flat": value.reshape(-1),
         "one row more": more,
         "one row less": value[:-1],
