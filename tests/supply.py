@@ -13,6 +13,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PINS = ROOT / "constraints.txt"
@@ -37,7 +38,7 @@ def pins(text: str) -> dict[str, str]:
     return dict(line.strip().split("==") for line in text.splitlines() if "==" in line)
 
 
-def licence(package: metadata.PackageMetadata) -> str:
+def licence(package: Any) -> str:
     """A licence in one line: the SPDX expression, else what the trove classifiers say, else the first line stated."""
     if stated := package.get("License-Expression"):
         return str(stated).strip()
