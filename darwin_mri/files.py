@@ -23,8 +23,18 @@ OTHER_ADVICE = "check the path and its permissions, or choose another"
 
 
 def read_text(path: Path, errors: str = "strict") -> str:
-    """The text of a UTF-8 file, without the byte order mark that some editors put first."""
+    """The text of a UTF-8 file, without the byte order mark that some editors put first.
+
+    Raises InputError where the path is a pipe or a device, which may never end.
+    """
+    require_regular(path)
     return path.read_text(encoding="utf-8-sig", errors=errors)
+
+
+def require_regular(path: Path) -> None:
+    """Raise InputError where there is something that is neither a file nor a folder: a pipe, a device."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path} is neither a file nor a folder: give a file")
 
 
 def describe_os_error(error: OSError, path: Path | str | None = None) -> str:
@@ -107,5 +117,8 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds; raises YAMLError also where a key stands twice in a mapping."""
-    return yaml.load(read_text(path), _UniqueKeys)
+    """What a YAML file holds; raises YAMLError also where a key stands twice in a mapping, or too much is nested."""
+    try:
+        return yaml.load(read_text(path), _UniqueKeys)
+    except RecursionError:
+        raise yaml.YAMLError("too deeply nested") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darwin_mri.errors import InputError
+from darwin_mri.files import read_text
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def file_rows(file: Path, missing: str) -> Iterator[Row]:
     """
     try:
         # Not splitlines, which would cut at U+2028: JSON allows it in a text.
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(file).split("\n")
     except FileNotFoundError:
         raise InputError(f"{file} does not exist: {missing}") from None
     except (OSError, UnicodeDecodeError) as error:

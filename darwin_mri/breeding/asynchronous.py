@@ -125,8 +125,9 @@ class Schedule:
             The worker's next task; nothing where there is none left for it.
         """
         state = self._workers[worker]
-        state.seconds += outcome.seconds
-        state.blocks += 1
+        if outcome.seconds:  # else it is an equal candidate's, which tells nothing of the worker's pace
+            state.seconds += outcome.seconds
+            state.blocks += 1
         drawn = state.drawn
         assert drawn is not None
         candidate = drawn.candidate
@@ -280,7 +281,7 @@ class Schedule:
 
 
 def run_schedule(schedule: Schedule, workers: Workers, recorder: Recorder, time_limit: float = math.inf) -> bool:
-    """Run a schedule to its end, from what the ledger knows of it.
+    """Run a schedule to its end, from what the ledger knows of it; what equals a finished candidate is not asked again.
 
     Args:
         schedule: new.
@@ -308,18 +309,24 @@ def run_schedule(schedule: Schedule, workers: Workers, recorder: Recorder, time_
     if known and time.monotonic() - began > time_limit:
         out_of_time, unbegun = schedule.end(unbegun=True)
         waiting = {key: given for key, given in waiting.items() if key not in unbegun}
-    for worker, task in waiting.values():
-        workers.submit(task, worker)
-    while waiting:
-        outcome = workers.next()
-        worker, _ = waiting.pop(outcome.task.key)
+    given, waiting = deque(waiting.values()), {}
+    while given or waiting:
+        if given:
+            worker, task = given.popleft()
+            equal = ledger.equal(task)
+            if equal is None:
+                waiting[task.key] = (worker, task)
+                workers.submit(task, worker)
+                continue
+            outcome = equal  # of the same genes: no worker is asked
+        else:
+            outcome = workers.next()
+            worker, _ = waiting.pop(outcome.task.key)
         ledger.keep(outcome)
         if recorder.callbacks.interrupted():
             raise KeyboardInterrupt
         if time.monotonic() - began > time_limit:
             out_of_time |= schedule.end()[0]
-        for free, task in schedule.take(worker, outcome):
-            waiting[task.key] = (free, task)
-            workers.submit(task, free)
+        given.extend(schedule.take(worker, outcome))
     schedule.report()
     return not out_of_time

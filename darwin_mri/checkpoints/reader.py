@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import mmap
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 
+from darwin_mri.checkpoints.verify import read_header
 from darwin_mri.errors import CheckpointError
 
-LENGTH_BYTES = 8  # a safetensors file starts with the length of its JSON header, little-endian
-LARGEST_HEADER = 100_000_000  # the format's own limit
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -76,7 +73,7 @@ class CheckpointReader:
         self._shards = (file,) if file else tuple(sorted(named or _single_or_all(self.folder)))
         for shard in self._shards:
             self._files[shard] = within(self.folder, self.folder / shard)
-            self._add(_read_header(self.folder / shard, self._files[shard], shard))
+            self._add(_read_header(self.folder / shard, shard))
         for name, shard in sorted((weight_map or {}).items()):
             if name not in self._entries or self._entries[name].shard != shard:
                 raise CheckpointError(
@@ -203,45 +200,16 @@ def _weight_map(folder: Path) -> dict[str, str] | None:
     return mapping
 
 
-def _read_header(path: Path, real: Path, shard: str) -> dict[str, _Entry]:
-    """The entries of one weight file, checked against its size; errors name ``path``, as the user knows it."""
-    size = real.stat().st_size
-    with real.open("rb") as stream:
-        prefix = stream.read(LENGTH_BYTES)
-        header_length = struct.unpack("<Q", prefix)[0] if len(prefix) == LENGTH_BYTES else LARGEST_HEADER + 1
-        if header_length > min(LARGEST_HEADER, size - LENGTH_BYTES):
-            raise CheckpointError(f"{path} is cut short or not safetensors: download it again")
-        try:
-            header: dict[str, Any] = json.loads(stream.read(header_length))
-            header.pop("__metadata__", None)
-        except (ValueError, AttributeError, TypeError):
-            raise CheckpointError(f"{path} has a damaged header: download it again") from None
-    start = LENGTH_BYTES + header_length
-    entries = {name: _entry(path, shard, name, described, start) for name, described in header.items()}
-    end = max((entry.offset + entry.length for entry in entries.values()), default=start)
-    if end != size:
-        last = max(entries, key=lambda name: entries[name].offset, default="none")
-        raise CheckpointError(
-            f"{path} has {size} bytes where its header says {end} (last tensor '{last}'): download it again"
-        )
+def _read_header(path: Path, shard: str) -> dict[str, _Entry]:
+    """The entries of one weight file, checked."""
+    header = read_header(path)
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    start, entries = path.stat().st_size - end, {}
+    for name, entry in header.items():
+        if entry["dtype"] not in DTYPES:
+            raise CheckpointError(
+                f"{path}: tensor {name} has dtype {entry['dtype']}, which is not read: use an unquantized checkpoint"
+            )
+        first, last = entry["data_offsets"]
+        entries[name] = _Entry(shard, DTYPES[entry["dtype"]], tuple(entry["shape"]), start + first, last - first)
     return entries
-
-
-def _entry(path: Path, shard: str, name: str, described: Any, start: int) -> _Entry:
-    """One header entry; the byte range must hold exactly the shape's elements."""
-    try:
-        dtype = described["dtype"]
-        shape = tuple(int(size) for size in described["shape"])
-        first, last = (int(offset) for offset in described["data_offsets"])
-    except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{path}: tensor '{name}' has a damaged header entry: download it again") from None
-    if dtype not in DTYPES:
-        raise CheckpointError(
-            f"{path}: tensor '{name}' has dtype {dtype}, which is not read: use an unquantized checkpoint"
-        )
-    sound = first >= 0 and min(shape, default=0) >= 0 and last - first == math.prod(shape) * DTYPES[dtype].itemsize
-    if not sound:
-        raise CheckpointError(
-            f"{path}: tensor '{name}' has bytes {first} to {last}, not those of its shape: download it again"
-        )
-    return _Entry(shard, DTYPES[dtype], shape, start + first, last - first)

@@ -15,8 +15,8 @@ SMALL = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "chat_
 
 
 def is_remote(ref: str, offline: bool) -> bool:
-    """Whether a model has to be looked up on the hub: no folder, not bundled, and not in the cache on this machine."""
-    if offline or ref.startswith(NURSERY) or Path(ref).expanduser().is_dir():
+    """Whether a model has to be looked up on the hub: nothing on this machine, not bundled, and not in its cache."""
+    if offline or ref.startswith(NURSERY) or Path(ref).expanduser().exists():
         return False
     match = HUB_ID.fullmatch(ref)
     return match is not None and not _cached(match["name"], match["revision"])

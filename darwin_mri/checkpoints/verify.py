@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -145,7 +146,9 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
         raise CheckpointError(f"{shown} is damaged: its header is no JSON. Fetch the file again") from None
     if not isinstance(header, dict):
         raise CheckpointError(f"{shown} is damaged: its header is no JSON object. Fetch the file again")
-    header.pop("__metadata__", None)
+    notes = header.pop("__metadata__", {})
+    if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+        raise CheckpointError(f"{shown} is damaged: its __metadata__ is no map of texts. Fetch the file again")
     end = 0
     for name, entry in sorted(header.items(), key=_offsets_or_zero):
         fault = _entry_fault(entry, end)
@@ -297,7 +300,7 @@ def _refuse_leaving_links(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         if not path.is_symlink():
             continue
-        target = path.resolve()
+        target = Path(os.path.realpath(path))  # unlike Path.resolve it takes links in a circle
         if not any(target.is_relative_to(root) for root in roots):
             where = path.relative_to(folder).as_posix()
             raise CheckpointError(f"{folder.name}/{where} is a link that leaves the folder: refused. Copy the file in")

@@ -107,7 +107,7 @@ def _watch(
     parent: LoadedModel, activations: Activations, components: Sequence[Component], batch: Batch, sums: torch.Tensor
 ) -> Iterator[None]:
     """While open, a forward's increments report gradient . (mean - increment) to ``sums``, (components, documents)."""
-    handles = [parent.layers[0].register_forward_pre_hook(_require, with_kwargs=True)]
+    handles = [parent.layers[0].register_forward_pre_hook(require_gradients, with_kwargs=True)]
     mask = batch.attention.bool()  # (rows, length)
 
     def watch(module: nn.Module, row: int, mean: torch.Tensor | float) -> None:
@@ -138,7 +138,9 @@ def _watch(
             handle.remove()
 
 
-def _require(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def require_gradients(
+    _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Let gradients begin at the stream that enters the first layer."""
     if args:
         return (args[0].detach().requires_grad_(), *args[1:]), kwargs

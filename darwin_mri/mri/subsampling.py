@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 from darwin_mri import seeds
 from darwin_mri.probes import Probe
@@ -102,7 +103,8 @@ class Fit:
             weights: (sums, documents), the weight of each document in each sum.
 
         Returns:
-            (sums, components) in nats squared; 0 where every document is measured.
+            (sums, components) in nats squared; 0 where every document is measured. As much above the plain formula as
+            Student's t is wider than the normal distribution with as few measured documents.
         """
         design, missing = self.design, ~self.measured
         open_ = weights * design.plain  # (sums, documents)
@@ -116,7 +118,7 @@ class Fit:
             amount = open_[:, inside] @ missing[:, inside].T  # (sums, components)
             out += amount**2 * self.between * (1 - kept)
             common += amount * (1 - kept)
-        return out + common**2 * self.total
+        return (out + common**2 * self.total) * _widening(self.measured.sum(1))
 
     def noise_table(self, rng: np.random.Generator) -> np.ndarray:
         """(components, documents) of random errors in nats, 0 where measured, with the variances of the estimate."""
@@ -128,6 +130,11 @@ class Fit:
         spread = np.sqrt(self.noise[:, None] * design.plain.mean() / design.plain)
         own = rng.standard_normal(self.rise.shape) * spread
         return np.where(self.measured, 0.0, (shift[:, inverse] + own) * design.plain)
+
+
+def _widening(count: np.ndarray) -> np.ndarray:
+    """(components,) squared ratio of the 95 % points of Student's t and the normal distribution, two figures fitted."""
+    return (stdtrit(np.maximum(count - 2, 1), 0.975) / stdtrit(np.inf, 0.975)) ** 2
 
 
 def _kept_share(between: np.ndarray, noise: np.ndarray, count: np.ndarray) -> np.ndarray:

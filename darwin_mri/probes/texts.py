@@ -81,6 +81,8 @@ def _parse(line: str, where: str) -> Probe:
         raise InputError(f"probe {where}: not an object with text, language, domain and doc ({error!r})") from None
     if not isinstance(probe.text, str) or not probe.text.strip():
         raise InputError(f"probe {where}: text is empty")
+    if not isinstance(probe.pair, str | None):
+        raise InputError(f"probe {where}: pair is no text")
     if probe.domain not in DOMAINS:
         raise InputError(f"probe {where}: domain {probe.domain!r} is none of {', '.join(DOMAINS)}")
     fault = language_fault(probe.language)

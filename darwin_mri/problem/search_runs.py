@@ -77,9 +77,9 @@ class SearchRun:
             title: of the progress bar.
 
         Returns:
-            Their scores by evaluation; empty where a task of the fitness has no items.
+            Their scores by evaluation; empty where a task of the fitness, or of a limit, has no items.
         """
-        if not all(items.get(name) for name in self.run.config.weights):
+        if not all(items.get(name) for name in self.run.config.searched):
             return {}
         fitness, scores = self.evaluator.on(items), {}
         with self.run.progress.stage(title, len(lines)) as advance:

@@ -346,7 +346,8 @@ def test_a_broken_model_is_a_failed_candidate() -> None:
     assert outcome.scores is None and outcome.reason == "BrokenModel: task item 3: a score is not finite"
 
 
-def test_equal_candidates_are_scored_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_equal_candidates_are_scored_once(tmp_path: Path, asynchronous: bool) -> None:
     """An opening that is the father three times: one evaluation per block, three lines, and the same when resumed."""
     asked = list[tuple[int, tuple[float, ...]]]()
 
@@ -354,7 +355,7 @@ def test_equal_candidates_are_scored_once(tmp_path: Path) -> None:
         asked.append((block, tuple(genes.values())))
         return bowl(genes, block)
 
-    options = replace(OPTIONS, budget=3)
+    options = replace(OPTIONS, budget=3, asynchronous=asynchronous)
     _, ledger = run(tmp_path / "a", count, start(mean=0.0), options)
     assert len(asked) == BLOCKS == len(set(asked))
     assert [line.fitness for line in ledger.lines] == [ledger.lines[0].fitness] * 3

@@ -80,13 +80,13 @@ def test_damaged_header_is_refused(tmp_path: Path) -> None:
     shard = folder / "model.safetensors"
     whole = shard.read_bytes()
     shard.write_bytes(whole.replace(b'"shape":[4]', b'"shape":[9]'))
-    with pytest.raises(CheckpointError, match="tensor 'norm'"):
+    with pytest.raises(CheckpointError, match="tensor norm takes 16 bytes"):
         CheckpointReader(folder)
     shard.write_bytes(whole.replace(b'"F32"', b'"F99"'))
-    with pytest.raises(CheckpointError, match="dtype F99"):
+    with pytest.raises(CheckpointError, match="dtype 'F99'"):
         CheckpointReader(folder)
     shard.write_bytes(whole[:8] + b"x" + whole[9:])
-    with pytest.raises(CheckpointError, match="damaged header"):
+    with pytest.raises(CheckpointError, match="its header is no JSON"):
         CheckpointReader(folder)
 
 

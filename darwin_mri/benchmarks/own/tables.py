@@ -10,6 +10,7 @@ from typing import Any
 
 from darwin_mri.benchmarks.sources import Row, file_rows
 from darwin_mri.errors import InputError
+from darwin_mri.files import require_regular
 
 ADVICE = "mend the row"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -30,6 +31,7 @@ def table_rows(file: Path) -> Iterator[Row]:
     if suffix not in (*DELIMITERS, ".parquet"):
         raise InputError(f"{file.name}: a task is read from .jsonl, .csv, .tsv or .parquet, not from '{suffix}'")
     if not file.is_file():
+        require_regular(file)
         raise InputError(f"{file} does not exist: name a file of questions")
     read, unit = (_parquet_rows, "row") if suffix == ".parquet" else (_csv_rows, "line")
     empty = True

@@ -212,7 +212,7 @@ def tokens_by_word(folder: Path) -> None:
     [
         (no_weights, "has no adapter_model.safetensors: fetch"),
         (pickled, "pickled weights are not read"),
-        (cut, "bytes where its header says"),
+        (cut, "bytes where its header promises"),
         (one_half, "has only up"),
         (lambda folder: edit(folder, peft_type="IA3"), "peft_type 'IA3' is not implemented"),
         (lambda folder: edit(folder, peft_type="VERA"), "peft_type 'VERA' is not implemented"),
