@@ -6,10 +6,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+from darwin_mri import __version__
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 60_000_000
@@ -45,3 +49,21 @@ def test_the_source_builds_a_wheel_that_holds_the_package_and_its_data(tmp_path:
     assert {name for name in names if ".dist-info/" not in name} == inside
     assert any(name.endswith("/licenses/NOTICE") for name in names)
     assert max(sdist.stat().st_size, wheel.stat().st_size) < MOST_BYTES
+
+
+def test_all_files_that_state_the_version_state_the_same() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert project["version"] == citation["version"] == __version__
+    assert project["license"] == citation["license"]
+
+
+def test_what_the_workflows_call_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in (ROOT / ".github/workflows" / name for name in ("tests.yml", "release.yml")):
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+        for line in (step["run"] for job in jobs for step in job["steps"] if "run" in step):
+            assert not line.startswith("make ") or f"\n{line.removeprefix('make ')}:" in makefile, (
+                f"{path.name}: {line}"
+            )
+            assert not line.startswith(".") or (ROOT / line).is_file()
