@@ -17,7 +17,7 @@ COMMON = $(if $(DEVICE),--device $(DEVICE)) $(FLAGS)
 PARENTS = $(if $(FATHER),--father $(FATHER)) $(if $(MOTHER),--mother $(MOTHER)) $(BASE_FLAG)
 SOURCES = $(wildcard darwin_mri tests speed proving experiments examples)
 
-.PHONY: help setup scan breed genealogy bench report example nursery test check speed proving clean
+.PHONY: help setup scan breed genealogy bench report example nursery test check audit speed proving clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +83,11 @@ check: $(READY) ## formatting, lint, docstrings, types, and which package may im
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+audit: OUT ?= reports/sbom.json
+audit: $(READY) ## licences, known vulnerabilities and an SBOM (OUT) of what is pinned
+	test -x .audit/bin/pip-audit || { $(BIN)/python -m venv .audit && .audit/bin/python -m pip install --quiet cyclonedx-bom pip-audit; }
+	$(BIN)/python -m tests.supply --tools .audit/bin --sbom $(OUT)
+
 speed: OUT ?= reports/speed.json
 speed: $(READY) ## measure speed against the alternatives, side by side; table, and JSON in OUT
 	$(BIN)/python -m speed --out $(OUT)
@@ -92,5 +97,5 @@ proving: $(READY) ## siblings of a real model, and what the MRI is worth on them
 	$(BIN)/python -m proving $(if $(FULL),--full) --out $(OUT)
 
 clean: ## remove .venv, caches and build leftovers; reports stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .audit build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.generation import inside_thought
+from darwin_mri.benchmarks.template_limits import TemplateLimitError, render_within_limits
 from darwin_mri.errors import InputError
 
-TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError)
 REASON_LENGTH = 200  # characters of a foreign reason that are shown
 QUOTED_WORDS = 3  # so many words of a message in a row are a quotation
 
@@ -47,7 +46,7 @@ def render_chat(
         The prompt, which holds the message but for white space.
 
     Raises:
-        InputError: it does so in neither form, or the template fails.
+        InputError: it does so in neither form, or the template fails, or does not end within its limits.
     """
     render: Any = tokenizer.apply_chat_template
     switches["enable_thinking"] = thinking
@@ -55,8 +54,12 @@ def render_chat(
     for content in (message, [{"type": "text", "text": message}]):
         chat = [{"role": "user", "content": content}]
         try:
-            text = render(chat, tokenize=False, add_generation_prompt=True, **switches)
-        except TEMPLATE_ERRORS as error:
+            text = render_within_limits(render, chat, tokenize=False, add_generation_prompt=True, **switches)
+        except TemplateLimitError as error:
+            raise InputError(
+                f"{where}: the model's chat template {error}: mend the template, or use --protocol loglikelihood"
+            ) from None
+        except Exception as error:  # a template is a program, and can fail in any way
             faults.append(f"fails ({shown_reason(str(error), message) or type(error).__name__})")
             continue
         if _squeezed(message) in _squeezed(text):

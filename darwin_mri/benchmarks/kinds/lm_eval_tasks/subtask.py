@@ -16,6 +16,7 @@ from jinja2.exceptions import SecurityError
 
 from darwin_mri.benchmarks.backend_output import contain_output
 from darwin_mri.benchmarks.kinds.lm_eval_tasks.upstream import Tokens, choose_templates
+from darwin_mri.benchmarks.template_limits import TemplateLimitError
 from darwin_mri.errors import DarwinError, InputError
 
 SEED, OTHER_SEED = 0, 1234  # what ``simple_evaluate`` seeds Python's, and NumPy's, torch's and the few-shot draws with
@@ -134,6 +135,8 @@ def contained(what: str, *, trusted: bool, fault: Callable[[Exception], str] = l
             f"{what}: a template reaches for Python's own objects: mend it, or read it and give --allow-task-code if"
             " you trust it"
         ) from None
+    except TemplateLimitError as error:
+        raise InputError(f"{what}: a template {error}: mend it") from None
     except TemplateError as error:
         raise InputError(
             f"{what}: a template cannot be filled ({type(error).__name__}): check the fields it names"

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from transformers import PreTrainedTokenizerBase
 
 from darwin_mri.benchmarks.backend_output import contain_output
+from darwin_mri.benchmarks.template_limits import LimitedSandbox, render_within_limits
 from darwin_mri.errors import InputError
 
 LONGEST_ANSWER = 256  # tokens, where a task states none
@@ -61,7 +61,7 @@ def _environments() -> tuple[Any, Any]:
     from lm_eval import utils
 
     own: Any = utils.env
-    sandbox = ImmutableSandboxedEnvironment(
+    sandbox = LimitedSandbox(
         loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=own.keep_trailing_newline
     )
     sandbox.filters.update(own.filters)
@@ -141,8 +141,8 @@ class Tokens:
         return settings
 
     def render_chat(self, *given: Any, **options: Any) -> str:
-        """Messages by the model's chat template."""
-        return self.lm.apply_chat_template(*given, **options)
+        """Messages by the model's chat template; raises TemplateLimitError."""
+        return render_within_limits(self.lm.apply_chat_template, *given, **options)
 
 
 def model_length(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
