@@ -322,7 +322,7 @@ class Served(Section):
 class BenchConfig(Section):
     """What is reported, and how models are asked."""
 
-    tasks: tuple[str, ...] = ("nursery_click", "nursery_musr", "nursery_gpqa")
+    tasks: tuple[str, ...] = Field(("nursery_click", "nursery_musr", "nursery_gpqa"), description="what is reported")
     items: int | None = Field(
         default=None, ge=8, description="held-out items per benchmark, seeded sample; all when absent"
     )
