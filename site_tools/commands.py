@@ -43,8 +43,8 @@ def page() -> str:
         if arguments:
             rows = [(f"`{_name(argument)}`", plain(argument.help or "")) for argument in arguments]
             text += table(("argument", "meaning"), rows) + "\n"
-        rows = [(f"`{_name(option)}`", _default(option), _explain(option)) for option in options]
-        text += table(("option", "default", "meaning"), rows)
+        rows = [(f"`{_name(option)}`", _explain(option), _default(option)) for option in options]
+        text += table(("option", "meaning", "default"), rows)
     return text + "\n## Exit codes\n\n" + table(("code", "meaning"), CODES)
 
 

@@ -64,7 +64,18 @@ def _fields(model: type[BaseModel], path: str, place: str) -> str:
         shown = field.alias or name
         inner = bool(models_in(field.annotation))
         anchor = "" if inner else f' id="{place}{prefix}{shown}"'
-        kind = f"section `{prefix}{shown}`" if inner else words(field.annotation)
+        kind = (
+            f"section [`{prefix}{shown}`](#{_anchor(model, name, path, place)})" if inner else words(field.annotation)
+        )
         said = plain(explanation(model, name))
-        rows.append((f"<span{anchor}>`{shown}`</span>", kind, default(field), limits(field), said))
-    return table(("field", "type", "default", "range", "meaning"), rows)
+        ranged = ", ".join(filter(None, (kind, limits(field))))
+        rows.append((f"<span{anchor}>`{shown}`</span>", said, ranged, default(field)))
+    return table(("field", "meaning", "type and range", "default"), rows)
+
+
+def _anchor(model: type[BaseModel], name: str, path: str, place: str) -> str:
+    """Of the section that a field holds, the first of several; a run's sections are listed once, with the run."""
+    inner = models_in(model.model_fields[name].annotation)[0]
+    of_run = {section: where for where, section in reversed([*sections(Config)])}
+    below = next(below for below, section in sections(model, path) if section is inner)
+    return of_run.get(inner, place + below)

@@ -19,8 +19,8 @@ FILES: dict[str, type[Part]] = {
     "manifest.json": records.Manifest,
     "inputs.json": records.Inputs,
     "splits.json": records.Splits,
-    "scan/ROLE.json": records.Scan,
     "scan/pair.json": records.PairScan,
+    "scan/ROLE.json": records.Scan,
     "donors.json": records.DonorRecord,
     "references.json": records.References,
     "prior.json": records.Prior,
@@ -31,6 +31,7 @@ FILES: dict[str, type[Part]] = {
     "repair.json": records.RepairRecord,
     "child.json": records.ChildFiles,
     "health.json": records.Health,
+    "answers/MODEL/TASK.json": records.AnswerSet,
     "answers/MODEL/TASK.jsonl": records.Answer,
     "comparison.json": records.Comparison,
     "arena.json": records.ArenaResult,
@@ -84,10 +85,10 @@ def page() -> str:
         summary = inspect.cleandoc(kind.__doc__ or "").splitlines()[0]
         text += f"\n## {name} {{ #{name} }}\n\n{summary}\n\n"
         rows = [
-            (f"`{field.alias or key}`", _linked(field.annotation), default(field), plain(said.get(key, "")))
+            (f"`{field.alias or key}`", plain(said.get(key, "")), _linked(field.annotation), default(field))
             for key, field in kind.model_fields.items()
         ]
-        text += table(("field", "type", "default", "meaning"), rows)
+        text += table(("field", "meaning", "type", "default"), rows)
     return text
 
 
