@@ -15,9 +15,9 @@ DARWIN := $(BIN)/darwin-mri
 BASE_FLAG = $(if $(BASE),--base $(BASE))
 COMMON = $(if $(DEVICE),--device $(DEVICE)) $(FLAGS)
 PARENTS = $(if $(FATHER),--father $(FATHER)) $(if $(MOTHER),--mother $(MOTHER)) $(BASE_FLAG)
-SOURCES = $(wildcard darwin_mri tests speed proving experiments examples)
+SOURCES = $(wildcard darwin_mri tests speed proving experiments examples site_tools)
 
-.PHONY: help setup scan breed genealogy bench report example nursery test check audit speed proving clean
+.PHONY: help setup scan breed genealogy bench report example nursery test check audit speed proving docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found: install one (on Debian also python3-venv) or give PYTHON=/its/path" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,pareto,proving,ray,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,docs,pareto,proving,ray,dev]'
 	@touch $@
 
 scan: FATHER ?= nursery:gemma4-korean
@@ -96,6 +96,10 @@ proving: OUT ?= reports/proving$(if $(FULL),,-short)
 proving: $(READY) ## siblings of a real model, and what the MRI is worth on them (FULL=1: hours)
 	$(BIN)/python -m proving $(if $(FULL),--full) --out $(OUT)
 
+docs: $(READY) ## build the documentation site into site/, without a network; open site/index.html
+	$(BIN)/python -m site_tools build/docs
+	$(BIN)/zensical build --clean --strict
+
 clean: ## remove .venv, caches and build leftovers; reports stay
-	rm -rf .venv .audit build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .audit .cache build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

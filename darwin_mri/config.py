@@ -73,7 +73,7 @@ __all__ = [
 class Config(Tasks):
     """One run."""
 
-    name: str = Field(default="run", pattern=NAME)
+    name: str = Field(default="run", pattern=NAME, description="of the run, whose folder is reports/NAME")
     father: str = Field(description="the parent whose shapes, config and tokenizer the child keeps")
     mother: str = Field(description="the second parent")
     parents: tuple[str, ...] = Field(
@@ -87,7 +87,7 @@ class Config(Tasks):
         default="father",
         description="whose tokens the child has: father (parents whose tokens differ are refused), union, or a model",
     )
-    method: Method = "task_arithmetic"
+    method: Method = Field(default="task_arithmetic", description="operator or arm (docs/merging.md)")
     density: float = Field(default=1.0, description="share of the mother's task vector kept (ties, dare_*, della)")
     density_father: float = Field(
         default=1.0, description="share of the father's task vector kept (ties, dare_*, della)"
@@ -119,8 +119,8 @@ class Config(Tasks):
     limits: dict[str, LimitConfig] = Field(
         default={}, description="benchmark or task -> by how much the child may be worse than a parent on it"
     )
-    seed: int = Field(default=1, ge=0)
-    device: Literal["auto", "cuda", "cpu"] = "auto"
+    seed: int = Field(default=1, ge=0, description="of probes, splits, masks and search")
+    device: Literal["auto", "cuda", "cpu"] = Field(default="auto", description="auto: a GPU where there is one")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto: float32 on CPU, else the father's"
     )

@@ -16,9 +16,7 @@ class ScanConfig(Section):
     """What the MRI reads."""
 
     probes: str | None = Field(default=None, description="folder of JSONL probe files; the built-in set when absent")
-    languages: tuple[str, ...] | None = Field(
-        default=None, description="languages to measure; all in the probe set when absent"
-    )
+    languages: tuple[str, ...] | None = Field(default=None, description="languages to measure; the probes' when absent")
     documents: int = Field(default=16, ge=1, description="documents per language and domain")
     max_tokens: int = Field(default=128, ge=8, description="tokens read of each document")
     bootstrap: int = Field(default=400, ge=50, description="bootstrap resamples over documents")
@@ -322,7 +320,9 @@ class Served(Section):
 class BenchConfig(Section):
     """What is reported, and how models are asked."""
 
-    tasks: tuple[str, ...] = ("nursery_click", "nursery_musr", "nursery_gpqa")
+    tasks: tuple[str, ...] = Field(
+        default=("nursery_click", "nursery_musr", "nursery_gpqa"), description="what is reported"
+    )
     items: int | None = Field(
         default=None, ge=8, description="held-out items per benchmark, seeded sample; all when absent"
     )

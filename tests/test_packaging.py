@@ -60,7 +60,7 @@ def test_all_files_that_state_the_version_state_the_same() -> None:
 
 def test_what_the_workflows_call_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for path in (ROOT / ".github/workflows" / name for name in ("tests.yml", "release.yml")):
+    for path in (ROOT / ".github/workflows" / name for name in ("tests.yml", "docs.yml", "release.yml")):
         jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
         for line in (step["run"] for job in jobs for step in job["steps"] if "run" in step):
             assert not line.startswith("make ") or f"\n{line.removeprefix('make ')}:" in makefile, (

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from darwin_mri.config import ARMS, Arm, ArmConfig, Section, load_section
+from darwin_mri.config_base import NAME
 
 Null = Literal["random", "shuffled", "layers", "mask", "ignorant", "father-writes", "outside-text"]
 NULLS: tuple[str, ...] = get_args(Null)
@@ -29,9 +30,9 @@ class Entry(Section):
 class ArenaConfig(Section):
     """One pair and what is tried on it."""
 
-    name: str = Field(default="arena", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    father: str
-    mother: str
+    name: str = Field(default="arena", pattern=NAME, description="of the folder in reports/")
+    father: str = Field(description="the parent whose FFNs the arms change")
+    mother: str = Field(description="the parent that donors are made of")
     ignorant: str | None = Field(
         default=None, description="a mother that does not know what is tested; without it that null is left out"
     )
@@ -39,8 +40,8 @@ class ArenaConfig(Section):
         default={name: Entry(method=name) for name in ARMS},  # type: ignore[arg-type]
         description="name -> arm and its settings",
     )
-    nulls: tuple[Null, ...] = get_args(Null)
-    ratios: tuple[float, ...] = Field(default=(0.5, 1.0), min_length=1)
+    nulls: tuple[Null, ...] = Field(default=get_args(Null), description="each for the arms it is for (docs/arena.md)")
+    ratios: tuple[float, ...] = Field(default=(0.5, 1.0), min_length=1, description="that each arm chooses from")
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1, description="of splits, prompts, texts and nulls")
     tasks: dict[str, float] = Field(
         default={"nursery_click": 1.0, "nursery_musr": 1.0, "nursery_gpqa": 1.0},
@@ -62,8 +63,10 @@ class ArenaConfig(Section):
         default=("ko",), description="languages or domains in which only the father completes prompts"
     )
     languages: tuple[str, ...] | None = Field(default=("ko", "en"), description="of the texts both parents read")
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cuda", "cpu"] = Field(default="auto", description="auto: a GPU where there is one")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="auto: float32 on CPU, else the father's"
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> ArenaConfig:
