@@ -70,7 +70,7 @@ def verify_folder(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder.name}: no such folder: give a model folder, a hub id or nursery:NAME")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder.name} is not a model folder: it has no config.json")
-    _refuse_leaving_links(folder)
+    _refuse_odd_files(folder)
     config = _read_config(folder)
     dtypes: set[str] = set()
     for name, tensors in _promised_weights(folder).items():
@@ -291,19 +291,25 @@ def _why_no_weights(folder: Path) -> str:
     return "has a config.json but no .safetensors weights: fetch the model again"
 
 
-def _refuse_leaving_links(folder: Path) -> None:
+def _refuse_odd_files(folder: Path) -> None:
+    """Refuse links that leave the folder, pipes and devices, which may never end, and names that no record can hold."""
     real = folder.resolve()
     roots = [real]
     if real.parent.name == "snapshots" and real.parent.parent.name.startswith(CACHED):
         # The hub's cache keeps each snapshot as links to the blobs of the same model.
         roots.append((real.parent.parent / "blobs").resolve())
     for path in sorted(folder.rglob("*")):
-        if not path.is_symlink():
-            continue
-        target = Path(os.path.realpath(path))  # unlike Path.resolve it takes links in a circle
-        if not any(target.is_relative_to(root) for root in roots):
-            where = path.relative_to(folder).as_posix()
-            raise CheckpointError(f"{folder.name}/{where} is a link that leaves the folder: refused. Copy the file in")
+        where = ascii(path.relative_to(folder).as_posix())[1:-1]
+        if any("\udc80" <= letter <= "\udcff" for letter in path.name):
+            raise CheckpointError(f"{folder.name}/{where}: the file's name is not UTF-8: rename it")
+        if path.is_symlink():
+            target = Path(os.path.realpath(path))  # unlike Path.resolve it takes links in a circle
+            if not any(target.is_relative_to(root) for root in roots):
+                raise CheckpointError(
+                    f"{folder.name}/{where} is a link that leaves the folder: refused. Copy the file in"
+                )
+        elif not path.is_file() and not path.is_dir():
+            raise CheckpointError(f"{folder.name}/{where} is neither a file nor a folder: move it away")
 
 
 def _offsets_or_zero(item: tuple[str, Any]) -> tuple[int, int]:
