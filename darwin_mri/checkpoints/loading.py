@@ -70,7 +70,9 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer from its folder; raises CheckpointError where it has none that loads."""
     with quiet():
         try:
-            return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
+            tokenizer("a")  # some settings fail no sooner
+            return tokenizer
         except Exception as error:  # as above
             raise CheckpointError(f"{source.ref} has no tokenizer that loads: {_reason(error, source)}") from error
 

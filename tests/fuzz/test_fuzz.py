@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from darwin_mri.checkpoints import find_model
+from darwin_mri.checkpoints.loading import load_tokenizer
 from darwin_mri.checkpoints.verify import read_header, verify_folder
 from darwin_mri.config import load_config
 from darwin_mri.errors import CheckpointError, ConfigError, DarwinError, InputError
@@ -99,3 +101,21 @@ def test_a_pair_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text(json.dumps(probe), encoding="utf-8")
     with pytest.raises(DarwinError, match="pair is no text"):
         load_probes(tmp_path)
+
+
+def test_a_gguf_whose_length_leads_beyond_its_end_is_refused(material: Path, tmp_path: Path) -> None:
+    """The gguf package's reader went on for as many turns as a damaged length said."""
+    data = (material / "father.gguf").read_bytes()
+    at = data.index(b"tokenizer.ggml.tokens") + len(b"tokenizer.ggml.tokens") + 8  # after the kinds of array and entry
+    path = tmp_path / "father.gguf"
+    path.write_bytes(data[:at] + struct.pack("<Q", 2**40) + data[at + 8 :])
+    with pytest.raises(CheckpointError, match="leads beyond the end"):
+        find_model(str(path))
+
+
+def test_a_tokenizer_whose_settings_fail_when_it_is_used_is_refused(material: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(material / "father", tmp_path / "father")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": []}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="no tokenizer that loads"):
+        load_tokenizer(find_model(str(folder)))

@@ -253,6 +253,12 @@ def _reader(path: Path) -> Any:
         def data(self, mapped: Any) -> None:
             self._bytes = mapped.view(np.ndarray)
 
+        def _get(self, offset: int, dtype: Any, count: Any = 1, *order: Any, **more: Any) -> Any:
+            value = super()._get(offset, dtype, count, *order, **more)
+            if len(value) < int(count):  # else a damaged length is a loop over what is not there
+                raise ValueError("a length leads beyond the end of the file")
+            return value
+
     return Reader(path)
 
 
