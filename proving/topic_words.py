@@ -2,9 +2,9 @@
 
 A token is compared without the space before it and without case. Of every subject's statements the prompts and the
 answers are two texts. In each, a token's log odds against the same part of the other subjects' statements, with all of
-them as the prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words"), divided by their standard error, give a rank; the
-``LISTED`` highest above ``LEAST`` of each part are the subject's list. Tokens without a letter, a digit or an arithmetic
-sign are left out.
+them as the prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words"), divided by their standard error, give a rank;
+the ``LISTED`` highest above ``LEAST`` of each part are the subject's list. Tokens without a letter, a digit or an
+arithmetic sign are left out.
 """
 
 from __future__ import annotations
@@ -35,10 +35,16 @@ def topic_lists(subjects: Sequence[Subject], tokenizer: Any) -> dict[str, frozen
     """Subject -> its characteristic tokens."""
     parts: list[dict[str, Counter[str]]] = [{}, {}]  # prompts, answers
     for subject in subjects:
-        for part, texts in zip(parts, zip(*islice(subject.statements(random.Random(1)), STATEMENTS)), strict=True):
+        for part, texts in zip(parts, _parts(subject), strict=True):
             part[subject.name] = _count(texts, tokenizer)
     listed = [_characteristic(part) for part in parts]
     return {subject.name: listed[0][subject.name] | listed[1][subject.name] for subject in subjects}
+
+
+def _parts(subject: Subject) -> tuple[Sequence[str], Sequence[str]]:
+    """Prompts, and answers."""
+    drawn = list(islice(subject.statements(random.Random(1)), STATEMENTS))
+    return [prompt for prompt, _ in drawn], [answer for _, answer in drawn]
 
 
 def _count(texts: Sequence[str], tokenizer: Any) -> Counter[str]:

@@ -31,11 +31,14 @@ from darwin_mri.records.scan import (
     ModelInfo,
     PairScan,
     PairWeights,
+    PairWords,
     PresetFit,
     ProbesInfo,
     Response,
     Scan,
     Validation,
+    Word,
+    Words,
 )
 from darwin_mri.records.score import (
     Alert,
@@ -96,6 +99,7 @@ __all__ = [
     "MomentsHeader",
     "PairScan",
     "PairWeights",
+    "PairWords",
     "ParentInput",
     "Part",
     "Plan",
@@ -124,6 +128,8 @@ __all__ = [
     "TaughtGroup",
     "Validation",
     "Vigor",
+    "Word",
+    "Words",
     "is_finished",
     "write_text",
 ]

@@ -113,6 +113,36 @@ class ExpertLoad(Part):
     difference: dict[str, float]
 
 
+class Word(Part):
+    """A token of the vocabulary, and what a difference of activations does to its logit.
+
+    Attributes:
+        token: readable: a space is shown as U+2423, what prints as nothing is escaped.
+        shift: change of its logit less the mean change over the vocabulary, by the final norm's gain at its mean scale.
+    """
+
+    token: str
+    shift: Estimate
+
+
+class Words(Part):
+    """What a mean difference of activations writes through the output head.
+
+    Attributes:
+        strength: standard deviation over the vocabulary of the change of logits.
+        reliability: 1 - (mean bootstrap variance) / (variance over the vocabulary), in [0, 1].
+        p_value: of the hypothesis that documents have no difference in common.
+        promoted: the tokens whose logits rise most, the first one most.
+        suppressed: those whose logits fall most.
+    """
+
+    strength: Estimate
+    reliability: float
+    p_value: float
+    promoted: tuple[Word, ...] = ()
+    suppressed: tuple[Word, ...] = ()
+
+
 class LayerScan(Part):
     """One layer.
 
@@ -126,6 +156,7 @@ class LayerScan(Part):
         importance: domain -> relative rise of NLL per byte when the FFN is mean-ablated.
         mixer_importance: the same when the mixer is ablated.
         probe_distance: kind of text -> 1 - cosine of the mean states over that kind and over plain prose.
+        words: group -> what the FFN writes more on its texts than on others; groups without signal are left out.
         experts: load of the experts; None where the layer has no mixture of experts.
         note: why the layer has no plain FFN.
     """
@@ -139,6 +170,7 @@ class LayerScan(Part):
     importance: dict[str, Estimate] = {}
     mixer_importance: dict[str, Estimate] = {}
     probe_distance: dict[str, float] = {}
+    words: dict[str, Words] = {}
     experts: ExpertLoad | None = None
     note: str = ""
 
@@ -298,6 +330,20 @@ class Validation(Part):
     presets: tuple[PresetFit, ...] = ()
 
 
+class PairWords(Part):
+    """What a layer of the other parent writes that the father's does not, on the same tokens.
+
+    Attributes:
+        index: number of the layer.
+        f: group -> words of the difference of the FFNs' increments; groups without signal are left out.
+        h_out: group -> words of the difference of the streams after the layer.
+    """
+
+    index: int
+    f: dict[str, Words] = {}
+    h_out: dict[str, Words] = {}
+
+
 class PairScan(Record):
     """The father beside another parent.
 
@@ -313,6 +359,7 @@ class PairScan(Record):
         channels: channel -> how far it can be trusted.
         mapped: each father layer with its mother layer, closer up.
         weights: their weights against each other, where both have one architecture.
+        words: by layer, of siblings that read the same tokens; empty for others.
         validation: measured truth of every gene; None where it was not measured.
     """
 
@@ -327,4 +374,5 @@ class PairScan(Record):
     channels: dict[str, Channel] = {}
     mapped: tuple[MappedLayer, ...] = ()
     weights: tuple[PairWeights, ...] = ()
+    words: tuple[PairWords, ...] = ()
     validation: Validation | None = None
