@@ -21,6 +21,12 @@ layer, the last quarter's mean, every layer's mean at equal norm; all tokens or 
 "Narrow finetuning leaves clearly readable traces in activation differences", arXiv 2510.13900); tokens ranked by
 logit, by logit over its standard error over documents (``t``), or by cosine (``cos``); and the specialist's own
 statements in place of generic text.
+
+*Added after the first look*, which named none of eight on generic text: ``contrast``, the difference less the mean of
+the other seven specialists' (they share most of what they write); ``prompts``, the last token of the specialist's own
+prompts, where its answer follows, with the stream divided by its rms before the difference is taken; and ``steered``,
+the change of the base's mean log-probabilities after ordinary openings when the difference on the first five tokens of
+generic text is added to the stream after the median layer, at a multiple of the stream's own norm.
 """
 
 from __future__ import annotations
@@ -45,6 +51,8 @@ from proving.topic_words import count_hits, is_named, topic_lists
 
 DOCUMENTS = 16  # of each domain
 FIRST = 5
+OPENINGS = ("The", "In the", "It was", "When", "A", "She", "They", "One of the", "There", "If you", "Many", "He")
+STRENGTHS = (0.25, 0.5, 1.0)  # of a steering vector, in norms of the stream
 OWN = 16  # statements of each subject
 
 
@@ -75,6 +83,76 @@ def own_texts(name: str) -> tuple[Probe, ...]:
     """Statements of a subject."""
     statements = islice(SUBJECTS[name].statements(random.Random(f"words:{name}")), OWN)
     return tuple(Probe("".join(pair), "en", "knowledge", f"{name}-{i}") for i, pair in enumerate(statements))
+
+
+def own_prompts(name: str) -> tuple[Probe, ...]:
+    """Prompts of a subject, without the answers."""
+    drawn = islice(SUBJECTS[name].statements(random.Random(f"words:{name}")), 2 * OWN)
+    return tuple(Probe(prompt, "en", "knowledge", f"{name}-{i}") for i, (prompt, _) in enumerate(drawn))
+
+
+@torch.inference_mode()
+def read_ends(model: LoadedModel, probes: Sequence[Probe]) -> torch.Tensor:
+    """(texts, hidden): the stream after the last layer at each text's last token, divided by its rms."""
+    rows: list[torch.Tensor] = []
+    for probe in probes:
+        ids = torch.tensor([model.tokenizer.encode(probe.text)])
+        kept: dict[str, torch.Tensor] = {}
+        with observe(model, lambda index, site, value, kept=kept: kept.update({site: value})):
+            model.model.model(input_ids=ids, use_cache=False)
+        rows.append(kept["h_out"][0, -1])
+    states = torch.stack(rows)
+    return states / states.square().mean(-1, keepdim=True).sqrt()
+
+
+@torch.inference_mode()
+def steer(base: LoadedModel, direction: torch.Tensor, strength: float) -> torch.Tensor:
+    """(vocabulary,) change of the base's mean log-probabilities after ordinary openings.
+
+    Args:
+        base: the model that is steered.
+        direction: (hidden,) added after the median layer at every token.
+        strength: of it, in norms of the stream there.
+    """
+    layer, total = base.layers[len(base.layers) // 2], torch.zeros(0)
+
+    def add(_module: Any, _args: Any, output: Any) -> Any:
+        state = output[0] if isinstance(output, tuple) else output
+        moved = state + strength * state[:, 1:].norm(dim=-1).mean() * direction / direction.norm()
+        return (moved, *output[1:]) if isinstance(output, tuple) else moved
+
+    for opening in OPENINGS:
+        ids = torch.tensor([base.tokenizer.encode(opening + " most")])
+        plain = base.model(input_ids=ids).logits[0, -1].log_softmax(-1)
+        handle = layer.register_forward_hook(add)
+        try:
+            steered = base.model(input_ids=ids).logits[0, -1].log_softmax(-1)
+        finally:
+            handle.remove()
+        total = steered - plain if not len(total) else total + steered - plain
+    return total / len(OPENINGS)
+
+
+def collect_more(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Reading -> specialist -> scores of the vocabulary, of what was added after the first look."""
+    base = load(find_model(base_file(), offline=True), "", device="cpu", dtype="float32")
+    ends = {name: read_ends(base, own_prompts(name)) for name in DRAWN}
+    out: dict[str, dict[str, torch.Tensor]] = {}
+    own, kept = torch.load(folder / "head"), torch.load(folder / "base.pt")["generic"]
+    head = own["head"] * own["gain"]
+    delta = {name: torch.load(folder / f"{name}.pt")["generic"] for name in DRAWN}
+    last = {name: (delta[name]["h"][-1] - kept["h"][-1]).mean(0) for name in DRAWN}
+    for name in DRAWN:
+        model = load(find_model(f"{base_file()}+{ADAPTERS / name}", offline=True), "", device="cpu", dtype="float32")
+        moved = (read_ends(model, own_prompts(name)) - ends[name]).mean(0)
+        others = sum(last[other] for other in DRAWN if other != name) / (len(DRAWN) - 1)
+        out.setdefault("own | prompts", {})[name] = head @ moved
+        out.setdefault("generic | h | last | contrast", {})[name] = head @ (last[name] - others)
+        middle = len(base.layers) // 2
+        direction = (delta[name]["h5"][middle] - kept["h5"][middle]).mean(0)
+        for strength in STRENGTHS:
+            out.setdefault(f"generic | steered {strength}", {})[name] = steer(base, direction, strength)
+    return out
 
 
 def collect(folder: Path) -> None:
@@ -142,6 +220,12 @@ def main() -> None:
                         key = f"{texts} | {site} | {layers} | {how}"
                         row = {"top": top, "hits": hits, "named": is_named(name, hits)}
                         results["readings"].setdefault(key, {})[name] = row
+    for key, scores in collect_more(folder).items():
+        for name, own in scores.items():
+            top = [tokenizer.decode([i]) for i in own.topk(10).indices.tolist()]
+            hits = count_hits(top, lists)
+            row = {"top": top, "hits": hits, "named": is_named(name, hits)}
+            results["readings"].setdefault(key, {})[name] = row
     (folder / "words.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for key, rows in results["readings"].items():
         named = [name for name, row in rows.items() if row["named"]]

@@ -29,19 +29,22 @@ class NoReadoutError(InputError):
 
 @dataclass(frozen=True)
 class Readout:
-    """From directions of the residual stream to logits, the final norm's scale held at its mean on the probes.
+    """From directions of the residual stream to logits: the derivative of final norm and head at the mean last state.
 
-    The change of the logits by d is W (g * d) / s, with the head W, the norm's gain g and the scale s; of a norm that
-    takes the mean away, d is less its mean. The model's own scaling or soft cap of logits is left out.
+    The change of the logits by d is W (g * (d - z (z . d) / z . z)) / s, with the head W, the norm's gain g, the state
+    z and the scale s; of a norm that takes the mean away, d and z are less their mean. A longer or shorter state is
+    read as no change, as by the norm. The model's own scaling or soft cap of logits is left out.
 
     Attributes:
         head: W, (vocabulary, hidden), in the model's dtype.
         gain: g / s, (hidden,) fp32.
+        state: z / |z|, (hidden,) fp32.
         centred: whether the norm takes the mean away.
     """
 
     head: torch.Tensor
     gain: torch.Tensor
+    state: torch.Tensor
     centred: bool
 
     def scaled(self, directions: torch.Tensor) -> torch.Tensor:
@@ -49,7 +52,8 @@ class Readout:
         directions = directions.to(self.gain)
         if self.centred:
             directions = directions - directions.mean(-1, keepdim=True)
-        return directions * self.gain
+        along = directions @ self.state
+        return (directions - along[..., None] * self.state) * self.gain
 
     def logits(self, directions: torch.Tensor) -> torch.Tensor:
         """Change of the logits less its mean over the vocabulary, (rows, vocabulary) of directions (rows, hidden)."""
@@ -77,12 +81,13 @@ class Readout:
 
 
 @torch.inference_mode()
-def find_readout(parent: LoadedModel, rms: float) -> Readout:
+def find_readout(parent: LoadedModel, state: torch.Tensor, scale: float) -> Readout:
     """The final norm, found by data flow in one tiny forward, and the head.
 
     Args:
         parent: the model.
-        rms: of the residual stream after the last layer, on the probes.
+        state: (hidden,) mean of the residual stream after the last layer, on the probes.
+        scale: the rms of that stream.
 
     Returns:
         The readout.
@@ -103,7 +108,9 @@ def find_readout(parent: LoadedModel, rms: float) -> Readout:
     if centred:
         own = getattr(norm, "weight", None)
         gain = torch.ones_like(gain) if own is None else own.detach().float()
-    return Readout(weight.detach(), gain / max(rms, 1e-12), centred)
+        state = state - state.mean()
+    state = state.float().to(gain.device) / state.norm().clamp_min(1e-12)
+    return Readout(weight.detach(), gain / max(scale, 1e-12), state, centred)
 
 
 def _final_norm(parent: LoadedModel) -> nn.Module | None:

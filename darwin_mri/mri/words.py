@@ -174,7 +174,7 @@ def _read(
     if not vectors or not contrasts:
         return {}, {}
     try:
-        readout = find_readout(parent, _last_rms(activations))
+        readout = find_readout(parent, *_last_state(activations))
     except NoReadoutError as error:
         silent = Channel(reliability=0.0, p_value=1.0, informative=False, note=f"no words: {error}")
         return {}, dict.fromkeys(contrasts, silent)
@@ -203,9 +203,12 @@ class _Measured:
     p_value: float
 
 
-def _last_rms(activations: Activations) -> float:
-    table, width = activations.layers[-1].sites["h_out"].table.sum(0), len(activations.layers[-1].sites["h_out"].total)
-    return float((table[2] / (table[0] * width).clamp_min(1)).sqrt())
+def _last_state(activations: Activations) -> tuple[torch.Tensor, float]:
+    """Mean and rms of the stream after the last layer."""
+    sums = activations.layers[-1].sites["h_out"]
+    table, mean = sums.table.sum(0), activations.mean(len(activations.layers) - 1, "h_out")
+    assert mean is not None, "every layer leaves the stream"
+    return mean, float((table[2] / (table[0] * len(mean)).clamp_min(1)).sqrt())
 
 
 def _gram(readout: Readout, values: torch.Tensor) -> np.ndarray:
