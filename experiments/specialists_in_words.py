@@ -26,7 +26,10 @@ statements in place of generic text.
 the other seven specialists' (they share most of what they write); ``prompts``, the last token of the specialist's own
 prompts, where its answer follows, with the stream divided by its rms before the difference is taken; and ``steered``,
 the change of the base's mean log-probabilities after ordinary openings when the difference on the first five tokens of
-generic text is added to the stream after the median layer, at a multiple of the stream's own norm.
+generic text is added to the stream after the median layer, at a multiple of the stream's own norm. ``plausible`` leaves
+out tokens whose mean probability by the base on the same texts is below 1e-7: rows of the head that no text asks for
+are held by nothing. ``along`` takes the part along the base's mean last state away, which the final norm ignores; that
+is what the scan's channel reads, with the plausible tokens alone.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ import numpy as np
 import torch
 
 from darwin_mri.checkpoints import LoadedModel, effective_gain, find_model, load
+from darwin_mri.mri.readout import PLAUSIBLE
 from darwin_mri.probes import Probe, document_nll, load_probes, observe, select_probes, tokenize_probes
 from proving.recipes import RECIPES
 from proving.specialists import ADAPTERS, DRAWN, base_file
@@ -141,13 +145,27 @@ def collect_more(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     own, kept = torch.load(folder / "head"), torch.load(folder / "base.pt")["generic"]
     head = own["head"] * own["gain"]
     delta = {name: torch.load(folder / f"{name}.pt")["generic"] for name in DRAWN}
-    last = {name: (delta[name]["h"][-1] - kept["h"][-1]).mean(0) for name in DRAWN}
+    unit = kept["h"][-1] / kept["h"][-1].norm(dim=-1, keepdim=True)
+    moves = {name: delta[name]["h"][-1] - kept["h"][-1] for name in DRAWN}
+    last = {name: (move - (move * unit).sum(-1, keepdim=True) * unit).mean(0) for name, move in moves.items()}
+    likely = ((unit * head.shape[1] ** 0.5) @ head.T).softmax(-1).mean(0) >= PLAUSIBLE
+    head = head - head.mean(0)
     for name in DRAWN:
         model = load(find_model(f"{base_file()}+{ADAPTERS / name}", offline=True), "", device="cpu", dtype="float32")
         moved = (read_ends(model, own_prompts(name)) - ends[name]).mean(0)
         others = sum(last[other] for other in DRAWN if other != name) / (len(DRAWN) - 1)
-        out.setdefault("own | prompts", {})[name] = head @ moved
-        out.setdefault("generic | h | last | contrast", {})[name] = head @ (last[name] - others)
+        seen = (ends[name] @ (own["head"] * own["gain"]).T).softmax(-1).mean(0) >= PLAUSIBLE
+        for reading, scores, keep in (
+            ("own | prompts", head @ moved, seen),
+            ("generic | h | last | along", head @ last[name], likely),
+            ("generic | h | last | contrast", head @ (last[name] - others), likely),
+        ):
+            out.setdefault(reading, {})[name] = scores
+            out.setdefault(f"{reading} | plausible", {})[name] = scores.where(keep, torch.tensor(float("-inf")))
+        for other in DRAWN:
+            if other != name:
+                pair = head @ (last[name] - last[other])
+                out.setdefault(f"pairs | {other}", {})[name] = pair.where(likely, torch.tensor(float("-inf")))
         middle = len(base.layers) // 2
         direction = (delta[name]["h5"][middle] - kept["h5"][middle]).mean(0)
         for strength in STRENGTHS:

@@ -16,6 +16,7 @@ from darwin_mri.errors import InputError
 from darwin_mri.probes.hooks import observe
 
 CHUNK = 16384  # tokens of the vocabulary at once
+PLAUSIBLE = 1e-7  # least mean probability of a token that is shown
 RMS_RESIDUAL = 1e-2  # above it a norm also takes the mean away
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 SPACE, EMPTY = "\N{OPEN BOX}", "\N{EMPTY SET}"
@@ -38,12 +39,14 @@ class Readout:
     Attributes:
         head: W, (vocabulary, hidden), in the model's dtype.
         gain: g / s, (hidden,) fp32.
+        scale: s.
         state: z / |z|, (hidden,) fp32.
         centred: whether the norm takes the mean away.
     """
 
     head: torch.Tensor
     gain: torch.Tensor
+    scale: float
     state: torch.Tensor
     centred: bool
 
@@ -64,6 +67,17 @@ class Readout:
     def of_tokens(self, directions: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """The same for some tokens, (rows, tokens)."""
         return self.scaled(directions) @ (self.head[ids].float() - self.mean).T
+
+    def plausible(self, states: torch.Tensor) -> torch.Tensor:
+        """(vocabulary,) whether a token's mean probability at some last states, (rows, hidden), reaches ``PLAUSIBLE``.
+
+        Rows of the head that no text asks for are held by nothing: a difference moves their logits at will.
+        """
+        if self.centred:
+            states = states - states.mean(-1, keepdim=True)
+        unit = states / states.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
+        logits = [unit @ (part.float() * (self.gain * self.scale)).T for part in self.head.split(CHUNK)]
+        return torch.cat(logits, dim=-1).softmax(-1).mean(0) >= PLAUSIBLE
 
     @cached_property
     def mean(self) -> torch.Tensor:
@@ -110,7 +124,8 @@ def find_readout(parent: LoadedModel, state: torch.Tensor, scale: float) -> Read
         gain = torch.ones_like(gain) if own is None else own.detach().float()
         state = state - state.mean()
     state = state.float().to(gain.device) / state.norm().clamp_min(1e-12)
-    return Readout(weight.detach(), gain / max(scale, 1e-12), state, centred)
+    scale = max(scale, 1e-12)
+    return Readout(weight.detach(), gain / scale, scale, state, centred)
 
 
 def _final_norm(parent: LoadedModel) -> nn.Module | None:

@@ -187,9 +187,11 @@ def _read(
         for name, own in measured.items()
     }
     telling = [name for name in contrasts if channels[name].informative]
+    last = unit_means(activations, "h_out")[len(activations.layers) - 1]
+    shown = readout.plausible(last.to(readout.gain.device))
     words: dict[int, dict[str, Words]] = {}
     for layer, values in vectors.items():
-        found = _tokens(readout, parent.tokenizer, values, [contrasts[name] for name in telling])
+        found = _tokens((readout, shown, parent.tokenizer), values, [contrasts[name] for name in telling])
         words[layer] = {
             name: measured[name].layers[layer].model_copy(update={"promoted": up, "suppressed": down})
             for name, (up, down) in zip(telling, found, strict=True)
@@ -248,16 +250,25 @@ def _p(observed: Any, null: np.ndarray) -> float:
 
 
 def _tokens(
-    readout: Readout, tokenizer: Any, values: torch.Tensor, contrasts: Sequence[Contrast]
+    vocabulary: tuple[Readout, torch.Tensor, Any], values: torch.Tensor, contrasts: Sequence[Contrast]
 ) -> list[tuple[tuple[Word, ...], tuple[Word, ...]]]:
-    """Per contrast the tokens promoted and suppressed most, with intervals; values (units, hidden)."""
+    """Per contrast the tokens promoted and suppressed most, with intervals.
+
+    Args:
+        vocabulary: the readout, which tokens may be shown, and the tokenizer.
+        values: (units, hidden).
+        contrasts: of the units.
+    """
     if not contrasts:
         return []
+    readout, shown, tokenizer = vocabulary
     device = readout.gain.device
     weights = torch.as_tensor(np.stack([c.observed for c in contrasts]), dtype=torch.float32)
     logits = readout.logits((weights @ values).to(device))  # (contrasts, vocabulary)
-    most = min(SHOWN, logits.shape[1] // 2)
-    best = torch.cat([logits.topk(most).indices, logits.topk(most, largest=False).indices], dim=1)
+    most = min(SHOWN, int(shown.sum()) // 2)
+    never = torch.tensor(float("inf"), device=device)
+    up, down = torch.where(shown, logits, -never), torch.where(shown, logits, never)
+    best = torch.cat([up.topk(most).indices, down.topk(most, largest=False).indices], dim=1)
     out = []
     for row, (ids, contrast) in enumerate(zip(best, contrasts, strict=True)):
         by_unit = readout.of_tokens(values.to(device), ids).double().cpu().numpy()  # (units, tokens)

@@ -12,7 +12,7 @@ import torch
 from darwin_mri.checkpoints import LoadedModel, find_model, load
 from darwin_mri.checkpoints.anatomy import decoder_of
 from darwin_mri.mri.activations import Activations, measure_activations
-from darwin_mri.mri.readout import find_readout, readable, token_text
+from darwin_mri.mri.readout import PLAUSIBLE, find_readout, readable, token_text
 from darwin_mri.mri.words import model_words, sibling_words, unit_means
 from darwin_mri.nursery import words
 from darwin_mri.probes import Probe, load_probes, observe, select_probes, tokenize_probes
@@ -75,6 +75,10 @@ def test_the_readout_is_the_derivative_of_norm_and_head(family: str, tmp_path: P
     torch.testing.assert_close(logits, change - change.mean(), rtol=2e-3, atol=2e-4)
     ids = torch.tensor([3, 200])
     torch.testing.assert_close(found.of_tokens(direction[None], ids)[0], logits[ids], rtol=1e-3, atol=1e-4)
+    states = torch.randn(5, width) * 9
+    with torch.no_grad():
+        likely = head(norm(states)).softmax(-1).mean(0) >= PLAUSIBLE
+    assert torch.equal(found.plausible(states), likely)
     scaled = found.scaled(direction)
     assert float(scaled @ found.metric @ scaled) == pytest.approx(float(logits.var(correction=0)), rel=1e-3)
 
