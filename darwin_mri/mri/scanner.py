@@ -297,8 +297,8 @@ def pair_words(
     found, channels = sibling_words(father, own, other, resamples, seed)
     if not channels:
         return (), {}
-    sites = zip(found["f"], found["h_out"], strict=True)
-    return tuple(PairWords(index=i, f=f, h_out=h_out) for i, (f, h_out) in enumerate(sites)), channels
+    layers = range(len(found["f"]))
+    return tuple(PairWords(index=i, **{site: own[i] for site, own in found.items()}) for i in layers), channels
 
 
 def _mapped(

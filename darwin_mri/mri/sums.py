@@ -130,17 +130,20 @@ class LayerSums:
         sites: site -> its sums.
         pooled: (kept passages + 1, hidden) sum of h_out over tokens; the last row takes all other texts.
         firing: (languages x domains, neurons) count of tokens with a positive gate.
+        ends: (units, hidden) sum of h_out over the last token of each text.
         gate_square: scalar, sum over tokens of the mean square of the gate's pre-activation.
         routed: (languages x domains, experts) count of tokens that each expert was chosen for.
     """
 
     sites: dict[str, SiteSums] = field(default_factory=dict)
     pooled: torch.Tensor | None = None
+    ends: torch.Tensor | None = None
     firing: torch.Tensor | None = None
     gate_square: torch.Tensor | None = None
     routed: torch.Tensor | None = None
 
     def lean(self) -> LayerSums:
-        """The tables and sums by unit alone, in host memory."""
+        """What is kept by unit alone, in host memory."""
         sites = {name: sums for name, sums in self.sites.items() if sums.by_unit is not None}
-        return LayerSums({name: sums.lean() for name, sums in sites.items()})
+        ends = None if self.ends is None else self.ends.cpu()
+        return LayerSums({name: sums.lean() for name, sums in sites.items()}, ends=ends)

@@ -1,9 +1,10 @@
 """Channel 8: the tokens that a mean difference of activations promotes and suppresses through the output head.
 
 Of one model the difference is that of an FFN's increment between a group of texts (a language, a domain, a topic) and
-the others. Of siblings it is the other parent's value minus the father's on the same tokens, of the FFN's increment
-(``f``) and of the stream after the layer (``h_out``): the activation difference lens (Minder et al. 2025, arXiv
-2510.13900), read by the logit lens rather than by the paper's patchscope and steering.
+the others. Of siblings it is the other parent's value minus the father's on the same tokens: of the FFN's increment
+(``f``), of the stream after the layer (``h_out``), and of that stream at the last token of each text (``end``), where a
+prompt's answer would follow. That is the activation difference lens (Minder et al. 2025, arXiv 2510.13900), read by the
+logit lens rather than by the paper's patchscope and steering.
 
 With the documents' mean vectors v_d of a layer, a difference is sum_d a_d v_d: a is the observed contrast, resampled
 ones give intervals and reliability, and contrasts that know nothing of the texts give the null (of one model: groups
@@ -77,7 +78,8 @@ def model_words(
         contrast = _against_others(units, name, resamples, seed)
         if contrast is not None:
             contrasts[name] = contrast
-    words, channels = _read(parent, activations, vectors, contrasts)
+    states = unit_means(activations, "h_out")[len(activations.layers) - 1]
+    words, channels = _read(parent, states, vectors, contrasts)
     return [words.get(layer, {}) for layer in range(len(activations.layers))], {
         f"words:{name}": channel for name, channel in channels.items()
     }
@@ -104,8 +106,9 @@ def sibling_words(
     if own.tokenized.ids != other.tokenized.ids or len(own.layers) != len(other.layers):
         return found, channels
     units = own.units
-    for site in ("f", "h_out"):
+    for site in ("f", "h_out", "end"):
         left, right = unit_means(own, site), unit_means(other, site)
+        states = unit_means(own, "end" if site == "end" else "h_out")[len(own.layers) - 1]
         vectors = {
             layer: right[layer] - left[layer]
             for layer in left
@@ -113,16 +116,24 @@ def sibling_words(
         }
         names = (*units.groups(), *units.topics())
         contrasts = {name: _of_signs(units, name, resamples, seed) for name in names}
-        words, verdicts = _read(father, own, vectors, contrasts)
+        words, verdicts = _read(father, states, vectors, contrasts)
         found[site] = [words.get(layer, {}) for layer in range(len(own.layers))]
         channels |= {f"words:{site}:{name}": channel for name, channel in verdicts.items()}
     return found, channels
 
 
 def unit_means(activations: Activations, site: str) -> Vectors:
-    """The mean of a site over each unit's tokens, by layer; layers without the site are left out."""
+    """The mean of a site over each unit's tokens, by layer; layers without the site are left out.
+
+    Args:
+        activations: the one pass.
+        site: ``f``, ``h_out``, or ``end``: h_out at the last token of each text.
+    """
     out = {}
+    texts = torch.tensor(activations.units.row).bincount(minlength=len(activations.units.keys))
     for index, layer in enumerate(activations.layers):
+        if site == "end" and layer.ends is not None:
+            out[index] = layer.ends.cpu() / texts[:, None]
         sums = layer.sites.get(site)
         if sums is not None and sums.by_unit is not None:
             out[index] = (sums.by_unit / sums.table[:, :1].clamp_min(1).to(sums.by_unit)).float().cpu()
@@ -169,12 +180,13 @@ def _shares(weights: np.ndarray) -> np.ndarray:
 
 
 def _read(
-    parent: LoadedModel, activations: Activations, vectors: Vectors, contrasts: dict[str, Contrast]
+    parent: LoadedModel, states: torch.Tensor, vectors: Vectors, contrasts: dict[str, Contrast]
 ) -> tuple[dict[int, dict[str, Words]], dict[str, Channel]]:
+    """Words per layer by group, and verdicts by group; states (units, hidden) are those that the head reads."""
     if not vectors or not contrasts:
         return {}, {}
     try:
-        readout = find_readout(parent, *_last_state(activations))
+        readout = find_readout(parent, states.mean(0), float(states.square().mean(1).sqrt().mean()))
     except NoReadoutError as error:
         silent = Channel(reliability=0.0, p_value=1.0, informative=False, note=f"no words: {error}")
         return {}, dict.fromkeys(contrasts, silent)
@@ -187,8 +199,7 @@ def _read(
         for name, own in measured.items()
     }
     telling = [name for name in contrasts if channels[name].informative]
-    last = unit_means(activations, "h_out")[len(activations.layers) - 1]
-    shown = readout.plausible(last.to(readout.gain.device))
+    shown = readout.plausible(states.to(readout.gain.device))
     words: dict[int, dict[str, Words]] = {}
     for layer, values in vectors.items():
         found = _tokens((readout, shown, parent.tokenizer), values, [contrasts[name] for name in telling])
@@ -203,14 +214,6 @@ def _read(
 class _Measured:
     layers: dict[int, Words]
     p_value: float
-
-
-def _last_state(activations: Activations) -> tuple[torch.Tensor, float]:
-    """Mean and rms of the stream after the last layer."""
-    sums = activations.layers[-1].sites["h_out"]
-    table, mean = sums.table.sum(0), activations.mean(len(activations.layers) - 1, "h_out")
-    assert mean is not None, "every layer leaves the stream"
-    return mean, float((table[2] / (table[0] * len(mean)).clamp_min(1)).sqrt())
 
 
 def _gram(readout: Readout, values: torch.Tensor) -> np.ndarray:

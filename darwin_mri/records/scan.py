@@ -337,11 +337,13 @@ class PairWords(Part):
         index: number of the layer.
         f: group -> words of the difference of the FFNs' increments; groups without signal are left out.
         h_out: group -> words of the difference of the streams after the layer.
+        end: group -> the same at the last token of each text, where a prompt's answer would follow.
     """
 
     index: int
     f: dict[str, Words] = {}
     h_out: dict[str, Words] = {}
+    end: dict[str, Words] = {}
 
 
 class PairScan(Record):

@@ -88,9 +88,11 @@ def test_means_of_documents_are_those_of_their_tokens(base: LoadedModel, texts: 
     ids = torch.tensor([activations.tokenized.prefix + activations.tokenized.ids[0]])
     with torch.inference_mode(), observe(base, lambda i, site, v: seen.update({site: v}) if i == 3 else None):
         decoder_of(base.model)(input_ids=ids, use_cache=False)
-    skip = len(activations.tokenized.prefix)
+    skip, unit = len(activations.tokenized.prefix), activations.units.row[0]
+    assert activations.units.row.count(unit) == 1
+    torch.testing.assert_close(unit_means(activations, "end")[3][unit], seen["h_out"][0, -1], rtol=1e-3, atol=1e-4)
     for site in ("f", "h_out"):
-        own = unit_means(activations, site)[3][activations.units.row[0]]
+        own = unit_means(activations, site)[3][unit]
         torch.testing.assert_close(own, seen[site][0, skip:].mean(0), rtol=1e-3, atol=1e-4)
 
 

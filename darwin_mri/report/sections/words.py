@@ -48,6 +48,7 @@ def pair_tables(role: str, pair: PairScan) -> tuple[Table, ...]:
     """Of siblings: the streams after the layers, and the FFNs' increments."""
     sites: tuple[tuple[str, str, Callable[..., Mapping[str, Words]]], ...] = (
         ("h_out", "layers", lambda layer: layer.h_out),
+        ("end", "layers at the end of a text", lambda layer: layer.end),
         ("f", "FFNs", lambda layer: layer.f),
     )
     found: list[Table] = []
