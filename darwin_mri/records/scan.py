@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 from darwin_mri.records.base import Part, Record
+from darwin_mri.records.estimate import Estimate
 from darwin_mri.records.roles import MOTHER
-
-
-class Estimate(Part):
-    """A value with its 95 % bootstrap interval over probe documents.
-
-    Attributes:
-        value: the estimate.
-        low: lower bound.
-        high: upper bound.
-    """
-
-    value: float
-    low: float
-    high: float
+from darwin_mri.records.words import PairWords, Words
 
 
 class ModelInfo(Part):
@@ -111,36 +99,6 @@ class ExpertLoad(Part):
     entropy: dict[str, float]
     imbalance: dict[str, float]
     difference: dict[str, float]
-
-
-class Word(Part):
-    """A token of the vocabulary, and what a difference of activations does to its logit.
-
-    Attributes:
-        token: readable: a space is shown as U+2423, what prints as nothing is escaped.
-        shift: change of its logit less the mean change over the vocabulary, by the final norm's gain at its mean scale.
-    """
-
-    token: str
-    shift: Estimate
-
-
-class Words(Part):
-    """What a mean difference of activations writes through the output head.
-
-    Attributes:
-        strength: standard deviation over the vocabulary of the change of logits.
-        reliability: 1 - (mean bootstrap variance) / (variance over the vocabulary), in [0, 1].
-        p_value: of the hypothesis that documents have no difference in common.
-        promoted: the tokens whose logits rise most, the first one most.
-        suppressed: those whose logits fall most.
-    """
-
-    strength: Estimate
-    reliability: float
-    p_value: float
-    promoted: tuple[Word, ...] = ()
-    suppressed: tuple[Word, ...] = ()
 
 
 class LayerScan(Part):
@@ -328,22 +286,6 @@ class Validation(Part):
     harm_documents: str = ""
     harmful: tuple[int, ...] = ()
     presets: tuple[PresetFit, ...] = ()
-
-
-class PairWords(Part):
-    """What a layer of the other parent writes that the father's does not, on the same tokens.
-
-    Attributes:
-        index: number of the layer.
-        f: group -> words of the difference of the FFNs' increments; groups without signal are left out.
-        h_out: group -> words of the difference of the streams after the layer.
-        end: group -> the same at the last token of each text, where a prompt's answer would follow.
-    """
-
-    index: int
-    f: dict[str, Words] = {}
-    h_out: dict[str, Words] = {}
-    end: dict[str, Words] = {}
 
 
 class PairScan(Record):
