@@ -293,7 +293,18 @@ def scan_pair(
 def pair_words(
     father: LoadedModel, own: Activations, other: Activations, resamples: int, seed: int
 ) -> tuple[tuple[PairWords, ...], dict[str, Channel]]:
-    """Channel 8 of siblings, as the pair's record has it; arguments as of ``sibling_words``."""
+    """Channel 8 of siblings, as the pair's record has it.
+
+    Args:
+        father: for its head and tokenizer.
+        own: the father's pass.
+        other: the other parent's.
+        resamples: bootstrap resamples over documents.
+        seed: of the resamples and sign flips.
+
+    Returns:
+        Words by layer, and verdicts; both empty where the parents are no siblings.
+    """
     found, channels = sibling_words(father, own, other, resamples, seed)
     if not channels:
         return (), {}
