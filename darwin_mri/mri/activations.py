@@ -9,7 +9,7 @@ over. The size of all this depends on the model and on ``sums.BUCKETS``, not on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class Activations:
     Attributes:
         tokenized: the probes that were run.
         units: resampling units, rows of the tables.
-        cells: (language, domain) of the rows of ``LayerSums.state`` and ``firing``.
+        cells: (language, domain) of the rows of ``LayerSums.firing`` and ``routed``.
         passages: (pair, language) -> row of ``LayerSums.pooled``.
         layers: sums of each layer.
         nll: (probes,) negative log-likelihood of each text, in nats.
@@ -48,6 +48,10 @@ class Activations:
         """The mean over all tokens of a site, (width,); None where the layer has no such site."""
         sums = self.layers[layer].sites.get(site)
         return None if sums is None else sums.total / sums.table[:, 0].sum().clamp_min(1).float()
+
+    def for_pair(self) -> Activations:
+        """The same with no more of the sums than a comparison with another parent reads, in host memory."""
+        return replace(self, layers=tuple(layer.lean() for layer in self.layers))
 
 
 @torch.inference_mode()

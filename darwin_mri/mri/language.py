@@ -128,9 +128,11 @@ def probe_distances(activations: Activations, pivot: str = "en") -> list[dict[st
             [c == (pivot, "prose") for c in cells],
         )
     out = []
+    member = np.array([[key[:2] == cell for key in activations.units.keys] for cell in cells])  # (cells, units)
     for layer in activations.layers:
         distances = {}
-        state = None if layer.state is None else layer.state.double().cpu().numpy()  # (cells, hidden)
+        sums = layer.sites["h_out"].by_unit if "h_out" in layer.sites else None
+        state = None if sums is None else member @ sums.double().cpu().numpy()  # (cells, hidden)
         for name, sides in kinds.items():
             if state is None or not all(any(side) for side in sides):
                 continue

@@ -30,7 +30,7 @@ class Recorder:
     Attributes:
         layers: sums of each layer.
         units: resampling units, rows of the tables.
-        cells: (language, domain) pairs, rows of ``LayerSums.state`` and ``firing``.
+        cells: (language, domain) pairs, rows of ``LayerSums.firing`` and ``routed``.
         passages: (pair, language) -> row of ``LayerSums.pooled``.
     """
 
@@ -148,6 +148,8 @@ class BatchSums:
     def __init__(self, totals: Recorder, number: int, batch: Batch) -> None:
         self.totals, self.number, self.positions = totals, number, batch.positions
         self.units = SegmentSum(totals.unit_of[batch.owner], len(totals.units.keys))
+        self.last = torch.tensor([*batch.offsets[1:], len(batch.owner)], device=totals.device) - 1  # of each text
+        self.ends = SegmentSum(self.units.group[self.last], self.units.count)
         self.cells = SegmentSum(totals.cell_of[batch.owner], len(totals.cells))
         self.passages = SegmentSum(totals.passage_of[batch.owner], len(totals.passages) + 1)
         self.stream: _Stream | None = None  # where the newest layer took or left it
@@ -211,16 +213,19 @@ class BatchSums:
         tokens.add_dimensions(totals.total, totals.square, totals.peak)
         if totals.moment is not None:
             tokens.add_moment(totals.moment)
+        if totals.by_unit is not None:
+            self.units.add(totals.by_unit, tokens.values)
         return sums
 
     def _pool(self, index: int, states: torch.Tensor) -> None:
-        """Add h_out, (tokens, hidden), by passage and by language and domain."""
-        layer, width = self.totals.layers[index], states.shape[-1]
-        if layer.pooled is None or layer.state is None:
-            layer.pooled = torch.zeros(len(self.totals.passages) + 1, width, device=self.totals.device)
-            layer.state = torch.zeros(len(self.totals.cells), width, device=self.totals.device)
+        """Add h_out, (tokens, hidden), by passage, and each text's last one by unit."""
+        layer = self.totals.layers[index]
+        if layer.pooled is None:
+            layer.pooled = torch.zeros(len(self.totals.passages) + 1, states.shape[-1], device=self.totals.device)
+            layer.ends = torch.zeros(self.units.count, states.shape[-1], device=self.totals.device)
         self.passages.add(layer.pooled, states)
-        self.cells.add(layer.state, states)
+        assert layer.ends is not None, "begun with pooled"
+        self.ends.add(layer.ends, states[self.last])
 
     def finish(self) -> None:
         """Add the sums over each token's values to the tables, by resampling unit.

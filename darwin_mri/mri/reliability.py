@@ -95,7 +95,20 @@ def channel(values: np.ndarray, resampled: np.ndarray, p_value: float, documents
     Returns:
         Reliability and p, and in words why there is no signal where that is so.
     """
-    trust = reliability(values, resampled)
+    return verdict(reliability(values, resampled), p_value, documents)
+
+
+def verdict(trust: float, p_value: float, documents: int) -> Channel:
+    """The same, of a reliability that is known.
+
+    Args:
+        trust: the reliability.
+        p_value: of the permutation null.
+        documents: how many there are.
+
+    Returns:
+        As ``channel``.
+    """
     if documents < MIN_DOCUMENTS:
         return Channel(
             reliability=0.0, p_value=1.0, informative=False, note=f"too few documents for an interval ({documents})"

@@ -30,6 +30,7 @@ from darwin_mri.mri.similarity import (
 )
 from darwin_mri.mri.statistics import activation_statistics
 from darwin_mri.mri.weights import sibling_weights, tensor_statistics, weight_statistics
+from darwin_mri.mri.words import model_words, sibling_words
 from darwin_mri.probes import TokenizedProbes, describe_probes
 from darwin_mri.records import (
     Channel,
@@ -39,6 +40,7 @@ from darwin_mri.records import (
     MappedLayer,
     ModelInfo,
     PairScan,
+    PairWords,
     Scan,
 )
 
@@ -117,7 +119,7 @@ def scan_parent(
     cache: LossCache | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Scan, Activations]:
-    """Channels 1, 2, 4 and 5 of one parent; its values at paired positions come along for the pair's channel 3.
+    """Channels 1, 2, 4, 5 and 8 of one parent; its values at paired positions come along for the pair's channel 3.
 
     Args:
         parent: the model, on the device it is scanned on.
@@ -147,6 +149,7 @@ def scan_parent(
         )
     aligned, representational = alignment(activations, resamples, seed)
     neurons, distances = specific_neurons(activations), probe_distances(activations)
+    words, word_channels = model_words(parent, activations, resamples, seed)
     weights, loads = weight_statistics(parent.model, anatomy), expert_loads(activations)
     layers = []
     for info in anatomy.layers:
@@ -167,6 +170,7 @@ def scan_parent(
                 importance={k: v[i] for k, v in importance.items()},
                 mixer_importance={k: v[i] for k, v in mixer_importance.items()},
                 probe_distance=distances[i],
+                words=words[i],
                 experts=loads[i],
                 note=info.note,
             )
@@ -175,7 +179,7 @@ def scan_parent(
         model=model_info(parent),
         probes=describe_probes(tokenized.probes, tokenized.tokens),
         layers=tuple(layers),
-        channels={**statistics.channels, **channels, **mixer_channels, **causal, **representational},
+        channels=statistics.channels | channels | mixer_channels | causal | representational | word_channels,
         bits_per_byte=bits_per_byte(tokenized, activations.nll),
         outside=_outside(parent),
         ablation=how,
@@ -284,6 +288,28 @@ def scan_pair(
         mapped=_mapped(layer_map, cka, errors, father_activations, mother_activations, seed),
         weights=weights,
     )
+
+
+def pair_words(
+    father: LoadedModel, own: Activations, other: Activations, resamples: int, seed: int
+) -> tuple[tuple[PairWords, ...], dict[str, Channel]]:
+    """Channel 8 of siblings, as the pair's record has it.
+
+    Args:
+        father: for its head and tokenizer.
+        own: the father's pass.
+        other: the other parent's.
+        resamples: bootstrap resamples over documents.
+        seed: of the resamples and sign flips.
+
+    Returns:
+        Words by layer, and verdicts; both empty where the parents are no siblings.
+    """
+    found, channels = sibling_words(father, own, other, resamples, seed)
+    if not channels:
+        return (), {}
+    layers = range(len(found["f"]))
+    return tuple(PairWords(index=i, **{site: own[i] for site, own in found.items()}) for i in layers), channels
 
 
 def _mapped(

@@ -5,6 +5,7 @@ from darwin_mri.records.arena import CHILD, ArenaCell, ArenaResult, ArenaRow
 from darwin_mri.records.base import Part, Record, write_text
 from darwin_mri.records.benchmark import AnswerSet, Protocol, SplitItems, Splits
 from darwin_mri.records.donors import DonorLayer, DonorRecord
+from darwin_mri.records.estimate import Estimate
 from darwin_mri.records.front import FrontBaseline, FrontMember, FrontReference
 from darwin_mri.records.genome import AnchorItems, AnchorRecord, Genome, LedgerLine
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
@@ -23,7 +24,6 @@ from darwin_mri.records.repair import (
 from darwin_mri.records.scan import (
     AblationInfo,
     Channel,
-    Estimate,
     ExpertLoad,
     LanguageScan,
     LayerScan,
@@ -49,6 +49,7 @@ from darwin_mri.records.score import (
     Vigor,
     is_finished,
 )
+from darwin_mri.records.words import PairWords, Word, Words
 
 __all__ = [
     "CHILD",
@@ -96,6 +97,7 @@ __all__ = [
     "MomentsHeader",
     "PairScan",
     "PairWeights",
+    "PairWords",
     "ParentInput",
     "Part",
     "Plan",
@@ -124,6 +126,8 @@ __all__ = [
     "TaughtGroup",
     "Validation",
     "Vigor",
+    "Word",
+    "Words",
     "is_finished",
     "write_text",
 ]

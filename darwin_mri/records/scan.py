@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 from darwin_mri.records.base import Part, Record
+from darwin_mri.records.estimate import Estimate
 from darwin_mri.records.roles import MOTHER
-
-
-class Estimate(Part):
-    """A value with its 95 % bootstrap interval over probe documents.
-
-    Attributes:
-        value: the estimate.
-        low: lower bound.
-        high: upper bound.
-    """
-
-    value: float
-    low: float
-    high: float
+from darwin_mri.records.words import PairWords, Words
 
 
 class ModelInfo(Part):
@@ -126,6 +114,7 @@ class LayerScan(Part):
         importance: domain -> relative rise of NLL per byte when the FFN is mean-ablated.
         mixer_importance: the same when the mixer is ablated.
         probe_distance: kind of text -> 1 - cosine of the mean states over that kind and over plain prose.
+        words: group -> what the FFN writes more on its texts than on others; groups without signal are left out.
         experts: load of the experts; None where the layer has no mixture of experts.
         note: why the layer has no plain FFN.
     """
@@ -139,6 +128,7 @@ class LayerScan(Part):
     importance: dict[str, Estimate] = {}
     mixer_importance: dict[str, Estimate] = {}
     probe_distance: dict[str, float] = {}
+    words: dict[str, Words] = {}
     experts: ExpertLoad | None = None
     note: str = ""
 
@@ -313,6 +303,7 @@ class PairScan(Record):
         channels: channel -> how far it can be trusted.
         mapped: each father layer with its mother layer, closer up.
         weights: their weights against each other, where both have one architecture.
+        words: by layer, of siblings that read the same tokens; empty for others.
         validation: measured truth of every gene; None where it was not measured.
     """
 
@@ -327,4 +318,5 @@ class PairScan(Record):
     channels: dict[str, Channel] = {}
     mapped: tuple[MappedLayer, ...] = ()
     weights: tuple[PairWeights, ...] = ()
+    words: tuple[PairWords, ...] = ()
     validation: Validation | None = None

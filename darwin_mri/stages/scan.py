@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from darwin_mri.batch_sizes import scan_tokens
 from darwin_mri.checkpoints import LoadedModel, device_memory
 from darwin_mri.checkpoints.devices import retry_smaller
@@ -12,6 +10,7 @@ from darwin_mri.mri import (
     Activations,
     ScanOptions,
     common_positions,
+    pair_words,
     paired_positions,
     scan_pair,
     scan_parent,
@@ -68,7 +67,10 @@ def scan_parents(run: Run, parents: Parents) -> Scans:
             documents,
             reference_ratio=config.reference_ratio,
             seed=config.seed,
-        ).model_copy(update={"parent": role})
+        )
+        words, verdicts = pair_words(father, father_activations, activations, config.scan.bootstrap, config.seed)
+        told = {"parent": role, "words": words, "channels": pair.channels | verdicts}
+        pair = pair.model_copy(update=told)
         pair.save(run.path(pair_file(role)))
         others.append(scan)
         pairs.append(pair)
@@ -119,4 +121,4 @@ def _scan(
         ),
     )
     scan.save(run.path(f"scan/{role}.json"))
-    return scan, replace(activations, layers=())  # a pair compares values at shared positions; sums have been read
+    return scan, activations.for_pair()

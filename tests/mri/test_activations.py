@@ -195,7 +195,7 @@ def test_what_is_kept_does_not_grow_with_the_probes(father: LoadedModel) -> None
         texts = tokenize_probes(copies_of_probes(copies), father.tokenizer, max_tokens=16, device="cpu")
         activations = measure_activations(father, texts, positions=[(0, 1), (1, 1)])
         tensors = [t for layer in activations.layers for sums in layer.sites.values() for t in vars(sums).values()]
-        tensors += [t for layer in activations.layers for t in (layer.pooled, layer.state, layer.firing)]
+        tensors += [t for layer in activations.layers for t in (layer.pooled, layer.firing)]
         return sum(t.numel() for t in tensors if t is not None)
 
     assert kept_values(40) == kept_values(80)

@@ -12,6 +12,7 @@ from darwin_mri.report.model.findings import frozen_sentence
 from darwin_mri.report.renderers.html import render_tables
 from darwin_mri.report.sections import accuracy, genes, layer_map, layer_tables, provenance
 from darwin_mri.report.sections.experts import expert_tables
+from darwin_mri.report.sections.words import pair_tables, scan_tables
 
 R = TypeVar("R", bound=Record)
 
@@ -40,8 +41,14 @@ _show(
     ),
     lambda record: record.vigor.sentence if record.vigor else "",
 )
-_show(Scan, lambda record: (layer_tables.layer_table(record), *expert_tables(record)))
-_show(PairScan, lambda record: _tables(layer_map.similarity_section({record.parent: record})))
+_show(Scan, lambda record: (layer_tables.layer_table(record), *expert_tables(record), *scan_tables(record)))
+_show(
+    PairScan,
+    lambda record: (
+        *_tables(layer_map.similarity_section({record.parent: record})),
+        *pair_tables(record.parent, record),
+    ),
+)
 _show(Prior, lambda record: _tables(genes.genome_section(record, None)), frozen_sentence)
 _show(Genome, lambda record: _tables(genes.genome_section(None, record)))
 _show(Health, lambda record: (provenance.health_table(record),))

@@ -13,6 +13,7 @@ from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table,
 from darwin_mri.report.model.findings import rises
 from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.layer_tables import RAISED, STATISTICS, layer_label, rise_writer
+from darwin_mri.report.sections.words import word_tables
 from darwin_mri.stats.vigor import parent_words
 
 Parents = Sequence[tuple[str, Scan]]  # (role, scan) of those that were scanned, the father first
@@ -56,6 +57,7 @@ def scans_section(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan], role
     blocks.append(Text("What happens inside: activation statistics over all probes."))
     blocks.append(_statistics_figure(parents, pair))
     blocks += [*_weight_figures(parents, pair), *expert_tables(*(scan for _, scan in parents))]
+    blocks += word_tables((scan for _, scan in parents), pairs)
     named = [(role, scan.channels) for role, scan in parents]
     named += [
         ("pair" if role == MOTHER else f"pair with {role}", one.channels) for role, one in pairs.items() if one.channels

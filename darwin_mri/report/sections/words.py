@@ -1,0 +1,100 @@
+"""What layers write, in the vocabulary's words: tables of the tokens that a difference promotes and suppresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from darwin_mri.records import Channel, PairScan, Scan, Word, Words
+from darwin_mri.records.roles import named
+from darwin_mri.report import formats
+from darwin_mri.report.model.elements import Row, Table, table
+
+PREFIX = "words:"
+SEPARATOR = "  "
+FEW = 3  # tokens in a cell of a table of all layers
+COLUMNS = ("texts", "layer", "logits", "promotes", "suppresses")
+HOW_TO_READ = (
+    "layer: where the difference is largest. logits: standard deviation over the vocabulary of the change of the"
+    " logits, with its 95 % interval. ␣: a space."
+)
+
+ByLayer = Sequence[tuple[int, Mapping[str, Words]]]
+"""(layer, group -> words)."""
+
+
+def word_tables(scans: Iterable[Scan | None], pairs: Mapping[str, PairScan] | None = None) -> tuple[Table, ...]:
+    """What FFNs write by kind of text, of every model, and what each other parent writes that the father does not.
+
+    Args:
+        scans: of the models, None where there is none.
+        pairs: role of another parent -> the father beside it.
+
+    Returns:
+        The tables; none for records without words.
+    """
+    tables = [one for scan in scans if scan is not None for one in scan_tables(scan)]
+    return (*tables, *(one for role, pair in (pairs or {}).items() for one in pair_tables(role, pair)))
+
+
+def scan_tables(scan: Scan) -> tuple[Table, ...]:
+    """Of one model: the groups, and folded all layers."""
+    layers = [(layer.index, layer.words) for layer in scan.layers]
+    caption = f"What the FFNs of {scan.model.ref} write"
+    note = f"The mean on these texts beside that on others. {HOW_TO_READ}"
+    return _tables(caption, note, layers, scan.channels, PREFIX)
+
+
+def pair_tables(role: str, pair: PairScan) -> tuple[Table, ...]:
+    """Of siblings: the streams after the layers, and the FFNs' increments."""
+    sites: tuple[tuple[str, str, Callable[..., Mapping[str, Words]]], ...] = (
+        ("h_out", "layers", lambda layer: layer.h_out),
+        ("end", "layers at the end of a text", lambda layer: layer.end),
+        ("f", "FFNs", lambda layer: layer.f),
+    )
+    found: list[Table] = []
+    for site, what, read in sites:
+        caption = f"What {named(role)}'s {what} write that the father's do not"
+        note = f"The mean difference on the same tokens. {HOW_TO_READ}"
+        layers = [(layer.index, read(layer)) for layer in pair.words]
+        found += _tables(caption, note, layers, pair.channels, f"{PREFIX}{site}:")
+    return tuple(found)
+
+
+def _tables(
+    caption: str, note: str, layers: ByLayer, channels: Mapping[str, Channel], prefix: str
+) -> tuple[Table, ...]:
+    """A line per group that was measured, and a folded table with a line per layer."""
+    groups = [name.removeprefix(prefix) for name in channels if name.startswith(prefix)]
+    if not groups:
+        return ()
+    rows = [_group_row(name, layers, channels[prefix + name]) for name in groups]
+    tables = [table(caption, COLUMNS, rows, text=(0, 3, 4), note=note)]
+    telling = [name for name in groups if any(name in words for _, words in layers)]
+    if telling:
+        shown = [
+            Row((str(index), *(_tokens(words[name].promoted[:FEW]) if name in words else "" for name in telling)))
+            for index, words in layers
+            if words
+        ]
+        names = ("layer", *(_short(name) for name in telling))
+        tables.append(table(f"{caption}, layer by layer", names, shown, text=range(len(names)), folded=True))
+    return tuple(tables)
+
+
+def _group_row(group: str, layers: ByLayer, channel: Channel) -> Row:
+    found = [(index, words[group]) for index, words in layers if group in words]
+    if not found:
+        why = channel.note if channel.note and channel.p_value == 1 else "no signal"
+        return Row((_short(group), formats.ABSENT, formats.ABSENT, why, ""))
+    index, words = max(found, key=lambda one: one[1].strength.value)
+    size = words.strength
+    logits = f"{formats.fixed(size.value)} [{formats.fixed(size.low)}, {formats.fixed(size.high)}]"
+    return Row((_short(group), str(index), logits, _tokens(words.promoted), _tokens(words.suppressed)))
+
+
+def _tokens(words: Sequence[Word]) -> str:
+    return SEPARATOR.join(word.token for word in words)
+
+
+def _short(group: str) -> str:
+    return group.partition(":")[2] or "all texts"
