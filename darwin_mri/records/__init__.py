@@ -7,6 +7,7 @@ from darwin_mri.records.benchmark import AnswerSet, Protocol, SplitItems, Splits
 from darwin_mri.records.donors import DonorLayer, DonorRecord
 from darwin_mri.records.front import FrontBaseline, FrontMember, FrontReference
 from darwin_mri.records.genome import AnchorItems, AnchorRecord, Genome, LedgerLine
+from darwin_mri.records.live import LiveState, LiveStep, PeakMemory, WorkerState
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
 from darwin_mri.records.moments import MomentGroup, MomentInput, MomentsHeader
 from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
@@ -87,6 +88,8 @@ __all__ = [
     "LayerScan",
     "LedgerLine",
     "LimitCheck",
+    "LiveState",
+    "LiveStep",
     "Manifest",
     "MappedLayer",
     "ModelInfo",
@@ -98,6 +101,7 @@ __all__ = [
     "PairWeights",
     "ParentInput",
     "Part",
+    "PeakMemory",
     "Plan",
     "PlanMethod",
     "PlanNeed",
@@ -124,6 +128,7 @@ __all__ = [
     "TaughtGroup",
     "Validation",
     "Vigor",
+    "WorkerState",
     "is_finished",
     "write_text",
 ]
