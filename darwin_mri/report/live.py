@@ -198,7 +198,7 @@ class Watched:
         self, ledger: LedgerTail, budget: int, workers: Sequence[LiveWorker], step_left: float | None
     ) -> float | None:
         """By the candidates' seconds, or by the clock where that takes longer; the clock of a resumed search lies."""
-        if not ledger.lines or (self.folder / "genome.json").is_file():
+        if not ledger.lines or len(ledger.lines) >= budget or (self.folder / "genome.json").is_file():
             return None
         pace = fmean(line.seconds for line in ledger.lines) / max(1, len(workers))
         return max(pace * max(0, budget - len(ledger.lines)), (step_left or 0.0) if workers else 0.0)

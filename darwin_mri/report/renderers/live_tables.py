@@ -141,7 +141,9 @@ def _front(run: LiveRun, width: int, rows: int) -> Table:
 
 def _workers(run: LiveRun, narrow: bool, rows: int) -> Table:
     """Those that have been busy longest first: a stuck one must not be among those left out."""
-    table = Table("worker", "", "task", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        "worker", "", "gen./cand./block" if narrow else "task", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     own_memory = not narrow and any(worker.memory for worker in run.workers)
     if not narrow:
         table.add_column("blocks", justify="right")
@@ -151,13 +153,14 @@ def _workers(run: LiveRun, narrow: bool, rows: int) -> Table:
     for worker in sorted(ranked[:rows], key=lambda worker: worker.number):
         more = [] if narrow else [str(worker.done)]
         more += [_memory(worker.memory) if worker.memory else ""] if own_memory else []
-        table.add_row(f"{worker.number} {escape(_clean(worker.place))}", *_work(worker), *more)
+        table.add_row(f"{worker.number} {escape(_clean(worker.place))}", *_work(worker, narrow), *more)
     return table
 
 
-def _work(worker: LiveWorker) -> tuple[str, str]:
+def _work(worker: LiveWorker, narrow: bool) -> tuple[str, str]:
     lost = f", replaced {worker.replaced} x" if worker.replaced else ""
-    task = "" if worker.task is None else "generation {} candidate {} block {}".format(*worker.task)
+    words = "{} / {} / {}" if narrow else "generation {} candidate {} block {}"
+    task = "" if worker.task is None else words.format(*worker.task)
     return f"{worker.state} {duration(worker.seconds)}{lost}", task
 
 

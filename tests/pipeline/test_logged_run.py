@@ -44,7 +44,7 @@ def test_a_run_is_logged_from_its_first_generation_to_its_scores(
     assert logged["spent/items"][-1][1] == sum(line["items"] for line in lines)
     comparison = Comparison.load(run / "comparison.json")
     for score in comparison.scores:
-        if score.role == "child" and score.benchmark == "nursery_musr" and score.split == "held-out":
+        if score.role == "child" and score.benchmark == "nursery_musr" and score.measured_whole:
             assert logged["held-out/nursery_musr/child"][0][1] == pytest.approx(score.value)
             assert logged["held-out/nursery_musr/child/low"][0][1] == pytest.approx(score.low)
     assert comparison.vigor is not None
