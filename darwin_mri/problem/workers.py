@@ -40,7 +40,7 @@ def open_workers(run: Run, fitness: Fitness, prior: Prior, offline: bool) -> Wor
     places = {
         "here": ["this process"],
         "devices": list(search.devices),
-        "ray": [f"Ray actor {number}" for number in range(search.actors)],
+        "ray": ["Ray actor"] * search.actors,
     }
     states = WorkerStates(places[search.workers], run.live.set_workers)
     return ObservedWorkers(_open(run, fitness, prior, offline, states), states)

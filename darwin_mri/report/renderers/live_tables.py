@@ -141,27 +141,28 @@ def _front(run: LiveRun, width: int, rows: int) -> Table:
 
 def _workers(run: LiveRun, narrow: bool, rows: int) -> Table:
     """Those that have been busy longest first: a stuck one must not be among those left out."""
-    table = Table(
-        "worker", "", "gen./cand./block" if narrow else "task", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = Table("worker", "", "task", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    replaced = any(worker.replaced for worker in run.workers)
     own_memory = not narrow and any(worker.memory for worker in run.workers)
-    if not narrow:
-        table.add_column("blocks", justify="right")
-    if own_memory:
-        table.add_column("memory")
+    for name, wanted in (("blocks", not narrow), ("lost", replaced), ("memory", own_memory)):
+        if wanted:
+            table.add_column(name, justify="left" if name == "memory" else "right")
     ranked = sorted(run.workers, key=lambda worker: (worker.state == "idle", -worker.seconds, worker.number))
     for worker in sorted(ranked[:rows], key=lambda worker: worker.number):
         more = [] if narrow else [str(worker.done)]
+        more += [str(worker.replaced)] if replaced else []
         more += [_memory(worker.memory) if worker.memory else ""] if own_memory else []
-        table.add_row(f"{worker.number} {escape(_clean(worker.place))}", *_work(worker, narrow), *more)
+        state = f"{worker.state} {duration(worker.seconds)}"
+        table.add_row(f"{worker.number} {escape(_clean(worker.place))}", state, _task(worker, narrow), *more)
     return table
 
 
-def _work(worker: LiveWorker, narrow: bool) -> tuple[str, str]:
-    lost = f", replaced {worker.replaced} x" if worker.replaced else ""
-    words = "{} / {} / {}" if narrow else "generation {} candidate {} block {}"
-    task = "" if worker.task is None else words.format(*worker.task)
-    return f"{worker.state} {duration(worker.seconds)}{lost}", task
+def _task(worker: LiveWorker, narrow: bool) -> str:
+    """Generation, candidate and block."""
+    if worker.task is None:
+        return ""
+    words = "{}/{}/{}" if narrow else "generation {} candidate {} block {}"
+    return words.format(*worker.task)
 
 
 def _memory(peak: PeakMemory) -> str:
