@@ -21,6 +21,8 @@ from darwin_mri.stats.domination import non_dominated
 from tests.commands import call, spawn
 from tests.family import small
 
+# A toy's stages may be over within the second between two writes of its state.
+OFTEN = "from darwin_mri.run import live; live.EVERY = 0.02; from darwin_mri.cli import main; main()"
 PATIENCE = 300.0  # seconds, on a busy machine
 
 
@@ -29,7 +31,7 @@ def breed(family: dict[str, Path], folder: Path, **search: Any) -> subprocess.Po
     config = small(family, prior={"preset": "flat"}, scan={"documents": 2}, search=search)
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
-    command = [sys.executable, "-m", "darwin_mri", "breed", "--config", str(file), "--out", str(folder / "run")]
+    command = [sys.executable, "-c", OFTEN, "breed", "--config", str(file), "--out", str(folder / "run")]
     return subprocess.Popen([*command, "--force", "--quiet"], stdout=subprocess.DEVNULL)
 
 
