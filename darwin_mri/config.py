@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from darwin_mri.config_base import NAME, AnySection, Section
-from darwin_mri.config_methods import ARMS, JOINT, OPERATORS, SHARING, Arm, Method, Operator
+from darwin_mri.config_methods import ARMS, JOINT, OPERATORS, SHARING, Arm, Method, Operator, TrackerName
 from darwin_mri.config_sections import (
     ArmConfig,
     BenchConfig,
@@ -132,6 +132,7 @@ class Config(Tasks):
         default=None, description="solves the child's linear maps again after the search; no repair when absent"
     )
     bench: BenchConfig = BenchConfig()
+    log: tuple[TrackerName, ...] = Field(default=(), description="experiment trackers that get the search's course")
 
     @model_validator(mode="before")
     @classmethod

@@ -30,6 +30,8 @@ Operator = Literal[
 Arm = Literal["raw", "folded", "aligned", "transplant", "refit", "competence"]
 """Methods across architectures, each registered in ``merging.arms``."""
 Method = Literal[Operator, Arm]
+TrackerName = Literal["trackio", "wandb", "mlflow", "tensorboard"]
+"""What a run can be logged to, each by ``trackers.to_NAME``."""
 OPERATORS: tuple[str, ...] = get_args(Operator)
 ARMS: tuple[str, ...] = get_args(Arm)
 # Methods with one result for all parents: their one ratio goes from the father to it.

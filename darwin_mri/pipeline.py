@@ -39,6 +39,7 @@ from darwin_mri.stages.score import ScoreOptions
 from darwin_mri.stages.score import score_models as bench
 from darwin_mri.stages.search import find_winner
 from darwin_mri.stages.validation import validate
+from darwin_mri.trackers import final_values
 
 __all__ = ["BreedResult", "RunOptions", "ScoreOptions", "bench", "breed", "check", "merge", "plan", "scan"]
 
@@ -117,6 +118,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
         comparison = run.stage("bench", bench_run, parents, space, genome)
     with run.timed("report"):
         write_report(out)
+    run.trackers.finish(final_values(genome, health, comparison), out / "report.html")
     if not force:
         require_health(health, out.name)
     return BreedResult(out, genome, health, comparison)

@@ -9,6 +9,7 @@ from darwin_mri.breeding.nulls import null_genomes
 from darwin_mri.breeding.options import SearchOptions
 from darwin_mri.breeding.search import SearchResult, search
 from darwin_mri.breeding.spaces import Gene, Space, Start, TensorValues, make_space
+from darwin_mri.breeding.worker_states import ObservedWorkers, WorkerStates
 from darwin_mri.breeding.workers import Devices, Evaluate, InProcess, ItemScores, Workers
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ItemScores",
     "Ledger",
     "Means",
+    "ObservedWorkers",
     "SearchCallbacks",
     "SearchOptions",
     "SearchResult",
@@ -31,6 +33,7 @@ __all__ = [
     "Space",
     "Start",
     "TensorValues",
+    "WorkerStates",
     "Workers",
     "block_slices",
     "choose_anchors",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from darwin_mri.breeding.ranking import best_fitness
+from darwin_mri.breeding.ranking import best_whole
 from darwin_mri.records import LedgerLine
 
 
@@ -23,6 +23,9 @@ class GenerationStats:
         mean: mean fitness of the generation's candidates; NaN where all failed.
         sigma: the strategy's step size when the generation was drawn; None for the opening and for random candidates.
         items: item evaluations so far.
+        spread: standard deviation of the fitness of the generation's candidates; NaN where all failed.
+        scores: task -> score of the best candidate so far; nothing where there is none.
+        seconds: of all candidates so far, each on its worker.
     """
 
     generation: int
@@ -31,6 +34,9 @@ class GenerationStats:
     mean: float
     sigma: float | None
     items: int
+    spread: float = math.nan
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,15 @@ def generation_stats(
         The statistics that callbacks get.
     """
     fitness = [line.fitness for line in lines if line.fitness is not None]
-    best = best_fitness(list(all_lines))
-    mean = float(np.mean(fitness)) if fitness else math.nan
-    return GenerationStats(generation, len(lines), best, mean, sigma, sum(line.items for line in all_lines))
+    best = best_whole(all_lines)
+    return GenerationStats(
+        generation=generation,
+        candidates=len(lines),
+        best=math.nan if best is None or best.fitness is None else best.fitness,
+        mean=float(np.mean(fitness)) if fitness else math.nan,
+        sigma=sigma,
+        items=sum(line.items for line in all_lines),
+        spread=float(np.std(fitness)) if fitness else math.nan,
+        scores=dict(best.scores) if best else {},
+        seconds=sum(line.seconds for line in all_lines),
+    )

@@ -10,12 +10,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from darwin_mri.breeding.capacity import INSTALL, cluster_fault, living, room_fault
 from darwin_mri.breeding.workers import Evaluate, Outcome, Task, evaluate_task
 from darwin_mri.errors import ConfigError, DarwinError
+from darwin_mri.run import peak_memory
 
 TRIES = 2  # actors a task may cost
 
@@ -50,6 +51,7 @@ class RayWorkers:
         gpus: of each actor.
         address: of the cluster (``auto`` for the one this machine belongs to); None starts one on this machine.
         limit: seconds for one task, 0 for none; an actor that takes longer is killed.
+        on_replaced: called with the number of an actor that died or was killed.
 
     Raises:
         ConfigError: Ray is not installed, does not answer at the address, or cannot give these actors.
@@ -63,12 +65,13 @@ class RayWorkers:
         gpus: float = 0.0,
         address: str | None = None,
         limit: float = 0.0,
+        on_replaced: Callable[[int], None] = lambda _: None,
     ) -> None:
         try:
             import ray
         except ImportError:
             raise ConfigError(INSTALL) from None
-        self.ray, self.limit = ray, limit
+        self.ray, self.limit, self.on_replaced = ray, limit, on_replaced
         self.started = not ray.is_initialized()
         if self.started:
             if fault := cluster_fault(actors, gpus, address):
@@ -96,7 +99,7 @@ class RayWorkers:
                 """Return once the parents are loaded."""
 
             def run(self, task: Task) -> Outcome:
-                return evaluate_task(self.evaluate, task)
+                return replace(evaluate_task(self.evaluate, task), memory=peak_memory())
 
         self._kind = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
         self.actors = [self._kind.remote() for _ in range(actors)]
@@ -172,6 +175,7 @@ class RayWorkers:
         self.actors[number] = self._kind.remote()
         self._ready[number] = self.actors[number].ready.remote()
         self._loaded.pop(number, None)
+        self.on_replaced(number)
 
     def close(self) -> None:
         """Kill the actors, and Ray where it was started for them."""

@@ -6,8 +6,7 @@ one that breaks a limit. CMA-ES uses ranks alone, so the losses below only have 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from darwin_mri.records import LedgerLine
 
@@ -40,8 +39,6 @@ def best_first(line: LedgerLine) -> tuple[float, int]:
     return loss(line), line.evaluation
 
 
-def best_fitness(lines: list[LedgerLine]) -> float:
-    """Fitness of the best candidate that was scored on all items; NaN where there is none."""
-    whole = [line for line in lines if line.status == "ok"]
-    best = min(whole, key=best_first, default=None)
-    return math.nan if best is None or best.fitness is None else best.fitness
+def best_whole(lines: Sequence[LedgerLine]) -> LedgerLine | None:
+    """The best candidate that was scored on all items; None where there is none."""
+    return min((line for line in lines if line.status == "ok"), key=best_first, default=None)

@@ -19,6 +19,8 @@ from typing import Protocol
 
 import numpy as np
 
+from darwin_mri.records import PeakMemory
+
 ItemScores = dict[str, list[float]]
 """Benchmark -> the score in [0, 1] of each item of the block."""
 
@@ -59,12 +61,14 @@ class Outcome:
         scores: of the block's items; None where the candidate failed.
         seconds: it took.
         reason: why it failed; empty where it did not.
+        memory: of the worker's process so far, where it has one of its own.
     """
 
     task: Task
     scores: ItemScores | None
     seconds: float
     reason: str = ""
+    memory: PeakMemory | None = None
 
 
 class Workers(Protocol):

@@ -62,6 +62,13 @@ def breed(
     task: Tasks = None,
     allow_task_code: AllowTaskCode = False,
     moments_from: MomentsFrom = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="Log the run to trackio, wandb, mlflow or tensorboard (docs/search.md). May be given several times.",
+        ),
+    ] = None,
     data: BenchmarkData = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; reports/NAME when absent.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own config.")] = None,
@@ -102,6 +109,7 @@ def breed(
         "data": data,
         "scan": {"moments_from": tuple(moments_from) if moments_from else None},
         "repair": {} if repair else None,
+        "log": log or None,
         "search": {"budget": budget, "time_limit": time_limit, "workers": workers},
     }
     source = resume / RESUME_CONFIG if resume is not None and config_file is None else config_file

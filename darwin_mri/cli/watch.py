@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,23 +18,25 @@ def watch(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show a run while it goes: stages, generations, best and mean, time left. Ctrl-C ends the looking, not the run."""
+    """Show a run while it goes: stages, search, front, memory, workers. Ctrl-C ends the looking, not the run."""
+    from pydantic import TypeAdapter
     from rich.live import Live
 
-    from darwin_mri.report import live_tables, read_live
+    from darwin_mri.report import LiveRun, Watched, live_tables
 
-    seen = read_live(run)
+    watched = Watched(run)
+    seen = watched.look()
     if as_json:
-        print_json(asdict(seen))
+        print_json(TypeAdapter(LiveRun).dump_python(seen, mode="json"))
         return
     if once or not stdout.is_terminal:
         stdout.print(live_tables(seen))
         return
-    with Live(live_tables(seen), console=stdout, auto_refresh=False) as shown:
+    with Live(live_tables(seen, fits=True), console=stdout, auto_refresh=False) as shown:
         try:
             while seen.status == "running":
                 time.sleep(every)
-                seen = read_live(run)
-                shown.update(live_tables(seen), refresh=True)
+                seen = watched.look()
+                shown.update(live_tables(seen, fits=True), refresh=True)
         except KeyboardInterrupt:
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.run import require_run_folder
+from darwin_mri.trackers import tracker_fault
 
 
 def require_surroundings(config: Config, out: Path) -> None:
@@ -15,8 +16,8 @@ def require_surroundings(config: Config, out: Path) -> None:
 
     Raises:
         InputError: the run folder cannot be written to.
-        ConfigError: the strategy's library or the engine is not installed; or Ray is not, does not answer, or has
-            too few CPUs or GPUs.
+        ConfigError: the strategy's library, the engine or a tracker is not installed; or Ray is not, does not answer,
+            or has too few CPUs or GPUs.
     """
     require_run_folder(out)
     for fault in _faults(config):
@@ -34,7 +35,8 @@ def surrounding_faults(config: Config, out: Path) -> tuple[str, ...]:
 
 
 def _faults(config: Config) -> tuple[str, ...]:
-    return tuple(fault for fault in (_strategy_fault(config), _engine_fault(config), _workers_fault(config)) if fault)
+    faults = (_strategy_fault(config), _engine_fault(config), _workers_fault(config), *map(tracker_fault, config.log))
+    return tuple(fault for fault in faults if fault)
 
 
 def _strategy_fault(config: Config) -> str:

@@ -24,6 +24,9 @@ from darwin_mri.problem.workers import open_workers
 from darwin_mri.records import LedgerLine, Prior
 from darwin_mri.run import Progress, Run, gentle_interrupt
 
+MAIN = "search"
+"""Title of the run's own search."""
+
 
 @dataclass(frozen=True)
 class SearchRun:
@@ -43,7 +46,7 @@ class SearchRun:
     ledger: Ledger
     offline: bool
 
-    def spend(self, judged: SearchItems, options: SearchOptions, title: str = "search") -> SearchResult:
+    def spend(self, judged: SearchItems, options: SearchOptions, title: str = MAIN) -> SearchResult:
         """Search until the budget is spent.
 
         Args:
@@ -59,9 +62,16 @@ class SearchRun:
         workers = open_workers(self.run, fitness, self.prior, self.offline)
         try:
             with progress.stage(title, options.budget) as advance, gentle_interrupt(progress.say) as interrupted:
+                show, log = _generation_status(progress, options.budget), self.run.trackers.log
+
+                def tell(stats: GenerationStats) -> None:
+                    show(stats)
+                    if title == MAIN:  # searches beside it are not the run's course
+                        log(_course(stats), stats.generation)
+
                 callbacks = SearchCallbacks(
                     on_line=lambda line: advance(1),
-                    on_generation=_generation_status(progress, options.budget),
+                    on_generation=tell,
                     interrupted=interrupted,
                 )
                 return search(start, workers, judged.estimate, self.ledger, options, callbacks)
@@ -100,6 +110,20 @@ def search_options(config: Config) -> SearchOptions:
         time_limit=config.search.time_limit or math.inf,
         asynchronous=config.search.is_asynchronous,
     )
+
+
+def _course(stats: GenerationStats) -> dict[str, float | None]:
+    """What trackers are told of a generation."""
+    return {
+        "fitness/best": stats.best,
+        "fitness/mean": stats.mean,
+        "fitness/spread": stats.spread,
+        "fitness/step-size": stats.sigma,
+        **{f"best/{name}": score for name, score in stats.scores.items()},
+        "generation/candidates": stats.candidates,
+        "spent/items": stats.items,
+        "spent/seconds": stats.seconds,
+    }
 
 
 def _generation_status(progress: Progress, budget: int) -> Callable[[GenerationStats], None]:

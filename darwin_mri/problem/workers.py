@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from darwin_mri.benchmarks import Item, item_hash
-from darwin_mri.breeding import Devices, InProcess, Workers
+from darwin_mri.breeding import Devices, InProcess, ObservedWorkers, Workers, WorkerStates
 from darwin_mri.config import Config
 from darwin_mri.errors import InputError
 from darwin_mri.problem.donors import DONORS
@@ -34,8 +34,19 @@ def open_workers(run: Run, fitness: Fitness, prior: Prior, offline: bool) -> Wor
         offline: never ask the hub.
 
     Returns:
-        Workers that the search gives candidates to.
+        Workers that the search gives candidates to; what each does is in the run's live state.
     """
+    search = run.config.search
+    places = {
+        "here": ["this process"],
+        "devices": list(search.devices),
+        "ray": ["Ray actor"] * search.actors,
+    }
+    states = WorkerStates(places[search.workers], run.live.set_workers)
+    return ObservedWorkers(_open(run, fitness, prior, offline, states), states)
+
+
+def _open(run: Run, fitness: Fitness, prior: Prior, offline: bool, states: WorkerStates) -> Workers:
     search = run.config.search
     if search.workers == "here":
         fitness.evaluator.start()
@@ -65,6 +76,7 @@ def open_workers(run: Run, fitness: Fitness, prior: Prior, offline: bool) -> Wor
         gpus=search.gpus,
         address=search.address,
         limit=search.limit,
+        on_replaced=states.replace,
     )
 
 

@@ -8,6 +8,7 @@ from darwin_mri.records.donors import DonorLayer, DonorRecord
 from darwin_mri.records.estimate import Estimate
 from darwin_mri.records.front import FrontBaseline, FrontMember, FrontReference
 from darwin_mri.records.genome import AnchorItems, AnchorRecord, Genome, LedgerLine
+from darwin_mri.records.live import LiveState, LiveStep, PeakMemory, WorkerState
 from darwin_mri.records.manifest import ChildFiles, FileDigest, Health, HealthGate, Inputs, Manifest, ParentInput
 from darwin_mri.records.moments import MomentGroup, MomentInput, MomentsHeader
 from darwin_mri.records.plan import Plan, PlanMethod, PlanNeed, PlanParent, PlanStage
@@ -88,6 +89,8 @@ __all__ = [
     "LayerScan",
     "LedgerLine",
     "LimitCheck",
+    "LiveState",
+    "LiveStep",
     "Manifest",
     "MappedLayer",
     "ModelInfo",
@@ -100,6 +103,7 @@ __all__ = [
     "PairWords",
     "ParentInput",
     "Part",
+    "PeakMemory",
     "Plan",
     "PlanMethod",
     "PlanNeed",
@@ -128,6 +132,7 @@ __all__ = [
     "Vigor",
     "Word",
     "Words",
+    "WorkerState",
     "is_finished",
     "write_text",
 ]

@@ -17,7 +17,7 @@ from rich.console import Console
 from darwin_mri.files import require_file, require_output
 from darwin_mri.records import ArenaResult, write_text
 from darwin_mri.report.hub import eval_files
-from darwin_mri.report.live import read_live
+from darwin_mri.report.live import LiveRun, Watched, read_live
 from darwin_mri.report.model.run_records import RunRecords, load_run
 from darwin_mri.report.model.view import View
 from darwin_mri.report.pages.arena_page import build_arena_view
@@ -40,8 +40,10 @@ WIDTH = 110  # columns of report.txt
 WRITTEN = ("report.html", "report.txt", "card.md", ".eval_results/*.yaml")
 
 __all__ = [
+    "LiveRun",
     "RunRecords",
     "View",
+    "Watched",
     "build_arena_view",
     "build_runs_view",
     "build_view",

@@ -3,11 +3,15 @@
 from darwin_mri.run.cache import CacheKey, MeasurementCache
 from darwin_mri.run.folder import Run, open_run, require_run_folder
 from darwin_mri.run.interrupt import gentle_interrupt
+from darwin_mri.run.live import LIVE, LiveFile
+from darwin_mri.run.memory import peak_memory
 from darwin_mri.run.options import RunOptions
 from darwin_mri.run.progress import Progress, Silent
 
 __all__ = [
+    "LIVE",
     "CacheKey",
+    "LiveFile",
     "MeasurementCache",
     "Progress",
     "Run",
@@ -15,5 +19,6 @@ __all__ = [
     "Silent",
     "gentle_interrupt",
     "open_run",
+    "peak_memory",
     "require_run_folder",
 ]

@@ -16,8 +16,10 @@ from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.files import require_output
 from darwin_mri.records import Manifest, Record, write_text
+from darwin_mri.run.live import LIVE, LiveFile, WatchedProgress
 from darwin_mri.run.manifest import new_manifest, public_config
 from darwin_mri.run.progress import Progress, Silent
+from darwin_mri.trackers import STATE, TENSORBOARD, Trackers
 
 RESUME_CONFIG = "state/config.yaml"
 # What a run writes, beside the child, which is replaced when the new one is ready.
@@ -29,6 +31,7 @@ WRITTEN = (
     *("scan/*.json", "answers/*/*.json*", "state/*.jsonl", "state/targets/*.safetensors", "state/answers/*.jsonl"),
     *("state/baselines/*/*.jsonl", "moments*.safetensors", "state/moments/**/*.safetensors"),
     *("state/repair/*.json", "state/repair/*/*.safetensors"),
+    *(LIVE, STATE, f"{TENSORBOARD}/events.*"),
 )
 CHILDREN = ("child/darwin_mri.json", "child-repaired/darwin_mri.json")
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -51,17 +54,23 @@ class Run:
         self, folder: Path, config: Config, manifest: Manifest, keep: bool, progress: Progress | None = None
     ) -> None:
         self.folder, self.config, self.manifest, self.keep = folder, config, manifest, keep
-        self.progress: Progress = progress or Silent()
+        self.live = LiveFile(folder / LIVE)
+        self.progress: Progress = WatchedProgress(progress or Silent(), self.live)
+        self.trackers = Trackers(config.log, folder, manifest.config, keep=keep, say=self.progress.say)
 
     def __enter__(self) -> Run:
+        self.live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.live.stop()
         if error is None:
             self.save_manifest(status="done")
         elif isinstance(error, KeyboardInterrupt):
+            self.trackers.stop("interrupted")
             self.save_manifest(status="interrupted")
         else:
+            self.trackers.stop("failed")
             lines = str(error).splitlines()
             self.save_manifest(status="failed", note=lines[0] if lines else type(error).__name__)
 
@@ -103,6 +112,7 @@ class Run:
     def timed(self, stage: str) -> Generator[None]:
         """Add the seconds spent inside to the manifest's account of ``stage``."""
         began = time.monotonic()
+        self.live.begin_stage(stage)
         try:
             yield
         finally:
@@ -167,13 +177,13 @@ def open_run(
     if resume:
         manifest = Manifest.load(manifest_path)
         before, now = dict(manifest.config), public_config(config)
-        if before != now:
-            changed = sorted(key for key in now if now[key] != before.get(key))
+        if changed := sorted(key for key in {*before, *now} - {"log"} if now.get(key) != before.get(key)):
             raise ConfigError(
                 f"{folder} was started with another config ({', '.join(changed)} differ): resume with its own"
             )
         run = Run(folder, config, manifest, keep=True, progress=progress)
-        run.save_manifest(status="running", note="")
+        run.save_manifest(status="running", note="", config=now)
+        _keep_config(run)
         return run
     if folder.is_dir() and any(folder.iterdir()):
         if not manifest_path.is_file():
@@ -186,11 +196,14 @@ def open_run(
         _clear(folder)
     run = Run(folder, config, new_manifest(config, argv, device), keep=False, progress=progress)
     run.save_manifest()
-    # Parents' folders as the user gave them, for --resume; state/ is never published.
-    write_text(
-        run.path(RESUME_CONFIG), yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    )
+    _keep_config(run)
     return run
+
+
+def _keep_config(run: Run) -> None:
+    """Parents' folders as the user gave them, for --resume; state/ is never published."""
+    data = run.config.model_dump(mode="json")
+    write_text(run.path(RESUME_CONFIG), yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
 def _clear(folder: Path) -> None:

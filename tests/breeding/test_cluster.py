@@ -14,9 +14,10 @@ import pytest
 
 pytest.importorskip("ray")
 
-from darwin_mri.breeding import ItemScores, Ledger, Means, SearchOptions, search
+from darwin_mri.breeding import ItemScores, Ledger, Means, ObservedWorkers, SearchOptions, WorkerStates, search
 from darwin_mri.breeding.cluster import RayWorkers
 from darwin_mri.breeding.workers import Evaluate, Outcome, Task
+from darwin_mri.records import WorkerState
 from speed.asynchronous import SimulatedWorkers
 from tests.breeding.test_search import BLOCKS, bowl, run, start, timeless
 from tests.slow import slow_param
@@ -65,13 +66,21 @@ def test_a_killed_actor_costs_one_task_and_changes_nothing(tmp_path: Path, async
     pids = tmp_path / "pids"
     pids.mkdir()
     options = replace(OPTIONS, asynchronous=asynchronous)
-    workers = Killing(RayWorkers(partial(build, str(pids)), actors=2, limit=60), pids)
+    told = list[tuple[WorkerState, ...]]()
+    states = WorkerStates(["Ray actor 0", "Ray actor 1"], told.append)
+    ray = RayWorkers(partial(build, str(pids)), actors=2, limit=60, on_replaced=states.replace)
+    workers = ObservedWorkers(Killing(ray, pids), states)
     ledger = Ledger(tmp_path / "ray" / "ledger.jsonl", tmp_path / "ray" / "blocks.jsonl")
     try:
         result = search(start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, options)
     finally:
         workers.close()
-    assert workers.killed and len(list(pids.iterdir())) >= 3  # another actor took its place
+    assert len(list(pids.iterdir())) >= 3  # another actor took its place
+    last = told[-2]  # before the search ended, whereupon no worker is there to be seen
+    assert not told[-1] and sum(state.replaced for state in last) == 1 and not any(state.task for state in last)
+    assert 20 < sum(state.done for state in last) <= len(ledger.blocks)  # equal candidates are scored once
+    assert all(state.memory and (state.memory.host or 0) > 2**20 for state in last)
+    assert any(seen and all(state.task for state in seen) for seen in told)
     assert len(ledger.lines) == OPTIONS.budget and not any(line.status == "failed" for line in ledger.lines)
     if asynchronous:  # the order of events is Ray's; a replay of it comes to the same
         again, replayed = run(tmp_path / "ray", workers=SimulatedWorkers(bowl, (1.0, 1.0)), options=options)

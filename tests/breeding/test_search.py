@@ -28,7 +28,7 @@ from darwin_mri.breeding import (
     null_genomes,
     search,
 )
-from darwin_mri.breeding.ranking import best_first, best_fitness, violation
+from darwin_mri.breeding.ranking import best_first, best_whole, violation
 from darwin_mri.breeding.spaces import Gene
 from darwin_mri.breeding.workers import Task, evaluate_task
 from darwin_mri.errors import BrokenModel, DarwinError
@@ -334,7 +334,8 @@ def test_limits_rank_before_fitness_and_failures_are_last() -> None:
     failed = LINE.model_copy(update={"fitness": None, "status": "failed", "evaluation": 4})
     ranked = sorted([failed, worse, broken, kept, better], key=best_first)
     assert [line.evaluation for line in ranked] == [1, 0, 2, 3, 4]
-    assert best_fitness([broken, kept]) == 0.1
+    best = best_whole([broken, kept])
+    assert best is not None and best.fitness == 0.1
     assert violation({"ko": -0.8, "en": -0.5}, {"ko": -0.75, "en": -0.6}) == pytest.approx(0.05)
 
 

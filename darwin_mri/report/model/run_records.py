@@ -173,13 +173,22 @@ def read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
     for line in read_text(path, errors="replace").splitlines():
         if not line.strip():
             continue
-        try:
-            data = json.loads(line)
-            if isinstance(data, dict):
-                data.pop("schema", None)
-            lines.append(LedgerLine.model_validate(_brief(data) if _LONG.search(line) else data))
-        except (ValueError, ValidationError):
+        parsed = parse_ledger_line(line)
+        if parsed is None:
             broken += 1
+        else:
+            lines.append(parsed)
     if broken:
         problems.append(f"ledger.jsonl: {broken} of {broken + len(lines)} lines cannot be read and are left out")
     return tuple(lines)
+
+
+def parse_ledger_line(line: str) -> LedgerLine | None:
+    """One evaluation; None where it cannot be read."""
+    try:
+        data = json.loads(line)
+        if isinstance(data, dict):
+            data.pop("schema", None)
+        return LedgerLine.model_validate(_brief(data) if _LONG.search(line) else data)
+    except (ValueError, ValidationError):
+        return None
