@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import tempfile
 from collections.abc import Generator, Hashable, Iterable
 from contextlib import contextmanager
@@ -93,6 +95,27 @@ def require_file(path: Path, option: str) -> None:
         return
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another {option}") from None
+
+
+def lock_file(path: Path) -> bool:
+    """Lock a file, which is made, until this process ends; False where another process has it.
+
+    The system gives the lock back however the process ends. Where a disk knows no locks there is none.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _LOCKS.get(path.absolute()) or os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            os.close(handle)
+            return False
+    _LOCKS[path.absolute()] = handle
+    return True
+
+
+_LOCKS: dict[Path, int] = {}  # handles that stay open: closing one would give up its lock
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -149,7 +149,7 @@ def resume_hint(text: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        err.print(text, markup=False, highlight=False)
+        note(text)
         raise typer.Exit(130) from None
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
@@ -13,13 +14,15 @@ from typing import Concatenate, ParamSpec, TypeVar
 import yaml
 
 from darwin_mri.config import Config
-from darwin_mri.errors import ConfigError, InputError
-from darwin_mri.files import require_output
+from darwin_mri.errors import ConfigError, InputError, SpoiledRun
+from darwin_mri.files import lock_file, require_output
 from darwin_mri.records import Manifest, Record, write_text
 from darwin_mri.run.manifest import new_manifest, public_config
 from darwin_mri.run.progress import Progress, Silent
 
 RESUME_CONFIG = "state/config.yaml"
+LOCK = "state/lock"  # held by the process that writes the run
+ABSOLUTE = re.compile(r"(?<!\S)/(?:[^/\s]+/)+")  # what stands before the last name of an absolute path
 # What a run writes, beside the child, which is replaced when the new one is ready.
 WRITTEN = (
     *(f"{name}.json" for name in ("manifest", "inputs", "splits", "donors", "references", "anchors", "prior")),
@@ -45,6 +48,9 @@ class Run:
         manifest: as it is on disk.
         keep: whether records that are there are read instead of made again (``--resume``).
         progress: where long work reports.
+
+    Attributes:
+        guard: stage -> a context that the stage runs in.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class Run:
     ) -> None:
         self.folder, self.config, self.manifest, self.keep = folder, config, manifest, keep
         self.progress: Progress = progress or Silent()
+        self.guard: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
 
     def __enter__(self) -> Run:
         return self
@@ -63,7 +70,8 @@ class Run:
             self.save_manifest(status="interrupted")
         else:
             lines = str(error).splitlines()
-            self.save_manifest(status="failed", note=lines[0] if lines else type(error).__name__)
+            note = ABSOLUTE.sub("", lines[0]) if lines else type(error).__name__  # the manifest may be published
+            self.save_manifest(status="failed", note=note, spoiled=isinstance(error, SpoiledRun))
 
     def path(self, name: str) -> Path:
         """The file or folder of a name in the run folder."""
@@ -96,7 +104,7 @@ class Run:
         Returns:
             What the function returns.
         """
-        with self.timed(name):
+        with self.timed(name), self.guard(name):
             return function(self, *args, **kwargs)
 
     @contextmanager
@@ -159,19 +167,26 @@ def open_run(
 
     Raises:
         InputError: the folder cannot be written to or holds something else, or a run and neither ``resume`` nor
-            ``overwrite`` was given.
+            ``overwrite`` was given; or another process writes to it.
         ConfigError: resuming with a config other than the run's own.
     """
     require_run_folder(folder)
     manifest_path = folder / "manifest.json"
     if resume:
         manifest = Manifest.load(manifest_path)
+        if manifest.spoiled:
+            raise InputError(
+                f"{folder} cannot be resumed ({manifest.note}): begin anew by --overwrite, or another --out"
+            )
         before, now = dict(manifest.config), public_config(config)
         if before != now:
             changed = sorted(key for key in now if now[key] != before.get(key))
             raise ConfigError(
                 f"{folder} was started with another config ({', '.join(changed)} differ): resume with its own"
             )
+        _lock(folder)
+        for left in folder.rglob(".*.tmp"):  # of a run that was killed while it wrote a record
+            left.unlink()
         run = Run(folder, config, manifest, keep=True, progress=progress)
         run.save_manifest(status="running", note="")
         return run
@@ -183,7 +198,9 @@ def open_run(
                 f"{folder} already holds a run: go on with it by --resume, replace it by --overwrite,"
                 " or choose another --out"
             )
+        _lock(folder)
         _clear(folder)
+    _lock(folder)
     run = Run(folder, config, new_manifest(config, argv, device), keep=False, progress=progress)
     run.save_manifest()
     # Parents' folders as the user gave them, for --resume; state/ is never published.
@@ -191,6 +208,11 @@ def open_run(
         run.path(RESUME_CONFIG), yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     )
     return run
+
+
+def _lock(folder: Path) -> None:
+    if not lock_file(folder / LOCK):
+        raise InputError(f"another run is writing to {folder}: wait until it has ended, or choose another --out")
 
 
 def _clear(folder: Path) -> None:
