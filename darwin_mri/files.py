@@ -67,6 +67,17 @@ def require_folder(folder: Path, option: str = "--out") -> None:
         raise InputError(f"{folder} cannot be written to ({reason}): choose another {option}") from None
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a path is text; on Linux it may be any bytes, and safetensors opens no other."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in str(path))
+
+
+def require_loadable(out: Path) -> None:
+    """Raise InputError where no model that is written there could be loaded."""
+    if not is_utf8(out.absolute()):
+        raise InputError(f"{ascii(str(out))[1:-1]}: the folder's name is not UTF-8: choose another --out")
+
+
 def require_output(folder: Path, patterns: Iterable[str], option: str = "--out") -> None:
     """Raise InputError unless a folder can be written to and its files can be made in it.
 

@@ -176,6 +176,8 @@ def contents(run: Path) -> dict[str, Any]:
             found[name] = _timeless(json.loads(path.read_text(encoding="utf-8")))
         elif path.suffix == ".jsonl":
             lines = [_timeless(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+            if path.name == "blocks.jsonl":  # several workers end in any order
+                lines.sort(key=lambda line: (line["generation"], line["candidate"], line["block"]))
             found[name] = _rounded(lines) if "answers" in path.parts else lines
         elif path.suffix in (".html", ".txt", ".md"):
             found[name] = "a page, with times in it"

@@ -9,15 +9,20 @@ pid}`` answers its exit status, negative where a signal ended it, and ``{"kill":
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import importlib
 import json
 import os
+import pty
+import pwd
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import traceback
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 MODELS = "transformers.models"
 # What commands import when they first need it.
@@ -60,16 +65,54 @@ class Server:
         self.process.stdout.close()
 
 
+def replace(number: int, handle: int) -> None:
+    """Let one of the standard streams be another file."""
+    os.dup2(handle, number)
+    os.close(handle)
+
+
+def show_on_terminal(columns: int) -> None:
+    """Go on in a child whose output is a terminal; this process copies it to its own stdout, and ends as the child."""
+    pid, master = pty.fork()
+    if not pid:
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        return
+    with suppress(OSError):  # the terminal is gone
+        while piece := os.read(master, 4096):
+            os.write(1, piece)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255)
+
+
+def leave_home() -> None:
+    """Be a user of whom the system knows no home, as in a container with a user id of its own."""
+    for name in ("HOME", "DARWIN_MRI_CACHE", "XDG_CACHE_HOME"):
+        os.environ.pop(name, None)
+
+    def unknown(_: int) -> NoReturn:
+        raise KeyError("no such user")
+
+    pwd.getpwuid = unknown
+
+
 def obey(order: dict[str, Any]) -> None:
     """Run the command of an order in this process, which then ends."""
     os.setsid()
     for number, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
-        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY, 0o644)
-        os.dup2(handle, number)
-        os.close(handle)
+        replace(number, os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY, 0o644))
+    if order.get("columns"):
+        show_on_terminal(order["columns"])
+    if order.get("closed"):
+        reading, writing = os.pipe()
+        os.close(reading)
+        replace(1, writing)
     os.chdir(order["cwd"])
     os.environ |= order.get("env", {})
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, "w" if number else "r") for number in range(3))
+    if order.get("homeless"):
+        leave_home()
+    encoding = order.get("encoding", "utf-8")
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(number, "w" if number else "r", encoding=encoding) for number in range(3)
+    )
     from darwin_mri import cli
     from tests.reliability import strikes
 

@@ -6,9 +6,7 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,18 +70,6 @@ class Struck:
     status: str
     half_written: list[str]
     strays: list[str]
-
-
-@pytest.fixture(scope="module")
-def disk(place: Place) -> Iterator[Path]:
-    """A small disk of its own."""
-    path = place.root / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this machine lets nobody mount a disk")
-    yield path
-    subprocess.run(["umount", path], check=True)
 
 
 class Chain:
