@@ -10,7 +10,6 @@ from typing import Unpack
 
 from darwin_mri.checkpoints.find import find_model
 from darwin_mri.config import Config, make_config
-from darwin_mri.files import require_loadable
 from darwin_mri.planning import require_room, require_surroundings
 from darwin_mri.problem.effect import require_effect, require_opening
 from darwin_mri.problem.guard import StageGuard
@@ -92,7 +91,6 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
         GateError: nothing is begun for want of disk or memory; or there is nothing to search; or the child fails its
             health check, all is written.
     """
-    require_loadable(out)
     require_surroundings(config, out)
     parents = Parents.find(config, offline=options.get("offline", False))
     require_answers(parents)
