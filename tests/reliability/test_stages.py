@@ -23,6 +23,7 @@ from tests.reliability.runs import (
     differences,
     faults_of,
 )
+from tests.slow import slow_param
 
 FORCED = ("--force", "--offline", "--quiet")
 NO_MEMORY = "does not fit in memory"
@@ -59,6 +60,8 @@ FAULTS = {
     "read-only folder": Fault("forbid_writing", 1, "Permission denied: check the path and its permissions", ANY),
     "GPU out of memory": Fault("run_out_of_memory", 1, NO_MEMORY, ("failed",), spared=("report",)),
 }  # fmt: skip
+# Others go the same way: SIGKILL as SIGTERM does, a folder that takes no more as a quota that is used up.
+CASES = [slow_param(name) if name in ("SIGTERM", "quota") else name for name in FAULTS]
 CHAINED = tuple(stage for stage in STAGES if stage != "donors")  # siblings have none: the crossing's own test
 
 
@@ -113,7 +116,7 @@ def whole(place: Place) -> Whole:
     return contents(chain.run), ended.counts
 
 
-@pytest.fixture(scope="module", params=FAULTS)
+@pytest.fixture(scope="module", params=CASES)
 def chain(
     request: pytest.FixtureRequest, place: Place, whole: Whole
 ) -> tuple[str, dict[str, Struck], Ended, list[str]]:
@@ -161,7 +164,7 @@ def crossing(place: Place) -> tuple[Path, dict[str, Any]]:
     return run, contents(run)
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_fault_while_donors_are_built(
     request: pytest.FixtureRequest, place: Place, crossing: tuple[Path, dict[str, Any]], name: str
 ) -> None:
