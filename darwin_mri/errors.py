@@ -15,6 +15,10 @@ class CheckpointError(InputError):
     """A model folder is damaged, incomplete or not a model."""
 
 
+class SpoiledRun(InputError):
+    """What a run has written rests on inputs that changed meanwhile: it cannot be resumed."""
+
+
 class OutputError(DarwinError):
     """A file could not be written, although its folder could when the work began (a full disk, a folder removed)."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import tempfile
 from collections.abc import Generator, Hashable, Iterable
 from contextlib import contextmanager
@@ -75,6 +77,17 @@ def require_folder(folder: Path, option: str = "--out") -> None:
         raise InputError(f"{folder} cannot be written to ({reason}): choose another {option}") from None
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a path is text; on Linux it may be any bytes, and safetensors opens no other."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in str(path))
+
+
+def require_loadable(out: Path) -> None:
+    """Raise InputError where no model that is written there could be loaded."""
+    if not is_utf8(out.absolute()):
+        raise InputError(f"{ascii(str(out))[1:-1]}: the folder's name is not UTF-8: choose another --out")
+
+
 def require_output(folder: Path, patterns: Iterable[str], option: str = "--out") -> None:
     """Raise InputError unless a folder can be written to and its files can be made in it.
 
@@ -103,6 +116,27 @@ def require_file(path: Path, option: str) -> None:
         return
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another {option}") from None
+
+
+def lock_file(path: Path) -> bool:
+    """Lock a file, which is made, until this process ends; False where another process has it.
+
+    The system gives the lock back however the process ends. Where a disk knows no locks there is none.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _LOCKS.get(path.absolute()) or os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            os.close(handle)
+            return False
+    _LOCKS[path.absolute()] = handle
+    return True
+
+
+_LOCKS: dict[Path, int] = {}  # handles that stay open: closing one would give up its lock
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -12,6 +12,7 @@ from darwin_mri.checkpoints.find import find_model
 from darwin_mri.config import Config, make_config
 from darwin_mri.planning import require_room, require_surroundings
 from darwin_mri.problem.effect import require_effect, require_opening
+from darwin_mri.problem.guard import StageGuard
 from darwin_mri.problem.health import examine_child, require_health
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_PAIR, OF_ONE, require_answers
@@ -186,7 +187,7 @@ def _open(out: Path, parents: Parents, options: RunOptions) -> Run:
     """Open the run folder; what can be refused is refused before anything is written."""
     _ = parents.probes  # a damaged file is reported here
     require_texts(parents)
-    return open_run(
+    run = open_run(
         out,
         parents.config,
         options.get("argv", ()),
@@ -195,3 +196,5 @@ def _open(out: Path, parents: Parents, options: RunOptions) -> Run:
         overwrite=options.get("overwrite", False),
         progress=options.get("progress") or Silent(),
     )
+    run.guard = StageGuard(parents)
+    return run

@@ -10,6 +10,7 @@ from pathlib import Path
 from darwin_mri.checkpoints.source import HUB_ID, NURSERY, ModelSource
 from darwin_mri.checkpoints.verify import ADAPTER, CACHED, quantization_of, verify_folder
 from darwin_mri.errors import CheckpointError
+from darwin_mri.files import is_utf8
 from darwin_mri.nursery import MODELS
 
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.txt", "*.jinja", "*.model", "LICENSE*")
@@ -115,8 +116,7 @@ def _gguf(ref: str, offline: bool) -> tuple[str, Path]:
 
 def _from_folder(ref: str) -> ModelSource:
     folder = Path(ref).expanduser().absolute()
-    # Bytes that are no UTF-8: safetensors opens no such file.
-    if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):
+    if not is_utf8(folder):
         raise CheckpointError(f"{ascii(str(folder))[1:-1]}: the folder's name is not UTF-8: rename it")
     name, revision = _public_name(folder.resolve())
     return ModelSource(name, folder, revision)

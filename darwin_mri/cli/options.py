@@ -160,7 +160,7 @@ def resume_hint(text: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        err.print(text, markup=False, highlight=False)
+        note(text)
         raise typer.Exit(130) from None
 
 

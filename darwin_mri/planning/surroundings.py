@@ -7,6 +7,7 @@ from pathlib import Path
 
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError, InputError
+from darwin_mri.files import require_loadable
 from darwin_mri.run import require_run_folder
 from darwin_mri.trackers import tracker_fault
 
@@ -15,11 +16,11 @@ def require_surroundings(config: Config, out: Path) -> None:
     """Refuse a run that could not be written or searched, or whose workers would be waited for in vain.
 
     Raises:
-        InputError: the run folder cannot be written to.
+        InputError: the run folder cannot be written to, or no model could be loaded from it.
         ConfigError: the strategy's library, the engine or a tracker is not installed; or Ray is not, does not answer,
             or has too few CPUs or GPUs.
     """
-    require_run_folder(out)
+    _require_folder(out)
     for fault in _faults(config):
         raise ConfigError(fault)
 
@@ -28,10 +29,15 @@ def surrounding_faults(config: Config, out: Path) -> tuple[str, ...]:
     """What ``require_surroundings`` would say, for a plan."""
     faults = []
     try:
-        require_run_folder(out)
+        _require_folder(out)
     except InputError as error:
         faults.append(str(error))
     return (*faults, *_faults(config))
+
+
+def _require_folder(out: Path) -> None:
+    require_loadable(out)
+    require_run_folder(out)
 
 
 def _faults(config: Config) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from darwin_mri.checkpoints.source import unpacking_notes
 from darwin_mri.checkpoints.survey import Survey, survey
 from darwin_mri.config import Config, ScanConfig
 from darwin_mri.errors import InputError
+from darwin_mri.files import require_loadable
 from darwin_mri.merging.compatibility import require_parts, sibling_fault, sibling_notes
 from darwin_mri.merging.vocabulary import align_vocabularies, read_choice
 from darwin_mri.planning.memory import fits_beside, stage_bytes
@@ -94,7 +95,8 @@ class Parents:
         return cls(config, sources, aligned.sources.get(BASE), device, offline, aligned.notes)
 
     def refuse_as_output(self, out: Path) -> None:
-        """Raise InputError where ``out`` is, or lies in, what a parent was read from, before or after unpacking."""
+        """Raise InputError where ``out`` is, or lies in, what a parent was read from, or has a name no loader opens."""
+        require_loadable(out)
         refs = (*self.config.parents, *([self.config.base] if self.config.base else []))
         sources = (*self.sources.values(), *([self.base] if self.base else []))
         read = [source.folder.resolve() for source in sources]

@@ -22,6 +22,7 @@ class Manifest(Record):
         seconds: stage -> time it took, over all its attempts.
         status: "running", "done", "failed" or "interrupted".
         note: why it failed.
+        spoiled: whether a parent changed while the run went on, so that it cannot be resumed.
     """
 
     created: str
@@ -35,6 +36,7 @@ class Manifest(Record):
     seconds: dict[str, float] = {}
     status: str
     note: str = ""
+    spoiled: bool = False
 
 
 class FileDigest(Part):

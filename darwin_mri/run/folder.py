@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
@@ -13,8 +14,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 import yaml
 
 from darwin_mri.config import Config
-from darwin_mri.errors import ConfigError, InputError
-from darwin_mri.files import require_output
+from darwin_mri.errors import ConfigError, InputError, SpoiledRun
+from darwin_mri.files import lock_file, require_output
 from darwin_mri.records import Manifest, Record, write_text
 from darwin_mri.run.live import LIVE, LiveFile, WatchedProgress
 from darwin_mri.run.manifest import new_manifest, public_config
@@ -22,6 +23,8 @@ from darwin_mri.run.progress import Progress, Silent
 from darwin_mri.trackers import STATE, TENSORBOARD, Trackers
 
 RESUME_CONFIG = "state/config.yaml"
+LOCK = "state/lock"  # held by the process that writes the run
+ABSOLUTE = re.compile(r"(?<!\S)/(?:[^/\s]+/)+")  # what stands before the last name of an absolute path
 # What a run writes, beside the child, which is replaced when the new one is ready.
 WRITTEN = (
     *(f"{name}.json" for name in ("manifest", "inputs", "splits", "donors", "references", "anchors", "prior")),
@@ -48,6 +51,9 @@ class Run:
         manifest: as it is on disk.
         keep: whether records that are there are read instead of made again (``--resume``).
         progress: where long work reports.
+
+    Attributes:
+        guard: stage -> a context that the stage runs in.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Run:
         self.live = LiveFile(folder / LIVE)
         self.progress: Progress = WatchedProgress(progress or Silent(), self.live)
         self.trackers = Trackers(config.log, folder, manifest.config, keep=keep, say=self.progress.say)
+        self.guard: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
 
     def __enter__(self) -> Run:
         self.live.start()
@@ -72,7 +79,8 @@ class Run:
         else:
             self.trackers.stop("failed")
             lines = str(error).splitlines()
-            self.save_manifest(status="failed", note=lines[0] if lines else type(error).__name__)
+            note = ABSOLUTE.sub("", lines[0]) if lines else type(error).__name__  # the manifest may be published
+            self.save_manifest(status="failed", note=note, spoiled=isinstance(error, SpoiledRun))
 
     def path(self, name: str) -> Path:
         """The file or folder of a name in the run folder."""
@@ -105,7 +113,7 @@ class Run:
         Returns:
             What the function returns.
         """
-        with self.timed(name):
+        with self.timed(name), self.guard(name):
             return function(self, *args, **kwargs)
 
     @contextmanager
@@ -169,18 +177,25 @@ def open_run(
 
     Raises:
         InputError: the folder cannot be written to or holds something else, or a run and neither ``resume`` nor
-            ``overwrite`` was given.
+            ``overwrite`` was given; or another process writes to it.
         ConfigError: resuming with a config other than the run's own.
     """
     require_run_folder(folder)
     manifest_path = folder / "manifest.json"
     if resume:
         manifest = Manifest.load(manifest_path)
+        if manifest.spoiled:
+            raise InputError(
+                f"{folder} cannot be resumed ({manifest.note}): begin anew by --overwrite, or another --out"
+            )
         before, now = dict(manifest.config), public_config(config)
         if changed := sorted(key for key in {*before, *now} - {"log"} if now.get(key) != before.get(key)):
             raise ConfigError(
                 f"{folder} was started with another config ({', '.join(changed)} differ): resume with its own"
             )
+        _lock(folder)
+        for left in folder.rglob(".*.tmp"):  # of a run that was killed while it wrote a record
+            left.unlink()
         run = Run(folder, config, manifest, keep=True, progress=progress)
         run.save_manifest(status="running", note="", config=now)
         _keep_config(run)
@@ -193,7 +208,9 @@ def open_run(
                 f"{folder} already holds a run: go on with it by --resume, replace it by --overwrite,"
                 " or choose another --out"
             )
+        _lock(folder)
         _clear(folder)
+    _lock(folder)
     run = Run(folder, config, new_manifest(config, argv, device), keep=False, progress=progress)
     run.save_manifest()
     _keep_config(run)
@@ -204,6 +221,11 @@ def _keep_config(run: Run) -> None:
     """Parents' folders as the user gave them, for --resume; state/ is never published."""
     data = run.config.model_dump(mode="json")
     write_text(run.path(RESUME_CONFIG), yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def _lock(folder: Path) -> None:
+    if not lock_file(folder / LOCK):
+        raise InputError(f"another run is writing to {folder}: wait until it has ended, or choose another --out")
 
 
 def _clear(folder: Path) -> None:

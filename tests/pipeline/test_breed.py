@@ -141,7 +141,11 @@ def test_overwriting_a_finished_run_keeps_only_its_child(run: Path, family: dict
     shutil.copytree(out / "child", out / "child-repaired")  # of a run whose repair was chosen
     open_run(out, small(family), (), "cpu", overwrite=True)
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert {name for name in files if not name.startswith("child/")} == {"manifest.json", "state/config.yaml"}
+    assert {name for name in files if not name.startswith("child/")} == {
+        "manifest.json",
+        "state/config.yaml",
+        "state/lock",
+    }
 
 
 def test_a_child_keeps_the_tensors_of_genes_that_are_zero(run: Path, family: dict[str, Path], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darwin_mri.config import Config
-from darwin_mri.errors import ConfigError, InputError
+from darwin_mri.errors import ConfigError, InputError, SpoiledRun
 from darwin_mri.records import Manifest
 from darwin_mri.run import Run, open_run
 from darwin_mri.run.folder import WRITTEN
@@ -94,7 +94,7 @@ def test_overwriting_removes_what_a_run_writes_and_nothing_else(tmp_path: Path) 
         path.write_text(json.dumps(name), encoding="utf-8")
     start(folder, overwrite=True)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert names == {*kept, "manifest.json", "state/config.yaml"}
+    assert names == {*kept, "manifest.json", "state/config.yaml", "state/lock"}
     assert all(json.loads((folder / name).read_text(encoding="utf-8")) == name for name in kept)
     assert Manifest.load(folder / "manifest.json").status == "running"
 
@@ -106,3 +106,25 @@ def test_a_folder_of_something_else_is_never_cleared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         start(tmp_path / "genome.json")
     assert [path.name for path in tmp_path.iterdir()] == ["genome.json"]
+
+
+def test_what_a_killed_run_left_of_a_record_is_gone_when_it_is_resumed(tmp_path: Path) -> None:
+    with start(tmp_path / "run"):
+        pass
+    left = tmp_path / "run" / "scan" / ".pair.json.123.tmp"
+    left.parent.mkdir()
+    left.write_text("{", encoding="utf-8")
+    start(tmp_path / "run", resume=True)
+    assert not left.exists()
+
+
+def test_a_run_whose_parents_changed_is_not_resumed(tmp_path: Path) -> None:
+    assert status_after(tmp_path / "run", SpoiledRun("the mother changed")) == ("failed", "the mother changed")
+    with pytest.raises(InputError, match=r"cannot be resumed \(the mother changed\): begin anew by --overwrite"):
+        start(tmp_path / "run", resume=True)
+    assert not start(tmp_path / "run", overwrite=True).manifest.spoiled
+
+
+def test_a_note_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    error = InputError("the disk of /home/somebody/runs/mine filled up: free 12/13 of it")
+    assert status_after(tmp_path / "run", error)[1] == "the disk of mine filled up: free 12/13 of it"
