@@ -141,7 +141,16 @@ def _watch(
 def require_gradients(
     _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Let gradients begin at the stream that enters the first layer."""
+    """Let gradients begin at the stream that enters the first layer: a forward pre-hook of that layer.
+
+    Args:
+        _: the layer.
+        args: its arguments; the stream (rows, length, hidden) is the first one, or
+        kwargs: its keyword arguments, among which it is ``hidden_states``.
+
+    Returns:
+        The arguments, the stream cut off from what came before.
+    """
     if args:
         return (args[0].detach().requires_grad_(), *args[1:]), kwargs
     return args, {**kwargs, "hidden_states": kwargs["hidden_states"].detach().requires_grad_()}
