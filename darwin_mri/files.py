@@ -119,7 +119,7 @@ def require_file(path: Path, option: str) -> None:
 
 
 def lock_file(path: Path) -> bool:
-    """Lock a file, which is made, until this process ends; False where another process has it.
+    """Lock a file, which is made, until it is unlocked or this process ends; False where another process has it.
 
     The system gives the lock back however the process ends. Where a disk knows no locks there is none.
     """
@@ -134,6 +134,13 @@ def lock_file(path: Path) -> bool:
             return False
     _LOCKS[path.absolute()] = handle
     return True
+
+
+def unlock_file(path: Path) -> None:
+    """Give a lock back; nothing where this process has none."""
+    handle = _LOCKS.pop(path.absolute(), None)
+    if handle is not None:
+        os.close(handle)
 
 
 _LOCKS: dict[Path, int] = {}  # handles that stay open: closing one would give up its lock

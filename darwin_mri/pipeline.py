@@ -89,8 +89,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
 
     Raises:
         DarwinError: what ``plan`` lists as a problem, before anything is begun.
-        GateError: nothing is begun for want of disk or memory; or there is nothing to search; or the child fails its
-            health check, all is written.
+        GateError: nothing is begun for want of room, or nothing to search; or all is written, the child is unhealthy.
     """
     require_surroundings(config, out)
     parents = Parents.find(config, offline=options.get("offline", False))
@@ -117,8 +116,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
         run.stage("child", write_run_child, parents, space, genome)
         health = run.stage("health", check_run_child, parents, genome)
         comparison = run.stage("bench", bench_run, parents, space, genome)
-    with run.timed("report"):
-        write_report(out)
+    run.finish("report", write_report)
     run.trackers.finish(final_values(genome, health, comparison), out / "report.html")
     if not force:
         require_health(health, out.name)

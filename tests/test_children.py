@@ -16,12 +16,13 @@ from darwin_mri.nursery.mixture import ENGLISH_FILES, KOREAN_FILES
 from darwin_mri.probes import load_probes
 
 POOL = """
-import os, sys, time
+import os, signal, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from darwin_mri.children import end_with_parent
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup lets a process and all that it starts ignore it
     with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         list(pool.map(time.sleep, [0.1, 0.1]))
         print("ready", flush=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from darwin_mri.records.base import Part, Record
 
+LIVE = "state/live.json"  # in the run folder
+
 
 class PeakMemory(Part):
     """The most memory that one process has held so far.

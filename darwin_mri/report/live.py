@@ -12,8 +12,8 @@ from typing import Any
 from darwin_mri.config_sections import FRONTS
 from darwin_mri.errors import InputError
 from darwin_mri.records import LiveState, LiveStep, Manifest, PeakMemory, WorkerState
+from darwin_mri.records.live import LIVE
 from darwin_mri.report.live_search import LedgerTail, LiveGeneration, LiveMember
-from darwin_mri.run import LIVE
 
 # Stage -> the file it ends with; a stage without one has ended when the manifest has its seconds.
 STAGES = {

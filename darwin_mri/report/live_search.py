@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
 
-import numpy as np
-
 from darwin_mri.records import LedgerLine
 from darwin_mri.report.model.run_records import parse_ledger_line
 from darwin_mri.report.sections.search_course import is_ranked, summarise
-from darwin_mri.stats.domination import non_dominated
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,12 @@ class LedgerTail:
         distinct = {tuple(line.genes.values()): line for line in reversed([*self.members, *scored])}
         among = sorted(distinct.values(), key=lambda line: line.evaluation)
         if among:
+            import numpy as np  # a report does not load it
+
+            from darwin_mri.stats.domination import non_dominated
+
             points = np.array([[line.scores[name] for name in self.objectives] for line in among])
+
             self.members = [line for line, stays in zip(among, non_dominated(points), strict=True) if stays]
 
     def generations(self) -> tuple[LiveGeneration, ...]:

@@ -3,13 +3,12 @@
 from darwin_mri.run.cache import CacheKey, MeasurementCache
 from darwin_mri.run.folder import Run, open_run, require_run_folder
 from darwin_mri.run.interrupt import gentle_interrupt
-from darwin_mri.run.live import LIVE, LiveFile
+from darwin_mri.run.live import LiveFile
 from darwin_mri.run.memory import peak_memory
 from darwin_mri.run.options import RunOptions
 from darwin_mri.run.progress import Progress, Silent
 
 __all__ = [
-    "LIVE",
     "CacheKey",
     "LiveFile",
     "MeasurementCache",

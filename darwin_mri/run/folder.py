@@ -15,9 +15,10 @@ import yaml
 
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError, InputError, SpoiledRun
-from darwin_mri.files import lock_file, require_output
+from darwin_mri.files import lock_file, require_output, unlock_file
 from darwin_mri.records import Manifest, Record, write_text
-from darwin_mri.run.live import LIVE, LiveFile, WatchedProgress
+from darwin_mri.records.live import LIVE
+from darwin_mri.run.live import LiveFile, WatchedProgress
 from darwin_mri.run.manifest import new_manifest, public_config
 from darwin_mri.run.progress import Progress, Silent
 from darwin_mri.trackers import STATE, TENSORBOARD, Trackers
@@ -127,6 +128,12 @@ class Run:
             seconds = dict(self.manifest.seconds)
             seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 2)
             self.save_manifest(seconds=seconds)
+
+    def finish(self, stage: str, function: Callable[[Path], object]) -> None:
+        """Run what comes after the run's last record, with the folder, and let others write there."""
+        with self.timed(stage):
+            function(self.folder)
+        unlock_file(self.path(LOCK))
 
     def record(self, name: str, kind: type[AnyRecord], make: Callable[[], AnyRecord]) -> AnyRecord:
         """The record in a file: read when resuming and there, else made and written.

@@ -18,7 +18,6 @@ from darwin_mri.records import LiveState, LiveStep, PeakMemory, WorkerState
 from darwin_mri.run.memory import peak_memory
 from darwin_mri.run.progress import Progress
 
-LIVE = "state/live.json"
 EVERY = 1.0  # seconds between two writes where something changed
 SIGN_OF_LIFE = 10.0  # seconds between two writes where nothing did
 

@@ -89,6 +89,8 @@ def stand_in(command: list[str], desk: Path, small_run: Path) -> None:
     if command[:2] != ["darwin-mri", "breed"] or "--config" not in command:
         return
     config = desk / command[command.index("--config") + 1]
+    if not config.is_file():  # such as RUN.yaml, any config of the reader's
+        return
     folder = desk / "reports" / yaml.safe_load(config.read_text(encoding="utf-8")).get("name", "run")
     if not folder.exists():
         shutil.copytree(small_run, folder)

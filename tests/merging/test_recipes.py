@@ -230,7 +230,7 @@ def test_a_recipe_read_and_written_gives_the_same_child(
          "name: y\nmodels: [{model: x}, {model: A}]\nmerge_method: linear\nparameters: {weight: 1}", "need each other"),
         ("models: [{model: A}]\nmerge_method: linear\n---\nmodels: [{model: B}]\nmerge_method: linear", "no name"),
         ("name: x\nmodels: [{model: A}, {model: B}]\nmerge_method: linear\nparameters: {weight: 1}\n---\n"
-         "models: [{model: x}, {model: no/such}]\nmerge_method: linear\nparameters: {weight: 1}", "no/such: not found"),
+         "models: [{model: x}, {model: no/such}]\nmerge_method: linear\nparameters: {weight: 1}", "no such folder"),
         ("slices: [{sources: [{model: A, layer_range: [0, 9]}]}]\nmerge_method: passthrough", "has layers 0 to 3"),
         ("slices: [{sources: [{model: A, layer_range: [0, 2]}, {model: B, layer_range: [0, 3]}]}]\n"
          "merge_method: linear", "equally many layers"),

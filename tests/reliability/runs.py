@@ -139,7 +139,7 @@ def session(leader: int) -> tuple[int, ...]:
 def faults_of(run: Path) -> list[str]:
     """What is half-written in a run's folder: records that are no JSON, children that are not what their note says."""
     bad: list[str] = []
-    for path in sorted(path for path in run.rglob("*") if path.is_file()):
+    for path in sorted(path for path in run.rglob("*") if path.is_file() and path.name != "live.json"):
         name = path.relative_to(run).as_posix()
         if path.name.startswith("."):
             bad += [f"{name} is left over"]
@@ -168,9 +168,9 @@ def _is_json(line: str) -> bool:
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """File -> what must be the same after a fault as without one: all but times, the manifest and the pages' texts."""
+    """File -> what must be the same after a fault as without: all but times, live state, manifest, pages' texts."""
     found: dict[str, Any] = {}
-    for path in sorted(path for path in run.rglob("*") if path.is_file()):
+    for path in sorted(path for path in run.rglob("*") if path.is_file() and path.name != "live.json"):
         name = path.relative_to(run).as_posix()
         if path.suffix == ".json":
             found[name] = _timeless(json.loads(path.read_text(encoding="utf-8")))

@@ -97,6 +97,8 @@ def leave_home() -> None:
 def obey(order: dict[str, Any]) -> None:
     """Run the command of an order in this process, which then ends."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background of a script
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for number, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
         replace(number, os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY, 0o644))
     if order.get("columns"):

@@ -9,7 +9,8 @@ import pytest
 
 from darwin_mri.config import Config
 from darwin_mri.records import LiveState, WorkerState
-from darwin_mri.run import LIVE, Run, open_run
+from darwin_mri.records.live import LIVE
+from darwin_mri.run import Run, open_run
 from darwin_mri.run import live as live_module
 
 PATIENCE = 60.0
