@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -52,6 +53,14 @@ def left_over(token: str) -> list[int]:
     return found
 
 
+def name_of(pid: int) -> str:
+    """What a process is called."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:120]
+    except OSError:
+        return f"process {pid}, since ended,"
+
+
 def kill_and_resume(
     place: Place, config: Path, name: str, after: float, whole: dict[str, Any]
 ) -> tuple[str, list[str]]:
@@ -65,7 +74,7 @@ def kill_and_resume(
         whole: the unbroken run.
 
     Returns:
-        (where it was, what is wrong).
+        (where it was, empty where it had ended before; what is wrong).
     """
     run, token = place.root / name / "run", f"RELIABILITY_TOKEN={name}-{os.getpid()}"
     key, value = token.split("=")
@@ -76,10 +85,12 @@ def kill_and_resume(
     end = time.monotonic() + PATIENCE
     while (left := left_over(token)) and time.monotonic() < end:
         time.sleep(0.2)
-    wrong = [f"{len(left)} processes outlived it"] if left else []
+    if ended.code != -signal.SIGKILL:  # it was faster than the unbroken run
+        return "", [f"ended by itself with {ended.code}: {ended.err[-300:]}"] if ended.code else []
+    wrong = [f"{name_of(pid)} outlived it" for pid in left]
     manifest = run / "manifest.json"
     known = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {"seconds": {}}
-    stage = "done" if ended.code == 0 else f"after {list(known['seconds'])[-1]}" if known["seconds"] else "at first"
+    stage = f"after {list(known['seconds'])[-1]}" if known["seconds"] else "at first"
     words = ("--resume", run) if manifest.is_file() else ("--config", config, "--out", run)
     again = place.call("breed", *words, *FORCED)
     if again.code:
@@ -91,16 +102,24 @@ def measure(place: Place, kind: str, kills: int, seed: int) -> bool:
     """One row of the table; the value says whether all is well."""
     name = kind.split()[0].rstrip(",") + kind.split()[-1]
     config = place.configure(name, **KINDS[kind])
-    began = time.monotonic()
-    ended = place.call("breed", "--config", config, "--out", place.root / name / "run", *FORCED)
-    length = time.monotonic() - began
-    if ended.code:
-        raise SystemExit(f"{kind}: the unbroken run ended with {ended.code}: {ended.err[-1000:]}")
-    whole, rng = contents(place.root / name / "run"), random.Random(f"{seed} {kind}")
-    good, killed, where = 0, 0, Counter[str]()
+    lengths, rng = [], random.Random(f"{seed} {kind}")
+    unbroken = [place.root / f"{name}-{which}" / "run" for which in ("whole", "again")]
+    for run in unbroken:  # the second one is as fast as those to come, and must be the same as the first
+        began = time.monotonic()
+        ended = place.call("breed", "--config", config, "--out", run, *FORCED)
+        lengths.append(time.monotonic() - began)
+        if ended.code:
+            raise SystemExit(f"{kind}: an unbroken run ended with {ended.code}: {ended.err[-1000:]}")
+    whole, length = contents(unbroken[0]), min(lengths)
+    if different := differences(unbroken[1], whole):
+        raise SystemExit(f"{kind}: two unbroken runs differ: {different}")
+    good, killed, tries, where = 0, 0, 0, Counter[str]()
     while killed < kills:
-        stage, wrong = kill_and_resume(place, config, f"{name}-{killed}", rng.random() * length, whole)
-        if stage == "done":  # it was faster than the unbroken run: not killed
+        tries += 1  # each in a folder of its own
+        stage, wrong = kill_and_resume(place, config, f"{name}-{tries}", rng.random() * length, whole)
+        if not stage:
+            if wrong:
+                raise SystemExit(f"{kind}: {wrong[0]}")
             continue
         killed += 1
         good += not wrong

@@ -85,6 +85,8 @@ class Place:
         """Begin a command; the value is its process id and where it writes what it says."""
         self.number += 1
         said = self.root / "said" / str(self.number)
+        for end in (".out", ".err"):  # a command may be killed before it opens them
+            said.with_name(said.name + end).touch()
         own = {"HOME": "home", "TMPDIR": "tmp", "DARWIN_MRI_CACHE": "cache", "RAY_TMPDIR": "tmp"}
         environment = {name: str(self.root / folder) for name, folder in own.items()} | (env or {})
         order = {"folder": str(self.run), **order}
