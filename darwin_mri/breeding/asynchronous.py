@@ -273,7 +273,7 @@ class Schedule:
         if self.left:
             self._strategy = self.begin(sorted(self._opened, key=lambda line: line.candidate))
             self._started = True
-            self._asked.clear()
+            self._asked = deque(self._strategy.ask())  # before it is told what the prelude drew
             if min(self._opened, key=best_first).candidate:
                 self._moves += 1
                 self._untold.clear()

@@ -98,6 +98,13 @@ def test_the_opening_comes_first_and_the_search_starts_from_its_best(tmp_path: P
     assert max(means[3:8]) < 0.5
 
 
+@pytest.mark.parametrize("paces", [(40.0, 1.0), (1.0, 40.0)])
+def test_a_slow_opening_lets_the_prelude_fill_a_population(paces: tuple[float, ...], tmp_path: Path) -> None:
+    """The strategy is then told of candidates before any of its own has been scored."""
+    _, ledger = run(tmp_path, workers=Recording(bowl, paces), options=replace(OPTIONS, population=4))
+    assert len(ledger.lines) == OPTIONS.budget
+
+
 def test_generations_count_how_often_the_strategy_was_told(tmp_path: Path) -> None:
     lines: list[LedgerLine] = []
     stats: list[GenerationStats] = []
