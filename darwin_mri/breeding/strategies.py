@@ -105,7 +105,10 @@ class CMA:
     def ask(self) -> list[np.ndarray]:
         """As ``Strategy``."""
         vectors: list[np.ndarray] = []
-        for x in self.es.ask():  # (free genes,), in units of sigma
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in ``tell``
+            drawn = self.es.ask()
+        for x in drawn:  # (free genes,), in units of sigma
             vector = self._vector(np.asarray(x))
             self._asked.setdefault(vector.tobytes(), deque()).append((x, self.es.countiter))
             vectors.append(vector)
@@ -122,7 +125,9 @@ class CMA:
             if drawn < self.es.countiter:
                 older.append(place)
         # pycma shortens steps of these that the present distribution would hardly make (Hansen 2011, injection).
-        self.es.tell(points, [loss(line) for _, line in told], check_points=older or None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pycma warns of points that it drew and is not told of: others came first
+            self.es.tell(points, [loss(line) for _, line in told], check_points=older or None)
         if self.es.stop():
             self.restarts += 1
             self.population *= GROWTH
