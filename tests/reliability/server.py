@@ -47,7 +47,7 @@ class Server:
     def __init__(self, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.reliability.server"], env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=obey_permissions,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=obey_permissions, start_new_session=True,
         )  # fmt: skip
 
     def ask(self, **order: Any) -> int:
@@ -145,6 +145,7 @@ def serve() -> None:
         if "wait" in order:
             answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
         elif "kill" in order:  # one that has ended is still there to be waited for, so the number is nobody else's
+            assert order["kill"] > 0, order
             os.kill(order["kill"], order.get("signal", signal.SIGKILL))
             answer = 0
         else:
