@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import tempfile
 from collections.abc import Generator, Hashable, Iterable
@@ -121,8 +120,12 @@ def require_file(path: Path, option: str) -> None:
 def lock_file(path: Path) -> bool:
     """Lock a file, which is made, until it is unlocked or this process ends; False where another process has it.
 
-    The system gives the lock back however the process ends. Where a disk knows no locks there is none.
+    The system gives the lock back however the process ends. Where a disk or a system knows no locks there is none.
     """
+    try:
+        import fcntl
+    except ImportError:  # no Unix
+        return True
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = _LOCKS.get(path.absolute()) or os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

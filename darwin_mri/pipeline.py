@@ -116,8 +116,7 @@ def breed(config: Config, out: Path, *, force: bool = False, **options: Unpack[R
         run.stage("child", write_run_child, parents, space, genome)
         health = run.stage("health", check_run_child, parents, genome)
         comparison = run.stage("bench", bench_run, parents, space, genome)
-    run.finish("report", write_report)
-    run.trackers.finish(final_values(genome, health, comparison), out / "report.html")
+    run.finish(write_report, final_values(genome, health, comparison))
     if not force:
         require_health(health, out.name)
     return BreedResult(out, genome, health, comparison)

@@ -24,7 +24,7 @@ from darwin_mri.mri.attribution import Component, first_order, require_gradients
 from darwin_mri.mri.scan_ablation import Ablated
 from darwin_mri.mri.subsampling import fit, make_design
 from darwin_mri.probes import Batch, TokenizedProbes, document_nll, load_probes, select_probes, tokenize_probes
-from speed.ablating import compare, group_weights
+from speed.ablating import LEADING, compare, group_weights
 
 DEPTHS = (1, 2, 4, 8)  # layers after the ablated one through which a change is carried
 SHARES = (0.3, 0.5, 0.75)
@@ -132,7 +132,8 @@ def agree(
     tokens = np.array([len(row) for row in tokenized.ids], dtype=float)
     weights, languages = group_weights(tokenized.probes)
     exact = _by_part(components, table["rise"])
-    rho, same, inside, orders = [], 0, [], 0
+    groups = {"f": weights, "m": weights[languages:]}  # as ``compare`` takes them
+    rho, same, inside, shared, orders = [], 0, [], [], 0
     for seed in range(1, ORDERS + 1):
         design = make_design(tokenized.probes, table["plain"], seed)
         chosen = design.first(tokens, share)
@@ -146,14 +147,22 @@ def agree(
             for part, losses in _by_part(components, estimate.rise).items()
         }
         found, equal, share_inside = compare(fast, exact, weights, languages)
+        shared += [_shared(exact[part].nll @ own.T, fast[part].nll @ own.T) for part, own in groups.items()]
         rho, same, orders = rho + found, same + equal, orders + 1
         inside.append(share_inside)
     if not orders:
         return "this share holds less than one document of each language and domain"
     return (
         f"{orders} orders, rho {np.mean(rho):.3f}, lowest {min(rho):.2f}, same five leading layers"
-        f" {same / len(rho):.0%}, exact in the interval {np.mean(inside):.0%}"
+        f" {same / len(rho):.0%}, shared ones {np.concatenate(shared).mean():.0%}, exact in the interval"
+        f" {np.mean(inside):.0%}"
     )
+
+
+def _shared(truth: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+    """(groups,) share of the leading layers of both, of (layers, groups)."""
+    first, second = (np.argsort(-side, axis=0)[:LEADING].T for side in (truth, estimate))
+    return np.array([len(set(a) & set(b)) / LEADING for a, b in zip(first.tolist(), second.tolist(), strict=True)])
 
 
 def _rows(components: list[Component], part: str) -> list[int]:

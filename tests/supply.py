@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def page(found: dict[str, str], versions: dict[str, str]) -> str:
     """The document."""
     asking = [name for name, text in found.items() if ASKING.search(text) or text == UNKNOWN]
     rows = [f"| {name} | {versions[name]} | {found[name]} |" for name in sorted(found, key=str.lower)]
-    first = f"Not merely permissive, or not stated: {', '.join(sorted(asking, key=str.lower)) or 'none'}.\n\n"
+    named = ", ".join(sorted(asking, key=str.lower)) or "none"
+    first = textwrap.fill(f"Not merely permissive, or not stated: {named}.", 120) + "\n\n"
     return HEAD + first + "\n".join(["| package | version | licence |", "|---|---|---|", *rows]) + "\n"
 
 

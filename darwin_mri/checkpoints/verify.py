@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from darwin_mri.errors import CheckpointError
+from darwin_mri.files import is_utf8
 from darwin_mri.records import FileDigest
 
 INDEX = "model.safetensors.index.json"
@@ -300,7 +301,7 @@ def _refuse_odd_files(folder: Path) -> None:
         roots.append((real.parent.parent / "blobs").resolve())
     for path in sorted(folder.rglob("*")):
         where = ascii(path.relative_to(folder).as_posix())[1:-1]
-        if any("\udc80" <= letter <= "\udcff" for letter in path.name):
+        if not is_utf8(path.relative_to(folder)):
             raise CheckpointError(f"{folder.name}/{where}: the file's name is not UTF-8: rename it")
         if path.is_symlink():
             target = Path(os.path.realpath(path))  # unlike Path.resolve it takes links in a circle

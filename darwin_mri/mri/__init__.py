@@ -8,8 +8,9 @@ from darwin_mri.mri.prior import Evidence, GeneSlopes, PriorOptions, freeze, mak
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.mri.response import Block, PieceLoss, gene_slopes, repeatable, responses, text_blocks
 from darwin_mri.mri.scan_ablation import AblationPlan
-from darwin_mri.mri.scanner import ScanOptions, gate_rms, model_info, pair_words, scan_pair, scan_parent, scan_work
+from darwin_mri.mri.scanner import ScanOptions, gate_rms, model_info, scan_pair, scan_parent, scan_work
 from darwin_mri.mri.similarity import common_positions, paired_positions
+from darwin_mri.mri.words import sibling_words
 
 __all__ = [
     "AblationPlan",
@@ -32,7 +33,6 @@ __all__ = [
     "gene_slopes",
     "make_prior",
     "model_info",
-    "pair_words",
     "paired_positions",
     "preset_ratios",
     "repeatable",
@@ -40,5 +40,6 @@ __all__ = [
     "scan_pair",
     "scan_parent",
     "scan_work",
+    "sibling_words",
     "text_blocks",
 ]

@@ -30,7 +30,7 @@ from darwin_mri.mri.similarity import (
 )
 from darwin_mri.mri.statistics import activation_statistics
 from darwin_mri.mri.weights import sibling_weights, tensor_statistics, weight_statistics
-from darwin_mri.mri.words import model_words, sibling_words
+from darwin_mri.mri.words import model_words
 from darwin_mri.probes import TokenizedProbes, describe_probes
 from darwin_mri.records import (
     Channel,
@@ -40,7 +40,6 @@ from darwin_mri.records import (
     MappedLayer,
     ModelInfo,
     PairScan,
-    PairWords,
     Scan,
 )
 
@@ -288,28 +287,6 @@ def scan_pair(
         mapped=_mapped(layer_map, cka, errors, father_activations, mother_activations, seed),
         weights=weights,
     )
-
-
-def pair_words(
-    father: LoadedModel, own: Activations, other: Activations, resamples: int, seed: int
-) -> tuple[tuple[PairWords, ...], dict[str, Channel]]:
-    """Channel 8 of siblings, as the pair's record has it.
-
-    Args:
-        father: for its head and tokenizer.
-        own: the father's pass.
-        other: the other parent's.
-        resamples: bootstrap resamples over documents.
-        seed: of the resamples and sign flips.
-
-    Returns:
-        Words by layer, and verdicts; both empty where the parents are no siblings.
-    """
-    found, channels = sibling_words(father, own, other, resamples, seed)
-    if not channels:
-        return (), {}
-    layers = range(len(found["f"]))
-    return tuple(PairWords(index=i, **{site: own[i] for site, own in found.items()}) for i in layers), channels
 
 
 def _mapped(

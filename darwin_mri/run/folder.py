@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -129,10 +129,11 @@ class Run:
             seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 2)
             self.save_manifest(seconds=seconds)
 
-    def finish(self, stage: str, function: Callable[[Path], object]) -> None:
-        """Run what comes after the run's last record, with the folder, and let others write there."""
-        with self.timed(stage):
-            function(self.folder)
+    def finish(self, write_report: Callable[[Path], object], values: Mapping[str, float]) -> None:
+        """Write the report, tell the trackers what the run ends with, and let others write to the folder."""
+        with self.timed("report"):
+            write_report(self.folder)
+        self.trackers.finish(values, self.path("report.html"))
         unlock_file(self.path(LOCK))
 
     def record(self, name: str, kind: type[AnyRecord], make: Callable[[], AnyRecord]) -> AnyRecord:
@@ -215,9 +216,8 @@ def open_run(
                 f"{folder} already holds a run: go on with it by --resume, replace it by --overwrite,"
                 " or choose another --out"
             )
-        _lock(folder)
-        _clear(folder)
     _lock(folder)
+    _clear(folder)
     run = Run(folder, config, new_manifest(config, argv, device), keep=False, progress=progress)
     run.save_manifest()
     _keep_config(run)

@@ -10,16 +10,16 @@ from darwin_mri.mri import (
     Activations,
     ScanOptions,
     common_positions,
-    pair_words,
     paired_positions,
     scan_pair,
     scan_parent,
     scan_work,
+    sibling_words,
 )
 from darwin_mri.probes import TokenizedProbes, describe_probes, require_tokens, select_tokenized
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
-from darwin_mri.records import PairScan, Scan
+from darwin_mri.records import PairScan, PairWords, Scan
 from darwin_mri.records.roles import FATHER, pair_file, scan_file
 from darwin_mri.run import MeasurementCache, Run
 
@@ -68,9 +68,10 @@ def scan_parents(run: Run, parents: Parents) -> Scans:
             reference_ratio=config.reference_ratio,
             seed=config.seed,
         )
-        words, verdicts = pair_words(father, father_activations, activations, config.scan.bootstrap, config.seed)
-        told = {"parent": role, "words": words, "channels": pair.channels | verdicts}
-        pair = pair.model_copy(update=told)
+        found, verdicts = sibling_words(father, father_activations, activations, config.scan.bootstrap, config.seed)
+        layers = enumerate(zip(*found.values(), strict=True))  # none where the parents are no siblings
+        words = tuple(PairWords(index=i, **dict(zip(found, own, strict=True))) for i, own in layers)
+        pair = pair.model_copy(update={"parent": role, "words": words, "channels": pair.channels | verdicts})
         pair.save(run.path(pair_file(role)))
         others.append(scan)
         pairs.append(pair)

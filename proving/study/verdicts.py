@@ -291,13 +291,16 @@ def _protection(plan: Plan, measured: Measured) -> list[dict[str, Any]]:
         own: dict[str, Any] = {"tolerance": tolerance, "seeds": known, "seeds_frozen": frozen}
         if frozen:
             values, clusters, pools = [], [], []
+            by_seed = {}
             for seed in frozen:
                 children = measured[seed, 2][row].chosen["children"]
                 table = {name: np.array(child["nll"]) for name, child in children.items()}
-                values += list((table["frozen"][:, 0] - table["free"][:, 0]) / table["free"][:, 1])
+                own_values = (table["frozen"][:, 0] - table["free"][:, 0]) / table["free"][:, 1]
+                values += list(own_values)
+                by_seed[str(seed)] = float(own_values.mean())
                 clusters += [f"{seed}:{number}" for number in range(len(table["free"]))]
                 pools.append({name: child["pool"] for name, child in children.items()})
-            own |= {**_difference(ClusterTotals.of(values, clusters), row), "scores": pools}
+            own |= {**_difference(ClusterTotals.of(values, clusters), row), "scores": pools, "by_seed": by_seed}
             own |= {"genes": [len(measured[seed, 2][row].chosen["frozen"]) for seed in frozen]}
         out.append(own)
     return out

@@ -21,8 +21,8 @@ from darwin_mri.records import Genome
 from darwin_mri.report import build_view, load_run
 from darwin_mri.report.model.elements import Figure
 from darwin_mri.stats.domination import non_dominated
-from experiments.kill_and_resume import differences, result
 from tests.commands import call, spawn
+from tests.reliability.runs import contents, differences
 from tests.slow import slow
 
 TASKS = ("nursery_click", "nursery_musr")
@@ -183,7 +183,7 @@ def test_a_run_that_lost_its_last_lines_ends_the_same(bred: Path, tmp_path: Path
         (run / name).write_text("".join(lines[:kept]) + lines[kept][:30])
     done = spawn("breed", "--resume", run, "--force", "--offline")
     assert done.returncode == 0, done.stderr.decode()
-    assert not differences(run, result(bred))
+    assert not differences(run, contents(bred))
 
 
 @pytest.mark.parametrize(

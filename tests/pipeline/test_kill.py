@@ -14,8 +14,8 @@ import yaml
 
 from darwin_mri import pipeline
 from darwin_mri.records import Manifest
-from experiments.kill_and_resume import differences, result
 from tests.pipeline.conftest import small
+from tests.reliability.runs import contents, differences
 
 COMMAND = [sys.executable, "-m", "darwin_mri", "breed", "--force", "--quiet", "--offline"]
 # As many threads as this process has, whose run the killed one is compared with.
@@ -38,7 +38,7 @@ def test_a_run_killed_twice_ends_as_an_unbroken_one(family: dict[str, Path], tmp
     config = tmp_path / "config.yaml"
     settings = small(family, prior={"preset": "flat"}, scan={"documents": 2}, search={"budget": 8, "population": 4})
     config.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole, broken = tmp_path / "whole" / "run", tmp_path / "broken" / "run"  # the child names its run's folder
     pipeline.breed(settings, whole, force=True, offline=True)
     ledger = broken / "ledger.jsonl"
     kill_once(
@@ -50,5 +50,5 @@ def test_a_run_killed_twice_ends_as_an_unbroken_one(family: dict[str, Path], tmp
     kill_once(lambda: any((broken / "state" / "answers").glob("*.jsonl")), "--resume", str(broken))
     assert (broken / "genome.json").is_file() and not (broken / "comparison.json").exists()
     pipeline.breed(settings, broken, force=True, resume=True, offline=True)
-    assert not differences(broken, result(whole))
+    assert not differences(broken, contents(whole))
     assert (broken / "comparison.json").read_text() == (whole / "comparison.json").read_text()
