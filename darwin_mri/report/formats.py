@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections.abc import Sequence
 
 from darwin_mri.records import Contrast, Estimate, Score
 from darwin_mri.units import MIXED, with_unit
@@ -200,8 +201,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def listing(parts: list[str]) -> str:
-    """Parts as a person lists them: ``a``, ``a and b``, ``a, b and c``."""
+def listing(parts: Sequence[str], most: int = 0) -> str:
+    """Parts as a person lists them: ``a``, ``a and b``, ``a, b and c``; of more than ``most``: ``a, b and 5 more``."""
+    if most and len(parts) > most:
+        parts = [*parts[: most - 1], f"{len(parts) - most + 1} more"]
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
 
 

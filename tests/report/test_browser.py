@@ -100,6 +100,7 @@ def test_the_geometric_check_finds_faults(browser: Browser, pages: dict[str, Pat
         ("siblings", 1280, "light"),
         ("siblings", 400, "dark"),
         ("runs", 1280, "light"),
+        ("runs", 400, "dark"),
     ],
 )
 def test_no_serious_accessibility_fault(

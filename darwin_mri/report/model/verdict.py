@@ -27,6 +27,7 @@ from darwin_mri.stats.limits import limit_sentence
 from darwin_mri.units import MIXED
 
 Tone = Literal["gain", "level", "loss", "none"]
+TONES: dict[Tone, str] = {"gain": "vigor", "level": "no vigor", "loss": "below", "none": "no verdict"}  # the best first
 
 
 @dataclass(frozen=True)

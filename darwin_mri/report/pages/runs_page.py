@@ -13,9 +13,9 @@ from darwin_mri.report.model.findings import COMPOSITE, measured_score
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import Tile, View, families
-from darwin_mri.report.sections import runs_scores, runs_searches, tiles
+from darwin_mri.report.sections import runs_overview, runs_scores, runs_searches, tiles
 from darwin_mri.report.sections.glossary import glossary_section
-from darwin_mri.report.sections.runs_scores import Named
+from darwin_mri.report.sections.runs_scores import FEW, Named
 
 
 def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> View:
@@ -31,13 +31,14 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
     named = list(zip(labels(runs, folders), runs, strict=True))
     parents, best = runs_scores.most_parents(named), runs_scores.best_parent(named)
     return View(
-        name=" · ".join(name for name, _ in named),
+        name=" · ".join(name for name, _ in named[:FEW])
+        + (f" and {len(named) - FEW} more" if len(named) > FEW else ""),
         subtitle=f"{formats.plural(len(runs), 'run')} compared",
         verdict=_verdict(named),
         alerts=_alerts(named),
-        tiles=tuple(tile for pair in named if (tile := _tile(*pair)) is not None),
+        tiles=tuple(tile for pair in named if (tile := _tile(*pair)) is not None) if len(named) <= FEW else (),
         sections=(
-            runs_scores.overview_section(named),
+            runs_overview.overview_section(named),
             runs_scores.scores_section(named),
             runs_scores.contrasts_section(named),
             runs_searches.genomes_section(named),
@@ -71,10 +72,10 @@ def _verdict(named: Sequence[Named]) -> Verdict:
     elif claimed:
         shows = "shows" if len(claimed) == 1 else "show"
         runs = formats.plural(compared, "judged run")
-        headline = f"{len(claimed)} of {runs} {shows} hybrid vigor: {formats.listing(claimed)}."
+        headline = f"{len(claimed)} of {runs} {shows} hybrid vigor: {formats.listing(claimed, FEW)}."
     else:
         headline = f"No hybrid vigor in {formats.plural(compared, 'judged run')}."
-    return Verdict("none", headline, tuple((name, one.headline) for name, one in verdicts))
+    return Verdict("none", headline, tuple((name, one.headline) for name, one in verdicts) if len(named) <= FEW else ())
 
 
 def _tile(name: str, run: RunRecords) -> Tile | None:
@@ -87,14 +88,24 @@ def _tile(name: str, run: RunRecords) -> Tile | None:
 
 
 def _alerts(named: Sequence[Named]) -> tuple[Alert, ...]:
-    alerts = list(_incomparable(named))
+    found: dict[tuple[str, str, str], tuple[Alert, list[str]]] = {}
     for name, run in named:
-        alerts += [
-            alert.model_copy(update={"text": f"{name}: {alert.text}"})
-            for alert in run_alerts.find_alerts(run)
-            if alert.level != "note" or not run.comparison
-        ]
-    return run_alerts.sort_alerts(alerts)
+        for alert in run_alerts.find_alerts(run):
+            if alert.level != "note" or not run.comparison:
+                what = alert.kind if alert.kind and len(named) > FEW else alert.text
+                found.setdefault((alert.level, what, alert.benchmark), (alert, []))[1].append(name)
+    alerts = [_shared(alert, names, len(named) > FEW) for alert, names in found.values()]
+    return run_alerts.sort_alerts([*_incomparable(named), *alerts])
+
+
+def _shared(alert: Alert, names: Sequence[str], by_kind: bool) -> Alert:
+    """One line for an alert that several runs have; of many runs the first one stands for all of its kind."""
+    if not by_kind or not alert.kind:
+        text = f"{formats.listing(names, FEW)}: {alert.text}"
+    else:
+        others = formats.listing(names[1:], FEW)
+        text = f"{names[0]}: {alert.text}" + (f" Alerts of this kind have also: {others}." if others else "")
+    return alert.model_copy(update={"text": text})
 
 
 def _incomparable(named: Sequence[Named]) -> Iterator[Alert]:

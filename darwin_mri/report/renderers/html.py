@@ -1,10 +1,14 @@
-"""The report as one HTML file: no script, no request to any host, light and dark, for paper and telephones."""
+"""The report as one HTML file: no request to any host, light and dark, for paper and telephones.
+
+Everything can be read without scripts. Where they run, tables of runs can be sorted.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -16,10 +20,9 @@ from darwin_mri.records.roles import USUAL, family_of
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Chart, draw
 from darwin_mri.report.model.elements import GLYPHS, Table
+from darwin_mri.report.model.verdict import TONES
 from darwin_mri.report.model.view import View
 from darwin_mri.report.renderers.templating import make_environment
-
-TONES = {"gain": "vigor", "level": "no vigor", "loss": "below", "none": "no verdict"}
 
 
 def render_html(view: View) -> str:
@@ -35,17 +38,34 @@ def render_html(view: View) -> str:
     if len(view.roles) > len(USUAL):
         css += "\n" + style_sheet("parents.css")
     page = environment().get_template("report.html.j2")
-    tone = view.chip or TONES[view.verdict.tone]
-    return page.render(view=view, css=Markup(css), policy=content_policy(css), tone=tone, roles=view.roles).lstrip()
+    scripts = [style_sheet(name) for name in scripts_of(view)]
+    return page.render(
+        view=view,
+        css=Markup(css),
+        scripts=list(map(Markup, scripts)),
+        policy=content_policy(css, scripts),
+        tone=view.chip or TONES[view.verdict.tone],
+        roles=view.roles,
+    ).lstrip()
 
 
-def content_policy(css: str) -> str:
-    """What the browser may do with the page: apply this very style sheet, and nothing else.
+def scripts_of(view: View) -> list[str]:
+    """Names of the scripts that a page has a use for."""
+    tables = [block for section in view.sections for block in section.blocks if isinstance(block, Table)]
+    return ["sort.js"] if any(table.sortable for table in tables) else []
 
-    No script, no font, no image, no request, no form, and no other style.
+
+def content_policy(css: str, scripts: Sequence[str] = ()) -> str:
+    """What the browser may do with the page: apply this very style sheet, run these very scripts, and nothing else.
+
+    No other script, no font, no image, no request, no form, and no other style.
     """
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    allowed = " ".join(map(_source, scripts)) or "'none'"
+    return f"default-src 'none'; style-src {_source(css)}; script-src {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def render_tables(tables: tuple[Table, ...], heading: str = "") -> str:
@@ -56,7 +76,7 @@ def render_tables(tables: tuple[Table, ...], heading: str = "") -> str:
 
 @cache
 def style_sheet(name: str) -> str:
-    """A style sheet of the templates folder, without its comments and indentation."""
+    """A style sheet or script of the templates folder, without its comments and indentation."""
     css = resources.files("darwin_mri.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
     css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     return "\n".join(line.strip() for line in css.splitlines() if line.strip())

@@ -1,4 +1,4 @@
-"""The runs side by side: overview, scores and contrasts on a page that compares several runs."""
+"""The runs side by side: scores and contrasts on a page that compares several runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from darwin_mri.records import Score
 from darwin_mri.records.roles import FAMILIES, PARENTS
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Forest, ForestPanel, ForestRow
-from darwin_mri.report.model import verdict
 from darwin_mri.report.model.elements import Row, Section, table
 from darwin_mri.report.model.findings import (
     COMPOSITE,
     READINGS,
     against_better_parent,
-    fitness_gap,
-    measured_score,
     measured_scores,
     read_contrast,
 )
@@ -27,6 +24,7 @@ from darwin_mri.stats.vigor import parent_words
 
 Named = tuple[str, RunRecords]  # a run under the name it has on the page
 SHOWN = (*PARENTS, "child")
+FEW = 8  # more runs than this are told in the overview's table, and charts have a line for each child only
 
 
 def most_parents(named: Sequence[Named]) -> int:
@@ -39,44 +37,6 @@ def best_parent(named: Sequence[Named]) -> str:
     return f"{parent_words(most_parents(named)).best} parent"
 
 
-def overview_section(named: Sequence[Named]) -> Section:
-    """The runs side by side, one line each."""
-    columns = (
-        "run",
-        "parents",
-        "method",
-        "seed",
-        "evaluations",
-        "child, composite",
-        f"against the {best_parent(named)}",
-        "reading",
-        "fresh items",
-    )
-    rows = [_overview_row(name, run) for name, run in named]
-    note = "Fresh items: how far the winner's fitness moves on search items that did not choose it."
-    absent = [name for name, run in named if run.comparison is None]
-    missing = f"comparison.json is missing in {formats.listing(absent)}: nothing was scored there." if absent else ""
-    return Section("runs", "The runs", (table("Runs", columns, rows, text=(0, 1, 2, 7), note=note),), missing=missing)
-
-
-def _overview_row(name: str, run: RunRecords) -> Row:
-    genome, gap = run.genome, fitness_gap(run.genome)
-    child = measured_score(run.comparison, "child") if run.comparison else None
-    contrast = against_better_parent(run.comparison) if run.comparison else None
-    cells = (
-        name,
-        " × ".join(genome.roles.values()) if genome else "",
-        genome.method if genome else "",
-        str(genome.seed) if genome else "",
-        str(len(run.ledger)) if run.ledger else "",
-        formats.score_interval(child) if child else "",
-        formats.difference(contrast) if contrast else "",
-        READINGS[read_contrast(contrast)] if contrast else "",
-        formats.signed(None if gap is None else -gap, 3),
-    )
-    return Row(tuple(cell or formats.ABSENT for cell in cells), strong=verdict.judge(run).tone == "gain")
-
-
 def _benchmarks(named: Sequence[Named]) -> list[str]:
     names = dict.fromkeys(b for _, run in named if run.comparison for b in benchmark_order(run.comparison))
     return sorted(names, key=lambda name: name != COMPOSITE)
@@ -84,7 +44,7 @@ def _benchmarks(named: Sequence[Named]) -> list[str]:
 
 def scores_section(named: Sequence[Named]) -> Section:
     """Parents and child of every run, benchmark by benchmark."""
-    family = "father, mother and child" if most_parents(named) < 3 else "parents and child"
+    family = "child" if len(named) > FEW else "parents and child"
     panels: dict[str, list[ForestPanel]] = {}
     rows: list[Row] = []
     for benchmark in _benchmarks(named):
@@ -92,6 +52,8 @@ def scores_section(named: Sequence[Named]) -> Section:
         for number, (name, s) in enumerate(scores):
             cells = (axes.task(benchmark, s.unit), name, s.role, formats.score(s, bare=True))
             rows.append(Row(cells, s.role, s.role == "child", group=number == 0))
+        if len(named) > FEW:
+            scores = [(name, s) for name, s in scores if s.role == "child" and benchmark == COMPOSITE]
         for unit in dict.fromkeys(s.unit for _, s in scores):  # two runs may mean different things by a name
             drawn = tuple(_forest_row(name, s) for name, s in scores if s.unit == unit)
             chance = None if unit else _chance(named, benchmark)
@@ -102,8 +64,8 @@ def scores_section(named: Sequence[Named]) -> Section:
     charts = [
         Forest(
             axes.chart_key("fig-scores", unit),
-            f"{axes.value_words(unit, accuracies)} of each run's parents and child, with 95 % intervals",
-            f"For each benchmark, run by run: {family} with their intervals; chance as a dotted tick.",
+            f"{axes.value_words(unit, accuracies)} of each run's {family}, with 95 % intervals",
+            f"For each benchmark, run by run: {family} with intervals; chance as a dotted tick.",
             tuple(group),
             unit=axes.score_axis(unit, accuracies),
             scale=axes.scale(unit),
@@ -170,6 +132,8 @@ def contrasts_section(named: Sequence[Named]) -> Section:
                 str(c.n),
             )
             rows.append(Row(cells, group=several == 1))
+        if len(named) > FEW and benchmark != COMPOSITE:
+            continue
         for unit, lines in drawn.items():
             panels.setdefault(unit, []).append(ForestPanel(benchmark, tuple(lines)))
     key, title = "contrasts", f"Each child against its {best}"
