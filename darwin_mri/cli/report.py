@@ -15,6 +15,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="Page that compares several runs; runs.html beside them when absent.")
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Write every chart of the page there as an SVG file."),
+    ] = None,
     push: Annotated[
         str | None,
         typer.Option(metavar="OWNER/NAME", help="Upload child, card, report and records to this hub repository."),
@@ -34,10 +38,12 @@ def report(
 ) -> None:
     """Render a run's terminal report, report.html and card.md again, or compare several runs, from records alone."""
     from darwin_mri.errors import ConfigError
-    from darwin_mri.report import print_report, write_report, write_runs_report
+    from darwin_mri.report import print_report, write_figures, write_report, write_runs_report
 
     if push is None and (dry_run or private or force):
         raise ConfigError("--dry-run, --private and --force belong to --push: give --push OWNER/NAME too")
+    if push is not None and figures is not None:
+        raise ConfigError("--figures and --push are two commands: give one of them")
     if push is not None:
         _push(runs, push, dry_run=dry_run, private=private, force=force, as_json=as_json)
         return
@@ -45,6 +51,7 @@ def report(
         view, page = write_report(runs[0]), runs[0] / "report.html"
     else:
         view, page = write_runs_report(runs, out)
+    drawn = [] if figures is None else write_figures(view, figures)
     if as_json:
         print_json(
             {
@@ -55,12 +62,15 @@ def report(
                 "answers": [{"question": question, "answer": answer} for question, answer in view.verdict.answers],
                 "alerts": [alert.model_dump() for alert in view.alerts],
                 "missing": [{"file": part.file, "what": part.what, "command": part.command} for part in view.missing],
+                "figures": drawn,
             }
         )
     else:
         print_report(stdout, view)
     if not quiet:
         note(f"written: {page}")
+        if figures is not None:
+            note(f"written: {len(drawn)} figures as SVG in {figures}")
 
 
 def _push(runs: list[Path], repo: str, *, dry_run: bool, private: bool, force: bool, as_json: bool) -> None:

@@ -85,6 +85,7 @@ ATTRIBUTES = {
     "cx",
     "cy",
     "d",
+    "data-file",
     "data-key",
     "fill",
     "height",
@@ -124,7 +125,7 @@ WORST = [
     "한" * 10_000,
     "\n- # |x| \r\n",
 ]
-SCRIPTS = ("sort.js",)
+SCRIPTS = ("sort.js", "figures.js")
 names = st.one_of(st.sampled_from(WORST), st.text(min_size=1, max_size=60))
 
 

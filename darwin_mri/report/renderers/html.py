@@ -1,6 +1,6 @@
 """The report as one HTML file: no request to any host, light and dark, for paper and telephones.
 
-Everything can be read without scripts. Where they run, tables of runs can be sorted.
+Everything can be read without scripts. Where they run, tables of runs can be sorted and charts saved.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from markupsafe import Markup, escape
 from darwin_mri.records.roles import USUAL, family_of
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Chart, draw
-from darwin_mri.report.model.elements import GLYPHS, Table
+from darwin_mri.report.model.elements import GLYPHS, Figure, Table
 from darwin_mri.report.model.verdict import TONES
 from darwin_mri.report.model.view import View
 from darwin_mri.report.renderers.templating import make_environment
+
+LONGEST = 60  # characters of a page's name in the name of a file
 
 
 def render_html(view: View) -> str:
@@ -34,9 +36,7 @@ def render_html(view: View) -> str:
     Returns:
         HTML text; the same view gives the same text.
     """
-    css = style_sheet("report.css")
-    if len(view.roles) > len(USUAL):
-        css += "\n" + style_sheet("parents.css")
+    css = page_style(view)
     page = environment().get_template("report.html.j2")
     scripts = [style_sheet(name) for name in scripts_of(view)]
     return page.render(
@@ -49,10 +49,18 @@ def render_html(view: View) -> str:
     ).lstrip()
 
 
+def page_style(view: View) -> str:
+    """The style sheet of a page."""
+    names = ["report.css"] + (["parents.css"] if len(view.roles) > len(USUAL) else [])
+    return "\n".join(map(style_sheet, names))
+
+
 def scripts_of(view: View) -> list[str]:
     """Names of the scripts that a page has a use for."""
-    tables = [block for section in view.sections for block in section.blocks if isinstance(block, Table)]
-    return ["sort.js"] if any(table.sortable for table in tables) else []
+    blocks = [block for section in view.sections for block in section.blocks]
+    sorts = any(isinstance(block, Table) and block.sortable for block in blocks)
+    draws = any(isinstance(block, Figure) for block in blocks)
+    return [name for name, used in (("sort.js", sorts), ("figures.js", draws)) if used]
 
 
 def content_policy(css: str, scripts: Sequence[str] = ()) -> str:
@@ -91,6 +99,7 @@ def environment() -> Environment:
         "glyph": lambda role: GLYPHS[role],
         "family": family_of,
         "lang": mark_languages,
+        "file_name": file_name,
     }
     return make_environment(_finalize, filters, autoescape=True)
 
@@ -112,6 +121,11 @@ def mark_languages(text: str) -> Markup:
         Markup('<span lang="{}">{}</span>').format(language, part) if number % 2 else escape(part)
         for number, part in enumerate(passages)
     )
+
+
+def file_name(name: str) -> str:
+    """A page's name as the beginning of a file's: letters and digits of any script, the rest as hyphens."""
+    return re.sub(r"[^\w]+", "-", formats.clean(name)).strip("-_")[:LONGEST].rstrip("-_") or "report"
 
 
 def _finalize(value: Any) -> Any:
