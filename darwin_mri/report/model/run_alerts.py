@@ -277,7 +277,7 @@ def _silent_channels(run: RunRecords) -> Iterator[Alert]:
         "the pair" if role == MOTHER else f"the pair of father and {role}": pair.channels
         for role, pair in run.pairs.items()
     }
-    silent: dict[str, str] = {}
+    silent: dict[tuple[str, str], list[str]] = {}
     for name, channels in (scans | pairs).items():
         parts = [
             f"{key} (reliability {formats.fixed(c.reliability)}, p {formats.probability(c.p_value)})"
@@ -286,10 +286,11 @@ def _silent_channels(run: RunRecords) -> Iterator[Alert]:
         ]
         if parts:
             of = formats.plural(len(channels), "MRI channel")
-            silent[name] = f"{len(parts)} of {of} of {name}: {', '.join(parts)}"
-    if len(run.parents) > 2 and silent:
-        text = f"No signal in {'; in '.join(silent.values())}. Read their columns as noise."
+            silent.setdefault((f"{len(parts)} of {of} of", ", ".join(parts)), []).append(name)
+    texts = [f"{count} {formats.listing(names)}: {parts}" for (count, parts), names in silent.items()]
+    if len(run.parents) > 2 and texts:
+        text = f"No signal in {'; in '.join(texts)}. Read their columns as noise."
         yield Alert(level="note", text=text, kind="no-signal")
         return
-    for text in silent.values():
+    for text in texts:
         yield Alert(level="note", text=f"No signal in {text}. Read their columns as noise.", kind="no-signal")

@@ -167,11 +167,20 @@ def _clause(by_parent: Mapping[str, Contrast], every: str) -> str:
     if len(by_reading) == 1 and every:
         text = f"{next(iter(by_reading))} {every}"
     else:
-        text = formats.listing([f"{reading} {formats.listing(names)}" for reading, names in by_reading.items()])
+        text = formats.listing([f"{reading} {names}" for reading, names in _shortened(by_reading, bool(every))])
     if set(by_reading) == {"within noise of"}:
         least = min(by_parent.values(), key=lambda contrast: contrast.detectable)
         text += f" (under {formats.least_visible(least)} nothing could have been seen)"
     return text
+
+
+def _shortened(by_reading: Mapping[Reading, list[str]], complete: bool) -> list[tuple[Reading, str]]:
+    """Parents by reading; where all are there, the largest group of more than two comes last, as all others."""
+    most, _ = max(by_reading.items(), key=lambda pair: len(pair[1]))
+    if not complete or len(by_reading[most]) < 3:
+        return [(reading, formats.listing(names)) for reading, names in by_reading.items()]
+    listed = [(reading, formats.listing(names)) for reading, names in by_reading.items() if reading != most]
+    return [*listed, (most, "all others")]
 
 
 def _nulls(comparison: Comparison) -> str:

@@ -116,13 +116,14 @@ def _inheritance(by_benchmark: Items, parents: Sequence[str]) -> Figure | None:
         for number, (label, test) in enumerate(known.items()):
             chosen = [item for item in complete if test(item.knowing)]
             n, right = len(chosen), sum(item.right for item in chosen)
-            bars.append(Bar(label, right, 0, n, share(right, n), strong=label.startswith("only ")))
+            if n or len(parents) < 3:  # of many parents, most are rarely the only one that knows
+                bars.append(Bar(label, right, 0, n, share(right, n), strong=label.startswith("only ")))
             cells = (name, label, str(n), str(right), formats.percent(right / n if n else None))
             rows.append(Row(cells, group=number == 0))
         groups.append(BarGroup(name, tuple(bars)))
     if not groups:
         return None
-    count = "four rows" if len(known) == 4 else "a row each"
+    count = "four rows" if len(known) == 4 else "a row each, where there are such items,"
     chart = Bars(
         "fig-inheritance",
         "What the child kept of what each parent knew",

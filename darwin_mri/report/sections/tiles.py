@@ -12,6 +12,8 @@ from darwin_mri.report.model.view import Tile
 from darwin_mri.report.sections import axes
 from darwin_mri.report.sections.accuracy import benchmark_order, sorted_scores
 
+MOST_LINES = 3  # parents that each have a line of their own
+
 
 def tiles(comparison: Comparison | None) -> tuple[Tile, ...]:
     """The head's figures, one per benchmark with a measured child."""
@@ -44,8 +46,20 @@ def score_tile(title: str, child: Score, parents: Sequence[Score], comparison: C
     if contrast is not None:
         gain = formats.bare_gain(contrast.difference, contrast.unit) + ("" if contrast.unit else " pp")
         reading = f"{gain}, {READINGS[read_contrast(contrast)]}"
-    lines = tuple(f"{s.role} {formats.bare_value(s.value, s.unit)}" for s in parents)
-    return Tile(axes.task(title, child.unit), formats.bare_value(child.value, child.unit), reading, lines)
+    shown = formats.bare_value(child.value, child.unit)
+    return Tile(axes.task(title, child.unit), shown, reading, _parent_lines(parents))
+
+
+def _parent_lines(parents: Sequence[Score]) -> tuple[str, ...]:
+    """A line for each parent; of many the best one and what the others span, as the scores below name them all."""
+    if len(parents) <= MOST_LINES:
+        return tuple(f"{s.role} {formats.bare_value(s.value, s.unit)}" for s in parents)
+    best, *others = sorted(parents, key=lambda s: -s.value)
+    ends = [formats.bare_value(s.value, s.unit) for s in (others[-1], others[0])]
+    return (
+        f"best: {best.role} {formats.bare_value(best.value, best.unit)}",
+        f"others {' to '.join(dict.fromkeys(ends))}",
+    )
 
 
 def how_to_read(comparison: Comparison | None, note: str) -> str:
