@@ -9,10 +9,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from darwin_mri.config_arms import ArmConfig
 from darwin_mri.config_base import NAME, AnySection, Section
 from darwin_mri.config_methods import ARMS, JOINT, OPERATORS, SHARING, Arm, Method, Operator, TrackerName
 from darwin_mri.config_sections import (
-    ArmConfig,
     BenchConfig,
     Generation,
     PriorConfig,
