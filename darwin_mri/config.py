@@ -284,7 +284,7 @@ class Config(Tasks):
         return {name: weight / total for name, weight in self.fitness.items()}
 
 
-def make_config(data: dict[str, Any], where: str) -> Config:
+def make_config(data: dict[str, Any], where: str = "config") -> Config:
     """Validate a mapping; raises ConfigError that names the field and, for an unknown key, the nearest known one."""
     return validated(Config, data, where)
 
