@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from darwin_mri.config_base import Section
 
@@ -77,8 +77,21 @@ class ArmConfig(Section):
         gt=0,
         description="competence: texts that only preserve the father's outputs, per text with a target; absent: all",
     )
-    hold: float = Field(
+    hold: float | Literal["null-space"] = Field(
         default=1.0,
-        gt=0,
-        description="competence: weight of tokens whose output must not change, against 1 for tokens with a target",
+        description="competence: weight of all tokens whose output must not change, against 1 for those with a target;"
+        " null-space: the edit is kept off the leading directions of what the neurons are on them",
     )
+    held_power: float = Field(
+        default=0.99,
+        gt=0,
+        lt=1,
+        description="competence, hold null-space: share of the power in the leading directions",
+    )
+
+    @field_validator("hold")
+    @classmethod
+    def _above_zero(cls, hold: float | str) -> float | str:
+        if not isinstance(hold, str) and hold <= 0:
+            raise ValueError("must be above 0, or null-space")
+        return hold
