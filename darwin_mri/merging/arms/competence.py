@@ -35,6 +35,7 @@ from darwin_mri.checkpoints import LoadedModel, ffn_matrices, submodule
 from darwin_mri.errors import InputError
 from darwin_mri.merging.arms.context import Context
 from darwin_mri.merging.arms.moments import Moment, ridge
+from darwin_mri.merging.arms.reading import plain_layers, readable_layers
 from darwin_mri.merging.arms.shapes import as_parameters, clip_gain, norm_gain, rms, unit
 from darwin_mri.merging.arms.targets import Arrange, EditTarget, edit_targets, keep_marks
 from darwin_mri.merging.donors import DonorFFN
@@ -70,14 +71,19 @@ def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]
 def chosen_layers(context: Context) -> list[int]:
     """The father's layers that are refitted.
 
-    They are the settings' ``layers``, else the last ``depth`` share of those with an FFN.
+    They are the settings' ``layers``, those that tell the prompts' questions apart, or the last ``depth`` share of
+    those with an FFN.
 
     Raises:
-        InputError: the settings name a layer without a plain FFN.
+        InputError: the settings name a layer without a plain FFN, or no prompts that layers could be chosen by.
     """
-    able = [info.index for info in context.father.anatomy.layers if info.ffn is not None]
+    able = plain_layers(context.father)
     if context.settings.layers is None:
         return able[-max(1, round(context.settings.depth * len(able))) :]
+    if context.settings.layers == "read":
+        if not (readable := readable_layers(context.father, context.prompts, context.seed)):
+            raise InputError("arm.layers: read needs prompts (arm.prompts) in two wordings or more: give them one pair")
+        return readable
     missing = sorted(set(context.settings.layers) - set(able))
     if missing:
         raise InputError(
