@@ -24,11 +24,12 @@ from darwin_mri.report.pages.arena_page import build_arena_view
 from darwin_mri.report.pages.run_page import build_view
 from darwin_mri.report.pages.runs_page import build_runs_view
 from darwin_mri.report.renderers import notebook as notebook  # importing it gives records their tables in notebooks
-from darwin_mri.report.renderers.card import render_card
+from darwin_mri.report.renderers.card import PICTURE, render_card
 from darwin_mri.report.renderers.figures import draw_figures, write_figures
 from darwin_mri.report.renderers.html import render_html
 from darwin_mri.report.renderers.live_tables import live_tables
 from darwin_mri.report.renderers.plan_tables import print_plan, print_plan_summary
+from darwin_mri.report.renderers.social_card import render_social_card
 from darwin_mri.report.renderers.terminal import (
     contrasts_table,
     print_arena,
@@ -38,7 +39,7 @@ from darwin_mri.report.renderers.terminal import (
 )
 
 WIDTH = 110  # columns of report.txt
-WRITTEN = ("report.html", "report.txt", "card.md", ".eval_results/*.yaml")
+WRITTEN = ("report.html", "report.txt", "card.md", PICTURE, ".eval_results/*.yaml")
 
 __all__ = [
     "LiveRun",
@@ -60,6 +61,7 @@ __all__ = [
     "read_live",
     "render_card",
     "render_html",
+    "render_social_card",
     "render_text",
     "scores_table",
     "write_arena",
@@ -77,7 +79,7 @@ def render_text(view: View) -> str:
 
 
 def write_report(run: Path) -> View:
-    """Write report.html, report.txt, card.md and the hub's evaluation files into a run folder.
+    """Write report.html, report.txt, card.md with its picture, and the hub's evaluation files into a run folder.
 
     Each file is written whole or not at all.
 
@@ -96,6 +98,7 @@ def write_report(run: Path) -> View:
     write_text(run / "report.html", render_html(view))
     write_text(run / "report.txt", render_text(view))
     write_text(run / "card.md", render_card(view))
+    write_text(run / PICTURE, render_social_card(view))
     if view.metadata is not None and view.metadata.results:
         for name, text in eval_files(view.metadata).items():
             write_text(run / name, text)

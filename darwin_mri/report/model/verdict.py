@@ -174,7 +174,7 @@ def _clause(by_parent: Mapping[str, Contrast], every: str) -> str:
     return text
 
 
-def _shortened(by_reading: Mapping[Reading, list[str]], complete: bool) -> list[tuple[Reading, str]]:
+def _shortened(by_reading: Mapping[Reading, list[str]], complete: bool) -> list[tuple[str, str]]:
     """Parents by reading; where all are there, the largest group of more than two comes last, as all others."""
     most, _ = max(by_reading.items(), key=lambda pair: len(pair[1]))
     if not complete or len(by_reading[most]) < 3:

@@ -45,9 +45,10 @@ def draw_figures(view: View) -> dict[str, str]:
     return {figure_name(chart): standalone(draw(chart), style) for chart in charts_of(view)}
 
 
-def charts_of(view: View) -> list[Chart]:
-    """Every chart of a page, in its order."""
-    return [block.chart for section in view.sections for block in section.blocks if isinstance(block, Figure)]
+def charts_of(view: View, key: str = "") -> list[Chart]:
+    """Every chart of a page, or of the section of that key, in its order."""
+    sections = [section for section in view.sections if key in ("", section.key)]
+    return [block.chart for section in sections for block in section.blocks if isinstance(block, Figure)]
 
 
 def figure_name(chart: Chart) -> str:
