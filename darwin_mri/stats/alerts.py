@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
 from darwin_mri.records.roles import named
 from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS
+from darwin_mri.translation import say
 from darwin_mri.units import difference_text, score_text
 
 FEW_ITEMS = 100
@@ -196,7 +197,11 @@ def mixed_protocols(scores: Sequence[Score], composite: str) -> Iterable[Alert]:
     for benchmark, protocols in known.items():
         if len(protocols) > 1:
             names = "; ".join(protocols.values())
-            text = f"Scores on {benchmark} come from different protocols ({names}): do not subtract them."
+            text = say(
+                "Scores on {benchmark} come from different protocols ({names}): do not subtract them.",
+                benchmark=benchmark,
+                names=names,
+            )
             yield _about(benchmark, MIXED_PROTOCOLS, text)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from darwin_mri.records import Contrast, Vigor
 from darwin_mri.records.roles import PARENTS, Other, Parent, named
+from darwin_mri.translation import say
 from darwin_mri.units import bare_difference, score_text
 
 LEVEL = 0.05
@@ -17,7 +18,7 @@ class ParentWords(NamedTuple):
 
     Attributes:
         every: all of them.
-        best: the one with the highest score.
+        best: the one with the highest score, as a noun with its adjective.
         largest: the largest of one number of each.
     """
 
@@ -27,10 +28,10 @@ class ParentWords(NamedTuple):
 
 
 def parent_words(count: int) -> ParentWords:
-    """``both parents`` and ``better`` of two, ``all parents`` and ``best`` of more."""
-    return (
-        ParentWords("all parents", "best", "largest") if count > 2 else ParentWords("both parents", "better", "larger")
-    )
+    """``both parents`` and ``better parent`` of two, ``all parents`` and ``best parent`` of more."""
+    if count > 2:
+        return ParentWords(say("all parents"), say("best parent"), "largest")
+    return ParentWords(say("both parents"), say("better parent"), "larger")
 
 
 def judge_vigor(
@@ -62,7 +63,7 @@ def judge_vigor(
     gain, low, high = (bare_difference(v, unit) for v in (contrast.difference, contrast.low, contrast.high))
     figures = (
         f"{', '.join(f'{role} {score_text(scores[role], unit)}' for role in ('child', *parents))} on the composite;"
-        f" {gain}{points} [{low}, {high}] against the {best} parent, {named(better)};"
+        f" {gain}{points} [{low}, {high}] against the {best}, {named(better)};"
         f" {larger_of} one-sided p = {larger:.2g}"
     )
     if claimed:
@@ -70,9 +71,9 @@ def judge_vigor(
     elif contrast.difference > 0:
         sentence = f"No hybrid vigor: the child scores above {every}, but within noise ({figures})."
     elif child == scores[better]:
-        sentence = f"No hybrid vigor: the child scores as the {best} parent does ({figures})."
+        sentence = f"No hybrid vigor: the child scores as the {best} does ({figures})."
     else:
-        sentence = f"No hybrid vigor: the child does not beat the {best} parent ({figures})."
+        sentence = f"No hybrid vigor: the child does not beat the {best} ({figures})."
     return Vigor(
         mid_parent=child - sum(scores[role] for role in parents) / len(parents),
         better_parent=contrast.difference,

@@ -16,6 +16,7 @@ from darwin_mri.report.model.view import Tile, View, families
 from darwin_mri.report.sections import runs_scores, runs_searches, tiles
 from darwin_mri.report.sections.glossary import glossary_section
 from darwin_mri.report.sections.runs_scores import Named
+from darwin_mri.translation import say, say_count
 
 
 def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> View:
@@ -32,7 +33,7 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
     parents, best = runs_scores.most_parents(named), runs_scores.best_parent(named)
     return View(
         name=" · ".join(name for name, _ in named),
-        subtitle=f"{formats.plural(len(runs), 'run')} compared",
+        subtitle=say_count("{count} run compared", "{count} runs compared", len(runs)),
         verdict=_verdict(named),
         alerts=_alerts(named),
         tiles=tuple(tile for pair in named if (tile := _tile(*pair)) is not None),
@@ -48,8 +49,10 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
             runs_searches.limits_section(named),
             glossary_section(parents),
         ),
-        tiles_note=f"Each run's child on its composite, held-out items; the difference is against its {best}.",
-        chip=formats.plural(len(runs), "run"),
+        tiles_note=say(
+            "Each run's child on its composite, held-out items; the difference is against its {best}.", best=best
+        ),
+        chip=say_count("{count} run", "{count} runs", len(runs)),
         roles=families(parents),
     )
 
@@ -67,13 +70,20 @@ def _verdict(named: Sequence[Named]) -> Verdict:
     claimed = [name for name, one in verdicts if one.tone == "gain"]
     compared = sum(one.tone != "none" for _, one in verdicts)
     if not compared:
-        headline = "None of these runs can be judged: no child was compared with all its parents."
+        headline = say("None of these runs can be judged: no child was compared with all its parents.")
     elif claimed:
-        shows = "shows" if len(claimed) == 1 else "show"
-        runs = formats.plural(compared, "judged run")
-        headline = f"{len(claimed)} of {runs} {shows} hybrid vigor: {formats.listing(claimed)}."
+        runs = say_count("{count} judged run", "{count} judged runs", compared)
+        headline = say_count(
+            "{count} of {runs} shows hybrid vigor: {names}.",
+            "{count} of {runs} show hybrid vigor: {names}.",
+            len(claimed),
+            runs=runs,
+            names=formats.listing(claimed),
+        )
     else:
-        headline = f"No hybrid vigor in {formats.plural(compared, 'judged run')}."
+        headline = say_count(
+            "No hybrid vigor in {count} judged run.", "No hybrid vigor in {count} judged runs.", compared
+        )
     return Verdict("none", headline, tuple((name, one.headline) for name, one in verdicts))
 
 
@@ -110,14 +120,21 @@ def _incomparable(named: Sequence[Named]) -> Iterator[Alert]:
     for benchmark, known in protocols.items():
         if len(known) > 1:
             names = "; ".join(known)
-            text = f"The runs scored {benchmark} under different protocols ({names}): do not subtract them."
+            text = say(
+                "The runs scored {benchmark} under different protocols ({names}): do not subtract them.",
+                benchmark=benchmark,
+                names=names,
+            )
             yield Alert(level="warning", text=text, kind=MIXED_PROTOCOLS, benchmark=benchmark)
     for benchmark, known in items.items():
         if len(known) > 1:
             yield Alert(
                 level="warning",
-                text=f"The runs were not scored on the same items of {benchmark}: compare each child with its own"
-                " parents only.",
+                text=say(
+                    "The runs were not scored on the same items of {benchmark}: compare each child with its own"
+                    " parents only.",
+                    benchmark=benchmark,
+                ),
                 kind="different-items",
                 benchmark=benchmark,
             )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from darwin_mri.records import Comparison, Score
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.roles import PARENTS, role_label
 from darwin_mri.report import formats
-from darwin_mri.report.model.findings import READINGS, against_better_parent, read_contrast
+from darwin_mri.report.model.findings import against_better_parent, reading_label
 from darwin_mri.report.model.view import Tile
 from darwin_mri.report.sections import axes
 from darwin_mri.report.sections.accuracy import benchmark_order, sorted_scores
+from darwin_mri.translation import say
 
 
 def tiles(comparison: Comparison | None) -> tuple[Tile, ...]:
@@ -42,12 +43,13 @@ def score_tile(title: str, child: Score, parents: Sequence[Score], comparison: C
     contrast = against_better_parent(comparison, child.benchmark)
     reading = ""
     if contrast is not None:
-        gain = formats.bare_gain(contrast.difference, contrast.unit) + ("" if contrast.unit else " pp")
-        reading = f"{gain}, {READINGS[read_contrast(contrast)]}"
-    lines = tuple(f"{s.role} {formats.bare_value(s.value, s.unit)}" for s in parents)
+        gain = formats.bare_gain(contrast.difference, contrast.unit)
+        gain = gain if contrast.unit else say("{number} pp", number=gain)
+        reading = f"{gain}, {reading_label(contrast)}"
+    lines = tuple(f"{role_label(s.role)} {formats.bare_value(s.value, s.unit)}" for s in parents)
     return Tile(axes.task(title, child.unit), formats.bare_value(child.value, child.unit), reading, lines)
 
 
 def how_to_read(comparison: Comparison | None, note: str) -> str:
     """What stands below the figures, and that NLL and KL divergence are negated where there are any."""
-    return f"{note} {axes.NEGATED}" if comparison and axes.has_negated(comparison.scores) else note
+    return f"{note} {say(axes.NEGATED)}" if comparison and axes.has_negated(comparison.scores) else note
