@@ -63,7 +63,7 @@ def speaking(language: str) -> Iterator[None]:
         ConfigError: there is no such language.
     """
     if language not in languages():
-        raise ConfigError(f"there is no report in {language!r}: --lang knows {', '.join(languages())}")
+        raise ConfigError(f"there is no report in the language {language!r}: --lang takes {' or '.join(languages())}")
     token = _spoken.set(None if language == ENGLISH else load_catalogue(language))
     try:
         yield

@@ -12,6 +12,7 @@ from darwin_mri.records.roles import MOTHER, named, pair_file, scan_file
 from darwin_mri.records.score import LEVELS, Level
 from darwin_mri.report import formats
 from darwin_mri.report.model.findings import fitness_gap, measured_score
+from darwin_mri.report.model.retold import retold_alerts
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.model.score_alerts import score_alerts
 from darwin_mri.report.record_words import benchmark_label, status_label
@@ -69,7 +70,7 @@ def find_alerts(run: RunRecords) -> tuple[Alert, ...]:
     alerts = [
         *_run_alerts(run),
         *_health_alerts(run),
-        *(run.comparison.alerts if run.comparison else ()),
+        *(retold_alerts(run.comparison) if run.comparison else ()),
         *(score_alerts(run.comparison) if run.comparison else ()),
         *_search_alerts(run),
         *_scan_alerts(run),

@@ -9,6 +9,7 @@ from darwin_mri.records.arena import PARENTS_ARM, cell_name
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Code, Row, Section, Table, Text, table
 from darwin_mri.report.model.findings import COMPOSITE, measured_score, reading_label
+from darwin_mri.report.model.retold import retold_alerts, retold_arena
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import View
 from darwin_mri.report.sections import accuracy, slices, tiles
@@ -29,7 +30,7 @@ def build_arena_view(result: ArenaResult) -> View:
                 say("{items} held-out items per seed", items=result.items),
             )
         ),
-        verdict=Verdict("gain" if result.vigor else "level", result.sentence),
+        verdict=Verdict("gain" if result.vigor else "level", retold_arena(result)),
         alerts=_alerts(result),
         tiles=tiles.tiles(comparison),
         sections=(
@@ -124,7 +125,7 @@ def _rule(result: ArenaResult) -> Text:
 
 
 def _alerts(result: ArenaResult) -> tuple[Alert, ...]:
-    alerts = result.comparison.alerts
+    alerts = retold_alerts(result.comparison)
     if result.ignorant is not None:
         return alerts
     text = say("No ignorant mother was given: that null is missing.")

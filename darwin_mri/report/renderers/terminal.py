@@ -18,6 +18,7 @@ from darwin_mri.records import ArenaResult, Channel, Comparison, PairScan, Prior
 from darwin_mri.records.roles import FATHER, Family, family_of, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model import elements as el
+from darwin_mri.report.model.retold import retold_arena
 from darwin_mri.report.model.view import View
 from darwin_mri.report.pages import arena_page
 from darwin_mri.report.record_words import level_label
@@ -79,7 +80,7 @@ def contrasts_table(comparison: Comparison) -> Fitted:
 
 def print_arena(console: Console, result: ArenaResult) -> None:
     """Print the verdict and one line per arm and null."""
-    console.print(RichText(result.sentence, style=TONES["gain" if result.vigor else "level"]))
+    console.print(RichText(retold_arena(result), style=TONES["gain" if result.vigor else "level"]))
     console.print(Fitted(arena_page.arena_table(result)))
 
 

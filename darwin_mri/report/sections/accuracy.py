@@ -26,6 +26,7 @@ from darwin_mri.report.model.findings import (
     reading_label,
     words_of,
 )
+from darwin_mri.report.model.retold import retold_vigor
 from darwin_mri.report.record_words import benchmark_label, evidence_label, split_label
 from darwin_mri.report.sections import axes
 from darwin_mri.translation import labels, later, say
@@ -249,7 +250,7 @@ def contrasts_section(comparison: Comparison | None) -> Section:
         "Grey bands: differences too small for this many items to show (80 % power). An interval that crosses zero is"
         " no result.",
     )
-    sentence = (Text(comparison.vigor.sentence),) if comparison.vigor else ()
+    sentence = (Text(retold_vigor(comparison)),) if comparison.vigor else ()
     return Section(key, title, (*sentence, *limits, *figures(charts, contrast_table(comparison), note)))
 
 
