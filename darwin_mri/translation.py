@@ -19,6 +19,7 @@ from darwin_mri.errors import ConfigError
 from darwin_mri.korean import choose_particles
 
 ENGLISH = "en"
+CONTEXT = "\x04"  # stands between context and text in a key, as in gettext's own files
 FINISH: Mapping[str, Callable[[str], str]] = {"ko": choose_particles}  # what a language does to a filled sentence
 
 
@@ -77,6 +78,12 @@ def say(text: str, /, **values: object) -> str:
     return text.format(**values) if catalogue is None else catalogue.fill(text, values)
 
 
+def say_in(context: str, text: str) -> str:
+    """A text that English has in two senses; ``context`` tells a translator which one."""
+    catalogue = _spoken.get()
+    return text if catalogue is None else catalogue.texts.get(f"{context}{CONTEXT}{text}") or text
+
+
 def say_count(one: str, many: str, count: int, /, **values: object) -> str:
     """A sentence with a number, which the text names ``{count}``.
 
@@ -111,11 +118,14 @@ def load_catalogue(language: str) -> Catalogue:
     return Catalogue(language, dict(read_po(file.read_text(encoding="utf-8"))))
 
 
-_STRING = re.compile(r'^(msgid_plural|msgid|msgstr(?:\[0\])?)? *(".*")$')
+_STRING = re.compile(r'^(msgctxt|msgid_plural|msgid|msgstr(?:\[0\])?)? *(".*")$')
 
 
 def read_po(text: str) -> Iterator[tuple[str, str]]:
-    """(English, translation) pairs of a gettext file; of a text with a plural the key is the plural."""
+    """(key, translation) pairs of a gettext file.
+
+    The key is the English text, of a text with a plural the plural, of one with a context both.
+    """
     entry: dict[str, str] = {}
     field = ""
     for line in [*text.splitlines(), 'msgid ""']:
@@ -123,9 +133,9 @@ def read_po(text: str) -> Iterator[tuple[str, str]]:
         if match is None:
             continue
         field = (match[1] or field).removesuffix("[0]")
-        if match[1] == "msgid" and entry:
+        if field in ("msgctxt", "msgid") and "msgstr" in entry:
             key = entry.get("msgid_plural", entry["msgid"])
-            if key and entry.get("msgstr"):
-                yield key, entry["msgstr"]
+            if key and entry["msgstr"]:
+                yield f"{entry['msgctxt']}{CONTEXT}{key}" if "msgctxt" in entry else key, entry["msgstr"]
             entry = {}
         entry[field] = entry.get(field, "") + ast.literal_eval(match[2])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from jinja2.ext import babel_extract
 
 import darwin_mri
-from darwin_mri.translation import read_po
+from darwin_mri.translation import CONTEXT, read_po
 
 PACKAGE = Path(darwin_mri.__file__).parent
 CATALOGUES = PACKAGE / "translations"
@@ -31,16 +31,18 @@ msgstr ""
 
 
 class Source(NamedTuple):
-    """A text to translate: its plural where it has one, and the first file that has it."""
+    """A text to translate: its plural and its context where it has them, and the first file that has it."""
 
     one: str
     many: str
+    context: str
     file: str
 
     @property
     def key(self) -> str:
         """What the catalogue knows it by."""
-        return self.many or self.one
+        key = self.many or self.one
+        return f"{self.context}{CONTEXT}{key}" if self.context else key
 
 
 def sources() -> dict[str, Source]:
@@ -48,32 +50,34 @@ def sources() -> dict[str, Source]:
     found: dict[str, Source] = {}
     for path in [*sorted(PACKAGE.rglob("*.py")), *sorted(PACKAGE.rglob("*.j2"))]:
         file = path.relative_to(PACKAGE.parent).as_posix()
-        for one, many in _texts(path):
-            source = Source(one, many, file)
+        for one, many, context in _texts(path):
+            source = Source(one, many, context, file)
             found.setdefault(source.key, source)
     return found
 
 
-def _texts(path: Path) -> Iterator[tuple[str, str]]:
+def _texts(path: Path) -> Iterator[tuple[str, str, str]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".j2":
         with path.open("rb") as file:
             for _, _, message, _ in babel_extract(file, ("say",), (), {"trim_blocks": "true", "silent": "false"}):
                 texts = message if isinstance(message, tuple) else (message,)
-                yield str(texts[0]), ""
+                yield str(texts[0]), "", ""
     elif "darwin_mri.translation import" in text or path.name == "translation.py":
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 yield from _spoken_by(node.func.id, [a.value for a in node.args if isinstance(a, ast.Constant)])
 
 
-def _spoken_by(function: str, texts: list) -> Iterator[tuple[str, str]]:
+def _spoken_by(function: str, texts: list) -> Iterator[tuple[str, str, str]]:
     if function in ("say", "later") and texts:
-        yield texts[0], ""
+        yield texts[0], "", ""
     elif function == "labels":
-        yield from ((text, "") for text in texts)
+        yield from ((text, "", "") for text in texts)
     elif function == "say_count" and len(texts) >= 2:
-        yield texts[0], texts[1]
+        yield texts[0], texts[1], ""
+    elif function == "say_in" and len(texts) == 2:
+        yield texts[1], "", texts[0]
 
 
 def catalogue_path(language: str) -> Path:
@@ -93,6 +97,7 @@ def render(language: str, known: dict[str, str]) -> str:
     for source in sources().values():
         lines = [f"\n#: {source.file}"] if source.file != last else [""]
         last = source.file
+        lines += [f"msgctxt {_quoted(source.context)}"] if source.context else []
         lines.append(f"msgid {_quoted(source.one)}")
         if source.many:
             lines.append(f"msgid_plural {_quoted(source.many)}")

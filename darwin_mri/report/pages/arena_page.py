@@ -6,6 +6,7 @@ import yaml
 
 from darwin_mri.records import CHILD, Alert, ArenaResult, ArenaRow, Contrast
 from darwin_mri.records.arena import PARENTS_ARM, cell_name
+from darwin_mri.records.roles import role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Code, Row, Section, Table, Text, table
 from darwin_mri.report.model.findings import COMPOSITE, measured_score, reading_label
@@ -57,8 +58,8 @@ def arena_table(result: ArenaResult) -> Table:
         is_child = (row.arm, row.null) == (result.best, CHILD)
         contrast = None if is_child else _contrast(result, row)
         cells = (
-            row.arm,
-            "" if row.null == CHILD else row.null,
+            say("parents") if row.arm == PARENTS_ARM else row.arm,
+            _null_label(row),
             "/".join(f"{ratio:g}" for ratio in row.ratios),
             formats.score_value(sum(row.values) / len(row.values), unit),
             " / ".join(formats.fixed(value, 4) if unit else formats.fixed(100 * value, 1) for value in row.values),
@@ -87,6 +88,13 @@ def arena_table(result: ArenaResult) -> Table:
             " first.",
         ),
     )
+
+
+def _null_label(row: ArenaRow) -> str:
+    """A null's name, or which parent it is; the child itself has none."""
+    if row.null == CHILD:
+        return ""
+    return role_label(row.null) if row.arm == PARENTS_ARM else row.null
 
 
 def _contrast(result: ArenaResult, row: ArenaRow) -> Contrast | None:

@@ -29,7 +29,7 @@ from darwin_mri.report.model.findings import (
 from darwin_mri.report.model.retold import retold_vigor
 from darwin_mri.report.record_words import benchmark_label, evidence_label, split_label
 from darwin_mri.report.sections import axes
-from darwin_mri.translation import labels, later, say
+from darwin_mri.translation import labels, later, say, say_in
 from darwin_mri.units import MIXED
 
 
@@ -310,7 +310,7 @@ def limits_table(checks: Sequence[LimitCheck]) -> Table:
     columns = labels("limit on", "held-out items say", "against", "may lose", "child minus it, 95 %")
     sure = all(check.certain for check in checks)
     note = "" if sure else say("Within noise: the interval does not lie on one side of the limit.")
-    return table(say("Limits"), columns, rows, text=(0, 1, 2), note=note)
+    return table(say_in("of tasks", "Limits"), columns, rows, text=(0, 1, 2), note=note)
 
 
 def _limit_reading(check: LimitCheck) -> str:

@@ -18,7 +18,7 @@ from darwin_mri.report.model.findings import COMPOSITE
 from darwin_mri.report.model.metadata import gather
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.record_words import status_label
-from darwin_mri.translation import labels, say, say_count
+from darwin_mri.translation import labels, say, say_count, say_in
 
 MOST_ANCESTORS = 50  # generations the family tree goes back
 
@@ -258,7 +258,7 @@ def health_table(health: Health) -> Table:
     state = say("passed") if health.passed else say("FAILED")
     return table(
         say("Health check of the child: {state}", state=state),
-        labels("gate", "result", "value", "limit", "note"),
+        (*labels("gate", "result", "value", "limit"), say_in("column", "note")),
         rows,
         text=(0, 1, 3, 4),
     )
