@@ -1,7 +1,8 @@
 """Ray's workers: actors that hold the parents, on one machine or many. Needs ``pip install 'darwin-mri[ray]'``.
 
 An actor that dies costs the one task it had: a new actor takes its place and gets the task once more. A task that loses
-two actors, or is not answered within the limit, is a failed candidate.
+two actors, or is not answered within the limit, is a failed candidate. While the new actor loads, or waits for room
+because its machine died, the others do its tasks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from darwin_mri.errors import ConfigError, DarwinError
 from darwin_mri.run import peak_memory
 
 TRIES = 2  # actors a task may cost
+LOOK_AGAIN = 2.0  # seconds between two looks at actors that are awaited
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class RayWorkers:
             import ray
         except ImportError:
             raise ConfigError(INSTALL) from None
-        self.ray, self.limit, self.on_replaced = ray, limit, on_replaced
+        self.ray, self.limit, self.on_replaced, self._gpus = ray, limit, on_replaced, gpus
         self.started = not ray.is_initialized()
         if self.started:
             if fault := cluster_fault(actors, gpus, address):
@@ -106,6 +108,8 @@ class RayWorkers:
         self._ready = [actor.ready.remote() for actor in self.actors]
         self._running: dict[Any, _Running] = {}  # by Ray's reference
         self._loaded: dict[int, float] = {}  # actor -> when it was first seen to have its parents
+        self._idle_since: dict[int, float] = {}  # actor -> when its last task ended
+        self._awaited: set[int] = set()  # actors that took a dead one's place and have not loaded yet
 
     @property
     def count(self) -> int:
@@ -117,31 +121,68 @@ class RayWorkers:
         self._give(task, worker, 0)
 
     def _give(self, task: Task, worker: int, tries: int) -> None:
-        reference = self.actors[worker].run.remote(task)
-        self._running[reference] = _Running(task, tries, worker, time.monotonic())
+        actor = self._able(worker)
+        reference = self.actors[actor].run.remote(task)
+        self._running[reference] = _Running(task, tries, actor, time.monotonic())
+
+    def _able(self, worker: int) -> int:
+        """The actor that does a worker's tasks: its own, or the least busy of the others while that one is awaited."""
+        for number in [number for number in self._awaited if self._has_loaded(number)]:
+            self._awaited.remove(number)
+            if self._is_lost(number):  # it was begun on a machine that is gone, too
+                self._replace(number)
+        others = [number for number in range(self.count) if number not in self._awaited]
+        if worker not in self._awaited or not others:
+            return worker
+        busy = [job.actor for job in self._running.values()]
+        return min(others, key=busy.count)
+
+    def _is_lost(self, number: int) -> bool:
+        try:
+            self.ray.get(self._ready[number])
+        except self.ray.exceptions.RayActorError:
+            return True
+        return False
+
+    def _has_loaded(self, number: int) -> bool:
+        """Whether an actor has its parents, or died before it had them."""
+        loaded, _ = self.ray.wait([self._ready[number]], timeout=0)
+        return bool(loaded)
 
     def next(self) -> Outcome:
         """As ``Workers``.
 
         Raises:
-            DarwinError: an actor fails in a way that is not the candidate's.
+            DarwinError: an actor fails in a way that is not the candidate's, or no machine is left.
         """
         while True:
             done, _ = self.ray.wait(list(self._running), num_returns=1, timeout=self._patience())
             for reference in done:
-                job = self._running.pop(reference)
+                job = self._running[reference]
                 outcome, lost = self._result(reference)
                 if outcome is not None:
+                    del self._running[reference]
+                    self._idle_since[job.actor] = time.monotonic()
                     return outcome
-                self._replace(job.actor)
+                job = self._lose(job.actor)
                 if job.tries + 1 == TRIES:
                     return _failed(job, lost)
                 self._give(job.task, job.actor, job.tries + 1)
-            late = [] if done else [key for key, job in self._running.items() if self._is_late(job.actor, job.began)]
-            for reference in late[:1]:
-                job = self._running.pop(reference)
-                self._replace(job.actor)
-                return _failed(job, f"no result within {self.limit:g} s")
+            self._require_room()
+            late = [] if done else [job.actor for job in self._running.values() if self._is_late(job.actor, job.began)]
+            if late:
+                return _failed(self._lose(late[0]), f"no result within {self.limit:g} s")
+
+    def _lose(self, actor: int) -> _Running:
+        """Replace an actor and give the tasks that waited for it again; returns the one that it was at."""
+        lost = {reference: job for reference, job in self._running.items() if job.actor == actor}
+        for reference in lost:
+            del self._running[reference]
+        self._replace(actor)
+        at, *waiting = sorted(lost.values(), key=lambda job: job.began)
+        for job in waiting:
+            self._give(job.task, actor, job.tries)
+        return at
 
     def _result(self, reference: Any) -> tuple[Outcome | None, str]:
         """The outcome of a task that has ended; or None, and why, where its actor died."""
@@ -157,24 +198,31 @@ class RayWorkers:
         """Whether a task takes too long; an actor that is still loading its parents is not late."""
         if self.limit <= 0:
             return False
-        loaded, _ = self.ray.wait([self._ready[number]], timeout=0)
-        if not loaded:
+        if not self._has_loaded(number):
             return False
-        since = self._loaded.setdefault(number, time.monotonic())
-        return time.monotonic() - max(began, since) > self.limit
+        loaded = self._loaded.setdefault(number, time.monotonic())
+        return time.monotonic() - max(began, loaded, self._idle_since.get(number, 0.0)) > self.limit
 
     def _patience(self) -> float | None:
-        """Seconds to wait for a result before looking for late tasks; None where there is no limit."""
+        """Seconds to wait for a result before looking for late tasks and lost machines; None where neither can be."""
+        if self._awaited:
+            return LOOK_AGAIN
         if self.limit <= 0:
             return None
         oldest = min(job.began for job in self._running.values())
         return max(0.2, oldest + self.limit - time.monotonic())
+
+    def _require_room(self) -> None:
+        """Refuse to wait where every actor is awaited and no machine could take one."""
+        if len(self._awaited) == self.count and room_fault(1, self._gpus, living(self.ray.nodes()), "Ray"):
+            raise DarwinError("Ray has lost every machine of the search: add one, then go on with --resume")
 
     def _replace(self, number: int) -> None:
         self.ray.kill(self.actors[number])
         self.actors[number] = self._kind.remote()
         self._ready[number] = self.actors[number].ready.remote()
         self._loaded.pop(number, None)
+        self._awaited.add(number)
         self.on_replaced(number)
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("ray")
+
+from ray.cluster_utils import Cluster
 
 from darwin_mri.breeding import ItemScores, Ledger, Means, ObservedWorkers, SearchOptions, WorkerStates, search
 from darwin_mri.breeding.cluster import RayWorkers
@@ -38,25 +40,57 @@ def build(folder: str, hang: bool = False) -> Evaluate:
     return evaluate
 
 
-class Killing:
-    """Workers of which one actor's process is ended in the middle of the search."""
+class Striking:
+    """Workers, and something that happens to them in the middle of the search.
 
-    def __init__(self, inner: RayWorkers, pids: Path) -> None:
-        self.inner, self.pids, self.killed, self.seen = inner, pids, None, 0
+    Args:
+        inner: the workers.
+        after: results.
+        strike: what happens.
+    """
+
+    def __init__(self, inner: RayWorkers, after: int, strike: Callable[[], object]) -> None:
+        self.inner, self.after, self.strike = inner, after, strike
         self.count = inner.count
 
     def submit(self, task: Task, worker: int) -> None:
         self.inner.submit(task, worker)
 
     def next(self) -> Outcome:
-        self.seen += 1
-        if self.seen == 20:
-            self.killed = int(sorted(self.pids.iterdir())[0].name)
-            os.kill(self.killed, signal.SIGKILL)
+        self.after -= 1
+        if self.after == 0:
+            self.strike()
         return self.inner.next()
 
     def close(self) -> None:
         self.inner.close()
+
+
+def kill_first(pids: Path) -> None:
+    """End one actor's process."""
+    os.kill(int(sorted(pids.iterdir())[0].name), signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_node_that_dies_leaves_its_tasks_to_the_other_one(tmp_path: Path) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1)
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    replaced = list[int]()
+    workers = RayWorkers(
+        partial(build, str(pids)), actors=2, address=cluster.address, limit=60, on_replaced=replaced.append
+    )
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    try:
+        losing = Striking(workers, 20, lambda: cluster.remove_node(node, allow_graceful=False))
+        search(start(), losing, Means(BLOCKS, {"toy": 1.0}), ledger, OPTIONS)
+    finally:
+        workers.close()
+        cluster.shutdown()
+    assert replaced  # one machine's task was asked again, no other was lost
+    assert len(ledger.lines) == OPTIONS.budget and not any(line.status == "failed" for line in ledger.lines)
+    assert timeless(ledger) == timeless(run(tmp_path / "alone", options=OPTIONS)[1])
 
 
 # Ray's own subprocesses and sockets are still open when it is shut down.
@@ -69,13 +103,16 @@ def test_a_killed_actor_costs_one_task_and_changes_nothing(tmp_path: Path, async
     told = list[tuple[WorkerState, ...]]()
     states = WorkerStates(["Ray actor 0", "Ray actor 1"], told.append)
     ray = RayWorkers(partial(build, str(pids)), actors=2, limit=60, on_replaced=states.replace)
-    workers = ObservedWorkers(Killing(ray, pids), states)
+    workers = ObservedWorkers(Striking(ray, 20, lambda: kill_first(pids)), states)
     ledger = Ledger(tmp_path / "ray" / "ledger.jsonl", tmp_path / "ray" / "blocks.jsonl")
     try:
         result = search(start(), workers, Means(BLOCKS, {"toy": 1.0}), ledger, options)
+        until = time.monotonic() + 60
+        while len(list(pids.iterdir())) < 3 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert len(list(pids.iterdir())) == 3  # another actor takes its place, however short the search was
     finally:
         workers.close()
-    assert len(list(pids.iterdir())) >= 3  # another actor took its place
     last = told[-2]  # before the search ended, whereupon no worker is there to be seen
     assert not told[-1] and sum(state.replaced for state in last) == 1 and not any(state.task for state in last)
     assert 20 < sum(state.done for state in last) <= len(ledger.blocks)  # equal candidates are scored once
