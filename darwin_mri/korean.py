@@ -11,12 +11,13 @@ PARTICLES = {
     "을(를)": ("을", "를"),
     "과(와)": ("과", "와"),
     "(으)로": ("으로", "로"),
-    "(이)": ("이", ""),
 }
-_PLACES = re.compile(r"""([\w%])([)\]'"”’»]*)(""" + "|".join(map(re.escape, PARTICLES)) + ")")
+_PLACES = re.compile(r"""([A-Z]+|[\w%])([)\]'"”’»]*)(""" + "|".join(map(re.escape, PARTICLES)) + ")")
 _FIRST, _LAST, _ENDINGS = ord("가"), ord("힣"), 28
 _RIEUL = 8  # the ending ㄹ, after which (으)로 is 로
 _DIGITS = (21, _RIEUL, 0, 16, 0, 0, 1, _RIEUL, _RIEUL, 0)  # endings of the digits as they are read: 영, 일, 이 ...
+
+_LETTERS = {"L": _RIEUL, "M": 16, "N": 4, "R": _RIEUL}  # 엘, 엠, 엔, 알; the names of all others end with a vowel
 
 
 def choose_particles(text: str) -> str:
@@ -33,8 +34,11 @@ def _form(before: str, particle: str) -> str:
     return PARTICLES[particle][0 if ending else 1]
 
 
-def _ending(character: str) -> int | None:
-    """Number of the consonant that a syllable or digit ends with, 0 for none; None where that is not known."""
+def _ending(before: str) -> int | None:
+    """Number of the consonant that a syllable, digit or acronym ends with, 0 for none; None where it is not known."""
+    if len(before) > 1:
+        return _LETTERS.get(before[-1], 0)
+    character = before
     if _FIRST <= ord(character) <= _LAST:
         return (ord(character) - _FIRST) % _ENDINGS
     if character.isdecimal() and character.isascii():

@@ -101,6 +101,12 @@ def say_count(one: str, many: str, count: int, /, **values: object) -> str:
     return say(many, count=count, **values)
 
 
+def say_stored(text: str) -> str:
+    """A text that a record holds: in the language in use where a catalogue has just this text, else as it is."""
+    catalogue = _spoken.get()
+    return text if catalogue is None else catalogue.texts.get(text, text)
+
+
 def labels(*texts: str) -> tuple[str, ...]:
     """Short texts, such as the names of a table's columns, in the language in use."""
     return tuple(map(say, texts))

@@ -26,6 +26,7 @@ from tests.report.browser import chromium, faults, visit
 from tests.report.catalogue import PACKAGE, catalogue_path, render, sources, translations
 from tests.report.sample import write_sample
 from tests.report.sample_siblings import write_siblings
+from tests.report.test_front import make_genome
 
 REPORTS = Path(__file__).parents[2] / "reports"
 RUNS = ("opus", "david", "genesis")
@@ -56,15 +57,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     whole = write_sample(folder / "whole")
     deep = write_sample(folder / "deep", 42, 32, languages=("ko", "en", "ja", "zh", "de", "fr", "es"), evaluations=300)
     siblings = write_siblings(folder / "siblings", 8, identity=False)
+    front = write_sample(folder / "front")
+    make_genome(("ko", "maths", "code")).save(front / "genome.json")
     bare = folder / "bare"
     bare.mkdir()
     shutil.copy(whole / "genome.json", bare)
     with speaking("ko"):
-        for run in (*runs, whole, deep, siblings, bare):
+        for run in (*runs, whole, deep, siblings, front, bare):
             write_report(run)
         write_runs_report(runs, folder / "runs.html")
         write_arena(ArenaResult.load(arena / "arena.json"), arena)
-    written = {run.name: run / "report.html" for run in (*runs, whole, deep, siblings, bare)}
+    written = {run.name: run / "report.html" for run in (*runs, whole, deep, siblings, front, bare)}
     return written | {"runs": folder / "runs.html", "arena": arena / "arena.html"}
 
 
@@ -166,7 +169,7 @@ def english_left(page: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [*RUNS, "runs", "arena", "whole", "deep", "siblings", "bare"])
+@pytest.mark.parametrize("name", [*RUNS, "runs", "arena", "whole", "deep", "siblings", "front", "bare"])
 def test_no_english_sentence_is_left_on_a_korean_page(pages: dict[str, Path], name: str) -> None:
     texts = read_page(pages[name])
     assert sum(bool(re.search("[가-힣]", text)) for _, text in texts) > 30
@@ -289,6 +292,7 @@ def test_a_quotation_is_marked_as_english(pages: dict[str, Path]) -> None:
         ("'한국'이(가) 86.0 %은(는) 12은(는)", "'한국'이 86.0 %는 12는"),
         ("uniform은(는) genesis을(를)", "uniform은(는) genesis을(를)"),  # how Latin letters are read is not known
         ("괄호(예)은(는)", "괄호(예)는"),
+        ("FFN이(가) MRI을(를) NLL(으)로, X은(는)", "FFN이 MRI를 NLL로, X은(는)"),
     ],
 )
 def test_korean_particles_follow_the_sound_before_them(written: str, read: str) -> None:

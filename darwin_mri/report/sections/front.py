@@ -9,7 +9,7 @@ from darwin_mri.records.roles import NULL_PREFIX, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Front, FrontBorder, FrontPoint
 from darwin_mri.report.model.elements import Figure, Row, Section, Table, Text, table
-from darwin_mri.translation import labels, later, say, say_count
+from darwin_mri.translation import labels, later, say, say_count, say_stored
 
 SPLITS = ("held_out", "fresh", "search")  # what is drawn: the first one that every member has
 WITHOUT_SCAN = {
@@ -141,7 +141,7 @@ def _found(genome: Genome, ledger: int) -> str:
     )
     if genome.member is not None:
         text += " " + say("The child is member {member}", member=genome.member)
-        text += f": {genome.preferred}." if genome.preferred else "."
+        text += f": {say_stored(genome.preferred)}." if genome.preferred else "."
     return text
 
 
@@ -195,7 +195,7 @@ def _areas(genome: Genome) -> str:
         )
     )
     beside = [
-        f"{formats.fixed(other.hypervolume, 3)} {say(WITHOUT_SCAN[other.search])}"
+        say("{size} {how}", size=formats.fixed(other.hypervolume, 3), how=say(WITHOUT_SCAN[other.search]))
         for other in genome.baselines
         if other.hypervolume is not None
     ]
