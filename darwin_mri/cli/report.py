@@ -21,6 +21,10 @@ def report(
     lang: Annotated[
         str, typer.Option(metavar="LANGUAGE", help="Language of the report: en or ko. The model card stays English.")
     ] = "en",
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Write every chart of the page there as an SVG file."),
+    ] = None,
     push: Annotated[
         str | None,
         typer.Option(metavar="OWNER/NAME", help="Upload child, card, report and records to this hub repository."),
@@ -44,22 +48,27 @@ def report(
 
     if push is None and (dry_run or private or force):
         raise ConfigError("--dry-run, --private and --force belong to --push: give --push OWNER/NAME too")
+    if push is not None and figures is not None:
+        raise ConfigError("--figures and --push are two commands: give one of them")
     with speaking(lang):
         if push is not None:
             _push(runs, push, dry_run=dry_run, private=private, force=force, as_json=as_json)
             return
-        page = _write(runs, out, as_json=as_json)
+        page, drawn = _write(runs, out, figures, as_json=as_json)
     if not quiet:
         note(f"written: {page}")
+        if figures is not None:
+            note(f"written: {len(drawn)} figures as SVG in {figures}")
 
 
-def _write(runs: list[Path], out: Path | None, *, as_json: bool) -> Path:
-    """Write the page of a run, of an arena, or of several runs, and print it; where the page is."""
+def _write(runs: list[Path], out: Path | None, figures: Path | None, *, as_json: bool) -> tuple[Path, list[str]]:
+    """Write the page of a run, of an arena, or of several runs, and print it; where it is, and names of its figures."""
     from darwin_mri.report import (
         print_arena,
         print_report,
         read_arena,
         write_arena,
+        write_figures,
         write_report,
         write_runs_report,
     )
@@ -72,6 +81,7 @@ def _write(runs: list[Path], out: Path | None, *, as_json: bool) -> Path:
         view, page = write_report(runs[0]), runs[0] / "report.html"
     else:
         view, page = write_runs_report(runs, out)
+    drawn = [] if figures is None else write_figures(view, figures)
     if as_json:
         print_json(
             {
@@ -82,13 +92,14 @@ def _write(runs: list[Path], out: Path | None, *, as_json: bool) -> Path:
                 "answers": [{"question": question, "answer": answer} for question, answer in view.verdict.answers],
                 "alerts": [alert.model_dump() for alert in view.alerts],
                 "missing": [{"file": part.file, "what": part.what, "command": part.command} for part in view.missing],
+                "figures": drawn,
             }
         )
     elif arena is not None:
         print_arena(stdout, arena)
     else:
         print_report(stdout, view)
-    return page
+    return page, drawn
 
 
 def _push(runs: list[Path], repo: str, *, dry_run: bool, private: bool, force: bool, as_json: bool) -> None:

@@ -25,6 +25,7 @@ from darwin_mri.report.pages.run_page import build_view
 from darwin_mri.report.pages.runs_page import build_runs_view
 from darwin_mri.report.renderers import notebook as notebook  # importing it gives records their tables in notebooks
 from darwin_mri.report.renderers.card import render_card
+from darwin_mri.report.renderers.figures import write_figures
 from darwin_mri.report.renderers.html import render_html
 from darwin_mri.report.renderers.live_tables import live_tables
 from darwin_mri.report.renderers.plan_tables import print_plan, print_plan_summary
@@ -63,6 +64,7 @@ __all__ = [
     "render_text",
     "scores_table",
     "write_arena",
+    "write_figures",
     "write_report",
     "write_runs_report",
 ]

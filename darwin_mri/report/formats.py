@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections.abc import Sequence
 
 from darwin_mri.records import Contrast, Estimate, Score
 from darwin_mri.report.record_words import evidence_label
@@ -197,8 +198,10 @@ def size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
-def listing(parts: list[str]) -> str:
-    """Parts as a person lists them: ``a``, ``a and b``, ``a, b and c``."""
+def listing(parts: Sequence[str], most: int = 0) -> str:
+    """Parts as a person lists them: ``a``, ``a and b``, ``a, b and c``; of more than ``most``: ``a, b and 5 more``."""
+    if most and len(parts) > most:
+        parts = [*parts[: most - 1], say("{count} more", count=len(parts) - most + 1)]
     if len(parts) < 2:
         return "".join(parts)
     return say("{all_but_last} and {last}", all_but_last=", ".join(parts[:-1]), last=parts[-1])

@@ -16,11 +16,13 @@ from darwin_mri.records import Comparison
 from darwin_mri.report import View, build_view, formats, load_run, render_html, render_text, write_report
 from darwin_mri.report.charts import HeatMap, colours
 from darwin_mri.report.model.elements import Figure
+from darwin_mri.report.renderers.html import style_sheet
 from darwin_mri.report.sections.glossary import TERMS
 from tests.report.sample import FILES, write_sample
 from tests.report.sample_scores import make_comparison
 
 CHARTS = 16  # each drawn wide and narrow
+QUOTED_NONE = "'none'"
 HOSTILE = "<script>alert(1)</script>\"'[red]&{{ 7*7 }}|`\x1b[31m\u202e"
 
 
@@ -86,13 +88,19 @@ def test_every_tag_is_closed_and_ids_are_unique(page: Page) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_policy_allows_one_style_sheet_and_nothing_else(page: Page, html: str) -> None:
+def source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def test_the_policy_allows_one_style_sheet_its_own_scripts_and_nothing_else(page: Page, html: str) -> None:
     policy = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
     assert style
-    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    assert policy == [f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"]
-    assert not {"script", "link", "iframe", "object", "embed", "img"} & {tag for tag, _ in page.tags}
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert len(scripts) == sum(tag == "script" for tag, _ in page.tags)
+    allowed = f"style-src {source(style[1])}; script-src {' '.join(map(source, scripts)) or QUOTED_NONE}"
+    assert policy == [f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"]
+    assert not {"link", "iframe", "object", "embed", "img"} & {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")], tag
         assert "style" not in attributes, tag
@@ -171,7 +179,8 @@ def test_hostile_names_are_text(tmp_path: Path, field: str) -> None:
     names: dict[str, Any] = {field: HOSTILE}
     html = render_html(build_view(load_run(write_sample(tmp_path / "run", **names))))
     page = Page(html)
-    assert "script" not in {tag for tag, _ in page.tags}
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert scripts == [style_sheet("figures.js")] and sum(tag == "script" for tag, _ in page.tags) == 1
     assert "<script>alert(1)</script>" in page.text
     assert "{{ 7*7 }}" in page.text
     assert "\x1b" not in html and "\u202e" not in html

@@ -20,6 +20,7 @@ from darwin_mri.korean import choose_particles
 from darwin_mri.records import ArenaResult, Comparison
 from darwin_mri.report import build_view, load_run, render_html, write_arena, write_report, write_runs_report
 from darwin_mri.report.model.retold import retold_alerts, retold_vigor
+from darwin_mri.report.sections.runs_scores import FEW
 from darwin_mri.translation import Catalogue, languages, load_catalogue, read_po, say, say_count, speaking, spoken
 from tests.commands import call
 from tests.report.browser import chromium, faults, visit
@@ -66,9 +67,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for run in (*runs, whole, deep, siblings, front, bare):
             write_report(run)
         write_runs_report(runs, folder / "runs.html")
+        write_runs_report([whole] * (FEW + 2), folder / "many.html")
         write_arena(ArenaResult.load(arena / "arena.json"), arena)
     written = {run.name: run / "report.html" for run in (*runs, whole, deep, siblings, front, bare)}
-    return written | {"runs": folder / "runs.html", "arena": arena / "arena.html"}
+    return written | {"runs": folder / "runs.html", "many": folder / "many.html", "arena": arena / "arena.html"}
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
@@ -131,7 +133,7 @@ class Reader(HTMLParser):
             pass
 
     def handle_data(self, data: str) -> None:
-        if data.strip() and not {"style", "code", "pre"} & {tag for tag, _ in self.open}:
+        if data.strip() and not {"style", "script", "code", "pre"} & {tag for tag, _ in self.open}:
             self.texts.append((self.open[-1][1] if self.open else "", " ".join(data.split())))
 
 
@@ -169,7 +171,7 @@ def english_left(page: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [*RUNS, "runs", "arena", "whole", "deep", "siblings", "front", "bare"])
+@pytest.mark.parametrize("name", [*RUNS, "runs", "many", "arena", "whole", "deep", "siblings", "front", "bare"])
 def test_no_english_sentence_is_left_on_a_korean_page(pages: dict[str, Path], name: str) -> None:
     texts = read_page(pages[name])
     assert sum(bool(re.search("[가-힣]", text)) for _, text in texts) > 30

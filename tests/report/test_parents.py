@@ -156,7 +156,6 @@ def test_wins_and_losses_by_parent() -> None:
         "all parents right": (0, 1),
         "several, not all right": (1, 1),
         "only the father right": (1, 1),
-        "only the mother right": (0, 0),
         "only parent3 right": (0, 1),
         "no parent right": (1, 1),
     }
@@ -169,6 +168,33 @@ def test_wins_and_losses_by_parent() -> None:
         "right although no parent is": ("1", "–", "5"),
         "wrong although every parent is right": ("–", "1", "5"),
     }
+
+
+def test_the_head_of_a_page_of_many_parents_is_short(run: tuple[int, Path]) -> None:
+    count, folder = run
+    view = build_view(load_run(folder))
+    for tile in view.tiles:
+        scores = Comparison.load(folder / "comparison.json").scores
+        values = {
+            s.role: s.value for s in scores if s.role in PARENTS and (s.benchmark, s.slice) == (tile.benchmark, "all")
+        }
+        best = max(values, key=lambda role: values[role])
+        others = sorted(value for role, value in values.items() if role != best)
+        ends = dict.fromkeys(formats.percent(value) for value in (others[0], others[-1]))
+        assert tile.lines == (
+            f"best: {best} {formats.percent(values[best])}",
+            f"others {' to '.join(ends)}",
+        )
+    answers = dict(view.verdict.answers)
+    assert "within noise of the father and above all others" in answers["On which benchmark?"]
+    (silent,) = [alert.text for alert in view.alerts if alert.kind == "no-signal"]
+    assert silent.count("language:de") == 1 and f"{'parent4' if count == 4 else 'parent8'}: language:de" in silent
+
+
+def test_tables_of_many_parents_are_one_fold(run: tuple[int, Path]) -> None:
+    count, folder = run
+    html = render_html(build_view(load_run(folder)))
+    assert f"<summary>Values: {count} tables</summary>" in html and Page(html).open == []
 
 
 def test_a_missing_pair_is_named(tmp_path: Path) -> None:

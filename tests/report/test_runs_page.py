@@ -45,7 +45,7 @@ def test_each_run_has_its_line_everywhere(runs: list[Path]) -> None:
     assert isinstance(overview, Table) and [row.cells[0] for row in overview.rows] == ["one", "two"]
     comparison = Comparison.load(runs[0] / "comparison.json")
     child = next(s for s in comparison.scores if s.role == "child" and s.benchmark == "composite")
-    assert f"{100 * child.value:.1f} %" in overview.rows[0].cells[5]
+    assert f"{100 * child.value:.1f} %" in overview.rows[0].cells[2]
     genomes = view.section("genome").blocks[0]
     assert isinstance(genomes, Figure) and isinstance(genomes.chart, HeatMap)
     assert genomes.chart.panels[0].rows == ("one", "two")

@@ -35,12 +35,15 @@ class Row:
         role: gives the line a mark.
         strong: whether it stands out.
         group: whether a new group starts above it.
+        keys: by column, the number that a reader who sorts the table sorts by; None where there is none. Rows of a
+            table without keys cannot be sorted.
     """
 
     cells: tuple[str, ...]
     role: str = ""
     strong: bool = False
     group: bool = False
+    keys: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,14 @@ class Table:
         return replace(
             self,
             columns=tuple(self.columns[i] for i in kept),
-            rows=tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in self.rows),
+            rows=tuple(
+                replace(
+                    row,
+                    cells=tuple(row.cells[i] for i in kept),
+                    keys=tuple(row.keys[i] for i in kept) if row.keys else (),
+                )
+                for row in self.rows
+            ),
             numeric=tuple(numbers[i] for i in self.numeric if i in numbers),
             marked=numbers.get(self.marked, 0),
             spare=tuple(numbers[i] for i in self.spare if i in numbers),
@@ -85,6 +95,11 @@ class Table:
         """Columns whose every cell is short enough to stay on one line."""
         columns = range(len(self.columns))
         return tuple(i for i in columns if all(len(row.cells[i]) <= SHORT for row in self.rows))
+
+    @property
+    def sortable(self) -> bool:
+        """Whether a reader may sort the rows by a column."""
+        return len(self.rows) > 1 and all(row.keys for row in self.rows)
 
     @property
     def grouped(self) -> bool:

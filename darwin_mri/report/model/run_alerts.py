@@ -217,7 +217,7 @@ def _silent_channels(run: RunRecords) -> Iterator[Alert]:
         say("the pair") if role == MOTHER else say("the pair of father and {role}", role=named(role)): pair.channels
         for role, pair in run.pairs.items()
     }
-    silent: dict[str, str] = {}
+    silent: dict[tuple[int, int, str], list[str]] = {}
     for name, channels in (scans | pairs).items():
         parts = [
             say(
@@ -230,20 +230,23 @@ def _silent_channels(run: RunRecords) -> Iterator[Alert]:
             if not c.informative
         ]
         if parts:
-            silent[name] = say_count(
-                "{silent} of {count} MRI channel of {name}: {channels}",
-                "{silent} of {count} MRI channels of {name}: {channels}",
-                len(channels),
-                silent=len(parts),
-                name=name,
-                channels=", ".join(parts),
-            )
-    if len(run.parents) > 2 and silent:
-        channels = say("; in ").join(silent.values())
-        text = say("No signal in {channels}. Read their columns as noise.", channels=channels)
+            silent.setdefault((len(parts), len(channels), ", ".join(parts)), []).append(name)
+    texts = [
+        say_count(
+            "{silent} of {count} MRI channel of {names}: {channels}",
+            "{silent} of {count} MRI channels of {names}: {channels}",
+            count,
+            silent=number,
+            names=formats.listing(names),
+            channels=parts,
+        )
+        for (number, count, parts), names in silent.items()
+    ]
+    if len(run.parents) > 2 and texts:
+        text = say("No signal in {channels}. Read their columns as noise.", channels=say("; in ").join(texts))
         yield Alert(level="note", text=text, kind="no-signal")
         return
-    for text in silent.values():
+    for text in texts:
         yield Alert(
             level="note",
             text=say("No signal in {channels}. Read their columns as noise.", channels=text),

@@ -28,6 +28,12 @@ from darwin_mri.translation import later, say, say_count
 from darwin_mri.units import MIXED
 
 Tone = Literal["gain", "level", "loss", "none"]
+TONES: dict[Tone, str] = {  # the best first
+    "gain": later("vigor"),
+    "level": later("no vigor"),
+    "loss": later("below"),
+    "none": later("no verdict"),
+}
 STANDS: dict[Reading, str] = {
     "above": later("above {parents}"),
     "below": later("below {parents}"),
@@ -201,12 +207,24 @@ def _clause(by_parent: Mapping[str, Contrast], every: str) -> str:
         text = say(STANDS[next(iter(by_reading))], parents=every)
     else:
         text = formats.listing(
-            [say(STANDS[reading], parents=formats.listing(names)) for reading, names in by_reading.items()]
+            [say(STANDS[reading], parents=names) for reading, names in _shortened(by_reading, bool(every))]
         )
     if set(by_reading) == {"within noise of"}:
         least = min(by_parent.values(), key=lambda contrast: contrast.detectable)
         text += " " + say("(under {least} nothing could have been seen)", least=formats.least_visible(least))
     return text
+
+
+def _shortened(by_reading: Mapping[Reading, list[str]], complete: bool) -> list[tuple[Reading, str]]:
+    """Parents by reading; where all are there, the largest group of more than two comes last, as all others."""
+    most, _ = max(by_reading.items(), key=lambda pair: len(pair[1]))
+    if not complete or len(by_reading[most]) < 3:
+        return [(reading, formats.listing(names)) for reading, names in by_reading.items()]
+    listed: list[tuple[Reading, str]] = [
+        (reading, formats.listing(names)) for reading, names in by_reading.items() if reading != most
+    ]
+    listed.append((most, say("all others")))
+    return listed
 
 
 def _nulls(comparison: Comparison) -> str:

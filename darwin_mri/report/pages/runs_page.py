@@ -13,9 +13,9 @@ from darwin_mri.report.model.findings import COMPOSITE, measured_score
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import Tile, View, families
-from darwin_mri.report.sections import runs_scores, runs_searches, tiles
+from darwin_mri.report.sections import runs_overview, runs_scores, runs_searches, tiles
 from darwin_mri.report.sections.glossary import glossary_section
-from darwin_mri.report.sections.runs_scores import Named
+from darwin_mri.report.sections.runs_scores import FEW, Named
 from darwin_mri.translation import say, say_count
 
 
@@ -32,13 +32,13 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
     named = list(zip(labels(runs, folders), runs, strict=True))
     parents, best = runs_scores.most_parents(named), runs_scores.best_parent(named)
     return View(
-        name=" · ".join(name for name, _ in named),
+        name=_names([name for name, _ in named]),
         subtitle=say_count("{count} run compared", "{count} runs compared", len(runs)),
         verdict=_verdict(named),
         alerts=_alerts(named),
-        tiles=tuple(tile for pair in named if (tile := _tile(*pair)) is not None),
+        tiles=tuple(tile for pair in named if (tile := _tile(*pair)) is not None) if len(named) <= FEW else (),
         sections=(
-            runs_scores.overview_section(named),
+            runs_overview.overview_section(named),
             runs_scores.scores_section(named),
             runs_scores.contrasts_section(named),
             runs_searches.genomes_section(named),
@@ -55,6 +55,12 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
         chip=say_count("{count} run", "{count} runs", len(runs)),
         roles=families(parents),
     )
+
+
+def _names(names: Sequence[str]) -> str:
+    """The runs as the page's name; of many the first ones."""
+    shown = " · ".join(names[:FEW])
+    return say("{names} and {count} more", names=shown, count=len(names) - FEW) if len(names) > FEW else shown
 
 
 def labels(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> list[str]:
@@ -78,13 +84,13 @@ def _verdict(named: Sequence[Named]) -> Verdict:
             "{count} of {runs} show hybrid vigor: {names}.",
             len(claimed),
             runs=runs,
-            names=formats.listing(claimed),
+            names=formats.listing(claimed, FEW),
         )
     else:
         headline = say_count(
             "No hybrid vigor in {count} judged run.", "No hybrid vigor in {count} judged runs.", compared
         )
-    return Verdict("none", headline, tuple((name, one.headline) for name, one in verdicts))
+    return Verdict("none", headline, tuple((name, one.headline) for name, one in verdicts) if len(named) <= FEW else ())
 
 
 def _tile(name: str, run: RunRecords) -> Tile | None:
@@ -97,14 +103,25 @@ def _tile(name: str, run: RunRecords) -> Tile | None:
 
 
 def _alerts(named: Sequence[Named]) -> tuple[Alert, ...]:
-    alerts = list(_incomparable(named))
+    found: dict[tuple[str, str, str], tuple[Alert, list[str]]] = {}
     for name, run in named:
-        alerts += [
-            alert.model_copy(update={"text": f"{name}: {alert.text}"})
-            for alert in run_alerts.find_alerts(run)
-            if alert.level != "note" or not run.comparison
-        ]
-    return run_alerts.sort_alerts(alerts)
+        for alert in run_alerts.find_alerts(run):
+            if alert.level != "note" or not run.comparison:
+                what = alert.kind if alert.kind and len(named) > FEW else alert.text
+                found.setdefault((alert.level, what, alert.benchmark), (alert, []))[1].append(name)
+    alerts = [_shared(alert, names, len(named) > FEW) for alert, names in found.values()]
+    return run_alerts.sort_alerts([*_incomparable(named), *alerts])
+
+
+def _shared(alert: Alert, names: Sequence[str], by_kind: bool) -> Alert:
+    """One line for an alert that several runs have; of many runs the first one stands for all of its kind."""
+    if not by_kind or not alert.kind:
+        text = f"{formats.listing(names, FEW)}: {alert.text}"
+    else:
+        others = formats.listing(names[1:], FEW)
+        text = f"{names[0]}: {alert.text}"
+        text += " " + say("Alerts of this kind have also: {runs}.", runs=others) if others else ""
+    return alert.model_copy(update={"text": text})
 
 
 def _incomparable(named: Sequence[Named]) -> Iterator[Alert]:

@@ -1,10 +1,14 @@
-"""The report as one HTML file: no script, no request to any host, light and dark, for paper and telephones."""
+"""The report as one HTML file: no request to any host, light and dark, for paper and telephones.
+
+Everything can be read without scripts. Where they run, tables of runs can be sorted and charts saved.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -15,13 +19,14 @@ from markupsafe import Markup, escape
 from darwin_mri.records.roles import USUAL, family_of, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Chart, draw
-from darwin_mri.report.model.elements import GLYPHS, Table
+from darwin_mri.report.model.elements import GLYPHS, Figure, Table
+from darwin_mri.report.model.verdict import TONES
 from darwin_mri.report.model.view import View
 from darwin_mri.report.record_words import level_label
 from darwin_mri.report.renderers.templating import make_environment
-from darwin_mri.translation import ENGLISH, later, say, spoken
+from darwin_mri.translation import ENGLISH, say, spoken
 
-TONES = {"gain": later("vigor"), "level": later("no vigor"), "loss": later("below"), "none": later("no verdict")}
+LONGEST = 60  # characters of a page's name in the name of a file
 
 
 def render_html(view: View) -> str:
@@ -33,23 +38,45 @@ def render_html(view: View) -> str:
     Returns:
         HTML text; the same view gives the same text.
     """
-    css = style_sheet("report.css")
-    if len(view.roles) > len(USUAL):
-        css += "\n" + style_sheet("parents.css")
-    if spoken() != ENGLISH:
-        css += "\n" + style_sheet("translated.css")
+    css = page_style(view)
     page = environment().get_template("report.html.j2")
-    tone = view.chip or say(TONES[view.verdict.tone])
-    return page.render(view=view, css=Markup(css), policy=content_policy(css), tone=tone, roles=view.roles).lstrip()
+    scripts = [style_sheet(name) for name in scripts_of(view)]
+    return page.render(
+        view=view,
+        css=Markup(css),
+        scripts=list(map(Markup, scripts)),
+        policy=content_policy(css, scripts),
+        tone=view.chip or say(TONES[view.verdict.tone]),
+        roles=view.roles,
+    ).lstrip()
 
 
-def content_policy(css: str) -> str:
-    """What the browser may do with the page: apply this very style sheet, and nothing else.
+def page_style(view: View) -> str:
+    """The style sheet of a page."""
+    names = ["report.css"] + (["parents.css"] if len(view.roles) > len(USUAL) else [])
+    names += ["translated.css"] if spoken() != ENGLISH else []
+    return "\n".join(map(style_sheet, names))
 
-    No script, no font, no image, no request, no form, and no other style.
+
+def scripts_of(view: View) -> list[str]:
+    """Names of the scripts that a page has a use for."""
+    blocks = [block for section in view.sections for block in section.blocks]
+    sorts = any(isinstance(block, Table) and block.sortable for block in blocks)
+    draws = any(isinstance(block, Figure) for block in blocks)
+    return [name for name, used in (("sort.js", sorts), ("figures.js", draws)) if used]
+
+
+def content_policy(css: str, scripts: Sequence[str] = ()) -> str:
+    """What the browser may do with the page: apply this very style sheet, run these very scripts, and nothing else.
+
+    No other script, no font, no image, no request, no form, and no other style.
     """
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    allowed = " ".join(map(_source, scripts)) or "'none'"
+    return f"default-src 'none'; style-src {_source(css)}; script-src {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def render_tables(tables: tuple[Table, ...], heading: str = "") -> str:
@@ -60,7 +87,7 @@ def render_tables(tables: tuple[Table, ...], heading: str = "") -> str:
 
 @cache
 def style_sheet(name: str) -> str:
-    """A style sheet of the templates folder, without its comments and indentation."""
+    """A style sheet or script of the templates folder, without its comments and indentation."""
     css = resources.files("darwin_mri.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
     css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     return "\n".join(line.strip() for line in css.splitlines() if line.strip())
@@ -77,6 +104,7 @@ def environment() -> Environment:
         "lang": mark_languages,
         "level": level_label,
         "role": role_label,
+        "file_name": file_name,
     }
     jinja = make_environment(_finalize, filters, autoescape=True)
     jinja.globals |= {"say": say, "spoken": spoken, "words_link": words_link}
@@ -111,6 +139,11 @@ def words_link() -> Markup:
     """Where a page explains its terms."""
     sentence = escape(say("Terms such as hybrid vigor, null child and frozen are explained under {words}.", words="{}"))
     return Markup(sentence).format(Markup('<a href="#words">{}</a>').format(say("Words")))
+
+
+def file_name(name: str) -> str:
+    """A page's name as the beginning of a file's: letters and digits of any script, the rest as hyphens."""
+    return re.sub(r"[^\w]+", "-", formats.clean(name)).strip("-_")[:LONGEST].rstrip("-_") or "report"
 
 
 def _finalize(value: Any) -> Any:

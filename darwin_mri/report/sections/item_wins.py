@@ -129,7 +129,8 @@ def _inheritance(by_benchmark: Items, parents: Sequence[str]) -> Figure | None:
         for number, (label, test) in enumerate(known.items()):
             chosen = [item for item in complete if test(item.knowing)]
             n, right = len(chosen), sum(item.right for item in chosen)
-            bars.append(Bar(label, right, 0, n, share(right, n), strong=label in alone))
+            if n or len(parents) < 3:  # of many parents, most are rarely the only one that knows
+                bars.append(Bar(label, right, 0, n, share(right, n), strong=label in alone))
             cells = (name, label, str(n), str(right), formats.percent(right / n if n else None))
             rows.append(Row(cells, group=number == 0))
         groups.append(BarGroup(name, tuple(bars)))
@@ -144,8 +145,8 @@ def _inheritance(by_benchmark: Items, parents: Sequence[str]) -> Figure | None:
         )
         if len(known) == 4
         else say(
-            "For each benchmark a row each by which parent answered rightly: the outline is the number of items, the"
-            " filled part those the child answers rightly."
+            "For each benchmark a row each, where there are such items, by which parent answered rightly: the outline"
+            " is the number of items, the filled part those the child answers rightly."
         ),
         tuple(groups),
         (say("items"), say("the child is right")),

@@ -1,4 +1,4 @@
-"""The runs side by side: overview, scores and contrasts on a page that compares several runs."""
+"""The runs side by side: scores and contrasts on a page that compares several runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from darwin_mri.records import Score
 from darwin_mri.records.roles import FAMILIES, PARENTS, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Forest, ForestPanel, ForestRow
-from darwin_mri.report.model import verdict
 from darwin_mri.report.model.elements import Row, Section, table
 from darwin_mri.report.model.findings import (
     COMPOSITE,
     against_better_parent,
-    fitness_gap,
-    measured_score,
     measured_scores,
     read_contrast,
     reading_label,
@@ -29,6 +26,7 @@ from darwin_mri.translation import labels, say
 
 Named = tuple[str, RunRecords]  # a run under the name it has on the page
 SHOWN = (*PARENTS, "child")
+FEW = 8  # more runs than this are told in the overview's table, and charts have a line for each child only
 
 
 def most_parents(named: Sequence[Named]) -> int:
@@ -41,44 +39,6 @@ def best_parent(named: Sequence[Named]) -> str:
     return parent_words(most_parents(named)).best
 
 
-def overview_section(named: Sequence[Named]) -> Section:
-    """The runs side by side, one line each."""
-    columns = (
-        *labels("run", "parents", "method", "seed", "evaluations", "child, composite"),
-        say("against the {best}", best=best_parent(named)),
-        *labels("reading", "fresh items"),
-    )
-    rows = [_overview_row(name, run) for name, run in named]
-    note = say("Fresh items: how far the winner's fitness moves on search items that did not choose it.")
-    absent = [name for name, run in named if run.comparison is None]
-    missing = (
-        say("comparison.json is missing in {runs}: nothing was scored there.", runs=formats.listing(absent))
-        if absent
-        else ""
-    )
-    return Section(
-        "runs", say("The runs"), (table(say("Runs"), columns, rows, text=(0, 1, 2, 7), note=note),), missing=missing
-    )
-
-
-def _overview_row(name: str, run: RunRecords) -> Row:
-    genome, gap = run.genome, fitness_gap(run.genome)
-    child = measured_score(run.comparison, "child") if run.comparison else None
-    contrast = against_better_parent(run.comparison) if run.comparison else None
-    cells = (
-        name,
-        " × ".join(genome.roles.values()) if genome else "",
-        genome.method if genome else "",
-        str(genome.seed) if genome else "",
-        str(len(run.ledger)) if run.ledger else "",
-        formats.score_interval(child) if child else "",
-        formats.difference(contrast) if contrast else "",
-        reading_label(contrast) if contrast else "",
-        formats.signed(None if gap is None else -gap, 3),
-    )
-    return Row(tuple(cell or formats.ABSENT for cell in cells), strong=verdict.judge(run).tone == "gain")
-
-
 def _benchmarks(named: Sequence[Named]) -> list[str]:
     names = dict.fromkeys(b for _, run in named if run.comparison for b in benchmark_order(run.comparison))
     return sorted(names, key=lambda name: name != COMPOSITE)
@@ -86,7 +46,7 @@ def _benchmarks(named: Sequence[Named]) -> list[str]:
 
 def scores_section(named: Sequence[Named]) -> Section:
     """Parents and child of every run, benchmark by benchmark."""
-    family = say("father, mother and child") if most_parents(named) < 3 else say("parents and child")
+    family = say("child") if len(named) > FEW else say("parents and child")
     panels: dict[str, list[ForestPanel]] = {}
     rows: list[Row] = []
     for benchmark in _benchmarks(named):
@@ -94,6 +54,8 @@ def scores_section(named: Sequence[Named]) -> Section:
         for number, (name, s) in enumerate(scores):
             cells = (axes.task(benchmark, s.unit), name, role_label(s.role), formats.score(s, bare=True))
             rows.append(Row(cells, s.role, s.role == "child", group=number == 0))
+        if len(named) > FEW:
+            scores = [(name, s) for name, s in scores if s.role == "child" and benchmark == COMPOSITE]
         for unit in dict.fromkeys(s.unit for _, s in scores):  # two runs may mean different things by a name
             drawn = tuple(_forest_row(name, s) for name, s in scores if s.unit == unit)
             chance = None if unit else _chance(named, benchmark)
@@ -105,12 +67,11 @@ def scores_section(named: Sequence[Named]) -> Section:
         Forest(
             axes.chart_key("fig-scores", unit),
             say(
-                "{scores} of each run's parents and child, with 95 % intervals",
+                "{scores} of each run's {family}, with 95 % intervals",
                 scores=axes.value_words(unit, accuracies),
+                family=family,
             ),
-            say(
-                "For each benchmark, run by run: {family} with their intervals; chance as a dotted tick.", family=family
-            ),
+            say("For each benchmark, run by run: {family} with intervals; chance as a dotted tick.", family=family),
             tuple(group),
             unit=axes.score_axis(unit, accuracies),
             scale=axes.scale(unit),
@@ -186,6 +147,8 @@ def contrasts_section(named: Sequence[Named]) -> Section:
                 str(c.n),
             )
             rows.append(Row(cells, group=several == 1))
+        if len(named) > FEW and benchmark != COMPOSITE:
+            continue
         for unit, lines in drawn.items():
             panels.setdefault(unit, []).append(ForestPanel(benchmark_label(benchmark), tuple(lines)))
     key, title = "contrasts", say("Each child against its {best}", best=best)

@@ -10,7 +10,7 @@ from darwin_mri.report import formats
 from darwin_mri.report.charts import Course, Courses, HeatMap, HeatPanel, Pedigree
 from darwin_mri.report.model.elements import Block, Bullets, Code, Figure, Row, Section, Text, table
 from darwin_mri.report.sections import provenance
-from darwin_mri.report.sections.runs_scores import Named
+from darwin_mri.report.sections.runs_scores import FEW, Named
 from darwin_mri.report.sections.search_course import is_ranked
 from darwin_mri.translation import labels, say, say_count
 
@@ -104,24 +104,21 @@ def differences_section(named: Sequence[Named]) -> Section:
     key, title = "settings", say("What differs")
     if len(configs) < 2:
         return Section(key, title, missing=say("manifest.json is missing: the runs' settings are not known."))
-    keys = dict.fromkeys(k for _, config in configs for k in config)
-    rows = []
-    for setting in keys:
+    rows: list[Row] = []
+    for setting in dict.fromkeys(k for _, config in configs for k in config):
         values = [config.get(setting, formats.ABSENT) for _, config in configs]
         if len(set(values)) > 1 and setting != "name":
             rows.append(Row((setting, *values)))
     if not rows:
         return Section(key, title, (Text(say("The runs have the same settings.")),))
-    shown = table(
-        say("Settings that differ"),
-        (
-            say("setting"),
-            *(name for name, _ in configs),
-        ),
-        rows,
-        text=range(len(configs) + 1),
-    )
-    return Section(key, title, (shown,))
+    lines = [(say("setting"), *(name for name, _ in configs)), *(row.cells for row in rows)]
+    if len(configs) > FEW:  # a row for each run, as in the overview
+        lines = list(zip(*lines, strict=True))
+        lines[0] = (say("run"), *lines[0][1:])
+    columns, *cells = lines
+    keys = (None,) * len(columns) if len(configs) > FEW else ()
+    rows = [Row(line, keys=keys) for line in cells]
+    return Section(key, title, (table(say("Settings that differ"), columns, rows, text=range(len(columns))),))
 
 
 def genealogy_section(named: Sequence[Named]) -> Section:

@@ -13,6 +13,8 @@ from darwin_mri.report.sections import axes
 from darwin_mri.report.sections.accuracy import benchmark_order, sorted_scores
 from darwin_mri.translation import say
 
+MOST_LINES = 3  # parents that each have a line of their own
+
 
 def tiles(comparison: Comparison | None) -> tuple[Tile, ...]:
     """The head's figures, one per benchmark with a measured child."""
@@ -46,8 +48,20 @@ def score_tile(title: str, child: Score, parents: Sequence[Score], comparison: C
         gain = formats.bare_gain(contrast.difference, contrast.unit)
         gain = gain if contrast.unit else say("{number} pp", number=gain)
         reading = f"{gain}, {reading_label(contrast)}"
-    lines = tuple(f"{role_label(s.role)} {formats.bare_value(s.value, s.unit)}" for s in parents)
-    return Tile(axes.task(title, child.unit), formats.bare_value(child.value, child.unit), reading, lines)
+    shown = formats.bare_value(child.value, child.unit)
+    return Tile(axes.task(title, child.unit), shown, reading, _parent_lines(parents))
+
+
+def _parent_lines(parents: Sequence[Score]) -> tuple[str, ...]:
+    """A line for each parent; of many the best one and what the others span, as the scores below name them all."""
+    if len(parents) <= MOST_LINES:
+        return tuple(f"{role_label(s.role)} {formats.bare_value(s.value, s.unit)}" for s in parents)
+    best, *others = sorted(parents, key=lambda s: -s.value)
+    low, high = (formats.bare_value(s.value, s.unit) for s in (others[-1], others[0]))
+    return (
+        say("best: {parent} {score}", parent=role_label(best.role), score=formats.bare_value(best.value, best.unit)),
+        say("others {score}", score=low) if low == high else say("others {low} to {high}", low=low, high=high),
+    )
 
 
 def how_to_read(comparison: Comparison | None, note: str) -> str:
