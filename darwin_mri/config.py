@@ -9,10 +9,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from darwin_mri.config_arms import ArmConfig
 from darwin_mri.config_base import NAME, AnySection, Section
 from darwin_mri.config_methods import ARMS, JOINT, OPERATORS, SHARING, Arm, Method, Operator, TrackerName
 from darwin_mri.config_sections import (
-    ArmConfig,
     BenchConfig,
     Generation,
     PriorConfig,
@@ -284,7 +284,7 @@ class Config(Tasks):
         return {name: weight / total for name, weight in self.fitness.items()}
 
 
-def make_config(data: dict[str, Any], where: str) -> Config:
+def make_config(data: dict[str, Any], where: str = "config") -> Config:
     """Validate a mapping; raises ConfigError that names the field and, for an unknown key, the nearest known one."""
     return validated(Config, data, where)
 

@@ -42,7 +42,7 @@ def report(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Render a run's terminal report, report.html and card.md again, or compare several runs, from records alone."""
+    """Render a run's report.html, card.md and card.svg again, or compare several runs, from records alone."""
     from darwin_mri.errors import ConfigError
     from darwin_mri.translation import speaking
 

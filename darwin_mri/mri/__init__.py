@@ -5,6 +5,7 @@ from darwin_mri.mri.crossfit import CrossFit, cross_fit
 from darwin_mri.mri.descent import Descent, descend
 from darwin_mri.mri.presets import GeneTensors, preset_ratios
 from darwin_mri.mri.prior import Evidence, GeneSlopes, PriorOptions, freeze, make_prior
+from darwin_mri.mri.reading import measure_reading
 from darwin_mri.mri.reliability import bootstrap_weights
 from darwin_mri.mri.response import Block, PieceLoss, gene_slopes, repeatable, responses, text_blocks
 from darwin_mri.mri.scan_ablation import AblationPlan
@@ -32,6 +33,7 @@ __all__ = [
     "gate_rms",
     "gene_slopes",
     "make_prior",
+    "measure_reading",
     "model_info",
     "paired_positions",
     "preset_ratios",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import yaml
@@ -85,7 +86,7 @@ def draft_config(wish: Wish, plan: Callable[[Config], Plan]) -> Draft:
             choice = replace(union, why=why)
         else:
             choice = _crossing(wish, looked)
-    choices = [*given, choice, _search(looked.siblings)]
+    choices = [*given, choice, _search(looked.siblings), *_scoring()]
     return Draft(_text(choices), plan(_config(choices)))
 
 
@@ -129,6 +130,16 @@ def _crossing(wish: Wish, looked: Plan) -> _Choice:
 def _search(siblings: bool) -> _Choice:
     genes = "a ratio for every layer's mixer and FFN" if siblings else "a ratio for every layer's FFN"
     return _Choice({"search": {"budget": BUDGET}}, f"candidates tried, each with {genes}")
+
+
+def _scoring() -> list[_Choice]:
+    """How parents and child are compared, where the default cannot be had."""
+    if find_spec("lm_eval"):
+        return []
+    why = (
+        "scored by the tool's own scorer, as lm-eval is not installed (pip install 'darwin-mri[bench]' for the default)"
+    )
+    return [_Choice({"bench": {"harness": False}}, why)]
 
 
 def _config(choices: list[_Choice]) -> Config:

@@ -288,6 +288,21 @@ class Validation(Part):
     presets: tuple[PresetFit, ...] = ()
 
 
+class Reading(Part):
+    """How well the states of one layer's FFN tell questions apart, in wordings that the readout was not fitted on.
+
+    Attributes:
+        questions: how many; a guess is right at one in so many.
+        answer: site (``x``: the FFN's input, ``a``: its neurons) -> share of the questions that a linear readout
+            recognises at the place where the answer follows.
+        subject: the same at the last token of the subject.
+    """
+
+    questions: int
+    answer: dict[str, Estimate]
+    subject: dict[str, Estimate]
+
+
 class PairScan(Record):
     """The father beside another parent.
 
@@ -304,6 +319,8 @@ class PairScan(Record):
         mapped: each father layer with its mother layer, closer up.
         weights: their weights against each other, where both have one architecture.
         words: by layer, of siblings that read the same tokens; empty for others.
+        reading: by layer, where the father could be taught answers, None for a layer without a plain FFN; empty where
+            the parents are siblings, or no question comes in two wordings.
         validation: measured truth of every gene; None where it was not measured.
     """
 
@@ -319,4 +336,5 @@ class PairScan(Record):
     mapped: tuple[MappedLayer, ...] = ()
     weights: tuple[PairWeights, ...] = ()
     words: tuple[PairWords, ...] = ()
+    reading: tuple[Reading | None, ...] = ()
     validation: Validation | None = None

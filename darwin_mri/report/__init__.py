@@ -24,11 +24,12 @@ from darwin_mri.report.pages.arena_page import build_arena_view
 from darwin_mri.report.pages.run_page import build_view
 from darwin_mri.report.pages.runs_page import build_runs_view
 from darwin_mri.report.renderers import notebook as notebook  # importing it gives records their tables in notebooks
-from darwin_mri.report.renderers.card import render_card
-from darwin_mri.report.renderers.figures import write_figures
+from darwin_mri.report.renderers.card import PICTURE, render_card
+from darwin_mri.report.renderers.figures import draw_figures, write_figures
 from darwin_mri.report.renderers.html import render_html
 from darwin_mri.report.renderers.live_tables import live_tables
 from darwin_mri.report.renderers.plan_tables import print_plan, print_plan_summary
+from darwin_mri.report.renderers.social_card import render_social_card
 from darwin_mri.report.renderers.terminal import (
     contrasts_table,
     print_arena,
@@ -39,7 +40,7 @@ from darwin_mri.report.renderers.terminal import (
 from darwin_mri.translation import ENGLISH, speaking, spoken
 
 WIDTH = 110  # columns of report.txt
-WRITTEN = ("report.html", "report.txt", "card.md", ".eval_results/*.yaml")
+WRITTEN = ("report.html", "report.txt", "card.md", PICTURE, ".eval_results/*.yaml")
 
 __all__ = [
     "LiveRun",
@@ -50,6 +51,7 @@ __all__ = [
     "build_runs_view",
     "build_view",
     "contrasts_table",
+    "draw_figures",
     "live_tables",
     "load_run",
     "print_arena",
@@ -61,6 +63,7 @@ __all__ = [
     "read_live",
     "render_card",
     "render_html",
+    "render_social_card",
     "render_text",
     "scores_table",
     "write_arena",
@@ -78,10 +81,10 @@ def render_text(view: View) -> str:
 
 
 def write_report(run: Path) -> View:
-    """Write report.html, report.txt, card.md and the hub's evaluation files into a run folder.
+    """Write report.html, report.txt, card.md with its picture, and the hub's evaluation files into a run folder.
 
-    Each file is written whole or not at all. The report is in the language in use (``translation.speaking``), the card
-    and the evaluation files are English.
+    Each file is written whole or not at all. The report is in the language in use (``translation.speaking``), the card,
+    its picture and the evaluation files are English.
 
     Args:
         run: the run's folder; any of its records may be missing.
@@ -100,6 +103,7 @@ def write_report(run: Path) -> View:
     with speaking(ENGLISH):
         english = build_view(load_run(run)) if translated else view
         write_text(run / "card.md", render_card(english))
+        write_text(run / PICTURE, render_social_card(english))
         if english.metadata is not None and english.metadata.results:
             for name, text in eval_files(english.metadata).items():
                 write_text(run / name, text)

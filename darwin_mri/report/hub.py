@@ -13,7 +13,8 @@ from darwin_mri.records.roles import PARENTS, pair_file, scan_file
 from darwin_mri.report import formats
 from darwin_mri.report.model.metadata import Metadata, Result
 from darwin_mri.report.model.view import View
-from darwin_mri.report.renderers.card import render_card
+from darwin_mri.report.renderers.card import PICTURE, render_card
+from darwin_mri.report.renderers.social_card import render_social_card
 
 # Benchmarks that the hub knows: dataset and task. The nursery's own are on no hub and get no file.
 HUB_TASKS = {
@@ -97,7 +98,7 @@ def plan(run: Path, view: View, repo: str, html: str, *, force: bool = False) ->
         force: publish although the child fails its health check.
 
     Returns:
-        the card, the report, the evaluation files, the child and the records.
+        the card and its picture, the report, the evaluation files, the child and the records.
 
     Raises:
         InputError: there is no child to publish, or the repository's name is no hub id.
@@ -111,7 +112,7 @@ def plan(run: Path, view: View, repo: str, html: str, *, force: bool = False) ->
         _require_health(run)
     metadata = view.metadata
     report_url = f"https://huggingface.co/{repo}/blob/main/report.html"
-    texts = {"README.md": render_card(view, repo), "report.html": html}
+    texts = {"README.md": render_card(view, repo), PICTURE: render_social_card(view), "report.html": html}
     texts |= eval_files(metadata, report_url) if metadata else {}
     uploads = [Upload(name, len(text.encode()), text=text) for name, text in texts.items()]
     for path in sorted(p for p in child.rglob("*") if p.is_file()):

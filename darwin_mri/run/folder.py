@@ -31,7 +31,7 @@ WRITTEN = (
     *(f"{name}.json" for name in ("manifest", "inputs", "splits", "donors", "references", "anchors", "prior")),
     *(f"{name}.json" for name in ("genome", "child", "health", "comparison")),
     *(f"{name}.json" for name in ("repair", "child-repaired", "health-repaired", "comparison-repaired")),
-    *("ledger.jsonl", "report.html", "report.txt", "card.md", ".eval_results/*.yaml"),
+    *("ledger.jsonl", "report.html", "report.txt", "card.md", "card.svg", ".eval_results/*.yaml"),
     *("scan/*.json", "answers/*/*.json*", "state/*.jsonl", "state/targets/*.safetensors", "state/answers/*.jsonl"),
     *("state/baselines/*/*.jsonl", "moments*.safetensors", "state/moments/**/*.safetensors"),
     *("state/repair/*.json", "state/repair/*/*.safetensors"),

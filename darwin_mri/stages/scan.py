@@ -5,11 +5,13 @@ from __future__ import annotations
 from darwin_mri.batch_sizes import scan_tokens
 from darwin_mri.checkpoints import LoadedModel, device_memory
 from darwin_mri.checkpoints.devices import retry_smaller
+from darwin_mri.merging.arms.reading import choose_wordings, plain_layers
 from darwin_mri.mri import (
     AblationPlan,
     Activations,
     ScanOptions,
     common_positions,
+    measure_reading,
     paired_positions,
     scan_pair,
     scan_parent,
@@ -17,6 +19,7 @@ from darwin_mri.mri import (
     sibling_words,
 )
 from darwin_mri.probes import TokenizedProbes, describe_probes, require_tokens, select_tokenized
+from darwin_mri.problem.donors import arm_prompts
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.scans import Scans
 from darwin_mri.records import PairScan, PairWords, Scan
@@ -72,12 +75,24 @@ def scan_parents(run: Run, parents: Parents) -> Scans:
         layers = enumerate(zip(*found.values(), strict=True))  # none where the parents are no siblings
         words = tuple(PairWords(index=i, **dict(zip(found, own, strict=True))) for i, own in layers)
         pair = pair.model_copy(update={"parent": role, "words": words, "channels": pair.channels | verdicts})
+        pair = _with_reading(run, parents, pair)
         pair.save(run.path(pair_file(role)))
         others.append(scan)
         pairs.append(pair)
         del other, activations
         parents.release(role)
     return Scans(father_scan, tuple(others), tuple(pairs))
+
+
+def _with_reading(run: Run, parents: Parents, pair: PairScan) -> PairScan:
+    """The pair with where the father could be taught answers; as it is where no question comes in two wordings."""
+    config, father = run.config, parents.father
+    wordings = choose_wordings(arm_prompts(parents), config.seed) if config.cross else []
+    if not wordings:
+        return pair
+    with run.progress.stage("reading test", len(plain_layers(father))) as advance:
+        reading, channels = measure_reading(father, wordings, config.scan.bootstrap, config.seed, advance)
+    return pair.model_copy(update={"reading": reading, "channels": pair.channels | channels})
 
 
 def _scan(

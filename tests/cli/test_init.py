@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,19 @@ def test_the_file_is_what_breed_takes(
     code, _, err = call(capfd, monkeypatch, "breed", "--config", "small.yaml", "--out", "run", "--force", "--quiet")
     assert code == 0, err
     assert (elsewhere / "run" / "report.html").is_file()
+
+
+def test_without_lm_eval_the_config_asks_for_the_own_scorer_and_says_why(
+    elsewhere: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, first, second = siblings(elsewhere)
+    monkeypatch.setattr(
+        "darwin_mri.problem.draft.find_spec", lambda name: None if name == "lm_eval" else find_spec(name)
+    )
+    words = ("--parent", first, "--parent", second, "--base", base, "--task", f"mine={QUESTIONS}", "--yes")
+    code, out, _ = call(capfd, monkeypatch, "init", *words)
+    assert code == 0 and "lm-eval is not installed" in out
+    assert load_config(elsewhere / "child.yaml", {}).bench.harness is False
 
 
 def test_what_no_flag_says_is_asked(

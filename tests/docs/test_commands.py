@@ -37,7 +37,21 @@ SMALL: dict[str, Any] = {
     "search": {"budget": 4, "population": 4, "items": 8, "finalists": 1},
     "bench": {"items": 16, "harness": False},
 }
-PROGRAMS = ("pip", "ray", "hf", "export", "cd", "make", "python", "python3", "source", "tmux", "uvx", "pipx")
+PROGRAMS = (
+    "pip",
+    "chromium",
+    "ray",
+    "hf",
+    "export",
+    "cd",
+    "make",
+    "python",
+    "python3",
+    "source",
+    "tmux",
+    "uvx",
+    "pipx",
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from darwin_mri.merging import Donors
-from darwin_mri.merging.arms.competence import build
+from darwin_mri.merging.arms.competence import build, collision
+from darwin_mri.merging.arms.moments import free_directions
 from darwin_mri.merging.arms.nearest import TARGET_PROBABILITY, FinalGain, nearest_states
 from darwin_mri.merging.arms.synthesis import Completion, agreement
 from darwin_mri.merging.arms.targets import edit_targets, keep_marks
@@ -109,3 +110,44 @@ def test_nearest_states_write_what_only_the_mother_knows() -> None:
         father.model.load_state_dict(own, strict=False)
     assert scores["child"][0] >= 0.9 and scores["child"][1] >= 0.7, scores
     assert scores["shuffled places"][1] <= 0.45, scores
+
+
+def test_an_edit_off_more_held_directions_changes_less_of_what_must_stay() -> None:
+    father, mother = trained_pair.father(), trained_pair.mother()
+    own = {name: parameter.detach().clone() for name, parameter in father.model.named_parameters()}
+    batch = tokenize_probes(trained_pair.texts(8), father.tokenizer, max_tokens=32, device="cpu").batches[0]
+    index, taught, moved = len(father.layers) - 1, {}, {}
+    with torch.inference_mode(), capture(father, {index: ("a",)}) as seen:
+        final_states(father.model, batch)
+    neurons = seen[index, "a"][batch.text].float()  # (tokens, width), of the father on text that must stay
+    for power in (0.5, 0.999):
+        fields = {"prompts": trained_pair.prompts(), "protect": ("ko",), "new_tokens": 1, "target": "nearest"}
+        c = context(father, mother, trained_pair.texts(), depth=0.3, hold="null-space", held_power=power, **fields)
+        (donor,) = build(c)
+        ((name, down),) = donor.tensors.items()
+        edit = down.float() - own[name].float()
+        moved[power] = float((neurons @ edit.T).norm() / (neurons.norm() * edit.norm()))
+        father.model.load_state_dict(dict(donor.tensors), strict=False)
+        taught[power] = trained_pair.score(father, trained_pair.NEW)
+        father.model.load_state_dict(own, strict=False)
+        assert 0 < donor.fit["collision"] <= 1
+    assert moved[0.999] < 0.5 * moved[0.5], moved
+    assert taught[0.5] > trained_pair.score(father, trained_pair.NEW), taught
+
+
+def test_free_directions_leave_the_held_outputs_alone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    held = torch.randn(200, 6, generator=generator) @ torch.randn(6, 20, generator=generator)  # rank 6
+    held = (held + 1e-3 * torch.randn(200, 20, generator=generator)).double()
+    free = free_directions(held.T @ held, 0.999)
+    assert free.shape == (20, 14)
+    torch.testing.assert_close(free.T @ free, torch.eye(14, dtype=free.dtype))
+    assert float((held @ free).norm() / held.norm()) < 1e-2
+    assert free_directions(torch.eye(5, dtype=torch.float64), 0.9).shape == (5, 0)
+
+
+def test_keys_of_different_answers_collide_and_those_of_one_answer_do_not() -> None:
+    keys = torch.tensor([[1.0, 0], [1, 0.01], [0, 1]])
+    assert collision(keys, torch.tensor([1, 2, 3])) > 0.66  # the first two are nearly equal
+    assert collision(keys, torch.tensor([1, 1, 3])) < 0.02
+    assert collision(keys, torch.tensor([1, 1, 1])) == 0

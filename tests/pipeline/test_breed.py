@@ -27,7 +27,7 @@ RECORDS = (
     *("inputs.json", "scan/father.json", "scan/mother.json", "scan/pair.json", "prior.json", "genome.json"),
     *("child.json", "health.json", "comparison.json"),
 )
-PAGES = ("report.html", "report.txt", "card.md")
+PAGES = ("report.html", "report.txt", "card.md", "card.svg")
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ def test_each_generation_is_up_to_date(tmp_path: Path, name: str) -> None:
     shutil.copytree(EXAMPLE / name, tmp_path / name, ignore=unpublished)
     view = write_report(tmp_path / name)
     assert view.missing == () and not [alert for alert in view.alerts if "cannot be read" in alert.text]
-    for file in ("report.html", "report.txt", "card.md"):
+    for file in ("report.html", "report.txt", "card.md", "card.svg"):
         written, committed = ((folder / name / file).read_text(encoding="utf-8") for folder in (tmp_path, EXAMPLE))
         assert written == committed, f"reports/nursery/{name}/{file} is out of date: run make example"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -58,7 +57,9 @@ def check(text: str) -> ET.Element:
         *("g", "path", "circle", "text", "rect", "line", "tspan")
     }
     assert not [name for e in root.iter() for name in e.attrib if "href" in name or name.startswith("on")]
-    assert set(re.findall(r"https?://[^\s\"'<>)]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert not [
+        value for e in root.iter() for value in e.attrib.values() if "//" in value
+    ]  # a name's text may hold one
     return root
 
 

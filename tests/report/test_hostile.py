@@ -25,9 +25,12 @@ from darwin_mri.report import (
     print_report,
     render_card,
     render_html,
+    render_social_card,
 )
+from darwin_mri.report.renderers.card import PICTURE
 from darwin_mri.report.renderers.html import mark_languages, style_sheet
 from tests.report.sample import write_sample
+from tests.report.test_figures import check
 
 TAGS = {
     "a",
@@ -237,6 +240,7 @@ def test_any_name_anywhere_is_text(
     console = Console(file=io.StringIO(), width=100, color_system=None, _environ={})
     print_report(console, view)
     assert isinstance(console.file, io.StringIO) and "\x1b" not in console.file.getvalue()
+    check(render_social_card(view))
     front, body = render_card(view).split("\n---\n", 1)
     assert "\n---" not in front
     assert {tag for tag in _markup(body) if tag not in ("<details>", "<summary>", "</summary>", "</details>")} == set()
@@ -251,7 +255,9 @@ def _markup(card: str) -> set[str]:
             if piece.type in ("html_block", "html_inline"):
                 markup |= set(re.findall(r"<[^>]*>?", piece.content))
             address = str(piece.attrs.get("href", piece.attrs.get("src", "")))
-            if address and not address.startswith(("https://huggingface.co/docs", "https://docs.")):
+            if address not in ("", PICTURE) and not address.startswith(
+                ("https://huggingface.co/docs", "https://docs.")
+            ):
                 markup.add(address)
     return markup
 

@@ -78,7 +78,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     for folder in folders:
         write_report(folder)
     write_report(folders[0])
-    for name in ("report.html", "report.txt", "card.md"):
+    for name in ("report.html", "report.txt", "card.md", "card.svg"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 

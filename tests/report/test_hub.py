@@ -39,6 +39,7 @@ def test_plan_holds_child_card_report_and_records_and_nothing_private(child_run:
     uploads = {upload.path: upload for upload in plan(child_run, view, "someone/genesis", render_html(view))}
     assert {
         "README.md",
+        "card.svg",
         "report.html",
         "config.json",
         "model.safetensors",

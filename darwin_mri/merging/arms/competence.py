@@ -34,7 +34,8 @@ from torch.nn import functional
 from darwin_mri.checkpoints import LoadedModel, ffn_matrices, submodule
 from darwin_mri.errors import InputError
 from darwin_mri.merging.arms.context import Context
-from darwin_mri.merging.arms.moments import Moment, ridge
+from darwin_mri.merging.arms.moments import Moment, free_directions, ridge
+from darwin_mri.merging.arms.reading import plain_layers, readable_layers
 from darwin_mri.merging.arms.shapes import as_parameters, clip_gain, norm_gain, rms, unit
 from darwin_mri.merging.arms.targets import Arrange, EditTarget, edit_targets, keep_marks
 from darwin_mri.merging.donors import DonorFFN
@@ -42,6 +43,7 @@ from darwin_mri.probes import Batch, capture, final_states, increment_modules
 
 GAIN_STEP = 0.1  # of an increment's rms: the step by which a layer's gain is measured
 SMALLEST_GAIN = 0.05
+KEYS = 2048  # of edited places that are compared with each other
 
 
 def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]:
@@ -70,14 +72,19 @@ def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]
 def chosen_layers(context: Context) -> list[int]:
     """The father's layers that are refitted.
 
-    They are the settings' ``layers``, else the last ``depth`` share of those with an FFN.
+    They are the settings' ``layers``, those that tell the prompts' questions apart, or the last ``depth`` share of
+    those with an FFN.
 
     Raises:
-        InputError: the settings name a layer without a plain FFN.
+        InputError: the settings name a layer without a plain FFN, or no prompts that layers could be chosen by.
     """
-    able = [info.index for info in context.father.anatomy.layers if info.ffn is not None]
+    able = plain_layers(context.father)
     if context.settings.layers is None:
         return able[-max(1, round(context.settings.depth * len(able))) :]
+    if context.settings.layers == "read":
+        if not (readable := readable_layers(context.father, context.prompts, context.seed)):
+            raise InputError("arm.layers: read needs prompts (arm.prompts) in two wordings or more: give them one pair")
+        return readable
     missing = sorted(set(context.settings.layers) - set(able))
     if missing:
         raise InputError(
@@ -101,9 +108,10 @@ def _refit(
     gain = _stream_gain(context, index, targets[0].batch, edits)
     norm = clip_gain(norm_gain(layer, info.post_norm, father.anatomy.hidden_size)) if info.post_norm else None
     width, hidden = down.shape[1], down.shape[0]
-    aa, ad = Moment(width, width, device), Moment(width, hidden, device)
+    aa, ad, held = Moment(width, width, device), Moment(width, hidden, device), Moment(width, width, device)
     preserve = _preserve_weight(context, targets)
     distance, size = 0.0, 0.0
+    keys: list[tuple[Tensor, Tensor]] = []  # per batch, neurons at edited places, and the tokens that shall follow
     for target in targets:
         sites: dict[int, tuple[str, ...]] = {index: ("a", "o")}
         sites[last] = (*sites.get(last, ()), "h_out")
@@ -119,23 +127,53 @@ def _refit(
             out = seen[index, "o"][text].float()  # (tokens, hidden)
             out_rms = rms(out).clamp_min(1e-6)  # (tokens, 1)
             a, change = a / out_rms, unit(out / out_rms + change / norm) - out / out_rms
+        keys.append((a[edit], target.batch.ids.roll(-1, dims=1)[text][edit]))
         weight = torch.where(edit, 1.0, preserve).sqrt()[:, None]  # (tokens, 1)
         aa.add(a * weight, a * weight)
         ad.add(a * weight, change * weight)
-    update = ridge(aa.sum, ad.sum, context.settings.ridge)  # (hidden, width)
+        if not preserve:
+            held.add(a[~edit], a[~edit])
+    if preserve:
+        update = ridge(aa.sum, ad.sum, context.settings.ridge)  # (hidden, width)
+    else:
+        free = free_directions(held.sum, context.settings.held_power)  # (width, directions)
+        update = ridge(free.T @ aa.sum @ free, free.T @ ad.sum, context.settings.ridge) @ free.T.float()
     figures = {
         "gain": gain,
         "distance": (distance / size) ** 0.5 if size > 0 else 0.0,
         "change": float(update.norm() / down.norm().clamp_min(1e-12)),
+        "collision": collision(*(torch.cat(parts)[:KEYS] for parts in zip(*keys, strict=True))),
     }
     return down + update, figures
+
+
+def collision(keys: Tensor, tokens: Tensor) -> float:
+    """How much alike the keys of different answers are: the closer, the less one map can tell them apart.
+
+    EAMET (arXiv 2505.11876) finds that such keys limit how many facts can be written.
+
+    Args:
+        keys: neurons at edited places, (places, width).
+        tokens: that shall follow there, (places,).
+
+    Returns:
+        Mean over the places of the largest cosine with the key of another token; 0 where there is no other.
+    """
+    if len(tokens.unique()) < 2:
+        return 0.0
+    units = functional.normalize(keys.float(), dim=-1)
+    cosines = (units @ units.T).masked_fill(tokens[:, None] == tokens[None, :], -1.0)
+    return float(cosines.amax(1).mean())
 
 
 def _preserve_weight(context: Context, targets: Sequence[EditTarget]) -> float:
     """Weight of a place that must stay as it is, beside 1 for an edited one.
 
-    All places that stay weigh ``hold`` times as much as all that are edited.
+    All places that stay weigh ``hold`` times as much as all that are edited; nothing where the edit is kept off what
+    they lead to.
     """
+    if context.settings.hold == "null-space":
+        return 0.0
     edited = sum(int(target.edit.sum()) for target in targets)
     preserved = sum(int(target.batch.text.sum()) for target in targets) - edited
     return context.settings.hold * max(edited, 1) / max(preserved, 1)

@@ -43,6 +43,24 @@ def ridge(xx: Tensor, xy: Tensor, penalty: float, prior: Tensor | None = None) -
     return solved.T.float().contiguous()
 
 
+def free_directions(xx: Tensor, share: float) -> Tensor:
+    """The directions in which inputs have next to no power, so that a map changed along them alone answers as before.
+
+    They are the eigenvectors of the second moment beyond the leading ones (AlphaEdit's null space, arXiv 2410.02355).
+
+    Args:
+        xx: (width, width) fp64, sum of x x^T over what must stay.
+        share: of the power that the leading directions carry, in (0, 1).
+
+    Returns:
+        (width, directions) fp64, orthonormal; (width, 0) where all directions are needed for that share.
+    """
+    powers, vectors = torch.linalg.eigh(xx)  # ascending
+    powers = powers.clamp_min(0.0)
+    small = powers.cumsum(0) <= (1 - share) * powers.sum()
+    return vectors[:, small]
+
+
 def procrustes(xx: Tensor, xy: Tensor) -> Tensor:
     """The scaled (partial) isometry T = s U V^T nearest to taking x to y (Schoenemann 1966).
 

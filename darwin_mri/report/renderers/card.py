@@ -15,6 +15,7 @@ from darwin_mri.report.model import elements as el
 from darwin_mri.report.model.findings import is_accuracy
 from darwin_mri.report.model.metadata import Metadata, Result
 from darwin_mri.report.model.view import View
+from darwin_mri.report.renderers.social_card import describe_card
 from darwin_mri.report.renderers.templating import make_environment
 
 # Anything a Markdown or HTML reader could take for markup, also in the middle of a word.
@@ -22,6 +23,7 @@ _MARKDOWN = re.compile(r"([\\`*\[\]#|~$!]|(?<![^\W_])_|_(?![^\W_]))")
 _LINE_START = re.compile(r"^(\d*)([-+.)](?=\s|$)|-(?=-)|=)")
 _ADDRESS = re.compile(r"(https?|ftp|mailto|www)([:.])", re.IGNORECASE)  # GitHub's Markdown makes bare addresses links
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,40}")  # as the hub writes them
+PICTURE = "card.svg"  # beside the card, in a run folder as in a repository
 _FOLDED_ROWS = 40  # longer tables are folded in the card
 
 
@@ -61,6 +63,7 @@ def render_card(view: View, model: str = "MODEL") -> str:
             usage=_usage(model, metadata),
             bars=code_block(genome_bars(metadata), "text") if any(genes for _, genes in metadata.genes) else "",
             licence=_licence(metadata),
+            picture=Markdown(f"![{escape(describe_card(view))}]({PICTURE})"),
             citation=code_block(_citation(view, metadata), "bibtex"),
         )
     )

@@ -31,18 +31,24 @@ def write_figures(view: View, folder: Path) -> list[str]:
     Raises:
         InputError: the folder or a file in it cannot be written.
     """
-    charts = {f"{file_name(view.name)}-{figure_name(chart)}.svg": chart for chart in charts_of(view)}
-    require_output(folder, charts, "--figures")
+    files = {f"{file_name(view.name)}-{name}.svg": svg for name, svg in draw_figures(view).items()}
+    require_output(folder, files, "--figures")
     folder.mkdir(parents=True, exist_ok=True)
+    for name, svg in files.items():
+        write_text(folder / name, svg)
+    return list(files)
+
+
+def draw_figures(view: View) -> dict[str, str]:
+    """Every chart of a page as the text of an SVG file, by its name, in the order of the page."""
     style = chart_style(page_style(view))
-    for name, chart in charts.items():
-        write_text(folder / name, standalone(draw(chart), style))
-    return list(charts)
+    return {figure_name(chart): standalone(draw(chart), style) for chart in charts_of(view)}
 
 
-def charts_of(view: View) -> list[Chart]:
-    """Every chart of a page, in its order."""
-    return [block.chart for section in view.sections for block in section.blocks if isinstance(block, Figure)]
+def charts_of(view: View, key: str = "") -> list[Chart]:
+    """Every chart of a page, or of the section of that key, in its order."""
+    sections = [section for section in view.sections if key in ("", section.key)]
+    return [block.chart for section in sections for block in section.blocks if isinstance(block, Figure)]
 
 
 def figure_name(chart: Chart) -> str:

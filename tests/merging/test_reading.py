@@ -1,0 +1,105 @@
+"""The reading test names questions where their states say them, and nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darwin_mri.checkpoints import LoadedModel, find_model, load
+from darwin_mri.config import ArmConfig
+from darwin_mri.errors import InputError
+from darwin_mri.merging.arms import Context
+from darwin_mri.merging.arms.competence import chosen_layers
+from darwin_mri.merging.arms.reading import (
+    QUESTIONS,
+    WORDINGS,
+    _recognised,
+    choose_wordings,
+    plain_layers,
+    readable_layers,
+    recognise,
+)
+from darwin_mri.mri import measure_reading
+from darwin_mri.probes import Probe
+from darwin_mri.problem.donors import named_prompts
+
+KOREAN = [prompt for prompt in named_prompts("nursery", 3, 1) if prompt.language == "ko"][:180]  # 60 questions
+
+
+def nursery(name: str) -> LoadedModel:
+    return load(find_model(f"nursery:{name}", offline=True), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def father() -> LoadedModel:
+    return nursery("gemma4-korean")
+
+
+def prompts(questions: int, wordings: int) -> list[Probe]:
+    return [
+        Probe(f"Wording {w} asks: the colour of stone{q:04d} is", "en", "knowledge", f"{q}-{w}", f"{q:04d}")
+        for q in range(questions)
+        for w in range(wordings)
+    ]
+
+
+def test_a_state_that_names_its_question_is_recognised_and_one_that_names_its_wording_is_not() -> None:
+    questions, wordings = 20, 3
+    asked = torch.arange(questions).repeat_interleave(wordings)
+    numbers = torch.arange(wordings).repeat(questions)
+    noise = 0.05 * torch.randn(len(asked), 40, generator=torch.Generator().manual_seed(1))
+    names = torch.nn.functional.one_hot(asked, 40) + noise
+    other = torch.nn.functional.one_hot(numbers, 40) + noise
+    assert _recognised(names, asked, numbers).min() == 1
+    assert _recognised(other, asked, numbers).mean() < 0.15
+
+
+def test_korean_facts_are_read_where_they_were_learned_and_nowhere_in_a_stranger(father: LoadedModel) -> None:
+    wordings = choose_wordings(KOREAN, 1)
+    known, unknown = recognise(father, wordings), recognise(nursery("qwen35-mother"), wordings)
+    shares = known["answer", "a"].mean(1)
+    assert shares[-1] > 0.6 and shares[-1] > shares[0] + 0.3
+    assert unknown["answer", "a"].mean(1).max() < 0.1
+    assert known["subject", "a"].mean(1)[:4].max() > shares[:4].max()  # subjects are told apart earlier than answers
+
+
+def test_the_channel_has_intervals_for_every_layer_and_says_that_layers_differ(father: LoadedModel) -> None:
+    readings, channels = measure_reading(father, choose_wordings(KOREAN, 1), 200, 1)
+    assert len(readings) == len(father.layers)
+    last = readings[-1]
+    assert last is not None and last.questions == 60 and last.answer["a"].low < last.answer["a"].value
+    assert channels["reading:answer:a"].informative
+    again, _ = measure_reading(father, choose_wordings(KOREAN, 1), 200, 1)
+    assert again == readings
+
+
+def test_arm_layers_read_takes_those_that_tell_the_questions_apart(father: LoadedModel) -> None:
+    settings = ArmConfig(layers="read")
+    context = Context(father, father, tuple(range(len(father.layers))), settings, prompts=tuple(KOREAN))
+    chosen = chosen_layers(context)
+    assert chosen == readable_layers(father, KOREAN, 1)
+    assert len(father.layers) - 1 in chosen and 0 not in chosen and set(chosen) < set(plain_layers(father))
+    single = [prompt for number, prompt in enumerate(KOREAN) if number % 3 == 0]
+    with pytest.raises(InputError, match="two wordings"):
+        chosen_layers(Context(father, father, context.layer_map, settings, prompts=tuple(single)))
+
+
+@given(st.integers(0, 5), st.integers(1, 6))
+def test_only_questions_in_several_wordings_are_read(questions: int, wordings: int) -> None:
+    chosen = choose_wordings(prompts(questions, wordings), 1)
+    assert len(chosen) == (questions * min(wordings, WORDINGS) if wordings > 1 else 0)
+    assert {wording.question for wording in chosen} == set(range(questions if wordings > 1 else 0))
+
+
+def test_a_subject_ends_with_what_sets_its_question_apart() -> None:
+    for wording in choose_wordings(prompts(9, 2), 1):
+        text = wording.text.text
+        assert text[: wording.subject_end].endswith(f"stone{wording.text.pair}")
+
+
+def test_many_questions_are_sampled_by_the_seed() -> None:
+    many = prompts(QUESTIONS + 50, 2)
+    one, two = ({w.text.pair for w in choose_wordings(many, seed)} for seed in (1, 2))
+    assert len(one) == len(two) == QUESTIONS and one != two
