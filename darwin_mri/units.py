@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from darwin_mri.translation import say
+
 MINUS = "\N{MINUS SIGN}"
 MIXED = "mixed"  # of a weighted sum of scores in different units
 
@@ -21,7 +23,7 @@ def score_text(value: float, unit: str) -> str:
 
 def difference_text(value: float, unit: str) -> str:
     """A difference: ``+1.2 points``, or ``+0.0123 nats/byte``; arguments as ``score_text``."""
-    return f"{bare_difference(value, unit)} points" if not unit else with_unit(f"{value:+.4f}", unit)
+    return say("{number} points", number=bare_difference(value, unit)) if not unit else with_unit(f"{value:+.4f}", unit)
 
 
 def bare_difference(value: float, unit: str) -> str:

@@ -8,14 +8,12 @@ import numpy as np
 
 from darwin_mri.arena.settings import ArenaConfig
 from darwin_mri.benchmarks import Item, chance, describe_benchmark
-from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult, ArenaRow, Comparison, Contrast
+from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult, ArenaRow, Comparison
 from darwin_mri.records.arena import PARENTS_ARM, cell_name
 from darwin_mri.records.roles import NULL_PREFIX
+from darwin_mri.stats.arena_vigor import COMPOSITE, judge_arena
 from darwin_mri.stats.compare import compare
 from darwin_mri.stats.paired import holm
-
-LEVEL = 0.01
-COMPOSITE = "composite"
 
 
 def judge(config: ArenaConfig, cells: Sequence[ArenaCell], items: Mapping[str, Sequence[Item]]) -> ArenaResult:
@@ -51,7 +49,7 @@ def judge(config: ArenaConfig, cells: Sequence[ArenaCell], items: Mapping[str, S
         benchmarks=tuple(describe_benchmark(task, members) for task, members in items.items()),
     )
     comparison = _one_family(comparison)
-    vigor, sentence = _sentence(config, comparison, rows, best)
+    vigor, sentence = judge_arena(comparison, rows, best, len(config.seeds))
     held_out = sum(len(members) for members in groups[PARENTS_ARM, "father"][0].answers.values())
     return ArenaResult(
         name=config.name,
@@ -114,36 +112,6 @@ def _one_family(comparison: Comparison) -> Comparison:
     adjusted = dict(zip(places, holm(comparison.contrasts[i].p_value for i in places), strict=True))
     contrasts = tuple(c.model_copy(update={"p_holm": adjusted.get(i)}) for i, c in enumerate(comparison.contrasts))
     return comparison.model_copy(update={"contrasts": contrasts})
-
-
-def _sentence(config: ArenaConfig, comparison: Comparison, rows: Sequence[ArenaRow], best: str) -> tuple[bool, str]:
-    """Whether vigor may be claimed, and why, in one sentence."""
-    contrasts = [c for c in comparison.contrasts if c.benchmark == COMPOSITE]
-    parents = {c.other: c for c in contrasts if c.against_parent}
-    nulls = [c for c in contrasts if c.null is not None]
-    means = {(row.arm, row.null): float(np.mean(row.values)) for row in rows}
-    child, father, mother = (means[key] for key in ((best, CHILD), (PARENTS_ARM, "father"), (PARENTS_ARM, "mother")))
-    figures = f"child {child:.3f}, father {father:.3f}, mother {mother:.3f}"
-    closest = min(nulls, key=lambda c: c.difference) if nulls else None
-    if closest is not None:
-        figures += f", best null {child - closest.difference:.3f} ({closest.null})"
-    figures += f" on the composite of held-out items, {len(config.seeds)} seeds"
-    unbeaten = [c for c in (parents["father"], *nulls) if not _above(c)]
-    if unbeaten:
-        return False, f"No vigor: {best} does not beat {_listing(unbeaten)} at p < {LEVEL} ({figures})."
-    if not _above(parents["mother"]):
-        return False, f"No vigor, but a gain: {best} beats the father and every null, and not the mother ({figures})."
-    return True, f"Vigor: {best} beats both parents and every null at p < {LEVEL} after correction ({figures})."
-
-
-def _above(contrast: Contrast) -> bool:
-    return contrast.low > 0 and contrast.p_holm is not None and contrast.p_holm < LEVEL
-
-
-def _listing(contrasts: Sequence[Contrast]) -> str:
-    """The models that the child is compared with, as a person lists them."""
-    plain = [f"the {c.other}" if c.null is None else f"the null {c.null}" for c in contrasts]
-    return plain[0] if len(plain) == 1 else f"{', '.join(plain[:-1])} and {plain[-1]}"
 
 
 def _ref(config: ArenaConfig, role: str) -> str:

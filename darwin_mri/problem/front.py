@@ -15,6 +15,7 @@ from darwin_mri.records import FrontMember, FrontReference, LedgerLine
 from darwin_mri.records.roles import FATHER
 from darwin_mri.run import Progress
 from darwin_mri.stats.domination import choose, non_dominated, thin
+from darwin_mri.translation import later
 
 TaskScores = dict[str, float]
 """Task -> score."""
@@ -63,11 +64,15 @@ def _points(lines: Sequence[LedgerLine], scores: ScoresByLine, config: Config) -
     return np.array([[scores[line.evaluation][name] for name in config.weights] for line in lines])
 
 
+KNEE_FRESH = later("the knee of the front on fresh search items")
+KNEE = later("the knee of the front on search items, no fresh ones being left")
+
+
 def describe_preference(config: Config, fresh: ScoresByLine) -> str:
     """How the child was chosen, in words."""
-    items = "on fresh search items" if fresh else "on search items, no fresh ones being left"
     if config.search.prefer == "knee":
-        return f"the knee of the front {items}"
+        return KNEE_FRESH if fresh else KNEE
+    items = "on fresh search items" if fresh else "on search items, no fresh ones being left"
     weights = ", ".join(f"{name} {weight:g}" for name, weight in config.search.prefer.items())
     return f"the best weighted sum ({weights}) {items}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from darwin_mri.roles import FATHER, MOTHER, PARENTS, Parent
+from darwin_mri.translation import later, say
 
 __all__ = [
     "CHILD_MINUS",
@@ -22,6 +23,7 @@ __all__ = [
     "named",
     "null_of_role",
     "pair_file",
+    "role_label",
     "scan_file",
 ]
 
@@ -36,9 +38,37 @@ NULL_PREFIX = "null:"
 CHILD_MINUS = "child - "
 
 
+_LABELS = {
+    "father": later("father"),
+    "mother": later("mother"),
+    "child": later("child"),
+    "base": later("base"),
+    "null": later("null"),
+    "baseline": later("baseline"),
+    "ancestor": later("ancestor"),
+}
+_NAMES = {
+    "father": later("the father"),
+    "mother": later("the mother"),
+    "child": later("the child"),
+    "base": later("the base"),
+}
+
+
+def role_label(role: str) -> str:
+    """A role as tables and charts name it, in the language in use; what is no role stays as it is."""
+    if role in PARENTS[2:]:
+        return say("parent{number}", number=role.removeprefix("parent"))
+    if role.startswith(NULL_PREFIX):
+        return say("null: {kind}", kind=role.removeprefix(NULL_PREFIX))
+    return say(_LABELS[role]) if role in _LABELS else role
+
+
 def named(role: str) -> str:
     """A role as a sentence names it: ``the father``, ``the mother``, ``the base``, but ``parent3``."""
-    return role if role in PARENTS[2:] else f"the {role}"
+    if role in PARENTS[2:]:
+        return role_label(role)
+    return say(_NAMES[role]) if role in _NAMES else f"the {role}"
 
 
 def scan_file(role: str) -> str:

@@ -37,6 +37,7 @@ from darwin_mri.report.renderers.terminal import (
     print_scan,
     scores_table,
 )
+from darwin_mri.translation import ENGLISH, speaking, spoken
 
 WIDTH = 110  # columns of report.txt
 WRITTEN = ("report.html", "report.txt", "card.md", PICTURE, ".eval_results/*.yaml")
@@ -58,6 +59,7 @@ __all__ = [
     "print_plan_summary",
     "print_report",
     "print_scan",
+    "read_arena",
     "read_live",
     "render_card",
     "render_html",
@@ -81,7 +83,8 @@ def render_text(view: View) -> str:
 def write_report(run: Path) -> View:
     """Write report.html, report.txt, card.md with its picture, and the hub's evaluation files into a run folder.
 
-    Each file is written whole or not at all.
+    Each file is written whole or not at all. The report is in the language in use (``translation.speaking``), the card,
+    its picture and the evaluation files are English.
 
     Args:
         run: the run's folder; any of its records may be missing.
@@ -94,14 +97,16 @@ def write_report(run: Path) -> View:
     """
     if run.is_dir():
         require_output(run, WRITTEN, "run folder")
-    view = build_view(load_run(run))
+    view, translated = build_view(load_run(run)), spoken() != ENGLISH
     write_text(run / "report.html", render_html(view))
     write_text(run / "report.txt", render_text(view))
-    write_text(run / "card.md", render_card(view))
-    write_text(run / PICTURE, render_social_card(view))
-    if view.metadata is not None and view.metadata.results:
-        for name, text in eval_files(view.metadata).items():
-            write_text(run / name, text)
+    with speaking(ENGLISH):
+        english = build_view(load_run(run)) if translated else view
+        write_text(run / "card.md", render_card(english))
+        write_text(run / PICTURE, render_social_card(english))
+        if english.metadata is not None and english.metadata.results:
+            for name, text in eval_files(english.metadata).items():
+                write_text(run / name, text)
     return view
 
 
@@ -126,6 +131,12 @@ def write_runs_report(runs: Sequence[Path], page: Path | None = None) -> tuple[V
     write_text(page, render_html(view))
     write_text(page.with_suffix(".txt"), render_text(view))
     return view, page
+
+
+def read_arena(folder: Path) -> ArenaResult | None:
+    """The record of an arena; None for the folder of a run."""
+    file = folder / "arena.json"
+    return ArenaResult.load(file) if file.is_file() and not (folder / "manifest.json").is_file() else None
 
 
 def write_arena(result: ArenaResult, out: Path) -> View:

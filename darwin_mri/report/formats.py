@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Sequence
 
 from darwin_mri.records import Contrast, Estimate, Score
+from darwin_mri.report.record_words import evidence_label
+from darwin_mri.translation import say
 from darwin_mri.units import MIXED, with_unit
 
 MINUS = "\N{MINUS SIGN}"
@@ -79,7 +81,7 @@ def percent(value: float | None) -> str:
 
 def points(value: float | None) -> str:
     """A difference of fractions in percentage points with its sign: -0.02 -> ``−2.0 pp``."""
-    return ABSENT if value is None else f"{signed(100 * value, 1)} pp"
+    return ABSENT if value is None else say("{number} pp", number=signed(100 * value, 1))
 
 
 def points_interval(low: float | None, high: float | None) -> str:
@@ -141,7 +143,7 @@ def score_interval(value: Score, *, bare: bool = False) -> str:
 def score_details(value: Score) -> str:
     """What stands behind a score's value: ``n = 756``; other evidence says so: ``n = 756  published``."""
     items = "" if value.n is None else f"n = {value.n}"
-    return "  ".join(filter(None, (items, "" if value.evidence == "measured" else value.evidence)))
+    return "  ".join(filter(None, (items, "" if value.evidence == "measured" else evidence_label(value.evidence))))
 
 
 def score(value: Score, *, bare: bool = False) -> str:
@@ -196,16 +198,13 @@ def size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 layer``, ``3 layers``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def listing(parts: Sequence[str], most: int = 0) -> str:
     """Parts as a person lists them: ``a``, ``a and b``, ``a, b and c``; of more than ``most``: ``a, b and 5 more``."""
     if most and len(parts) > most:
-        parts = [*parts[: most - 1], f"{len(parts) - most + 1} more"]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
+        parts = [*parts[: most - 1], say("{count} more", count=len(parts) - most + 1)]
+    if len(parts) < 2:
+        return "".join(parts)
+    return say("{all_but_last} and {last}", all_but_last=", ".join(parts[:-1]), last=parts[-1])
 
 
 def ranges(numbers: list[int]) -> str:

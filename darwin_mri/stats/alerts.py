@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
 from darwin_mri.records.roles import named
 from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS
+from darwin_mri.translation import say, say_count
 from darwin_mri.units import difference_text, score_text
 
 FEW_ITEMS = 100
@@ -89,12 +90,18 @@ def _beaten_by_nulls(measured: Sequence[Score], contrasts: Sequence[Contrast], c
     best = max(nulls, key=lambda score: score.value)
     p_value = next(c.p_value for c in contrasts if c.against(best))
     mine, other = (score_text(score.value, score.unit) for score in (child, best))
-    figures = f"child {mine}, null '{best.null}' {other}, p = {p_value:.2g}"
+    figures = say(
+        "child {child}, null '{null}' {score}, p = {p_value}",
+        child=mine,
+        null=best.null,
+        score=other,
+        p_value=f"{p_value:.2g}",
+    )
     if best.value >= child.value:
-        text = f"The search found nothing that a null child does not have: {figures}."
+        text = say("The search found nothing that a null child does not have: {figures}.", figures=figures)
         yield Alert(level="serious", text=text, kind="null-child")
     elif p_value > LEVEL:
-        text = f"The child cannot be told from its best null child: {figures}."
+        text = say("The child cannot be told from its best null child: {figures}.", figures=figures)
         yield Alert(level="warning", text=text, kind="null-child")
 
 
@@ -108,8 +115,15 @@ def _impossible(published: Sequence[Score]) -> Iterable[Alert]:
         if not possible_score(printed, decimals, score.n):
             yield Alert(
                 level="serious",
-                text=f"The {score.evidence} score {printed:.{decimals}f} % of {score.model} on {score.benchmark} is"
-                f" impossible for {score.n} items: no whole number of right answers rounds to it.",
+                text=say(
+                    "The {evidence} score {score} of {model} on {benchmark} is impossible for {n} items: no whole"
+                    " number of right answers rounds to it.",
+                    evidence=say(score.evidence),
+                    score=f"{printed:.{decimals}f} %",
+                    model=score.model,
+                    benchmark=score.benchmark,
+                    n=score.n,
+                ),
                 kind="impossible-score",
                 benchmark=score.benchmark,
             )
@@ -118,28 +132,46 @@ def _impossible(published: Sequence[Score]) -> Iterable[Alert]:
 def _incomplete(benchmarks: Sequence[BenchmarkInfo]) -> Iterable[Alert]:
     for info in benchmarks:
         if not info.complete:
-            parts = [f"{c.part} {c.items} of {c.full}" for c in info.coverage if c.full is not None]
+            parts = [
+                say("{part} {items} of {full}", part=c.part, items=c.items, full=c.full)
+                for c in info.coverage
+                if c.full is not None
+            ]
             have, full = sum(c.items for c in info.coverage), sum(c.full or 0 for c in info.coverage)
             counts = f" ({', '.join(parts)})" if len(parts) > 1 else ""
             yield _about(
                 info.name,
                 "incomplete-benchmark",
-                f"{info.name} is not the published set: {have} of its {full} items are at hand{counts}; do not compare"
-                " its scores with published ones.",
+                say(
+                    "{name} is not the published set: {have} of its {full} items are at hand{counts}; do not compare"
+                    " its scores with published ones.",
+                    name=info.name,
+                    have=have,
+                    full=full,
+                    counts=counts,
+                ),
             )
         if info.left_out:
             yield _about(
                 info.name,
                 "items-left-out",
-                f"{info.left_out} items of {info.name} are longer than a compared model's context and were left out for"
-                " every model: its scores are those of the shorter items.",
+                say(
+                    "{left_out} items of {name} are longer than a compared model's context and were left out for"
+                    " every model: its scores are those of the shorter items.",
+                    left_out=info.left_out,
+                    name=info.name,
+                ),
             )
         if info.beyond:
             yield _about(
                 info.name,
                 "beyond-context",
-                f"{info.beyond} items of {info.name} are longer than a compared model's stated context and are read all"
-                " the same: what a model does beyond its context is not what it was made for.",
+                say(
+                    "{beyond} items of {name} are longer than a compared model's stated context and are read all"
+                    " the same: what a model does beyond its context is not what it was made for.",
+                    beyond=info.beyond,
+                    name=info.name,
+                ),
             )
 
 
@@ -150,7 +182,10 @@ def _about(benchmark: str, kind: str, text: str) -> Alert:
 
 def _in_parts(benchmarks: Sequence[BenchmarkInfo]) -> Iterable[Alert]:
     for model in dict.fromkeys(model for info in benchmarks for model in info.in_parts):
-        text = f"The chat template of {model} leaves plain text out of the prompt: it is asked in a list of parts."
+        text = say(
+            "The chat template of {model} leaves plain text out of the prompt: it is asked in a list of parts.",
+            model=model,
+        )
         yield Alert(level="note", text=text, kind="content-parts")
 
 
@@ -196,7 +231,11 @@ def mixed_protocols(scores: Sequence[Score], composite: str) -> Iterable[Alert]:
     for benchmark, protocols in known.items():
         if len(protocols) > 1:
             names = "; ".join(protocols.values())
-            text = f"Scores on {benchmark} come from different protocols ({names}): do not subtract them."
+            text = say(
+                "Scores on {benchmark} come from different protocols ({names}): do not subtract them.",
+                benchmark=benchmark,
+                names=names,
+            )
             yield _about(benchmark, MIXED_PROTOCOLS, text)
 
 
@@ -206,8 +245,14 @@ def _unknown_protocols(measured: Sequence[Score], published: Sequence[Score]) ->
         if _unknown(score.protocol) and score.benchmark in benchmarks:
             yield Alert(
                 level="note",
-                text=f"The {score.evidence} score of {score.model} on {score.benchmark} ({_percent(score.value)}) was"
-                " taken under an unknown protocol: it stands beside the measured scores for orientation only.",
+                text=say(
+                    "The {evidence} score of {model} on {benchmark} ({score}) was taken"
+                    " under an unknown protocol: it stands beside the measured scores for orientation only.",
+                    evidence=say(score.evidence),
+                    model=score.model,
+                    benchmark=score.benchmark,
+                    score=_percent(score.value),
+                ),
                 kind="unknown-protocol",
                 benchmark=score.benchmark,
             )
@@ -218,12 +263,19 @@ def _few_items(measured: Sequence[Score], contrasts: Sequence[Contrast], composi
     for benchmark, n in sizes.items():
         if n >= FEW_ITEMS:
             continue
-        text = f"{benchmark} has only {n} item{'s' if n != 1 else ''}"
+        text = say_count(
+            "{benchmark} has only {count} item", "{benchmark} has only {count} items", n, benchmark=benchmark
+        )
         contrast = next((c for c in contrasts if c.benchmark == benchmark), None)
         if contrast is not None:
             least = difference_text(contrast.detectable, contrast.unit).removeprefix("+")
-            text += f": a difference from {_other(contrast)} under {least} could not have been seen"
-        yield _about(benchmark, "few-items", text + ".")
+            text = say(
+                "{few}: a difference from {other} under {least} could not have been seen",
+                few=text,
+                other=_other(contrast),
+                least=least,
+            )
+        yield _about(benchmark, "few-items", say("{few}.", few=text))
 
 
 def _few_clusters(measured: Sequence[Score], contrasts: Sequence[Contrast], composite: str) -> Iterable[Alert]:
@@ -235,21 +287,31 @@ def _few_clusters(measured: Sequence[Score], contrasts: Sequence[Contrast], comp
             yield _about(
                 benchmark,
                 "few-texts",
-                f"Differences on {benchmark} rest on {count} clusters: a model that breaks down on one text in ten may"
-                " have none of these among them, and no interval or p-value would show it.",
+                say(
+                    "Differences on {benchmark} rest on {count} clusters: a model that breaks down on one text in ten"
+                    " may have none of these among them, and no interval or p-value would show it.",
+                    benchmark=benchmark,
+                    count=count,
+                ),
             )
         if benchmark in compared and count < FEW_CLUSTERS:
             yield _about(
                 benchmark,
                 "few-clusters",
-                f"The items of {benchmark} form only {count} cluster{'s' if count != 1 else ''} (such as stories):"
-                " too few for a difference of any size to reach p .05 there.",
+                say_count(
+                    "The items of {benchmark} form only {count} cluster (such as stories): too few for a difference of"
+                    " any size to reach p .05 there.",
+                    "The items of {benchmark} form only {count} clusters (such as stories): too few for a difference of"
+                    " any size to reach p .05 there.",
+                    count,
+                    benchmark=benchmark,
+                ),
             )
 
 
 def _other(contrast: Contrast) -> str:
     if contrast.null is not None:
-        return f"the null child '{contrast.null}'"
+        return say("the null child '{null}'", null=contrast.null)
     return contrast.model if contrast.other == "baseline" else named(contrast.other)
 
 

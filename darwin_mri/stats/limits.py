@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from darwin_mri.config import LimitConfig
 from darwin_mri.records import Alert, Contrast, LimitCheck
 from darwin_mri.records.roles import named
+from darwin_mri.translation import say
 from darwin_mri.units import bare_difference, difference_text
 
 
@@ -47,12 +48,20 @@ def limit_sentence(check: LimitCheck) -> str:
     """A check in words: kept or broken, by how much, and how sure that is."""
     allowed = difference_text(check.worsen_by, check.unit).removeprefix("+")
     low, high = (bare_difference(value, check.unit) for value in (check.low, check.high))
-    verdict = "kept" if check.kept else "broken"
-    doubt = "" if check.certain else ", but within noise"
-    return (
-        f"Limit {verdict}{doubt}: on {check.task} the child is at"
-        f" {difference_text(check.difference, check.unit)} [{low}, {high}] against {named(check.against)},"
-        f" where it may lose {allowed}."
+    if check.kept:
+        verdict = say("Limit kept") if check.certain else say("Limit kept, but within noise")
+    else:
+        verdict = say("Limit broken") if check.certain else say("Limit broken, but within noise")
+    return say(
+        "{verdict}: on {task} the child is at {difference} [{low}, {high}] against {parent}, where it may lose"
+        " {allowed}.",
+        verdict=verdict,
+        task=check.task,
+        difference=difference_text(check.difference, check.unit),
+        low=low,
+        high=high,
+        parent=named(check.against),
+        allowed=allowed,
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from darwin_mri.records import Contrast, Vigor
-from darwin_mri.records.roles import PARENTS, Other, Parent, named
-from darwin_mri.units import bare_difference, score_text
+from darwin_mri.records.roles import PARENTS, Other, Parent, named, role_label
+from darwin_mri.translation import say
+from darwin_mri.units import bare_difference, difference_text, score_text
 
 LEVEL = 0.05
 
@@ -17,20 +18,18 @@ class ParentWords(NamedTuple):
 
     Attributes:
         every: all of them.
-        best: the one with the highest score.
-        largest: the largest of one number of each.
+        best: the one with the highest score, as a noun with its adjective.
     """
 
     every: str
     best: str
-    largest: str
 
 
 def parent_words(count: int) -> ParentWords:
-    """``both parents`` and ``better`` of two, ``all parents`` and ``best`` of more."""
-    return (
-        ParentWords("all parents", "best", "largest") if count > 2 else ParentWords("both parents", "better", "larger")
-    )
+    """``both parents`` and ``better parent`` of two, ``all parents`` and ``best parent`` of more."""
+    if count > 2:
+        return ParentWords(say("all parents"), say("best parent"))
+    return ParentWords(say("both parents"), say("better parent"))
 
 
 def judge_vigor(
@@ -53,26 +52,9 @@ def judge_vigor(
     """
     child = scores["child"]
     parents: list[Parent] = [role for role in PARENTS if role in scores]
-    better = max(parents, key=lambda role: scores[role])
-    every, best, larger_of = parent_words(len(parents))
-    contrast = contrasts[better]
     larger = max(p_values.values())
+    contrast = contrasts[max(parents, key=lambda role: scores[role])]
     claimed = larger <= LEVEL and all(contrasts[role].low > 0 for role in parents)
-    unit, points = contrast.unit, " points" if not contrast.unit else ""
-    gain, low, high = (bare_difference(v, unit) for v in (contrast.difference, contrast.low, contrast.high))
-    figures = (
-        f"{', '.join(f'{role} {score_text(scores[role], unit)}' for role in ('child', *parents))} on the composite;"
-        f" {gain}{points} [{low}, {high}] against the {best} parent, {named(better)};"
-        f" {larger_of} one-sided p = {larger:.2g}"
-    )
-    if claimed:
-        sentence = f"Hybrid vigor: the child beats {every} ({figures})."
-    elif contrast.difference > 0:
-        sentence = f"No hybrid vigor: the child scores above {every}, but within noise ({figures})."
-    elif child == scores[better]:
-        sentence = f"No hybrid vigor: the child scores as the {best} parent does ({figures})."
-    else:
-        sentence = f"No hybrid vigor: the child does not beat the {best} parent ({figures})."
     return Vigor(
         mid_parent=child - sum(scores[role] for role in parents) / len(parents),
         better_parent=contrast.difference,
@@ -80,5 +62,54 @@ def judge_vigor(
         better_parent_high=contrast.high,
         p_value=larger,
         claimed=claimed,
-        sentence=sentence,
+        sentence=vigor_sentence(scores, contrast, larger, claimed),
     )
+
+
+def vigor_sentence(scores: Mapping[str, float], contrast: Contrast, p_value: float, claimed: bool) -> str:
+    """The judgement in words.
+
+    Args:
+        scores: composite of the child and of each parent, by role.
+        contrast: the child's with the parent that has the highest score.
+        p_value: the largest of the one-sided ones.
+        claimed: whether vigor is claimed.
+
+    Returns:
+        one sentence, in the language in use.
+    """
+    parents: list[Parent] = [role for role in PARENTS if role in scores]
+    better = max(parents, key=lambda role: scores[role])
+    every, best = parent_words(len(parents))
+    unit = contrast.unit
+    low, high = (bare_difference(v, unit) for v in (contrast.low, contrast.high))
+    numbers = {
+        "scores": ", ".join(f"{role_label(role)} {score_text(scores[role], unit)}" for role in ("child", *parents)),
+        "gain": bare_difference(contrast.difference, unit) if unit else difference_text(contrast.difference, unit),
+        "interval": f"[{low}, {high}]",
+        "best": best,
+        "parent": named(better),
+        "p_value": f"{p_value:.2g}",
+    }
+    if len(parents) > 2:
+        figures = say(
+            "{scores} on the composite; {gain} {interval} against the {best}, {parent}; largest one-sided p ="
+            " {p_value}",
+            **numbers,
+        )
+    else:
+        figures = say(
+            "{scores} on the composite; {gain} {interval} against the {best}, {parent}; larger one-sided p = {p_value}",
+            **numbers,
+        )
+    if claimed:
+        return say("Hybrid vigor: the child beats {every} ({figures}).", every=every, figures=figures)
+    if contrast.difference > 0:
+        return say(
+            "No hybrid vigor: the child scores above {every}, but within noise ({figures}).",
+            every=every,
+            figures=figures,
+        )
+    if scores["child"] == scores[better]:
+        return say("No hybrid vigor: the child scores as the {best} does ({figures}).", best=best, figures=figures)
+    return say("No hybrid vigor: the child does not beat the {best} ({figures}).", best=best, figures=figures)

@@ -63,4 +63,3 @@ def test_clean_leaves_nothing_that_moves_a_cursor(text: str) -> None:
 def test_lists_and_ranges() -> None:
     assert formats.ranges([15, 16, 22, 23, 24, 25]) == "15–16, 22–25"
     assert formats.listing(["a", "b", "c"]) == "a, b and c"
-    assert formats.plural(1, "layer") == "1 layer" and formats.plural(3, "layer") == "3 layers"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
+from darwin_mri.translation import say
 
 
 @dataclass(frozen=True)
@@ -129,4 +130,6 @@ def _bar(bar: Bar, data: Bars, origin: float, unit: float, middle: float, hover:
 
 def share(part: int, whole: int) -> str:
     """``12 of 40, 30.0 %``."""
-    return f"{part} of {whole}, {formats.percent(part / whole)}" if whole else f"0 of 0{formats.ABSENT}"
+    if not whole:
+        return say("0 of 0{absent}", absent=formats.ABSENT)
+    return say("{part} of {whole}, {share}", part=part, whole=whole, share=formats.percent(part / whole))

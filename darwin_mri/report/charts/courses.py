@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
+from darwin_mri.translation import say
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def courses(data: Courses, narrow: bool = False) -> str:
         ]
     for tick in svg.ticks(0, most, 5):
         body.append(svg.text(place(tick, low)[0], TOP + PLOT + 16, formats.count(tick), "axis", "middle"))
-    body.append(svg.text((LEFT + right) / 2, TOP + PLOT + 36, "evaluations", "axis", "middle"))
-    body.append(svg.text(12, TOP + PLOT / 2, "best fitness so far", "axis", "middle", -90))
+    body.append(svg.text((LEFT + right) / 2, TOP + PLOT + 36, say("evaluations"), "axis", "middle"))
+    body.append(svg.text(12, TOP + PLOT / 2, say("best fitness so far"), "axis", "middle", -90))
     bottom = TOP + PLOT + 46
     ends = svg.apart([place(*course.points[-1])[1] for course in data.courses])
     for number, course in enumerate(data.courses):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
+from darwin_mri.translation import say
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ def evolution(data: Evolution, narrow: bool = False) -> str:
     bottom = top + PLOT + 22
     sigmas = [g.sigma for g in shown]
     if any(value is not None for value in sigmas):
-        body += _lower("sigma", sigmas, xs, step, bottom, right, lambda v: formats.fixed(v, 2))
+        body += _lower(say("sigma"), sigmas, xs, step, bottom, right, lambda v: formats.fixed(v, 2))
         bottom += LOWER + 16
     if any(g.items for g in shown):
-        body += _lower("items", [float(g.items) for g in shown], xs, step, bottom, right, formats.count)
+        body += _lower(say("items"), [float(g.items) for g in shown], xs, step, bottom, right, formats.count)
         bottom += LOWER + 16
     every = max(1, round(len(shown) * (32 if narrow else 40) / (right - LEFT)))
     body += [
@@ -83,7 +84,7 @@ def evolution(data: Evolution, narrow: bool = False) -> str:
         for i, (x, g) in enumerate(zip(xs, shown, strict=True))
         if i % every == 0
     ]
-    body.append(svg.text((LEFT + right) / 2, bottom + 18, "generation", "axis", "middle"))
+    body.append(svg.text((LEFT + right) / 2, bottom + 18, say("generation"), "axis", "middle"))
     key = data.key + ("-n" if narrow else "")
     return svg.drawing(key, width, bottom + 26, data.title, data.description, body)
 
@@ -101,17 +102,21 @@ def _fitness(
             svg.line(LEFT, y, right, y, "grid"),
             svg.text(LEFT - 8, y + 4, formats.fixed(tick, svg.digits(steps, 3)), "axis", "end"),
         ]
-    body.append(svg.text(12, top + PLOT / 2, "fitness, search items", "axis", "middle", -90))
+    body.append(svg.text(12, top + PLOT / 2, say("fitness, search items"), "axis", "middle", -90))
     body.append(svg.dots(_cloud(shown, xs, step, place), "dot"))
     body.append(svg.path(_steps(xs, [g.best_so_far for g in shown], step, place), "best"))
     medians = [(x, place(g.median)) for x, g in zip(xs, shown, strict=True) if g.median is not None]
     body.append(svg.path(medians, "median"))
     for x, g in zip(xs, shown, strict=True):
         if g.best is not None and len(shown) <= MARKED:
-            title = f"generation {g.number}: best {formats.fixed(g.best, 4)}" if hover else ""
+            title = (
+                say("generation {number}: best {fitness}", number=g.number, fitness=formats.fixed(g.best, 4))
+                if hover
+                else ""
+            )
             body.append(svg.mark("child", x, place(g.best), 3.6, title=title))
         if g.failed:
-            title = f"generation {g.number}: {g.failed} failed" if hover else ""
+            title = say("generation {number}: {failed} failed", number=g.number, failed=g.failed) if hover else ""
             body.append(svg.mark("null", x, top + PLOT - 6, 5, title=title))
     return body
 
@@ -166,16 +171,16 @@ def _legend(narrow: bool, failures: bool) -> list[str]:
     x = LEFT
     body = [
         svg.line(x, 12, x + 24, 12, "best"),
-        svg.text(x + 31, 16, "best so far", "axis"),
+        svg.text(x + 31, 16, say("best so far"), "axis"),
         svg.mark("child", x + 122, 12, 3.6),
-        svg.text(x + 132, 16, "best of the generation", "axis"),
+        svg.text(x + 132, 16, say("best of the generation"), "axis"),
     ]
     x, y = (LEFT, 30.0) if narrow else (LEFT + 288, 12.0)
-    body += [svg.line(x, y, x + 24, y, "median"), svg.text(x + 31, y + 4, "median", "axis")]
+    body += [svg.line(x, y, x + 24, y, "median"), svg.text(x + 31, y + 4, say("median"), "axis")]
     body += [
         svg.dots([(x + 98, y), (x + 106, y - 3), (x + 112, y + 2)], "dot"),
-        svg.text(x + 121, y + 4, "candidates", "axis"),
+        svg.text(x + 121, y + 4, say("candidates"), "axis"),
     ]
     if failures:
-        body += [svg.mark("null", x + 210, y, 5), svg.text(x + 221, y + 4, "failed", "axis")]
+        body += [svg.mark("null", x + 210, y, 5), svg.text(x + 221, y + 4, say("failed"), "axis")]
     return body

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
+from darwin_mri.translation import say
 
 DENSE = 16  # rows of one panel above which they stand closer together
 
@@ -183,12 +184,12 @@ def _anchor(x: float, frame: Frame) -> str:
 
 def _legend(reference: str, guessing: bool) -> list[str]:
     left = 272 if guessing else 196
-    chance = [svg.line(196, 2, 196, 16, "chance"), svg.text(204, 13, "guessing", "axis")]
+    chance = [svg.line(196, 2, 196, 16, "chance"), svg.text(204, 13, say("guessing"), "axis")]
     return [
         svg.mark("baseline", 7, 9, 4.5),
         svg.line(0, 9, 2.5, 9, "whisker baseline"),
         svg.line(11.5, 9, 14, 9, "whisker baseline"),
-        svg.text(20, 13, "hollow: not measured here", "axis"),
+        svg.text(20, 13, say("hollow: not measured here"), "axis"),
         *(chance if guessing else []),
         svg.line(left, 2, left, 16, "reference"),
         svg.text(left + 8, 13, reference, "axis"),
@@ -233,7 +234,7 @@ def _captions(panel: ForestPanel, y: float, place: Callable[[float], float], fra
     """Names of the upright lines, left out where they would touch; the legend says them too."""
     if frame.narrow:
         return []
-    marks = [(panel.chance, "chance"), (panel.reference, panel.reference_label)]
+    marks = [(panel.chance, say("chance")), (panel.reference, panel.reference_label)]
     known = [(place(value), name) for value, name in marks if value is not None]
     if len(known) == 2 and abs(known[0][0] - known[1][0]) < 78:
         known = known[1:]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from darwin_mri.report import formats
 from darwin_mri.report.charts import svg
+from darwin_mri.translation import say
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _scale(values: Iterable[float]) -> tuple[float, float]:
 
 def _title(data: Front, point: FrontPoint) -> str:
     """The hover text: every value of a point."""
-    name = f"member {point.label}" if point.role == "child" else point.label
+    name = say("member {number}", number=point.label) if point.role == "child" else point.label
     scores = ", ".join(f"{axis} {formats.fixed(value, 3)}" for axis, value in zip(data.axes, point.values, strict=True))
     return f"{name}: {scores}"
 
@@ -136,7 +137,7 @@ def _plane(data: Front, narrow: bool) -> str:
         body += [svg.mark("baseline", x, y, 13)] if point.chosen else []
         body.append(svg.mark(point.role, x, y, size, title="" if narrow else _title(data, point)))
     for point in sorted(data.points, key=lambda point: not point.chosen):
-        words = f"{point.label}, the child" if point.chosen and not narrow else point.label
+        words = say("{member}, the child", member=point.label) if point.chosen and not narrow else point.label
         body += _label(words, place(point.values), point, (LEFT, top, right, top + plot), taken)
     key = data.key + ("-n" if narrow else "")
     return svg.drawing(key, width, top + plot + 44, data.title, data.description, body)
@@ -179,10 +180,10 @@ def _overlap(a: Box, b: Box) -> bool:
 
 def _plane_legend(data: Front, narrow: bool) -> tuple[list[str], int]:
     """The legend and its number of rows."""
-    entries = [(svg.mark("child", 6, 12, 4.5), f"member, {data.items}")]
+    entries = [(svg.mark("child", 6, 12, 4.5), say("member, {items}", items=data.items))]
     if any(point.before for point in data.points):
-        entries.append((svg.mark("child", 6, 12, 3, hollow=True), "the same on search items"))
-    entries.append((svg.line(-4, 12, 16, 12, "median"), "reached by the members"))
+        entries.append((svg.mark("child", 6, 12, 3, hollow=True), say("the same on search items")))
+    entries.append((svg.line(-4, 12, 16, 12, "median"), say("reached by the members")))
     entries += [(svg.line(-4, 12, 16, 12, BORDERS[border.kind]), border.label) for border in data.borders]
     body, x, y = [], LEFT, 0.0
     for sign, words in entries:
@@ -229,7 +230,7 @@ def _parallel(data: Front, narrow: bool) -> str:
     for point, end in zip(drawn, ends, strict=True):
         own = height(len(xs) - 1, point.values[-1])
         body.append(svg.line(xs[-1] + 7, own, xs[-1] + 22, end, "link faint"))
-        words = f"{point.label}, the child" if point.chosen and not narrow else point.label
+        words = say("{member}, the child", member=point.label) if point.chosen and not narrow else point.label
         style = "tiny strong" if point.chosen else "tiny"
         body.append(svg.text(xs[-1] + 26, end + 4, words, style, room=gutter - 30))
     key = data.key + ("-n" if narrow else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from darwin_mri.report import formats
 from darwin_mri.report.charts import colours, svg
+from darwin_mri.translation import say
 
 Numbers = tuple[tuple[float | None, ...], ...]
 Texts = tuple[tuple[str, ...], ...]
@@ -242,7 +243,14 @@ def _row_labels(panel: HeatPanel, grid: Grid, second: bool) -> list[str]:
         if frozen:
             x = grid.right + 3 if second else grid.left - 11
             body.append(
-                svg.hatch(x, y - grid.cell_h / 2, 8, grid.cell_h - 1, f"layer {panel.layers[index]}: frozen", 5)
+                svg.hatch(
+                    x,
+                    y - grid.cell_h / 2,
+                    8,
+                    grid.cell_h - 1,
+                    say("layer {index}: frozen", index=panel.layers[index]),
+                    5,
+                )
             )
         if panel.strip and not second:
             body += _strip(panel.strip[index], grid, y)
@@ -261,7 +269,7 @@ def _strip(share: float | None, grid: Grid, y: float) -> list[str]:
     if share is None:
         return []
     left, width, height = grid.left - STRIP + 2, STRIP - 16, min(grid.cell_h - 4, 9.0)
-    title = f"frozen in {formats.percent(share)} of resamples"
+    title = say("frozen in {share} of resamples", share=formats.percent(share))
     return [
         svg.box(left, y - height / 2, width, height, "slot", title=title),
         svg.box(left, y - height / 2, width * share, height, "trust"),
@@ -318,7 +326,7 @@ def _links(data: HeatMap, first: Grid, second: Grid) -> list[str]:
         body.append(f'<path class="{style}" d="{d}"/>')
     if data.links:
         middle = (left + right) / 2
-        body.append(svg.text(middle, first.top - 7, "layer map", "tiny", "middle"))
+        body.append(svg.text(middle, first.top - 7, say("layer map"), "tiny", "middle"))
     return body
 
 

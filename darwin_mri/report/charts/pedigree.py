@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darwin_mri.records.genealogy import Birth
+from darwin_mri.records.roles import role_label
 from darwin_mri.report.charts import svg
+from darwin_mri.translation import say
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ def _across(data: Pedigree) -> str:
         for place, (role, name) in enumerate(birth.others.items()):
             y = BELOW + place * AGAIN
             body.append(svg.path([(x + box, y + HIGH / 2), (joint, y + HIGH / 2), (joint, middle)], "kin"))
-            persons.append(_person(x, y, box, role, name, role))
+            persons.append(_person(x, y, box, role, name, role_label(role)))
         body += [svg.text(joint, top - 9, birth.method, "tiny", "middle", room=step - 8), *persons]
         if number == 0:
-            body.append(_person(x, top, box, "father", birth.father, "father"))
-        body.append(_person(x + step, top, box, "child", birth.child, f"generation {number + 1}"))
+            body.append(_person(x, top, box, "father", birth.father, role_label("father")))
+        body.append(_person(x + step, top, box, "child", birth.child, say("generation {number}", number=number + 1)))
     width = max(960.0, (count - 1) * step + box + 2)
     most = max((len(birth.others) for birth in data.births), default=1)
     bottom = BELOW + (most - 1) * AGAIN + HIGH + 6
@@ -65,10 +67,11 @@ def _down(data: Pedigree) -> str:
     y = 2.0
     for number, birth in enumerate(data.births):
         if number == 0:
-            body.append(_person(0, y, 172, "father", birth.father, "father"))
+            body.append(_person(0, y, 172, "father", birth.father, role_label("father")))
         last = y + (len(birth.others) - 1) * AGAIN
         body += [
-            _person(194, y + i * AGAIN, 172, role, name, role) for i, (role, name) in enumerate(birth.others.items())
+            _person(194, y + i * AGAIN, 172, role, name, role_label(role))
+            for i, (role, name) in enumerate(birth.others.items())
         ]
         following = last + HIGH + 44
         body.append(svg.line(86, y + HIGH, 86, following, "kin"))
@@ -79,7 +82,7 @@ def _down(data: Pedigree) -> str:
         body += [
             svg.path([(280, last + HIGH), (280, last + HIGH + 20), (86, last + HIGH + 20)], "kin"),
             svg.text(94, last + HIGH + 34, birth.method, "tiny", room=260),
-            _person(0, following, 172, "child", birth.child, f"generation {number + 1}"),
+            _person(0, following, 172, "child", birth.child, say("generation {number}", number=number + 1)),
         ]
         y = following
     return svg.drawing(data.key + "-n", 368, y + HIGH + 4, data.title, data.description, body)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darwin_mri.records.roles import MOTHER
+from darwin_mri.records.roles import MOTHER, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import colours, svg
 from darwin_mri.report.charts.heat import legend
+from darwin_mri.translation import say
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def similarity_map(data: SimilarityMap, narrow: bool = False) -> str:
     cell = float(max(4 if narrow else 9, min(most, room // max(rows, columns, 1))))  # whole pixels keep files small
     left, top = (46.0, 40.0) if narrow else (58.0, 46.0)
     body = [
-        svg.text(left + columns * cell / 2, 14, f"{data.other} layer", "axis", "middle"),
-        svg.text(12, top + rows * cell / 2, "father layer", "axis", "middle", -90),
+        svg.text(left + columns * cell / 2, 14, say("{parent} layer", parent=role_label(data.other)), "axis", "middle"),
+        svg.text(12, top + rows * cell / 2, say("father layer"), "axis", "middle", -90),
     ]
     every = 1 if cell >= 20 else 2 if cell >= 12 else 4
     body += [svg.text(left + (c + 0.5) * cell, top - 6, str(c), "axis", "middle") for c in range(0, columns, every)]
@@ -56,7 +57,7 @@ def similarity_map(data: SimilarityMap, narrow: bool = False) -> str:
     if cell >= 9:
         body += [_stop(x, y) for x, y in centres(data.layer_map)]
     y = top + rows * cell + 14
-    body += legend(left, y, ("0", "1  linear CKA"), colours.CIVIDIS)
+    body += legend(left, y, ("0", say("1  linear CKA")), colours.CIVIDIS)
     body += _key(left, y + 32)
     width = 368.0 if narrow else max(left + columns * cell + 10, 420.0)
     key = data.key + ("-n" if narrow else "")
@@ -91,8 +92,8 @@ def _key(left: float, y: float) -> list[str]:
         svg.line(left, y, left + 26, y, "route halo"),
         svg.line(left, y, left + 26, y, "route"),
         _stop(left + 13, y),
-        svg.text(left + 34, y + 4, "layer map in use", "axis"),
+        svg.text(left + 34, y + 4, say("layer map in use"), "axis"),
         svg.line(left + 160, y, left + 186, y, "route halo thin"),
         svg.line(left + 160, y, left + 186, y, "route dashed"),
-        svg.text(left + 194, y + 4, "proportional map", "axis"),
+        svg.text(left + 194, y + 4, say("proportional map"), "axis"),
     ]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from unicodedata import east_asian_width
 
 from darwin_mri.report.formats import clean, language
+from darwin_mri.translation import spoken
 
 
 def escape(text: str) -> str:
@@ -110,6 +111,7 @@ def text(
     extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
     extra += f' transform="rotate({number(turn)} {number(x)} {number(y)})"' if turn else ""
     tag = "" if words.isascii() else language(words)
+    tag = "" if tag == spoken() else tag
     extra += f' lang="{tag}"' if tag else ""
     whole = f"<title>{escape(words)}</title>" if shown != words and shown != clean(words) else ""
     return f'<text x="{number(x)}" y="{number(y)}"{extra}>{whole}{escape(shown)}</text>'

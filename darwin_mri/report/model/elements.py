@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from darwin_mri.records import Contrast, Score
-from darwin_mri.records.roles import Family
+from darwin_mri.records.roles import NULL_PREFIX, Family, role_label
 from darwin_mri.report.charts import Chart
 
 SHORT = 24  # characters of a cell that never breaks
@@ -208,15 +208,15 @@ class Section:
 def score_label(score: Score) -> str:
     """Whose score it is; baselines go by their model's name since a run may have several."""
     if score.null is not None:
-        return f"null: {score.null}"
-    return score.model or score.role if score.family == "baseline" else score.role
+        return role_label(f"{NULL_PREFIX}{score.null}")
+    return score.model or role_label(score.role) if score.family == "baseline" else role_label(score.role)
 
 
 def other_label(contrast: Contrast) -> str:
     """The model that the child is compared with."""
     if contrast.null is not None:
-        return f"null: {contrast.null}"
-    return contrast.model or contrast.other if contrast.other == "baseline" else contrast.other
+        return role_label(f"{NULL_PREFIX}{contrast.null}")
+    return contrast.model or role_label(contrast.other) if contrast.other == "baseline" else role_label(contrast.other)
 
 
 def table(

@@ -8,13 +8,23 @@ from typing import Literal
 from darwin_mri.records import Comparison, Contrast, Estimate, Genome, LayerScan, PairScan, Prior, Score
 from darwin_mri.records.roles import FATHER, MOTHER, PARENTS, named
 from darwin_mri.report import formats
+from darwin_mri.report.record_words import COMPOSITE as COMPOSITE
 from darwin_mri.stats.vigor import ParentWords, parent_words
+from darwin_mri.translation import later, say, say_count
 
 LEVEL = 0.05
-COMPOSITE = "composite"
 
 Reading = Literal["above", "below", "within noise of"]
-READINGS: dict[Reading, str] = {"above": "gain", "below": "loss", "within noise of": "within noise"}
+READINGS: dict[Reading, str] = {
+    "above": later("gain"),
+    "below": later("loss"),
+    "within noise of": later("within noise"),
+}
+
+
+def reading_label(contrast: Contrast) -> str:
+    """What a contrast says, in a word or two."""
+    return say(READINGS[read_contrast(contrast)])
 
 
 def read_contrast(contrast: Contrast) -> Reading:
@@ -118,22 +128,41 @@ def stability(prior: Prior) -> dict[int, float]:
 
 def frozen_sentence(prior: Prior) -> str:
     """Which layers are frozen, for which language or domain, by which rule, and how sure that is."""
-    protected = formats.listing(list(prior.protect)) or "nothing"
+    protected = formats.listing(list(prior.protect)) or say("nothing")
     tolerance = formats.percent(prior.tolerance)
     apart = _frozen_apart(prior)
     if not prior.frozen:
-        every = " for every parent" if apart else ""
-        return f"No layer is frozen{every} (protected: {protected}; tolerance {tolerance} of NLL per byte).{apart}"
-    layers = (
-        f"Layer {prior.frozen[0]} is" if len(prior.frozen) == 1 else f"Layers {formats.ranges(list(prior.frozen))} are"
-    )
+        sentence = (
+            say(
+                "No layer is frozen for every parent (protected: {protected}; tolerance {tolerance} of NLL per byte).",
+                protected=protected,
+                tolerance=tolerance,
+            )
+            if apart
+            else say(
+                "No layer is frozen (protected: {protected}; tolerance {tolerance} of NLL per byte).",
+                protected=protected,
+                tolerance=tolerance,
+            )
+        )
+        return sentence + apart
     known = {layer.index for layer in prior.layers if layer.frozen and not (apart and layer.index not in prior.frozen)}
     shares = {index: share for index, share in stability(prior).items() if index in known}
-    stable = ", ".join(f"{formats.fixed(share)} (layer {index})" for index, share in shares.items())
-    return (
-        f"{layers} frozen, kept as the father's: blending would raise NLL per byte on {protected} by more than"
-        f" {tolerance}. Stability, the share of bootstrap resamples that agree: {stable}.{apart}"
+    stable = ", ".join(
+        say("{share} (layer {index})", share=formats.fixed(share), index=index) for index, share in shares.items()
     )
+    sentence = say_count(
+        "Layer {layers} is frozen, kept as the father's: blending would raise NLL per byte on {protected} by more than"
+        " {tolerance}.",
+        "Layers {layers} are frozen, kept as the father's: blending would raise NLL per byte on {protected} by more"
+        " than {tolerance}.",
+        len(prior.frozen),
+        layers=formats.ranges(list(prior.frozen)),
+        protected=protected,
+        tolerance=tolerance,
+    )
+    agreement = say("Stability, the share of bootstrap resamples that agree: {stable}.", stable=stable)
+    return f"{sentence} {agreement}{apart}"
 
 
 def _frozen_apart(prior: Prior) -> str:
@@ -145,4 +174,4 @@ def _frozen_apart(prior: Prior) -> str:
         if layer.frozen and layer.index not in prior.frozen:
             by_parent.setdefault(named(layer.parent), []).append(layer.index)
     parts = [f"{name} ({formats.ranges(layers)})" for name, layers in by_parent.items()]
-    return f" Layers frozen for single parents: {formats.listing(parts)}." if parts else ""
+    return " " + say("Layers frozen for single parents: {parts}.", parts=formats.listing(parts)) if parts else ""

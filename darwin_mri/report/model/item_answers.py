@@ -9,6 +9,7 @@ from pathlib import Path
 
 from darwin_mri.files import read_text
 from darwin_mri.records.roles import PARENTS
+from darwin_mri.translation import say
 
 ROLES = (*PARENTS, "child")
 RIGHT = 0.5  # credit from which on an answer counts as right
@@ -40,8 +41,13 @@ def read_answers(folder: Path, problems: list[str]) -> Answers:
             marks, broken = _read(path)
             if broken:
                 problems.append(
-                    f"answers/{role}/{path.name}: {broken} of {broken + len(marks)} lines cannot be read and are left"
-                    " out"
+                    say(
+                        "answers/{role}/{file}: {broken} of {lines} lines cannot be read and are left out",
+                        role=role,
+                        file=path.name,
+                        broken=broken,
+                        lines=broken + len(marks),
+                    )
                 )
             if marks:
                 answers.setdefault(role, {})[path.stem] = marks

@@ -30,6 +30,7 @@ from darwin_mri.records import (
 from darwin_mri.records.roles import FATHER, MOTHER, PARENTS, Parent, pair_file, scan_file
 from darwin_mri.report import formats
 from darwin_mri.report.model.item_answers import Answers, read_answers
+from darwin_mri.translation import say
 
 R = TypeVar("R", bound=Record)
 
@@ -179,7 +180,13 @@ def read_ledger(path: Path, problems: list[str]) -> tuple[LedgerLine, ...]:
         else:
             lines.append(parsed)
     if broken:
-        problems.append(f"ledger.jsonl: {broken} of {broken + len(lines)} lines cannot be read and are left out")
+        problems.append(
+            say(
+                "ledger.jsonl: {broken} of {lines} lines cannot be read and are left out",
+                broken=broken,
+                lines=broken + len(lines),
+            )
+        )
     return tuple(lines)
 
 

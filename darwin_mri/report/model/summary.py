@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from darwin_mri.records import Comparison, PairScan, Prior, Scan
-from darwin_mri.records.roles import named
+from darwin_mri.records.roles import named, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model.findings import COMPOSITE, fitness_gap, frozen_sentence, mean_similarity, rises
 from darwin_mri.report.model.run_records import RunRecords
+from darwin_mri.report.record_words import split_label
+from darwin_mri.translation import say, say_count
 
 Answer = tuple[str, str]  # question, answer
 
@@ -17,9 +19,9 @@ def scan_answers(run: RunRecords) -> Iterator[Answer]:
     """What the MRI saw, and what was frozen for which language or domain."""
     sentences = (_channels(run), _heaviest(run.father, "father"), _similarity(run.pairs))
     if any(sentences):
-        yield "What did the MRI see?", " ".join(filter(None, sentences))
+        yield say("What did the MRI see?"), " ".join(filter(None, sentences))
     if run.prior is not None:
-        yield "What is frozen, and why?", _frozen(run.prior)
+        yield say("What is frozen, and why?"), _frozen(run.prior)
 
 
 def search_answer(run: RunRecords) -> str:
@@ -27,9 +29,11 @@ def search_answer(run: RunRecords) -> str:
     genome, gap = run.genome, fitness_gap(run.genome)
     if genome is None or gap is None:
         return ""
-    return (
-        f"The winner's fitness was {formats.fixed(genome.search_score, 3)} on the items that chose it and"
-        f" {formats.fixed(genome.retest_score, 3)} on fresh ones ({formats.signed(-gap, 3)})."
+    return say(
+        "The winner's fitness was {search_score} on the items that chose it and {retest_score} on fresh ones ({gap}).",
+        search_score=formats.fixed(genome.search_score, 3),
+        retest_score=formats.fixed(genome.retest_score, 3),
+        gap=formats.signed(-gap, 3),
     )
 
 
@@ -39,9 +43,15 @@ def protocol_answer(comparison: Comparison) -> str:
     whole = next((s for s in child if s.benchmark == COMPOSITE and s.split != "search" and s.n), None)
     if whole is None:
         return ""
-    clusters = f" in {formats.count(whole.clusters)} clusters" if whole.clusters and whole.clusters != whole.n else ""
-    items = "held-out items" if whole.split == "held-out" else f"items (split: {whole.split})"
-    return f"Measured on {formats.count(whole.n)} {items}{clusters}."
+    n, split = formats.count(whole.n), whole.split
+    items = (
+        say("{n} held-out items", n=n)
+        if split == "held-out"
+        else say("{n} items (split: {split})", n=n, split=split_label(split))
+    )
+    if not whole.clusters or whole.clusters == whole.n:
+        return say("Measured on {items}.", items=items)
+    return say("Measured on {items} in {clusters} clusters.", items=items, clusters=formats.count(whole.clusters))
 
 
 def _channels(run: RunRecords) -> str:
@@ -49,7 +59,12 @@ def _channels(run: RunRecords) -> str:
     if not channels:
         return ""
     informative = sum(c.informative for c in channels)
-    return f"{informative} of {formats.plural(len(channels), 'channel')} carry a signal."
+    return say_count(
+        "{informative} of {count} channel carry a signal.",
+        "{informative} of {count} channels carry a signal.",
+        len(channels),
+        informative=informative,
+    )
 
 
 def _heaviest(scan: Scan | None, role: str) -> str:
@@ -60,9 +75,12 @@ def _heaviest(scan: Scan | None, role: str) -> str:
     if not values:
         return ""
     value, index, name = max(values)
-    return (
-        f"The {role} leans most on the FFN of layer {index}: without it NLL per byte rises by {formats.percent(value)}"
-        f" on {name}."
+    return say(
+        "The {role} leans most on the FFN of layer {index}: without it NLL per byte rises by {value} on {name}.",
+        role=role_label(role),
+        index=index,
+        value=formats.percent(value),
+        name=name,
     )
 
 
@@ -72,17 +90,23 @@ def _similarity(pairs: Mapping[str, PairScan]) -> str:
         return ""
     if len(values) == 1:
         value = next(iter(values.values()))
-        return f"Along the layer map the parents' FFNs have a mean CKA of {formats.fixed(value)}."
+        return say("Along the layer map the parents' FFNs have a mean CKA of {value}.", value=formats.fixed(value))
     if len(values) > 3 and None not in values.values():
         order = sorted(values, key=lambda role: values[role] or 0.0)
         least, most = (f"{formats.fixed(values[role])} ({named(role)})" for role in (order[0], order[-1]))
-        return f"Along the layer maps the father's FFNs have a mean CKA from {least} to {most} with the other parents'."
-    parts = [f"{formats.fixed(value)} with {named(role)}'s" for role, value in values.items()]
-    return f"Along the layer maps the father's FFNs have a mean CKA of {formats.listing(parts)}."
+        return say(
+            "Along the layer maps the father's FFNs have a mean CKA from {least} to {most} with the other parents'.",
+            least=least,
+            most=most,
+        )
+    parts = [
+        say("{value} with {role}'s", value=formats.fixed(value), role=named(role)) for role, value in values.items()
+    ]
+    return say("Along the layer maps the father's FFNs have a mean CKA of {parts}.", parts=formats.listing(parts))
 
 
 def _frozen(prior: Prior) -> str:
     text = frozen_sentence(prior)
     if not prior.frozen and prior.informative and prior.protect:
-        text += " No blend was shown to harm what is protected by more than that."
+        text += " " + say("No blend was shown to harm what is protected by more than that.")
     return text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from darwin_mri.records import Comparison, Contrast, Vigor
-from darwin_mri.records.roles import named
+from darwin_mri.records.roles import named, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model import summary
 from darwin_mri.report.model.findings import (
@@ -24,10 +24,21 @@ from darwin_mri.report.model.findings import (
 )
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.stats.limits import limit_sentence
+from darwin_mri.translation import later, say, say_count
 from darwin_mri.units import MIXED
 
 Tone = Literal["gain", "level", "loss", "none"]
-TONES: dict[Tone, str] = {"gain": "vigor", "level": "no vigor", "loss": "below", "none": "no verdict"}  # the best first
+TONES: dict[Tone, str] = {  # the best first
+    "gain": later("vigor"),
+    "level": later("no vigor"),
+    "loss": later("below"),
+    "none": later("no verdict"),
+}
+STANDS: dict[Reading, str] = {
+    "above": later("above {parents}"),
+    "below": later("below {parents}"),
+    "within noise of": later("within noise of {parents}"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,10 +70,10 @@ def judge(run: RunRecords) -> Verdict:
         summary.search_answer(run),
     )
     answers = (
-        ("Is the child better?", _figures(comparison)),
-        ("How sure is that?", " ".join(filter(None, certainty))),
-        ("On which benchmark?", _benchmarks(comparison)),
-        ("Are the limits kept?", " ".join(map(limit_sentence, comparison.limits))),
+        (say("Is the child better?"), _figures(comparison)),
+        (say("How sure is that?"), " ".join(filter(None, certainty))),
+        (say("On which benchmark?"), _benchmarks(comparison)),
+        (say("Are the limits kept?"), " ".join(map(limit_sentence, comparison.limits))),
     )
     return Verdict(tone, headline, (*(pair for pair in answers if pair[1]), *scanned))
 
@@ -70,41 +81,54 @@ def judge(run: RunRecords) -> Verdict:
 def _without_comparison(run: RunRecords) -> str:
     status = run.manifest.status if run.manifest else ""
     if status == "failed":
-        return "No verdict: the run failed before its models were compared."
+        return say("No verdict: the run failed before its models were compared.")
     if run.genome is not None:
-        return "No verdict: a genome was found, but the child was not compared with its parents."
+        return say("No verdict: a genome was found, but the child was not compared with its parents.")
     if run.ledger:
-        return "No verdict: the search has not ended."
+        return say("No verdict: the search has not ended.")
     if run.scans or run.pairs:
-        return "Scanned, not bred: this run looks at its models and merges nothing."
-    return "No verdict: this run holds nothing to judge yet."
+        return say("Scanned, not bred: this run looks at its models and merges nothing.")
+    return say("No verdict: this run holds nothing to judge yet.")
 
 
 def _headline(comparison: Comparison) -> tuple[Tone, str]:
     tone, sentence = _vigor_headline(comparison)
     broken = [
-        check.task if check.certain else f"{check.task} (within noise)" for check in comparison.limits if not check.kept
+        check.task if check.certain else say("{task} (within noise)", task=check.task)
+        for check in comparison.limits
+        if not check.kept
     ]
     if not broken:
         return tone, sentence
-    which = "the limit" if len(broken) == 1 else "the limits"
-    return tone, f"{sentence} The child breaks {which} on {formats.listing(broken)}."
+    limits = say_count(
+        "The child breaks the limit on {tasks}.",
+        "The child breaks the limits on {tasks}.",
+        len(broken),
+        tasks=formats.listing(broken),
+    )
+    return tone, f"{sentence} {limits}"
 
 
 def _vigor_headline(comparison: Comparison) -> tuple[Tone, str]:
     vigor, words = comparison.vigor, words_of(comparison)
     if vigor is None:
-        models = formats.listing(["child", *parents_of(comparison)])
-        return "none", f"Hybrid vigor cannot be judged: {models} were not all measured on the composite."
+        models = formats.listing([role_label(role) for role in ("child", *parents_of(comparison))])
+        return "none", say(
+            "Hybrid vigor cannot be judged: {models} were not all measured on the composite.", models=models
+        )
     if vigor.claimed:
-        return "gain", f"Hybrid vigor: the child beats {words.every}."
+        return "gain", say("Hybrid vigor: the child beats {every}.", every=words.every)
     if vigor.better_parent_high is not None and vigor.better_parent_high < 0:
-        return "loss", f"No hybrid vigor: the child falls below its {words.best} parent."
+        return "loss", say("No hybrid vigor: the child falls below its {best}.", best=words.best)
     if vigor.better_parent > 0:
-        return "level", f"No hybrid vigor shown: the child leads its {words.best} parent by less than the noise."
+        return "level", say(
+            "No hybrid vigor shown: the child leads its {best} by less than the noise.", best=words.best
+        )
     if vigor.better_parent_high is None:
-        return "level", f"No hybrid vigor: the child does not beat its {words.best} parent."
-    return "level", f"No hybrid vigor: the child does not beat its {words.best} parent, and the gap is within noise."
+        return "level", say("No hybrid vigor: the child does not beat its {best}.", best=words.best)
+    return "level", say(
+        "No hybrid vigor: the child does not beat its {best}, and the gap is within noise.", best=words.best
+    )
 
 
 def _figures(comparison: Comparison) -> str:
@@ -114,16 +138,20 @@ def _figures(comparison: Comparison) -> str:
     if vigor is None or child is None or better is None:
         return ""
     unit = child.unit
-    return (
-        f"On the composite the child scores {formats.score_value(child.value, unit)}: {_vigor_interval(vigor, unit)}"
-        f" against the {words_of(comparison).best} parent, {named(better.role)}"
-        f" ({formats.score_value(better.value, unit)}), and {formats.gain_value(vigor.mid_parent, unit)} against the"
-        f" parents' mean.{_sum_of_units(unit)}"
-    )
+    return say(
+        "On the composite the child scores {score}: {gain} against the {best}, {parent} ({parent_score}), and"
+        " {mid_parent} against the parents' mean.",
+        score=formats.score_value(child.value, unit),
+        gain=_vigor_interval(vigor, unit),
+        best=words_of(comparison).best,
+        parent=named(better.role),
+        parent_score=formats.score_value(better.value, unit),
+        mid_parent=formats.gain_value(vigor.mid_parent, unit),
+    ) + _sum_of_units(unit)
 
 
 def _sum_of_units(unit: str) -> str:
-    return " Its tasks have different units, so their weighted sum has none." if unit == MIXED else ""
+    return " " + say("Its tasks have different units, so their weighted sum has none.") if unit == MIXED else ""
 
 
 def _certainty(comparison: Comparison) -> str:
@@ -133,11 +161,17 @@ def _certainty(comparison: Comparison) -> str:
         return ""
     text = ""
     if vigor.p_value is not None:
-        text = f"One-sided p of beating {words_of(comparison).every}: {formats.probability(vigor.p_value)}."
+        text = say(
+            "One-sided p of beating {every}: {p_value}.",
+            every=words_of(comparison).every,
+            p_value=formats.probability(vigor.p_value),
+        )
     contrast = against_better_parent(comparison)
     if contrast is not None:
         least = formats.least_visible(contrast)
-        text += f" Differences from {named(better.role)} under {least} could not have been seen."
+        text += " " + say(
+            "Differences from {parent} under {least} could not have been seen.", parent=named(better.role), least=least
+        )
     return text.strip()
 
 
@@ -155,8 +189,13 @@ def _benchmarks(comparison: Comparison) -> str:
         if name == COMPOSITE or not by_parent:
             continue
         every = words_of(comparison).every if len(by_parent) == len(parents_of(comparison)) else ""
-        clauses.append(f"on {name} {'' if clauses else 'the child is '}{_clause(by_parent, every)}")
-    return f"O{'; '.join(clauses)[1:]}." if clauses else ""
+        clause = _clause(by_parent, every)
+        clauses.append(
+            say("on {benchmark} {clause}", benchmark=name, clause=clause)
+            if clauses
+            else say("On {benchmark} the child is {clause}", benchmark=name, clause=clause)
+        )
+    return say("{clauses}.", clauses="; ".join(clauses)) if clauses else ""
 
 
 def _clause(by_parent: Mapping[str, Contrast], every: str) -> str:
@@ -165,22 +204,27 @@ def _clause(by_parent: Mapping[str, Contrast], every: str) -> str:
     for parent, contrast in by_parent.items():
         by_reading.setdefault(read_contrast(contrast), []).append(named(parent))
     if len(by_reading) == 1 and every:
-        text = f"{next(iter(by_reading))} {every}"
+        text = say(STANDS[next(iter(by_reading))], parents=every)
     else:
-        text = formats.listing([f"{reading} {names}" for reading, names in _shortened(by_reading, bool(every))])
+        text = formats.listing(
+            [say(STANDS[reading], parents=names) for reading, names in _shortened(by_reading, bool(every))]
+        )
     if set(by_reading) == {"within noise of"}:
         least = min(by_parent.values(), key=lambda contrast: contrast.detectable)
-        text += f" (under {formats.least_visible(least)} nothing could have been seen)"
+        text += " " + say("(under {least} nothing could have been seen)", least=formats.least_visible(least))
     return text
 
 
-def _shortened(by_reading: Mapping[Reading, list[str]], complete: bool) -> list[tuple[str, str]]:
+def _shortened(by_reading: Mapping[Reading, list[str]], complete: bool) -> list[tuple[Reading, str]]:
     """Parents by reading; where all are there, the largest group of more than two comes last, as all others."""
     most, _ = max(by_reading.items(), key=lambda pair: len(pair[1]))
     if not complete or len(by_reading[most]) < 3:
         return [(reading, formats.listing(names)) for reading, names in by_reading.items()]
-    listed = [(reading, formats.listing(names)) for reading, names in by_reading.items() if reading != most]
-    return [*listed, (most, "all others")]
+    listed: list[tuple[Reading, str]] = [
+        (reading, formats.listing(names)) for reading, names in by_reading.items() if reading != most
+    ]
+    listed.append((most, say("all others")))
+    return listed
 
 
 def _nulls(comparison: Comparison) -> str:
@@ -193,7 +237,11 @@ def _nulls(comparison: Comparison) -> str:
     contrast = contrast_with(comparison, best)
     score = formats.score_value(best.value, best.unit)
     if best.value >= child.value:
-        return f"The null child '{best.null}' scores as much ({score}): the search is not the reason."
+        return say(
+            "The null child '{null}' scores as much ({score}): the search is not the reason.",
+            null=best.null,
+            score=score,
+        )
     if contrast is not None and read_contrast(contrast) == "above":
-        return f"It also beats its best null child, '{best.null}' ({score})."
-    return f"It cannot be told from its best null child, '{best.null}' ({score})."
+        return say("It also beats its best null child, '{null}' ({score}).", null=best.null, score=score)
+    return say("It cannot be told from its best null child, '{null}' ({score}).", null=best.null, score=score)

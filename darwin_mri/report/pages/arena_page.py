@@ -6,13 +6,16 @@ import yaml
 
 from darwin_mri.records import CHILD, Alert, ArenaResult, ArenaRow, Contrast
 from darwin_mri.records.arena import PARENTS_ARM, cell_name
+from darwin_mri.records.roles import role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Code, Row, Section, Table, Text, table
-from darwin_mri.report.model.findings import COMPOSITE, READINGS, measured_score, read_contrast
+from darwin_mri.report.model.findings import COMPOSITE, measured_score, reading_label
+from darwin_mri.report.model.retold import retold_alerts, retold_arena
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import View
 from darwin_mri.report.sections import accuracy, slices, tiles
 from darwin_mri.report.sections.glossary import glossary_section
+from darwin_mri.translation import labels, say, say_count
 
 
 def build_arena_view(result: ArenaResult) -> View:
@@ -21,21 +24,28 @@ def build_arena_view(result: ArenaResult) -> View:
     config = yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True)
     return View(
         name=result.name,
-        subtitle=f"{result.father} × {result.mother}  ·  {formats.plural(len(result.seeds), 'seed')}  ·  {result.items}"
-        " held-out items per seed",
-        verdict=Verdict("gain" if result.vigor else "level", result.sentence),
+        subtitle="  ·  ".join(
+            (
+                f"{result.father} × {result.mother}",
+                say_count("{count} seed", "{count} seeds", len(result.seeds)),
+                say("{items} held-out items per seed", items=result.items),
+            )
+        ),
+        verdict=Verdict("gain" if result.vigor else "level", retold_arena(result)),
         alerts=_alerts(result),
         tiles=tiles.tiles(comparison),
         sections=(
-            Section("arena", "Arms and nulls", (arena_table(result), _rule(result))),
+            Section("arena", say("Arms and nulls"), (arena_table(result), _rule(result))),
             accuracy.scores_section(comparison),
             accuracy.contrasts_section(comparison),
             slices.slices_section(comparison),
-            Section("config", "Config", (Code("arena", config),)),
+            Section("config", say("Config"), (Code("arena", config),)),
             glossary_section(),
         ),
-        tiles_note="The best arm's child (best on search items), held-out items of all seeds; the difference is against"
-        " the better parent.",
+        tiles_note=say(
+            "The best arm's child (best on search items), held-out items of all seeds; the difference is against"
+            " the better parent.",
+        ),
     )
 
 
@@ -48,39 +58,43 @@ def arena_table(result: ArenaResult) -> Table:
         is_child = (row.arm, row.null) == (result.best, CHILD)
         contrast = None if is_child else _contrast(result, row)
         cells = (
-            row.arm,
-            "" if row.null == CHILD else row.null,
+            say("parents") if row.arm == PARENTS_ARM else row.arm,
+            _null_label(row),
             "/".join(f"{ratio:g}" for ratio in row.ratios),
             formats.score_value(sum(row.values) / len(row.values), unit),
             " / ".join(formats.fixed(value, 4) if unit else formats.fixed(100 * value, 1) for value in row.values),
             formats.difference(contrast) if contrast else "",
             formats.probability(contrast.p_holm) if contrast else "",
-            READINGS[read_contrast(contrast)] if contrast else "",
+            reading_label(contrast) if contrast else "",
             f"{row.seconds:.0f} s" if row.seconds else "",
         )
         rows.append(Row(cells, _role(result, row), is_child, row.arm != last))
         last = row.arm
-    by_seed = "by seed" if unit else "by seed, %"
+    by_seed = say("by seed") if unit else say("by seed, %")
     columns = (
-        "arm",
-        "null",
-        "ratio",
-        "mean",
+        *labels("arm", "null", "ratio", "mean"),
         by_seed,
-        "best child minus this",
-        "p (Holm)",
-        "child is",
-        "made in",
+        *labels("best child minus this", "p (Holm)", "child is", "made in"),
     )
     return table(
-        "Composite of held-out items",
+        say("Composite of held-out items"),
         columns,
         rows,
         text=(0, 1, 2, 4, 7),
-        note="Each ratio was chosen on search items, for nulls as for arms. Differences are paired on items, intervals"
-        " by resampling facts and stories, p-values by flipping their signs and corrected by Holm over all lines. Time"
-        " is CPU time of making the donors; texts that several cells share are counted where they were written first.",
+        note=say(
+            "Each ratio was chosen on search items, for nulls as for arms. Differences are paired on items, intervals"
+            " by resampling facts and stories, p-values by flipping their signs and corrected by Holm over all lines."
+            " Time is CPU time of making the donors; texts that several cells share are counted where they were written"
+            " first.",
+        ),
     )
+
+
+def _null_label(row: ArenaRow) -> str:
+    """A null's name, or which parent it is; the child itself has none."""
+    if row.null == CHILD:
+        return ""
+    return role_label(row.null) if row.arm == PARENTS_ARM else row.null
 
 
 def _contrast(result: ArenaResult, row: ArenaRow) -> Contrast | None:
@@ -107,16 +121,20 @@ def _role(result: ArenaResult, row: ArenaRow) -> str:
 
 
 def _rule(result: ArenaResult) -> Text:
-    ignorant = f" The ignorant mother is {result.ignorant}." if result.ignorant else ""
+    ignorant = " " + say("The ignorant mother is {ignorant}.", ignorant=result.ignorant) if result.ignorant else ""
     return Text(
-        f"Vigor is claimed when the child of the best arm ({result.best}) beats the father, the mother and every one of"
-        f" its nulls on the composite at p < 0.01 after correction.{ignorant}"
+        say(
+            "Vigor is claimed when the child of the best arm ({best}) beats the father, the mother and every one of"
+            " its nulls on the composite at p < 0.01 after correction.",
+            best=result.best,
+        )
+        + ignorant
     )
 
 
 def _alerts(result: ArenaResult) -> tuple[Alert, ...]:
-    alerts = result.comparison.alerts
+    alerts = retold_alerts(result.comparison)
     if result.ignorant is not None:
         return alerts
-    text = "No ignorant mother was given: that null is missing."
+    text = say("No ignorant mother was given: that null is missing.")
     return (*alerts, Alert(level="warning", text=text, kind="no-ignorant-mother"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from darwin_mri.records.roles import FATHER, PARENTS
-from darwin_mri.report import formats
 from darwin_mri.report.model import run_alerts, verdict
 from darwin_mri.report.model.metadata import Metadata, gather
 from darwin_mri.report.model.run_records import RunRecords
@@ -28,6 +27,7 @@ from darwin_mri.report.sections.glossary import glossary_section
 from darwin_mri.report.sections.repair import repair_section
 from darwin_mri.report.sections.words import word_tables
 from darwin_mri.stats.vigor import parent_words
+from darwin_mri.translation import say, say_count
 
 
 def build_view(run: RunRecords) -> View:
@@ -82,7 +82,7 @@ def build_view(run: RunRecords) -> View:
         missing=run_alerts.find_missing(run),
         metadata=metadata,
         tiles_note=tiles.how_to_read(
-            comparison, f"Child, held-out items; the difference is against the {best} parent."
+            comparison, say("Child, held-out items; the difference is against the {best}.", best=best)
         ),
         roles=families(len(run.parents)),
     )
@@ -92,5 +92,13 @@ def _subtitle(run: RunRecords, metadata: Metadata) -> str:
     refs = {kin.role: kin.ref for kin in metadata.kin}
     family = " × ".join(refs[role] for role in PARENTS if role in refs)
     genome = run.genome
-    method = f"{genome.method} over {formats.plural(len(genome.genes), 'gene')} ({genome.space})" if genome else ""
+    method = ""
+    if genome is not None:
+        method = say_count(
+            "{method} over {count} gene ({space})",
+            "{method} over {count} genes ({space})",
+            len(genome.genes),
+            method=genome.method,
+            space=genome.space,
+        )
     return "  ·  ".join(filter(None, (family, method, metadata.created[:10])))

@@ -16,6 +16,7 @@ from darwin_mri.report.model.view import Tile, View, families
 from darwin_mri.report.sections import runs_overview, runs_scores, runs_searches, tiles
 from darwin_mri.report.sections.glossary import glossary_section
 from darwin_mri.report.sections.runs_scores import FEW, Named
+from darwin_mri.translation import say, say_count
 
 
 def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> View:
@@ -31,9 +32,8 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
     named = list(zip(labels(runs, folders), runs, strict=True))
     parents, best = runs_scores.most_parents(named), runs_scores.best_parent(named)
     return View(
-        name=" · ".join(name for name, _ in named[:FEW])
-        + (f" and {len(named) - FEW} more" if len(named) > FEW else ""),
-        subtitle=f"{formats.plural(len(runs), 'run')} compared",
+        name=_names([name for name, _ in named]),
+        subtitle=say_count("{count} run compared", "{count} runs compared", len(runs)),
         verdict=_verdict(named),
         alerts=_alerts(named),
         tiles=tuple(tile for pair in named if (tile := _tile(*pair)) is not None) if len(named) <= FEW else (),
@@ -49,10 +49,18 @@ def build_runs_view(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> 
             runs_searches.limits_section(named),
             glossary_section(parents),
         ),
-        tiles_note=f"Each run's child on its composite, held-out items; the difference is against its {best}.",
-        chip=formats.plural(len(runs), "run"),
+        tiles_note=say(
+            "Each run's child on its composite, held-out items; the difference is against its {best}.", best=best
+        ),
+        chip=say_count("{count} run", "{count} runs", len(runs)),
         roles=families(parents),
     )
+
+
+def _names(names: Sequence[str]) -> str:
+    """The runs as the page's name; of many the first ones."""
+    shown = " · ".join(names[:FEW])
+    return say("{names} and {count} more", names=shown, count=len(names) - FEW) if len(names) > FEW else shown
 
 
 def labels(runs: Sequence[RunRecords], folders: Sequence[str] = ()) -> list[str]:
@@ -68,13 +76,20 @@ def _verdict(named: Sequence[Named]) -> Verdict:
     claimed = [name for name, one in verdicts if one.tone == "gain"]
     compared = sum(one.tone != "none" for _, one in verdicts)
     if not compared:
-        headline = "None of these runs can be judged: no child was compared with all its parents."
+        headline = say("None of these runs can be judged: no child was compared with all its parents.")
     elif claimed:
-        shows = "shows" if len(claimed) == 1 else "show"
-        runs = formats.plural(compared, "judged run")
-        headline = f"{len(claimed)} of {runs} {shows} hybrid vigor: {formats.listing(claimed, FEW)}."
+        runs = say_count("{count} judged run", "{count} judged runs", compared)
+        headline = say_count(
+            "{count} of {runs} shows hybrid vigor: {names}.",
+            "{count} of {runs} show hybrid vigor: {names}.",
+            len(claimed),
+            runs=runs,
+            names=formats.listing(claimed, FEW),
+        )
     else:
-        headline = f"No hybrid vigor in {formats.plural(compared, 'judged run')}."
+        headline = say_count(
+            "No hybrid vigor in {count} judged run.", "No hybrid vigor in {count} judged runs.", compared
+        )
     return Verdict("none", headline, tuple((name, one.headline) for name, one in verdicts) if len(named) <= FEW else ())
 
 
@@ -104,7 +119,8 @@ def _shared(alert: Alert, names: Sequence[str], by_kind: bool) -> Alert:
         text = f"{formats.listing(names, FEW)}: {alert.text}"
     else:
         others = formats.listing(names[1:], FEW)
-        text = f"{names[0]}: {alert.text}" + (f" Alerts of this kind have also: {others}." if others else "")
+        text = f"{names[0]}: {alert.text}"
+        text += " " + say("Alerts of this kind have also: {runs}.", runs=others) if others else ""
     return alert.model_copy(update={"text": text})
 
 
@@ -121,14 +137,21 @@ def _incomparable(named: Sequence[Named]) -> Iterator[Alert]:
     for benchmark, known in protocols.items():
         if len(known) > 1:
             names = "; ".join(known)
-            text = f"The runs scored {benchmark} under different protocols ({names}): do not subtract them."
+            text = say(
+                "The runs scored {benchmark} under different protocols ({names}): do not subtract them.",
+                benchmark=benchmark,
+                names=names,
+            )
             yield Alert(level="warning", text=text, kind=MIXED_PROTOCOLS, benchmark=benchmark)
     for benchmark, known in items.items():
         if len(known) > 1:
             yield Alert(
                 level="warning",
-                text=f"The runs were not scored on the same items of {benchmark}: compare each child with its own"
-                " parents only.",
+                text=say(
+                    "The runs were not scored on the same items of {benchmark}: compare each child with its own"
+                    " parents only.",
+                    benchmark=benchmark,
+                ),
                 kind="different-items",
                 benchmark=benchmark,
             )

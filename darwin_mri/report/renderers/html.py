@@ -16,13 +16,15 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from darwin_mri.records.roles import USUAL, family_of
+from darwin_mri.records.roles import USUAL, family_of, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Chart, draw
 from darwin_mri.report.model.elements import GLYPHS, Figure, Table
 from darwin_mri.report.model.verdict import TONES
 from darwin_mri.report.model.view import View
+from darwin_mri.report.record_words import level_label
 from darwin_mri.report.renderers.templating import make_environment
+from darwin_mri.translation import ENGLISH, say, spoken
 
 LONGEST = 60  # characters of a page's name in the name of a file
 
@@ -44,7 +46,7 @@ def render_html(view: View) -> str:
         css=Markup(css),
         scripts=list(map(Markup, scripts)),
         policy=content_policy(css, scripts),
-        tone=view.chip or TONES[view.verdict.tone],
+        tone=view.chip or say(TONES[view.verdict.tone]),
         roles=view.roles,
     ).lstrip()
 
@@ -52,6 +54,7 @@ def render_html(view: View) -> str:
 def page_style(view: View) -> str:
     """The style sheet of a page."""
     names = ["report.css"] + (["parents.css"] if len(view.roles) > len(USUAL) else [])
+    names += ["translated.css"] if spoken() != ENGLISH else []
     return "\n".join(map(style_sheet, names))
 
 
@@ -99,9 +102,13 @@ def environment() -> Environment:
         "glyph": lambda role: GLYPHS[role],
         "family": family_of,
         "lang": mark_languages,
+        "level": level_label,
+        "role": role_label,
         "file_name": file_name,
     }
-    return make_environment(_finalize, filters, autoescape=True)
+    jinja = make_environment(_finalize, filters, autoescape=True)
+    jinja.globals |= {"say": say, "spoken": spoken, "words_link": words_link}
+    return jinja
 
 
 _CHARACTERS = {
@@ -110,10 +117,15 @@ _CHARACTERS = {
 }
 
 
+_ENGLISH = re.compile(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}")  # a sentence that a record holds, on a page in another language
+
+
 def mark_languages(text: str) -> Markup:
     """Text with its Korean and Japanese passages marked: browsers pick fonts by language, screen readers the voice."""
     language = formats.language(text)
-    if isinstance(text, Markup) or not language:
+    if not isinstance(text, Markup) and not language and spoken() != ENGLISH and _ENGLISH.search(text):
+        return Markup('<span lang="en">{}</span>').format(_finalize(text))
+    if isinstance(text, Markup) or language in ("", spoken()):
         return escape(_finalize(text))
     run = _CHARACTERS[language]
     passages = re.split(f"({run}+(?:[ ·,()]*{run}+)*)", formats.clean(text))
@@ -121,6 +133,12 @@ def mark_languages(text: str) -> Markup:
         Markup('<span lang="{}">{}</span>').format(language, part) if number % 2 else escape(part)
         for number, part in enumerate(passages)
     )
+
+
+def words_link() -> Markup:
+    """Where a page explains its terms."""
+    sentence = escape(say("Terms such as hybrid vigor, null child and frozen are explained under {words}.", words="{}"))
+    return Markup(sentence).format(Markup('<a href="#words">{}</a>').format(say("Words")))
 
 
 def file_name(name: str) -> str:

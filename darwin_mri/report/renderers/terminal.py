@@ -15,14 +15,17 @@ from rich.text import Text as RichText
 from rich.tree import Tree as RichTree
 
 from darwin_mri.records import ArenaResult, Channel, Comparison, PairScan, Prior, Scan
-from darwin_mri.records.roles import FATHER, Family, family_of
+from darwin_mri.records.roles import FATHER, Family, family_of, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model import elements as el
+from darwin_mri.report.model.retold import retold_arena
 from darwin_mri.report.model.view import View
 from darwin_mri.report.pages import arena_page
+from darwin_mri.report.record_words import level_label
 from darwin_mri.report.sections import accuracy, layer_tables, prior_check
 from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.words import word_tables
+from darwin_mri.translation import say, say_count
 
 STYLES: dict[Family, str] = {
     "father": "blue",
@@ -62,7 +65,7 @@ class Fitted:
             table = table.without(table.spare[0])
         yield _table(table, self.caption, whole=_least_width(table) <= options.max_width)
         if left_out:
-            yield _text(f"No room for: {', '.join(left_out)}.", "dim")
+            yield _text(say("No room for: {columns}.", columns=", ".join(left_out)), "dim")
 
 
 def scores_table(comparison: Comparison) -> Fitted:
@@ -77,7 +80,7 @@ def contrasts_table(comparison: Comparison) -> Fitted:
 
 def print_arena(console: Console, result: ArenaResult) -> None:
     """Print the verdict and one line per arm and null."""
-    console.print(RichText(result.sentence, style=TONES["gain" if result.vigor else "level"]))
+    console.print(RichText(retold_arena(result), style=TONES["gain" if result.vigor else "level"]))
     console.print(Fitted(arena_page.arena_table(result)))
 
 
@@ -117,7 +120,8 @@ def print_scan(
 def _print_layers(console: Console, scan: Scan, table: el.Table) -> None:
     """One model: what it is, on which probes it was scanned, its layers, and channels without signal."""
     model, probes = scan.model, scan.probes
-    sizes = f"{formats.plural(model.layers, 'layer')}, hidden {model.hidden_size}, FFN {model.ffn_size}"
+    layers = say_count("{count} layer", "{count} layers", model.layers)
+    sizes = f"{layers}, hidden {model.hidden_size}, FFN {model.ffn_size}"
     console.print(_text(f"{model.ref}  {model.family}, {sizes}", "bold"), soft_wrap=True)
     texts = f"{', '.join(probes.languages)}; {', '.join(probes.domains)}"
     counts = f"{probes.documents} documents, {probes.tokens} tokens"
@@ -147,13 +151,13 @@ def print_report(console: Console, view: View) -> None:
     console.print(_text(view.name, "bold"), _text(view.subtitle, "dim"), sep="  ")
     console.print(Panel(Group(*parts), border_style=TONES[verdict.tone], padding=(0, 1)))
     console.print(
-        _text("Terms such as hybrid vigor, null child and frozen are explained at the end, under Words.", "dim")
+        _text(say("Terms such as hybrid vigor, null child and frozen are explained at the end, under Words."), "dim")
     )
     for alert in view.alerts:
         grid = RichTable.grid(padding=(0, 1))
         grid.add_column(width=8)
         grid.add_column()
-        grid.add_row(_text(alert.level, LEVEL_STYLES[alert.level]), _text(alert.text))
+        grid.add_row(_text(level_label(alert.level), LEVEL_STYLES[alert.level]), _text(alert.text))
         console.print(grid)
     for section in view.sections:
         console.print()
@@ -170,7 +174,9 @@ def print_report(console: Console, view: View) -> None:
                 continue  # introduces a map
             _print_block(console, block, section.key)
     console.print()
-    console.print(_text("Heat maps, similarity, layer tables and all data: report.html in the same folder.", "dim"))
+    console.print(
+        _text(say("Heat maps, similarity, layer tables and all data: report.html in the same folder."), "dim")
+    )
 
 
 def _print_block(console: Console, block: el.Block, section: str) -> None:
@@ -201,7 +207,7 @@ def _print_table(console: Console, table: el.Table) -> None:
     """A table; one that would scroll everything else away is cut, and says so."""
     console.print(Fitted(replace(table, rows=table.rows[:MOST_ROWS])))
     if len(table.rows) > MOST_ROWS:
-        console.print(_text(f"... and {len(table.rows) - MOST_ROWS} more rows in report.html", "dim"))
+        console.print(_text(say("... and {count} more rows in report.html", count=len(table.rows) - MOST_ROWS), "dim"))
     if table.note:
         console.print(_text(table.note, "dim"))
 
@@ -262,7 +268,7 @@ def _grow(drawn: RichTree, node: el.Tree) -> None:
 
 
 def _ancestor(node: el.Tree) -> RichText:
-    return RichText.assemble(_text(f"{node.role} ", "dim"), _text(node.label))
+    return RichText.assemble(_text(f"{role_label(node.role)} ", "dim"), _text(node.label))
 
 
 def _text(text: str, style: str = "") -> RichText:

@@ -21,13 +21,15 @@ from darwin_mri.report.model.elements import (
 )
 from darwin_mri.report.model.findings import (
     COMPOSITE,
-    READINGS,
     better_parent,
     is_accuracy,
-    read_contrast,
+    reading_label,
     words_of,
 )
+from darwin_mri.report.model.retold import retold_vigor
+from darwin_mri.report.record_words import benchmark_label, evidence_label, split_label
 from darwin_mri.report.sections import axes
+from darwin_mri.translation import labels, later, say, say_in
 from darwin_mri.units import MIXED
 
 
@@ -54,8 +56,8 @@ def score_table(comparison: Comparison, folded: bool = False) -> Table:
     rows = []
     for benchmark in benchmark_order(comparison):
         for index, s in enumerate(sorted_scores(comparison, benchmark)):
-            split = "" if s.split == "held-out" or s.evidence != "measured" else s.split
-            source = "; ".join(filter(None, (s.evidence, split, s.source)))
+            split = "" if s.split == "held-out" or s.evidence != "measured" else split_label(s.split)
+            source = "; ".join(filter(None, (evidence_label(s.evidence), split, s.source)))
             role = s.model if s.role == "child" and not has_parents(comparison) else score_label(s)
             cells = (
                 axes.task(benchmark, s.unit),
@@ -67,12 +69,14 @@ def score_table(comparison: Comparison, folded: bool = False) -> Table:
             )
             rows.append(Row(cells, s.family, s.role == "child", index == 0))
     scores = table(
-        "Scores",
-        ("benchmark", "role", "model", "score, 95 % interval", "chance", "evidence"),
+        say("Scores"),
+        labels("benchmark", "role", "model", "score, 95 % interval", "chance", "evidence"),
         rows,
         text=(0, 1, 2, 5),
         folded=folded,
-        note="Measured scores are on held-out items unless the last column says otherwise. " + _protocols(comparison),
+        note=say("Measured scores are on held-out items unless the last column says otherwise.")
+        + " "
+        + _protocols(comparison),
     )
     scores = replace(scores, marked=1)
     return scores if any(row.cells[1] != row.cells[2] for row in rows) else scores.without(2)
@@ -87,8 +91,8 @@ def _protocols(comparison: Comparison) -> str:
     """The protocols of the measured scores, the composite's being those of its parts; what is negated."""
     measured = [s for s in comparison.scores if s.evidence == "measured" and s.benchmark != COMPOSITE]
     protocols = list(dict.fromkeys(s.protocol for s in measured if s.protocol))
-    negated = f" {axes.NEGATED}" if axes.has_negated(comparison.scores) else ""
-    return (f"Protocol: {'; '.join(protocols)}." if protocols else "") + negated
+    negated = f" {say(axes.NEGATED)}" if axes.has_negated(comparison.scores) else ""
+    return (say("Protocol: {protocols}.", protocols="; ".join(protocols)) if protocols else "") + negated
 
 
 def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
@@ -100,7 +104,7 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
                 axes.task(benchmark, c.unit),
                 other_label(c),
                 formats.difference(c, bare=True),
-                READINGS[read_contrast(c)],
+                reading_label(c),
                 formats.probability(c.p_value),
                 formats.probability(c.p_holm),
                 f"{c.wins}/{c.losses}",
@@ -109,59 +113,65 @@ def contrast_table(comparison: Comparison, folded: bool = False) -> Table:
                 formats.fixed(c.detectable, 4) if c.unit else formats.fixed(100 * c.detectable, 1),
             )
             rows.append(Row(cells, c.other, c.against_parent, index == 0))
-    first = next((s.model for s in comparison.scores if s.role == "child"), "child")
+    first = next((s.model for s in comparison.scores if s.role == "child"), say("child"))
     columns = (
-        "benchmark",
-        "child minus" if has_parents(comparison) else f"{first} minus",
-        "difference, 95 %",
-        "reading",
-        "p",
-        "Holm",
-        "won/lost",
-        "McNemar",
-        "n",
-        "visible",
+        say("benchmark"),
+        say("child minus") if has_parents(comparison) else say("{model} minus", model=first),
+        *labels("difference, 95 %", "reading", "p", "Holm", "won/lost", "McNemar", "n", "visible"),
     )
     contrasts = table(
-        "Contrasts",
+        say("Contrasts"),
         columns,
         rows,
         text=(0, 1, 3),
         folded=folded,
-        note="Paired on the same items. p by cluster sign flips; Holm over the declared family; McNemar is exact on"
-        " items won and lost"
-        f"{_better(comparison)}. Visible: the smallest difference, in pp"
-        f"{_other_units(comparison)}, that this many items show with 80 % power.",
+        note=_contrast_note(comparison),
     )
     return replace(contrasts, marked=1, spare=(7, 6, 9))
 
 
+def _contrast_note(comparison: Comparison) -> str:
+    """How to read contrasts; also what won and lost mean where an answer is neither right nor wrong."""
+    if any(c.unit for c in comparison.contrasts):
+        return say(
+            "Paired on the same items. p by cluster sign flips; Holm over the declared family; McNemar is exact on"
+            " items won and lost (scored higher and lower). Visible: the smallest difference, in pp or the unit of the"
+            " difference, that this many items show with 80 % power."
+        )
+    return say(
+        "Paired on the same items. p by cluster sign flips; Holm over the declared family; McNemar is exact on items"
+        " won and lost. Visible: the smallest difference, in pp, that this many items show with 80 % power."
+    )
+
+
 def scores_section(comparison: Comparison | None) -> Section:
     """Section 'scores': forest plot with every value printed, the full table folded under it."""
-    key, title = "scores", "Scores"
+    key, title = "scores", say("Scores")
     if comparison is None:
-        return Section(key, title, missing="comparison.json is missing: nothing was scored. Run darwin-mri breed.")
+        return Section(key, title, missing=say("comparison.json is missing: nothing was scored. Run darwin-mri breed."))
     panels: dict[str, list[ForestPanel]] = {}  # by unit: only values of one unit share an axis
     for benchmark in benchmark_order(comparison):
         scores = sorted_scores(comparison, benchmark)
         reference = better_parent(comparison, benchmark)
         chance = next((s.chance for s in scores if s.chance is not None), None)
         rows = tuple(_forest_row(s) for s in scores)
-        label = f"{words_of(comparison).best} parent"
-        panel = ForestPanel(benchmark, rows, chance, reference.value if reference else None, label)
+        label = words_of(comparison).best
+        panel = ForestPanel(benchmark_label(benchmark), rows, chance, reference.value if reference else None, label)
         panels.setdefault(scores[0].unit if scores else "", []).append(panel)
     if not panels:
-        return Section(key, title, missing="comparison.json holds no score.")
-    note = (
+        return Section(key, title, missing=say("comparison.json holds no score."))
+    note = say(
         "Filled marks are measured here, hollow ones are published or estimated by others and take no part in any test."
     )
     note += _composite(comparison)
     charts = [
         Forest(
             axes.chart_key("fig-scores", unit),
-            f"{axes.value_words(unit, all_accuracies(comparison))} with 95 % intervals",
-            "For each benchmark one line per model: its score as a mark, the 95 % interval as a whisker, chance as a"
-            " dotted tick. Every value is printed beside it and in the table below.",
+            say("{scores} with 95 % intervals", scores=axes.value_words(unit, all_accuracies(comparison))),
+            say(
+                "For each benchmark one line per model: its score as a mark, the 95 % interval as a whisker, chance as"
+                " a dotted tick. Every value is printed beside it and in the table below.",
+            ),
             tuple(group),
             unit=axes.score_axis(unit, all_accuracies(comparison)),
             scale=axes.scale(unit),
@@ -198,23 +208,16 @@ def _composite(comparison: Comparison) -> str:
     if not parts:
         return ""
     units = {s.unit for s in comparison.scores if s.benchmark == COMPOSITE}
-    return f" Composite = {' + '.join(parts)}{', each in its own unit' if MIXED in units else ''}."
-
-
-def _better(comparison: Comparison) -> str:
-    """What won and lost mean where an answer is neither right nor wrong."""
-    return " (scored higher and lower)" if any(c.unit for c in comparison.contrasts) else ""
-
-
-def _other_units(comparison: Comparison) -> str:
-    """Of the smallest visible differences that are not in points."""
-    return " or the unit of the difference" if any(c.unit for c in comparison.contrasts) else ""
+    tasks = " + ".join(parts)
+    if MIXED in units:
+        return " " + say("Composite = {tasks}, each in its own unit.", tasks=tasks)
+    return " " + say("Composite = {tasks}.", tasks=tasks)
 
 
 def _forest_row(s: Score) -> ForestRow:
     label = score_label(s)
     if s.split not in ("held-out", "unknown"):
-        label += f" ({s.split} items)"
+        label += " " + say("({split} items)", split=split_label(s.split))
     measured = s.evidence == "measured"
     more = formats.score_details(s) + (f": {s.source}" if s.source and not measured else "")
     return ForestRow(
@@ -232,28 +235,32 @@ def _forest_row(s: Score) -> ForestRow:
 
 def contrasts_section(comparison: Comparison | None) -> Section:
     """Section 'contrasts': the child minus each other model."""
-    key, title = "contrasts", "Child against the others"
+    key, title = "contrasts", say("Child against the others")
     if comparison is None:
-        return Section(key, title, missing="comparison.json is missing: nothing was compared. Run darwin-mri breed.")
+        return Section(
+            key, title, missing=say("comparison.json is missing: nothing was compared. Run darwin-mri breed.")
+        )
     limits = (limits_table(comparison.limits),) if comparison.limits else ()
     charts = contrast_charts(comparison)
     if not charts:
-        return Section(key, title, missing="comparison.json holds no contrast: there was no measured child to compare.")
-    note = (
+        return Section(
+            key, title, missing=say("comparison.json holds no contrast: there was no measured child to compare.")
+        )
+    note = say(
         "Grey bands: differences too small for this many items to show (80 % power). An interval that crosses zero is"
-        " no result."
+        " no result.",
     )
-    sentence = (Text(comparison.vigor.sentence),) if comparison.vigor else ()
+    sentence = (Text(retold_vigor(comparison)),) if comparison.vigor else ()
     return Section(key, title, (*sentence, *limits, *figures(charts, contrast_table(comparison), note)))
 
 
-def contrast_charts(comparison: Comparison, key: str = "fig-contrasts", child: str = "Child") -> list[Forest]:
+def contrast_charts(comparison: Comparison, key: str = "fig-contrasts", child: str = later("Child")) -> list[Forest]:
     """The child minus each other model, a chart for each unit.
 
     Args:
         comparison: with the contrasts.
         key: of the charts in the page.
-        child: what the child is called.
+        child: what the child is called, in English.
 
     Returns:
         The charts; none without a contrast.
@@ -262,17 +269,22 @@ def contrast_charts(comparison: Comparison, key: str = "fig-contrasts", child: s
     for benchmark in benchmark_order(comparison):
         contrasts = _sorted_contrasts(comparison, benchmark)
         if contrasts:
-            panel = ForestPanel(benchmark, tuple(map(_contrast_row, contrasts)))
+            panel = ForestPanel(benchmark_label(benchmark), tuple(map(_contrast_row, contrasts)))
             panels.setdefault(contrasts[0].unit, []).append(panel)
     return [
         Forest(
             axes.chart_key(key, unit),
-            f"{child} minus each other model, paired on items, with 95 % intervals{axes.in_unit(unit)}",
-            f"For each benchmark one line per other model: by how much the {child.lower()} is above (right) or below"
-            f" (left), in {axes.gain_words(unit)}. The grey band is what this many items could not have shown.",
+            say("{child} minus each other model, paired on items, with 95 % intervals", child=say(child))
+            + axes.in_unit(unit),
+            say(
+                "For each benchmark one line per other model: by how much the {child} is above (right) or below"
+                " (left), in {unit}. The grey band is what this many items could not have shown.",
+                child=say(child.lower()),
+                unit=axes.gain_words(unit),
+            ),
             tuple(group),
             signed=True,
-            unit=f"{axes.gain_words(unit)}, {child.lower()} minus the other",
+            unit=say("{unit}, {child} minus the other", unit=axes.gain_words(unit), child=say(child.lower())),
             scale=axes.scale(unit),
         )
         for unit, group in panels.items()
@@ -285,7 +297,7 @@ def limits_table(checks: Sequence[LimitCheck]) -> Table:
         Row(
             (
                 check.task,
-                ("kept" if check.kept else "broken") + ("" if check.certain else ", within noise"),
+                _limit_reading(check),
                 named(check.against),
                 formats.least_gain(check.worsen_by, check.unit),
                 f"{formats.gain_value(check.difference, check.unit)}"
@@ -295,10 +307,16 @@ def limits_table(checks: Sequence[LimitCheck]) -> Table:
         )
         for check in checks
     ]
-    columns = ("limit on", "held-out items say", "against", "may lose", "child minus it, 95 %")
+    columns = labels("limit on", "held-out items say", "against", "may lose", "child minus it, 95 %")
     sure = all(check.certain for check in checks)
-    note = "" if sure else "Within noise: the interval does not lie on one side of the limit."
-    return table("Limits", columns, rows, text=(0, 1, 2), note=note)
+    note = "" if sure else say("Within noise: the interval does not lie on one side of the limit.")
+    return table(say_in("of tasks", "Limits"), columns, rows, text=(0, 1, 2), note=note)
+
+
+def _limit_reading(check: LimitCheck) -> str:
+    if check.certain:
+        return say("kept") if check.kept else say("broken")
+    return say("kept, within noise") if check.kept else say("broken, within noise")
 
 
 def _contrast_row(c: Contrast) -> ForestRow:

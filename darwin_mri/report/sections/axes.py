@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable
 
 from darwin_mri.records import Contrast, Score
+from darwin_mri.report.record_words import benchmark_label
+from darwin_mri.translation import later, say
 from darwin_mri.units import MIXED
 
-NEGATED = "NLL and KL divergence are shown negated, so that higher is better for every score."
-KNOWN = {"nats/byte": "Negated NLL per byte", "nats/token": "Negated KL divergence per token"}
+NEGATED = later("NLL and KL divergence are shown negated, so that higher is better for every score.")
+KNOWN = {"nats/byte": later("Negated NLL per byte"), "nats/token": later("Negated KL divergence per token")}
 
 
 def chart_key(key: str, unit: str) -> str:
@@ -24,7 +26,8 @@ def has_negated(scores: Iterable[Score]) -> bool:
 
 def task(name: str, unit: str) -> str:
     """A benchmark's name with the unit that its bare numbers have: ``ko, nats/byte``."""
-    return name if unit in ("", MIXED) else f"{name}, {unit}"
+    shown = benchmark_label(name)
+    return shown if unit in ("", MIXED) else f"{shown}, {unit}"
 
 
 def value_words(unit: str, accuracies: bool = True) -> str:
@@ -38,25 +41,27 @@ def value_words(unit: str, accuracies: bool = True) -> str:
         A noun.
     """
     if not unit:
-        return "Accuracy" if accuracies else "Scores"
-    return "Composite" if unit == MIXED else KNOWN.get(unit, f"Scores in {unit}")
+        return say("Accuracy") if accuracies else say("Scores")
+    if unit == MIXED:
+        return say("Composite")
+    return say(KNOWN[unit]) if unit in KNOWN else say("Scores in {unit}", unit=unit)
 
 
 def score_axis(unit: str, accuracies: bool = True) -> str:
     """What stands under an axis of scores; arguments as ``value_words``."""
     if not unit:
-        return "per cent right" if accuracies else "per cent"
-    return ("weighted sum" if unit == MIXED else unit) + ", higher is better"
+        return say("per cent right") if accuracies else say("per cent")
+    return say("{unit}, higher is better", unit=say("weighted sum") if unit == MIXED else unit)
 
 
 def gain_words(unit: str) -> str:
     """The unit of differences of scores."""
-    return "percentage points" if not unit else "weighted sum" if unit == MIXED else unit
+    return say("percentage points") if not unit else say("weighted sum") if unit == MIXED else unit
 
 
 def in_unit(unit: str) -> str:
     """The end of a title of differences that are not in points; empty for those that are."""
-    return f", in {unit}" if unit not in ("", MIXED) else ""
+    return say(", in {unit}", unit=unit) if unit not in ("", MIXED) else ""
 
 
 def scale(unit: str) -> float:
@@ -68,5 +73,5 @@ def counts(contrast: Contrast) -> str:
     """Items won and lost; of scores that are no fractions, items on which the child's is higher and lower."""
     better, worse = contrast.wins, contrast.losses
     if not contrast.unit:
-        return f"{better} won, {worse} lost"
-    return f"{better} higher, {worse} lower"
+        return say("{better} won, {worse} lost", better=better, worse=worse)
+    return say("{better} higher, {worse} lower", better=better, worse=worse)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from darwin_mri.records import ExpertLoad, Scan
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Row, Table, table
+from darwin_mri.translation import labels, later, say
 
-BUSY, IDLE = "busiest", "idle"
+BUSY, IDLE = later("busiest"), later("idle")
 
 
 def expert_tables(*scans: Scan | None) -> tuple[Table, ...]:
@@ -32,14 +33,18 @@ def expert_table(scan: Scan) -> Table | None:
         Row((str(index), *_figures(load), *(_difference(load, group) for group in groups.values())))
         for index, load in loads
     ]
-    columns = ("layer", "experts", "per token", BUSY, "max / mean", "entropy", IDLE, *groups)
-    note = (
-        f"{BUSY}: the expert that most tokens pass, and their share. max / mean: load of that expert over the mean."
-        f" entropy: of the load, 1 where all experts carry the same. {IDLE}: experts that no probe token passes."
+    columns = (*labels("layer", "experts", "per token", BUSY, "max / mean", "entropy", IDLE), *groups)
+    note = say(
+        "{busy}: the expert that most tokens pass, and their share. max / mean: load of that expert over the mean."
+        " entropy: of the load, 1 where all experts carry the same. {idle}: experts that no probe token passes.",
+        busy=say(BUSY),
+        idle=say(IDLE),
     )
     if groups:
-        note += f" {', '.join(groups)}: distance of the group's load from that of all probes, 0 to 1."
-    return table(f"Experts of {scan.model.ref}", columns, rows, text=(3,), note=note, folded=True)
+        note += " " + say(
+            "{groups}: distance of the group's load from that of all probes, 0 to 1.", groups=", ".join(groups)
+        )
+    return table(say("Experts of {ref}", ref=scan.model.ref), columns, rows, text=(3,), note=note, folded=True)
 
 
 def _figures(load: ExpertLoad) -> tuple[str, ...]:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from darwin_mri.records import Genome, PairScan, PriorGene, Response
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.roles import PARENTS, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Figure, Row, Table, table
 from darwin_mri.report.model.gene_rows import Cell, Matrix, found_ratio, gene_matrix
 from darwin_mri.report.sections.parent_matrix import Heading, Plane, Value, matrix_figure, matrix_table
+from darwin_mri.translation import labels, later, say
 
 Kinds = Mapping[str, Sequence[PriorGene]]  # component -> genes
-FROZEN = "frozen"
+FROZEN = later("frozen")
 
 
 def found_figure(kinds: Kinds, genome: Genome | None, upper: float) -> Figure | None:
@@ -32,17 +33,23 @@ def found_figure(kinds: Kinds, genome: Genome | None, upper: float) -> Figure | 
     matrices = {kind: gene_matrix(genes, genome) for kind, genes in kinds.items()}
     top = max([upper, *(ratio for cells in matrices.values() for ratio in _ratios(cells))])
     planes = [
-        Plane(f"{kind} genes", {role: {i: _found(cell) for i, cell in row.items()} for role, row in cells.items()}, top)
+        Plane(
+            say("{kind} genes", kind=kind),
+            {role: {i: _found(cell) for i, cell in row.items()} for role, row in cells.items()},
+            top,
+        )
         for kind, cells in matrices.items()
     ]
     heading = Heading(
         "fig-genome",
-        "Share of each other parent per father layer, as the search found it",
-        "Other parents as rows, father layers as columns; brighter is a larger share. Hatched cells are frozen:"
-        " the father's own.",
-        "Hatched: frozen, kept as the father's. What the other parents have together is in the table.",
+        say("Share of each other parent per father layer, as the search found it"),
+        say(
+            "Other parents as rows, father layers as columns; brighter is a larger share. Hatched cells are frozen:"
+            " the father's own.",
+        ),
+        say("Hatched: frozen, kept as the father's. What the other parents have together is in the table."),
     )
-    shown = matrix_table("Found ratios", planes)
+    shown = matrix_table(say("Found ratios"), planes)
     return matrix_figure(heading, planes, formats.fixed, tables=(_with_sum(shown, matrices),))
 
 
@@ -52,7 +59,7 @@ def _ratios(cells: Matrix) -> list[float]:
 
 def _found(cell: Cell) -> Value:
     if cell.gene.frozen:
-        return Value(None, FROZEN, frozen=True)
+        return Value(None, say(FROZEN), frozen=True)
     return Value(cell.found, formats.fixed(cell.found, 3))
 
 
@@ -65,7 +72,7 @@ def _with_sum(shown: Table, matrices: Mapping[str, Matrix]) -> Table:
             sums.append(formats.ABSENT if None in found else formats.fixed(sum(v for v in found if v is not None), 3))
     rows = tuple(replace(row, cells=(*row.cells, text)) for row, text in zip(shown.rows, sums, strict=True))
     numeric = (*shown.numeric, len(shown.columns))
-    return replace(shown, columns=(*shown.columns, "together"), rows=rows, numeric=numeric)
+    return replace(shown, columns=(*shown.columns, say("together")), rows=rows, numeric=numeric)
 
 
 def prior_figure(kinds: Kinds, genome: Genome | None, upper: float) -> Figure:
@@ -87,22 +94,27 @@ def prior_figure(kinds: Kinds, genome: Genome | None, upper: float) -> Figure:
             role: {i: Value(cell.gene.trust, formats.fixed(cell.gene.trust)) for i, cell in row.items()}
             for role, row in cells.items()
         }
-        planes += [Plane(f"{kind}: prior mean", means, upper), Plane(f"{kind}: trust", trusts, 1.0)]
+        planes += [
+            Plane(say("{kind}: prior mean", kind=kind), means, upper),
+            Plane(say("{kind}: trust", kind=kind), trusts, 1.0),
+        ]
     heading = Heading(
         "fig-prior",
-        "Prior of each other parent's share per father layer, and the trust in its evidence",
-        "Other parents as rows, father layers as columns; brighter is a larger share, or more trust. Hatched cells are"
-        " frozen.",
-        "Hatched: frozen. Trust: how reliable the evidence for the gene is, 0 to 1.",
+        say("Prior of each other parent's share per father layer, and the trust in its evidence"),
+        say(
+            "Other parents as rows, father layers as columns; brighter is a larger share, or more trust. Hatched cells"
+            " are frozen.",
+        ),
+        say("Hatched: frozen. Trust: how reliable the evidence for the gene is, 0 to 1."),
     )
-    legend = ("0", f"mean {formats.fixed(upper)}, trust 1")
+    legend = ("0", say("mean {upper}, trust 1", upper=formats.fixed(upper)))
     return matrix_figure(heading, planes, formats.fixed, legend=legend, tables=(_prior_table(kinds, genome),))
 
 
 def _mean(cell: Cell) -> Value:
     gene = cell.gene
     if gene.frozen:
-        return Value(None, FROZEN, frozen=True)
+        return Value(None, say(FROZEN), frozen=True)
     return Value(gene.mean, f"{formats.fixed(gene.mean, 3)} ± {formats.fixed(gene.sigma, 3)}")
 
 
@@ -119,12 +131,12 @@ def _prior_table(kinds: Kinds, genome: Genome | None) -> Table:
             formats.fixed(gene.trust),
             formats.fixed(found, 3),
             formats.signed(moved, 1),
-            FROZEN if gene.frozen else "",
+            say(FROZEN) if gene.frozen else "",
         )
         rows.append(Row(cells, gene.parent, strong=gene.frozen, group=name != last))
         last = name
-    columns = ("parent", "layer", "prior mean", "sigma", "trust", "found", "moved, sigmas", "frozen")
-    return table("Prior and found ratio of every gene", columns, rows, text=(0, 7), folded=True)
+    columns = labels("parent", "layer", "prior mean", "sigma", "trust", "found", "moved, sigmas", "frozen")
+    return table(say("Prior and found ratio of every gene"), columns, rows, text=(0, 7), folded=True)
 
 
 def response_figure(kinds: Kinds, pairs: Mapping[str, PairScan] | None) -> Figure | None:
@@ -139,21 +151,30 @@ def response_figure(kinds: Kinds, pairs: Mapping[str, PairScan] | None) -> Figur
             for role, row in cells.items()
         }
         known = {role: row for role, row in values.items() if row}
-        planes += [Plane(f"{kind} genes", known)] if known else []
+        planes += [Plane(say("{kind} genes", kind=kind), known)] if known else []
     if not planes:
         return None
     heading = Heading(
         "fig-response",
-        f"Change of the fitness loss when one gene alone is at ratio {formats.listing(sorted(ratios))}",
-        "Other parents as rows, father layers as columns. Blue: the loss falls, the blend helps; orange: it rises.",
-        "Blue helps, orange harms. Slopes: of the loss at the father and at that ratio.",
+        say(
+            "Change of the fitness loss when one gene alone is at ratio {ratios}",
+            ratios=formats.listing(sorted(ratios)),
+        ),
+        say(
+            "Other parents as rows, father layers as columns. Blue: the loss falls, the blend helps; orange: it rises."
+        ),
+        say("Blue helps, orange harms. Slopes: of the loss at the father and at that ratio."),
     )
     tables = (_response_table(kinds, found),)
     return matrix_figure(heading, planes, lambda v: formats.signed(v, 3), diverging=True, tables=tables)
 
 
 def _response(response: Response) -> Value:
-    slopes = f"slopes {formats.signed(response.slope, 3)}, {formats.signed(response.slope_reference, 3)}"
+    slopes = say(
+        "slopes {slope}, {reference}",
+        slope=formats.signed(response.slope, 3),
+        reference=formats.signed(response.slope_reference, 3),
+    )
     return Value(response.harm, _change(response), more=f", {slopes}")
 
 
@@ -172,14 +193,14 @@ def _response_table(kinds: Kinds, found: Mapping[str, Response]) -> Table:
         cells = (name, str(gene.layer), _change(response), *slopes)
         rows.append(Row(cells, gene.parent, group=name != last))
         last = name
-    columns = ("parent", "layer", "change of the loss", "slope at the father", "slope at the ratio")
-    return table("Response of the fitness loss to every gene", columns, rows, folded=True)
+    columns = labels("parent", "layer", "change of the loss", "slope at the father", "slope at the ratio")
+    return table(say("Response of the fitness loss to every gene"), columns, rows, folded=True)
 
 
 def _by_parent(kinds: Kinds) -> list[tuple[str, PriorGene]]:
     """Every gene under its parent, and its component where there are several; in the order of the parents."""
     named = [
-        (gene.parent if len(kinds) == 1 else f"{gene.parent}, {kind}", gene)
+        (role_label(gene.parent) if len(kinds) == 1 else f"{role_label(gene.parent)}, {kind}", gene)
         for kind, genes in kinds.items()
         for gene in genes
     ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from darwin_mri.records import Genome, PairScan, Prior, PriorGene
 from darwin_mri.records.genome import TOWER
+from darwin_mri.records.roles import role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Gene, Lollipop
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table, Text, table
@@ -18,6 +19,20 @@ from darwin_mri.report.model.gene_rows import (
     upper_ratio,
 )
 from darwin_mri.report.sections.gene_matrices import found_figure, prior_figure, response_figure
+from darwin_mri.translation import labels, later, say, say_count
+
+NULL_KINDS = {
+    "father": later("the father alone"),
+    "mother": later("the mother alone"),
+    "uniform": later("one ratio everywhere, no MRI and no search"),
+    "per-parent": later("one ratio for each parent, the mean of the winner's"),
+    "prior-mean": later("the prior's mean, no search"),
+    "random": later("a random genome of the same norm"),
+    "shuffled-donor": later("the found genome, its donor layers shuffled"),
+    "identity-moments": later("the found genome without moments: method linear"),
+    "exchanged-moments": later("the found genome, each parent's moments those of the next one"),
+    "shuffled-moments": later("the found genome, moments of texts with shuffled words"),
+}
 
 
 def genome_section(prior: Prior | None, genome: Genome | None, pairs: Mapping[str, PairScan] | None = None) -> Section:
@@ -31,14 +46,14 @@ def genome_section(prior: Prior | None, genome: Genome | None, pairs: Mapping[st
     Returns:
         the section: one figure per kind of gene, or with several other parents matrices of parents by layers.
     """
-    key, title = "genome", "Prior and found genome"
+    key, title = "genome", say("Prior and found genome")
     if prior is None and genome is None:
-        return Section(key, title, missing="prior.json and genome.json are missing: run darwin-mri breed.")
+        return Section(key, title, missing=say("prior.json and genome.json are missing: run darwin-mri breed."))
     upper = upper_ratio(prior, genome)
     blocks: list[Block] = [Text(_sentence(prior, genome))]
     kinds = layer_kinds(prior)
     several = len(other_parents(prior, genome)) > 1
-    of = "the other parents together" if is_joint(genome) else "the mother"
+    of = say("the other parents together") if is_joint(genome) else say("the mother")
     if several and prior is not None and kinds:
         figures = (
             found_figure(kinds, genome, upper),
@@ -59,9 +74,9 @@ def genome_section(prior: Prior | None, genome: Genome | None, pairs: Mapping[st
     if genome is not None and genome.nulls:
         blocks.append(_null_table(genome))
     absent = (
-        "prior.json is missing: where the search started is not known."
+        say("prior.json is missing: where the search started is not known.")
         if prior is None
-        else "genome.json is missing: the search has no winner yet."
+        else say("genome.json is missing: the search has no winner yet.")
     )
     return Section(key, title, tuple(blocks), missing="" if prior and genome else absent)
 
@@ -69,9 +84,14 @@ def genome_section(prior: Prior | None, genome: Genome | None, pairs: Mapping[st
 def _sentence(prior: Prior | None, genome: Genome | None) -> str:
     parts = []
     if prior is not None:
-        state = "informative" if prior.informative else "not informative"
+        state = say("informative") if prior.informative else say("not informative")
         parts.append(
-            f"Prior: preset {prior.preset}, {state}; ratios from 0 (all father) to {formats.fixed(prior.upper)}."
+            say(
+                "Prior: preset {preset}, {state}; ratios from 0 (all father) to {upper}.",
+                preset=prior.preset,
+                state=state,
+                upper=formats.fixed(prior.upper),
+            )
         )
     if genome is not None:
         settings = "".join(
@@ -79,14 +99,25 @@ def _sentence(prior: Prior | None, genome: Genome | None) -> str:
             for name, value in genome.settings.items()
         )
         parts.append(
-            f"Genome: space {genome.space}, method {genome.method}{settings},"
-            f" {formats.plural(len(genome.genes), 'gene')}, seed {genome.seed}."
+            say_count(
+                "Genome: space {space}, method {method}{settings}, {count} gene, seed {seed}.",
+                "Genome: space {space}, method {method}{settings}, {count} genes, seed {seed}.",
+                len(genome.genes),
+                space=genome.space,
+                method=genome.method,
+                settings=settings,
+                seed=genome.seed,
+            )
         )
         if genome.search_score is not None:
-            whose = "The chosen member's" if genome.front else "Best"
-            parts.append(f"{whose} fitness on search items {formats.fixed(genome.search_score, 3)}.")
+            fitness = formats.fixed(genome.search_score, 3)
+            parts.append(
+                say("The chosen member's fitness on search items {fitness}.", fitness=fitness)
+                if genome.front
+                else say("Best fitness on search items {fitness}.", fitness=fitness)
+            )
         if genome.retest_score is not None:
-            parts.append(f"On fresh search items {formats.fixed(genome.retest_score, 3)}.")
+            parts.append(say("On fresh search items {fitness}.", fitness=formats.fixed(genome.retest_score, 3)))
     return " ".join(parts)
 
 
@@ -97,16 +128,18 @@ def _of_gene(gene: PriorGene, genome: Genome | None) -> Gene:
 def _figure(key: str, kind: str, genes: Sequence[Gene], upper: float, of: str) -> Figure:
     chart = Lollipop(
         key,
-        f"Share of {of} per father layer: {kind} genes",
-        "One column per father layer. Diamond: the ratio the search found; bar: the prior's mean plus and minus its"
-        " sigma; hatched: frozen. The strip below is the trust in the evidence.",
+        say("Share of {parent} per father layer: {kind} genes", parent=of, kind=kind),
+        say(
+            "One column per father layer. Diamond: the ratio the search found; bar: the prior's mean plus and minus its"
+            " sigma; hatched: frozen. The strip below is the trust in the evidence.",
+        ),
         tuple(genes),
         upper,
     )
     rows = []
     for g in genes:
         moved = None if g.found is None or g.mean is None or not g.sigma or g.frozen else (g.found - g.mean) / g.sigma
-        frozen = "frozen" if g.frozen else ""
+        frozen = say("frozen") if g.frozen else ""
         rows.append(
             Row(
                 (
@@ -121,14 +154,18 @@ def _figure(key: str, kind: str, genes: Sequence[Gene], upper: float, of: str) -
                 strong=g.frozen,
             )
         )
-    columns = ("layer", "prior mean", "sigma", "trust", "found", "moved, sigmas", "frozen")
-    return Figure(chart, (table(f"Prior and found ratio: {kind} genes", columns, rows, text=(6,), folded=True),))
+    columns = labels("layer", "prior mean", "sigma", "trust", "found", "moved, sigmas", "frozen")
+    return Figure(
+        chart, (table(say("Prior and found ratio: {kind} genes", kind=kind), columns, rows, text=(6,), folded=True),)
+    )
 
 
 def _gene_table(genome: Genome) -> Table:
     """What the search found, by gene, where no prior says which layers the genes belong to."""
-    rows = [Row((name, genome.parent_of(name), formats.fixed(value, 3))) for name, value in genome.genes.items()]
-    return table("Found genes", ("gene", "parent", "found"), rows, text=(0, 1), folded=True)
+    rows = [
+        Row((name, role_label(genome.parent_of(name)), formats.fixed(value, 3))) for name, value in genome.genes.items()
+    ]
+    return table(say("Found genes"), labels("gene", "parent", "found"), rows, text=(0, 1), folded=True)
 
 
 def _other_genes(prior: Prior | None, genome: Genome | None, several: bool) -> Table | None:
@@ -145,32 +182,29 @@ def _other_genes(prior: Prior | None, genome: Genome | None, several: bool) -> T
         gene, ratio = by_name.get(name), genome.genes.get(name) if genome else None
         mean, sigma, trust = (gene.mean, gene.sigma, gene.trust) if gene else (None, None, None)
         numbers = (formats.fixed(mean, 3), formats.fixed(sigma, 3), formats.fixed(trust), formats.fixed(ratio, 3))
-        parent = (gene.parent if gene else "",) if several else ()
+        parent = (role_label(gene.parent) if gene else "",) if several else ()
         rows.append(Row((name, *parent, *numbers)))
-    columns = ("gene", *(("parent",) if several else ()), "prior mean", "sigma", "trust", "found")
-    return table("Genes of no single layer", columns, rows, text=(0, 1) if several else (0,))
+    columns = (
+        say("gene"),
+        *(labels("parent") if several else ()),
+        *labels("prior mean", "sigma", "trust", "found"),
+    )
+    return table(say("Genes of no single layer"), columns, rows, text=(0, 1) if several else (0,))
 
 
 def _null_table(genome: Genome) -> Table:
-    meanings = {
-        "father": "the father alone",
-        "mother": "the mother alone",
-        "uniform": "one ratio everywhere, no MRI and no search",
-        "per-parent": "one ratio for each parent, the mean of the winner's",
-        "prior-mean": "the prior's mean, no search",
-        "random": "a random genome of the same norm",
-        "shuffled-donor": "the found genome, its donor layers shuffled",
-        "identity-moments": "the found genome without moments: method linear",
-        "exchanged-moments": "the found genome, each parent's moments those of the next one",
-        "shuffled-moments": "the found genome, moments of texts with shuffled words",
-    }
     rows = []
     for name, genes in genome.nulls.items():
         average = sum(genes.values()) / len(genes) if genes else None
-        rows.append(Row((name, meanings.get(name, ""), str(len(genes)), formats.fixed(average, 3)), role="null"))
+        rows.append(
+            Row(
+                (name, say(NULL_KINDS[name]) if name in NULL_KINDS else "", str(len(genes)), formats.fixed(average, 3)),
+                role="null",
+            )
+        )
     return table(
-        "Null children: what the result is measured against",
-        ("name", "what it is", "genes", "mean gene"),
+        say("Null children: what the result is measured against"),
+        labels("name", "what it is", "genes", "mean gene"),
         rows,
         text=(0, 1),
     )

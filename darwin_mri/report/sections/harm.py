@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from darwin_mri.records import PairScan, Prior, PriorLayer, Scan
-from darwin_mri.records.roles import MOTHER, PARENTS
+from darwin_mri.records.roles import MOTHER, PARENTS, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import ROOMY, Forest, ForestPanel, ForestRow
 from darwin_mri.report.model.elements import Figure, Row, Table, table
 from darwin_mri.report.sections.layer_tables import mixer
 from darwin_mri.report.sections.parent_matrix import Heading, Plane, Value, matrix_figure
+from darwin_mri.translation import labels, say
 
 
 @dataclass(frozen=True)
@@ -95,30 +96,42 @@ def harm_figure(prior: Prior, found: Harms, father: Scan | None) -> Figure | Non
         for layer in prior.layers:
             harm = found.of(name, layer)
             if harm is not None:
-                more = f"stability {formats.fixed(layer.frozen_stability)}"
-                label = f"layer {layer.index}" + (", frozen" if layer.frozen else "")
+                more = _stability(layer)
+                label = (
+                    say("layer {index}, frozen", index=layer.index)
+                    if layer.frozen
+                    else say("layer {index}", index=layer.index)
+                )
                 rows.append(
                     ForestRow(label, "father", harm.value, harm.low, harm.high, harm.text, more, strong=layer.frozen)
                 )
         limit = tolerance_of(prior, father, name)
         if not rows:
             continue
-        drawn.append(ForestPanel(f"harm to {name}", tuple(rows), reference=limit, reference_label="tolerance"))
+        drawn.append(
+            ForestPanel(
+                say("harm to {name}", name=name), tuple(rows), reference=limit, reference_label=say("tolerance")
+            )
+        )
     if not drawn:
         return None
     chart = Forest(
         "fig-harm",
-        f"What blending each layer at ratio {formats.fixed(found.ratio)} would cost the protected texts",
-        "One line per father layer: the rise of NLL per byte when it is blended. Layers right of the tolerance in most"
-        " resamples are frozen.",
+        say(
+            "What blending each layer at ratio {ratio} would cost the protected texts", ratio=formats.fixed(found.ratio)
+        ),
+        say(
+            "One line per father layer: the rise of NLL per byte when it is blended. Layers right of the tolerance in"
+            " most resamples are frozen.",
+        ),
         tuple(drawn),
         signed=True,
-        unit="rise of NLL, nats per byte",
+        unit=say("rise of NLL, nats per byte"),
         scale=1.0,
     )
-    note = (
+    note = say(
         "A layer's harm is the sum over its genes; its interval is known where one gene is the whole layer. Stability:"
-        " the share of resamples in which it exceeds the tolerance."
+        " the share of resamples in which it exceeds the tolerance.",
     )
     if all(panel.reference is not None for panel in drawn):
         note += _tolerance_note(prior)
@@ -133,19 +146,23 @@ def _harm_matrix(prior: Prior, found: Harms, father: Scan | None) -> Figure:
         for layer in prior.layers:
             harm = found.of(name, layer)
             if harm is not None:
-                more = f", stability {formats.fixed(layer.frozen_stability)}{', frozen' if layer.frozen else ''}"
+                more = f", {_stability(layer)}" + (f", {say('frozen')}" if layer.frozen else "")
                 value = Value(harm.value, harm.text + more, "*" if layer.frozen else "")
                 values.setdefault(layer.parent, {})[layer.index] = value
-        planes.append(Plane(f"harm to {name}", values))
+        planes.append(Plane(say("harm to {name}", name=name), values))
         limit = tolerance_of(prior, father, name)
-        limits += [] if limit is None else [f"{formats.fixed(limit, 4)} for {name}"]
+        limits += [] if limit is None else [say("{limit} for {name}", limit=formats.fixed(limit, 4), name=name)]
     heading = Heading(
         "fig-harm",
-        f"What blending each layer at ratio {formats.fixed(found.ratio)} would cost the protected texts",
-        "Other parents as rows, father layers as columns: the rise of NLL per byte when that parent's layer is blended."
-        " Orange: it rises; blue: it falls. An asterisk: frozen.",
-        "Rise of NLL, nats per byte. An asterisk: the layer is frozen for that parent."
-        + (f" Tolerance: {', '.join(limits)}." if limits else ""),
+        say(
+            "What blending each layer at ratio {ratio} would cost the protected texts", ratio=formats.fixed(found.ratio)
+        ),
+        say(
+            "Other parents as rows, father layers as columns: the rise of NLL per byte when that parent's layer is"
+            " blended. Orange: it rises; blue: it falls. An asterisk: frozen.",
+        ),
+        say("Rise of NLL, nats per byte. An asterisk: the layer is frozen for that parent.")
+        + (" " + say("Tolerance: {limits}.", limits=", ".join(limits)) if limits else ""),
     )
     return matrix_figure(
         heading,
@@ -156,8 +173,15 @@ def _harm_matrix(prior: Prior, found: Harms, father: Scan | None) -> Figure:
     )
 
 
+def _stability(layer: PriorLayer) -> str:
+    return say("stability {share}", share=formats.fixed(layer.frozen_stability))
+
+
 def _tolerance_note(prior: Prior) -> str:
-    return f" Tolerance: {formats.percent(prior.tolerance)} of the father's NLL per byte on that text, from the MRI."
+    return " " + say(
+        "Tolerance: {tolerance} of the father's NLL per byte on that text, from the MRI.",
+        tolerance=formats.percent(prior.tolerance),
+    )
 
 
 def tolerance_of(prior: Prior, father: Scan | None, name: str) -> float | None:
@@ -193,11 +217,11 @@ def frozen_table(prior: Prior, found: Harms, father: Scan | None) -> Table:
     for layer in prior.layers:
         harm = [found.of(name, layer) for name in found.by_text]
         cells = (
-            *((layer.parent,) if several else ()),
+            *((role_label(layer.parent),) if several else ()),
             str(layer.index),
             mixers.get(layer.index, formats.ABSENT),
             str(layer.mother_layer),
-            "frozen" if layer.frozen else "free",
+            say("frozen") if layer.frozen else say("free"),
             formats.fixed(layer.frozen_stability),
             formats.fixed(layer.trust),
             *(formats.ABSENT if one is None else one.text for one in harm),
@@ -206,18 +230,20 @@ def frozen_table(prior: Prior, found: Harms, father: Scan | None) -> Table:
         rows.append(Row(cells, role, strong=layer.frozen, group=several and layer.parent != last))
         last = layer.parent
     columns = (
-        *(("parent",) if several else ()),
-        "layer",
-        "mixer",
-        "its layer" if several else f"{MOTHER} layer",
-        "frozen",
-        "stability",
-        "trust",
-        *(f"harm to {name}" for name in found.by_text),
+        *(labels("parent") if several else ()),
+        *labels("layer", "mixer"),
+        say("its layer") if several else say("{parent} layer", parent=role_label(MOTHER)),
+        *labels("frozen", "stability", "trust"),
+        *(say("harm to {name}", name=name) for name in found.by_text),
     )
     note = ""
     if found.by_text:
         ratio = formats.fixed(found.ratio)
-        note = f"Harm: rise of NLL per byte (nats) when the layer is blended at ratio {ratio}, summed over its genes."
+        note = say(
+            "Harm: rise of NLL per byte (nats) when the layer is blended at ratio {ratio}, summed over its genes.",
+            ratio=ratio,
+        )
     text = (0, 2, 4) if several else (1, 3)
-    return table("Frozen layers", columns, rows, text=text, note=note, folded=bool(found.by_text) or len(rows) > ROOMY)
+    return table(
+        say("Frozen layers"), columns, rows, text=text, note=note, folded=bool(found.by_text) or len(rows) > ROOMY
+    )

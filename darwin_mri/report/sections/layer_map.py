@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from darwin_mri.records import PairScan
-from darwin_mri.records.roles import MOTHER, named, pair_file
+from darwin_mri.records.roles import MOTHER, named, pair_file, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import SimilarityMap
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Text, table
 from darwin_mri.report.model.findings import is_identity, map_similarity, mean_similarity
 from darwin_mri.report.sections.parent_matrix import Heading, Plane, Value, matrix_figure
+from darwin_mri.translation import labels, say
 
 
 def similarity_section(pairs: Mapping[str, PairScan]) -> Section:
     """Section 'similarity': CKA of all layer pairs and the map drawn from it, for each other parent."""
     known = {role: pair for role, pair in pairs.items() if pair.cka}
-    key, title = "similarity", "FFN similarity and the layer map"
+    key, title = "similarity", say("FFN similarity and the layer map")
     if not known:
-        return Section(key, title, missing="scan/pair.json is missing: run darwin-mri scan FATHER --against MOTHER.")
+        return Section(
+            key, title, missing=say("scan/pair.json is missing: run darwin-mri scan FATHER --against MOTHER.")
+        )
     if len(known) == 1:
         ((role, pair),) = known.items()
         return Section(key, title, (Text(_map_sentence(pair)), _map_figure(role, pair)))
@@ -28,16 +31,22 @@ def similarity_section(pairs: Mapping[str, PairScan]) -> Section:
         blocks.append(Text(_identity_sentence(identities)))
     for role, pair in known.items():
         if role not in identities:
-            blocks += [Text(f"Father and {role}: {_map_sentence(pair)}"), _map_figure(role, pair)]
+            blocks += [
+                Text(say("Father and {parent}: {sentence}", parent=role_label(role), sentence=_map_sentence(pair))),
+                _map_figure(role, pair),
+            ]
     return Section(key, title, tuple(blocks))
 
 
 def _identity_sentence(roles: list[str]) -> str:
     if len(roles) == 1:
-        return f"The layer map of father and {roles[0]} is the identity: each layer is paired with that of its number."
-    return (
-        f"The layer maps of the father with {formats.listing([named(role) for role in roles])} are identities: each"
-        " layer is paired with that of its number."
+        return say(
+            "The layer map of father and {parent} is the identity: each layer is paired with that of its number.",
+            parent=role_label(roles[0]),
+        )
+    return say(
+        "The layer maps of the father with {parents} are identities: each layer is paired with that of its number.",
+        parents=formats.listing([named(role) for role in roles]),
     )
 
 
@@ -47,22 +56,27 @@ def _alike_figure(pairs: Mapping[str, PairScan]) -> Figure:
         role: {i: Value(v, formats.fixed(v)) for i, v in enumerate(map_similarity(pair, pair.layer_map))}
         for role, pair in pairs.items()
     }
-    means = [f"{role} {formats.fixed(mean_similarity(pair, pair.layer_map))}" for role, pair in pairs.items()]
+    means = [
+        f"{role_label(role)} {formats.fixed(mean_similarity(pair, pair.layer_map))}" for role, pair in pairs.items()
+    ]
     heading = Heading(
         "fig-alike",
-        "Debiased linear CKA of FFN increments along each layer map",
-        "Other parents as rows, father layers as columns, brighter is more alike.",
-        f"Mean over layers: {', '.join(means)}. The whole matrices are in scan/pair*.json.",
+        say("Debiased linear CKA of FFN increments along each layer map"),
+        say("Other parents as rows, father layers as columns, brighter is more alike."),
+        say("Mean over layers: {means}. The whole matrices are in scan/pair*.json.", means=", ".join(means)),
     )
-    return matrix_figure(heading, [Plane("CKA with the father", values, 1.0)], formats.fixed)
+    return matrix_figure(heading, [Plane(say("CKA with the father"), values, 1.0)], formats.fixed)
 
 
 def _map_figure(role: str, pair: PairScan) -> Figure:
     chart = SimilarityMap(
         "fig-similarity" if role == MOTHER else f"fig-similarity-{role}",
-        f"Debiased linear CKA of FFN increments, father layers by {role} layers",
-        f"Father layers as rows, {role} layers as columns, brighter is more alike. The line joins the pairs of the"
-        " layer map; the dashed line is the proportional map.",
+        say("Debiased linear CKA of FFN increments, father layers by {parent} layers", parent=role_label(role)),
+        say(
+            "Father layers as rows, {parent} layers as columns, brighter is more alike. The line joins the pairs of the"
+            " layer map; the dashed line is the proportional map.",
+            parent=role_label(role),
+        ),
         pair.cka,
         pair.layer_map,
         pair.map_proportional,
@@ -77,14 +91,22 @@ def _map_figure(role: str, pair: PairScan) -> Figure:
         for m in (mapped, proportional, best):
             cells += [formats.ABSENT, formats.ABSENT] if m is None or m >= len(row) else [str(m), formats.fixed(row[m])]
         rows.append(Row(tuple(cells)))
-    columns = ("father layer", "mapped to", "CKA", "proportional", "CKA", "most alike", "CKA")
-    shown = table("Layer map", columns, rows, note=f"The whole matrix is in {pair_file(role)}.", folded=True)
+    columns = labels("father layer", "mapped to", "CKA", "proportional", "CKA", "most alike", "CKA")
+    shown = table(
+        say("Layer map"),
+        columns,
+        rows,
+        note=say("The whole matrix is in {file}.", file=pair_file(role)),
+        folded=True,
+    )
     return Figure(chart, (shown,))
 
 
 def _map_sentence(pair: PairScan) -> str:
     mapped, proportional = mean_similarity(pair, pair.layer_map), mean_similarity(pair, pair.map_proportional)
-    return (
-        f"Mean CKA along the layer map is {formats.fixed(mapped)}, along the proportional map"
-        f" {formats.fixed(proportional)}. Of all maps that never step back, the one in use has the largest total."
+    return say(
+        "Mean CKA along the layer map is {mapped}, along the proportional map {proportional}. Of all maps"
+        " that never step back, the one in use has the largest total.",
+        mapped=formats.fixed(mapped),
+        proportional=formats.fixed(proportional),
     )

@@ -6,13 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from darwin_mri.records import Estimate, LayerScan, PairScan, Prior, Scan
-from darwin_mri.records.roles import named
+from darwin_mri.records.roles import named, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import ROOMY
 from darwin_mri.report.model.elements import Row, Table, table
 from darwin_mri.report.model.findings import is_identity, rises, stability
+from darwin_mri.translation import later, say
 
-MIXERS = {"full_attention": "full", "sliding_attention": "sliding", "linear_attention": "linear", "other": "other"}
+MIXERS = {
+    "full_attention": later("full"),
+    "sliding_attention": later("sliding"),
+    "linear_attention": later("linear"),
+    "other": later("other"),
+}
+LABELS = (later("layer"), later("mixer"), later("trust"), later("frozen"))
 
 
 @dataclass(frozen=True)
@@ -43,25 +50,29 @@ class Statistic:
 
 
 STATISTICS = (
-    Statistic("rms h", "h_out", "rms", "root mean square of the residual stream after the layer", None),
-    Statistic("max |h|", "h_out", "max_abs", "largest magnitude in it", None),
-    Statistic("kurtosis", "h_out", "kurtosis", "its excess kurtosis", None),
-    Statistic("outliers", "h_out", "outliers", "count of outlier features in it", None),
-    Statistic("directions", "h_out", "participation_ratio", "its participation ratio, (tr C)² / tr C²", None),
-    Statistic("influence", "h_out", "block_influence", "1 − cos(input, output) of the layer", 3),
-    Statistic("|f|/|h|", "f", "increment_ratio", "size of the FFN's increment beside the stream it is added to", 2),
-    Statistic("|m|/|h|", "m", "increment_ratio", "the same for the mixer (attention or linear attention)", 2),
-    Statistic("firing", "a", "firing", "share of neurons that fire", 2),
-    Statistic("dead", "a", "dead", "share of neurons that never fire", 2),
+    Statistic(later("rms h"), "h_out", "rms", later("root mean square of the residual stream after the layer"), None),
+    Statistic(later("max |h|"), "h_out", "max_abs", later("largest magnitude in it"), None),
+    Statistic(later("kurtosis"), "h_out", "kurtosis", later("its excess kurtosis"), None),
+    Statistic(later("outliers"), "h_out", "outliers", later("count of outlier features in it"), None),
+    Statistic(
+        later("directions"), "h_out", "participation_ratio", later("its participation ratio, (tr C)² / tr C²"), None
+    ),
+    Statistic(later("influence"), "h_out", "block_influence", later("1 − cos(input, output) of the layer"), 3),
+    Statistic(
+        "|f|/|h|", "f", "increment_ratio", later("size of the FFN's increment beside the stream it is added to"), 2
+    ),
+    Statistic("|m|/|h|", "m", "increment_ratio", later("the same for the mixer (attention or linear attention)"), 2),
+    Statistic(later("firing"), "a", "firing", later("share of neurons that fire"), 2),
+    Statistic(later("dead"), "a", "dead", later("share of neurons that never fire"), 2),
 )
 IN_TABLE = ("rms h", "|f|/|h|", "influence", "|m|/|h|")
 SPARE = ("|m|/|h|", "|f|/|h|", "influence", "rms h")  # what a narrow terminal goes without, the first one first
-RAISED = "per cent that NLL per byte rises when the layer's FFN is replaced by its mean"
+RAISED = later("per cent that NLL per byte rises when the layer's FFN is replaced by its mean")
 
 
 def mixer(name: str) -> str:
     """Short name of a mixer."""
-    return MIXERS.get(name, name)
+    return say(MIXERS[name]) if name in MIXERS else name
 
 
 def layer_label(layer: LayerScan) -> str:
@@ -120,16 +131,30 @@ def layer_table(
         Row(tuple(read(layer) for _, read in columns), strong=layer.index in frozen_layers) for layer in scan.layers
     ]
     titles = [name for name, _ in columns]
-    note = "; ".join(f"{s.title}: {s.meaning}" for s in STATISTICS if s.title in titles)
+    note = "; ".join(f"{say(s.title)}: {say(s.meaning)}" for s in STATISTICS if s.title in titles)
     if chosen or domains:
-        note += f". {', '.join([*chosen, *domains])}: {RAISED}."
-    note += "".join(f" {role.capitalize()}: {named(role)}'s layer in the layer map." for role in maps if role in titles)
+        note += f". {', '.join([*chosen, *domains])}: {say(RAISED)}."
+    note += "".join(
+        " "
+        + say("{label}: {parent}'s layer in the layer map.", label=role_label(role).capitalize(), parent=named(role))
+        for role in maps
+        if role in titles
+    )
     if "trust" in titles:
-        note += " Trust: how reliable the evidence for the layer's gene is, 0 to 1."
+        note += " " + say("Trust: how reliable the evidence for the layer's gene is, 0 to 1.")
     if "frozen" in titles:
-        note += " Frozen: the layer is kept as the father's; the number is the share of resamples that agree."
+        note += " " + say("Frozen: the layer is kept as the father's; the number is the share of resamples that agree.")
     spare = tuple(titles.index(name) for name in (*SPARE, *reversed(domains)) if name in titles)
-    return replace(table(f"Layers of {scan.model.ref}", titles, rows, text=(1,), note=note, folded=True), spare=spare)
+    shown_titles = [_column_label(name) for name in titles]
+    return replace(
+        table(say("Layers of {ref}", ref=scan.model.ref), shown_titles, rows, text=(1,), note=note, folded=True),
+        spare=spare,
+    )
+
+
+def _column_label(name: str) -> str:
+    """A column's title in the language in use; names of languages and domains stay."""
+    return say(name) if name in LABELS or any(name == s.title for s in STATISTICS) else role_label(name)
 
 
 def _statistic_reader(statistic: Statistic) -> Callable[[LayerScan], str]:

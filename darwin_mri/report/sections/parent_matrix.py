@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.roles import PARENTS, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import HeatMap, HeatPanel
 from darwin_mri.report.model.elements import Figure, Row, Table, table
+from darwin_mri.translation import say
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,16 @@ def matrix_figure(
         panels.append(
             HeatPanel(
                 plane.title,
-                rows=tuple(roles),
-                layers=tuple(roles),
+                rows=tuple(map(role_label, roles)),
+                layers=tuple(map(role_label, roles)),
                 shades=tuple(tuple(_shade(v, top, diverging) for v in row) for row in cells),
                 texts=tuple(
                     tuple("" if v is None or v.number is None else short(v.number) + v.mark for v in row)
                     for row in cells
                 ),
-                details=tuple(tuple("not known" if v is None else v.detail + v.more for v in row) for row in cells),
+                details=tuple(
+                    tuple(say("not known") if v is None else v.detail + v.more for v in row) for row in cells
+                ),
                 hatched=frozenset(
                     (r, c) for r, row in enumerate(cells) for c, v in enumerate(row) if v is not None and v.frozen
                 ),
@@ -132,9 +135,9 @@ def matrix_table(caption: str, planes: Sequence[Plane]) -> Table:
             cells = (str(layer), *(formats.ABSENT if value is None else value.detail for value in values))
             several = len(planes) > 1
             rows.append(Row((plane.title, *cells) if several else cells, group=several and number == 0))
-    columns = ("layer", *roles)
+    columns = (say("layer"), *map(role_label, roles))
     if len(planes) > 1:
-        return table(caption, ("what", *columns), rows, folded=True)
+        return table(caption, (say("what"), *columns), rows, folded=True)
     return table(caption, columns, rows, folded=True)
 
 

@@ -10,33 +10,38 @@ import yaml
 
 from darwin_mri.records import ChildFiles, Comparison, Health, Inputs, Manifest, Scan
 from darwin_mri.records.genealogy import Birth, read_birth
+from darwin_mri.records.roles import role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Pedigree
 from darwin_mri.report.model.elements import Block, Bullets, Code, Figure, Row, Section, Table, Tree, table
 from darwin_mri.report.model.findings import COMPOSITE
 from darwin_mri.report.model.metadata import gather
 from darwin_mri.report.model.run_records import RunRecords
+from darwin_mri.report.record_words import status_label
+from darwin_mri.translation import labels, say, say_count, say_in
 
 MOST_ANCESTORS = 50  # generations the family tree goes back
 
 
 def genealogy_section(run: RunRecords) -> Section:
     """Section 'genealogy': every generation that led to the child, drawn and in words."""
-    key, title = "genealogy", "Genealogy"
+    key, title = "genealogy", say("Genealogy")
     tree = genealogy(run)
     if tree is None:
-        return Section(key, title, missing="inputs.json and genome.json are missing: the parents are not known.")
+        return Section(key, title, missing=say("inputs.json and genome.json are missing: the parents are not known."))
     known = births(run)
     if not known:
         return Section(key, title, (tree,))
     line = chain(known)
     chart = Pedigree(
         "fig-genealogy",
-        f"{formats.plural(len(line), 'generation')} down to {run.name}",
-        "Each child stands after the parents it was bred from; its method stands above the line.",
+        say_count(
+            "{count} generation down to {child}", "{count} generations down to {child}", len(line), child=run.name
+        ),
+        say("Each child stands after the parents it was bred from; its method stands above the line."),
         tuple(line),
     )
-    shown = births_table("Generations", known, folded=True, marked=True)
+    shown = births_table(say("Generations"), known, folded=True, marked=True)
     return Section(key, title, (Figure(chart, (shown,)), tree))
 
 
@@ -60,7 +65,11 @@ def births_table(caption: str, known: Sequence[Birth], *, folded: bool, marked: 
         )
         for number, birth in enumerate(known)
     ]
-    columns = ("child", "father", "other parents" if several else "mother", "method")
+    columns = (
+        *labels("child", "father"),
+        say("other parents") if several else say("mother"),
+        say("method"),
+    )
     return table(caption, columns, rows, text=range(4), folded=folded)
 
 
@@ -124,20 +133,20 @@ def parents_section(run: RunRecords) -> Section:
     for role in dict.fromkeys((*run.parents, *refs)):
         parent, scan = known.get(role), run.scans.get(role)
         cells = (
-            role,
+            role_label(role),
             refs.get(role, scan.model.ref if scan else formats.ABSENT),
             parent.family if parent and parent.family else scan.model.family if scan else formats.ABSENT,
             parent.license if parent and parent.license else formats.ABSENT,
         )
         rows.append(Row(cells, role))
-    shown = table("Parents of the child", ("role", "model", "family", "licence"), rows, text=range(4))
+    shown = table(say("Parents of the child"), labels("role", "model", "family", "licence"), rows, text=range(4))
     notes = run.inputs.notes if run.inputs else ()
-    return Section("parents", "Parents", (shown, *([Bullets(notes)] if notes else [])))
+    return Section("parents", say("Parents"), (shown, *([Bullets(notes)] if notes else [])))
 
 
 def provenance_section(run: RunRecords) -> Section:
     """Section 'provenance': the command, versions, inputs, what was written, and the health check."""
-    key, title = "provenance", "Provenance"
+    key, title = "provenance", say("Provenance")
     blocks: list[Block] = []
     if run.manifest is not None:
         blocks += _manifest_blocks(run.manifest)
@@ -150,7 +159,7 @@ def provenance_section(run: RunRecords) -> Section:
     if run.health is not None:
         blocks.append(health_table(run.health))
     missing = (
-        "manifest.json is missing: the command, versions and seed of this run are not known."
+        say("manifest.json is missing: the command, versions and seed of this run are not known.")
         if run.manifest is None
         else ""
     )
@@ -159,35 +168,40 @@ def provenance_section(run: RunRecords) -> Section:
 
 def command(manifest: Manifest) -> str:
     """The command that repeats the run."""
-    return " ".join(shlex.quote(part) for part in manifest.argv) or "(no command was recorded)"
+    return " ".join(shlex.quote(part) for part in manifest.argv) or say("(no command was recorded)")
 
 
 def _manifest_blocks(manifest: Manifest) -> list[Block]:
     commit = (
-        "not recorded"
+        say("not recorded")
         if manifest.commit is None
-        else manifest.commit + (" with local changes" if manifest.dirty else "")
+        else say("{commit} with local changes", commit=manifest.commit)
+        if manifest.dirty
+        else manifest.commit
     )
     facts = [
-        ("started", manifest.created),
-        ("status", manifest.status),
-        ("commit", commit),
-        ("seed", str(manifest.seed)),
-        ("device", manifest.device),
-        ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()) or "not recorded"),
+        (say("started"), manifest.created),
+        (say("status"), status_label(manifest.status)),
+        (say("commit"), commit),
+        (say("seed"), str(manifest.seed)),
+        (say("device"), manifest.device),
+        (
+            say("versions"),
+            ", ".join(f"{name} {version}" for name, version in manifest.versions.items()) or say("not recorded"),
+        ),
     ]
     config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
     blocks: list[Block] = [
-        Code("Command to reproduce", command(manifest)),
-        table("Run", ("what", "value"), [Row(fact) for fact in facts], text=(0, 1)),
-        Code("Resolved configuration", config.rstrip("\n"), folded=True),
+        Code(say("Command to reproduce"), command(manifest)),
+        table(say("Run"), labels("what", "value"), [Row(fact) for fact in facts], text=(0, 1)),
+        Code(say("Resolved configuration"), config.rstrip("\n"), folded=True),
     ]
     # without this page's own time
     seconds = {stage: spent for stage, spent in manifest.seconds.items() if stage != "report"}
     if seconds:
         rows = [Row((stage, formats.fixed(spent, 1))) for stage, spent in seconds.items()]
-        rows.append(Row(("total", formats.fixed(sum(seconds.values()), 1)), strong=True))
-        blocks.append(table("Seconds per stage", ("stage", "seconds"), rows, folded=True))
+        rows.append(Row((say("total"), formats.fixed(sum(seconds.values()), 1)), strong=True))
+        blocks.append(table(say("Seconds per stage"), labels("stage", "seconds"), rows, folded=True))
     return blocks
 
 
@@ -196,7 +210,7 @@ def inputs_table(inputs: Inputs) -> Table:
     rows = [
         Row(
             (
-                p.role,
+                role_label(p.role),
                 p.ref,
                 p.revision or formats.ABSENT,
                 p.family or formats.ABSENT,
@@ -209,14 +223,21 @@ def inputs_table(inputs: Inputs) -> Table:
         )
         for p in inputs.parents
     ]
-    columns = ("role", "model", "revision", "family", "licence", "sha256", "files", "size")
-    return table("Parents", columns, rows, text=(0, 1, 2, 3, 4, 5), note="Every file's own sha256 is in inputs.json.")
+    columns = labels("role", "model", "revision", "family", "licence", "sha256", "files", "size")
+    return table(
+        say("Parents"), columns, rows, text=(0, 1, 2, 3, 4, 5), note=say("Every file's own sha256 is in inputs.json.")
+    )
 
 
 def _child_blocks(child: ChildFiles) -> list[Block]:
     rows = [Row((name, digest)) for name, digest in child.shards.items()]
-    text = f"{len(child.changed)} of {formats.plural(child.tensors, 'tensor')} differ from the father's."
-    return [table("Child", ("shard", "sha256"), rows, text=(0, 1), note=text)]
+    text = say_count(
+        "{changed} of {count} tensor differ from the father's.",
+        "{changed} of {count} tensors differ from the father's.",
+        child.tensors,
+        changed=len(child.changed),
+    )
+    return [table(say("Child"), labels("shard", "sha256"), rows, text=(0, 1), note=text)]
 
 
 def health_table(health: Health) -> Table:
@@ -225,7 +246,7 @@ def health_table(health: Health) -> Table:
         Row(
             (
                 g.name,
-                "passed" if g.passed else "FAILED",
+                say("passed") if g.passed else say("FAILED"),
                 g.value if isinstance(g.value, str) else formats.compact(g.value),
                 g.limit,
                 g.note,
@@ -234,36 +255,56 @@ def health_table(health: Health) -> Table:
         )
         for g in health.gates
     ]
-    state = "passed" if health.passed else "FAILED"
+    state = say("passed") if health.passed else say("FAILED")
     return table(
-        f"Health check of the child: {state}", ("gate", "result", "value", "limit", "note"), rows, text=(0, 1, 3, 4)
+        say("Health check of the child: {state}", state=state),
+        (*labels("gate", "result", "value", "limit"), say_in("column", "note")),
+        rows,
+        text=(0, 1, 3, 4),
     )
 
 
 def limits_section(run: RunRecords) -> Section:
     """Section 'limits': what a careful reader would object."""
-    return Section("limits", "Limits", (Bullets(tuple(_limits(run))),))
+    return Section("limits", say("Limits"), (Bullets(tuple(_limits(run))),))
 
 
 def _limits(run: RunRecords) -> list[str]:
     limits = [
-        "Intervals cover the choice of items only: not another random seed, another prompt, or other training data of"
-        " the parents."
+        say(
+            "Intervals cover the choice of items only: not another random seed, another prompt, or other training data"
+            " of the parents.",
+        )
     ]
     if run.comparison is not None:
         limits += _score_limits(run.comparison)
     if run.genome is not None:
-        limits.append(f"One search with one random seed ({run.genome.seed}): another seed finds another genome.")
+        limits.append(
+            say("One search with one random seed ({seed}): another seed finds another genome.", seed=run.genome.seed)
+        )
     if run.father is not None:
         probes = run.father.probes
-        languages = formats.listing(list(probes.languages)) or "no language"
+        languages = formats.listing(list(probes.languages)) or say("no language")
         limits.append(
-            f"The MRI read {probes.documents} documents ({probes.tokens} tokens) in {languages}; mean ablation measures"
-            f" what a layer's FFN does alone, not what it would do after a merge.{_estimated(run.father)}"
+            say(
+                "The MRI read {documents} documents ({tokens} tokens) in {languages}; mean ablation measures what a"
+                " layer's FFN does alone, not what it would do after a merge.",
+                documents=probes.documents,
+                tokens=probes.tokens,
+                languages=languages,
+            )
+            + _estimated(run.father)
         )
-    models = "father, mother and child" if len(run.parents) < 3 else "all parents and the child"
     limits.append(
-        f"What the parents' training data hold is not known: a benchmark may be contaminated in {models} alike."
+        say(
+            "What the parents' training data hold is not known: a benchmark may be contaminated in father, mother and"
+            " child alike."
+        )
+        if len(run.parents) < 3
+        else say(
+            "What the parents' training data hold is not known: a benchmark may be contaminated in all parents and the"
+            " child alike."
+        )
     )
     return limits
 
@@ -272,9 +313,10 @@ def _estimated(scan: Scan) -> str:
     """That ablation was measured on some documents only, where it was."""
     if scan.ablation is None or scan.ablation.mode == "exact":
         return ""
-    return (
-        f" It was measured on {scan.ablation.documents} texts and estimated on the others; intervals count the error of"
-        " that, and layers close to each other may change places (scan.ablation: exact measures all)."
+    return " " + say(
+        "It was measured on {documents} texts and estimated on the others; intervals count the error of that, and"
+        " layers close to each other may change places (scan.ablation: exact measures all).",
+        documents=scan.ablation.documents,
     )
 
 
@@ -283,18 +325,22 @@ def _score_limits(comparison: Comparison) -> list[str]:
     sizes = {s.benchmark: s.n for s in comparison.scores if s.measured_whole and s.n and s.benchmark != COMPOSITE}
     if sizes:
         items = ", ".join(f"{name} {n}" for name, n in sizes.items())
-        least = "Differences smaller than the 'visible' column prove nothing, in either direction."
-        limits.append(f"Held-out items: {items}. {least}")
+        least = say("Differences smaller than the 'visible' column prove nothing, in either direction.")
+        limits.append(say("Held-out items: {items}.", items=items) + " " + least)
     if any(name.startswith("nursery_") for name in sizes):
         limits.append(
-            "Nursery benchmarks and parents are tiny and made for this project: they show that the method runs and how"
-            " it is judged, not how large models behave."
+            say(
+                "Nursery benchmarks and parents are tiny and made for this project: they show that the method runs and"
+                " how it is judged, not how large models behave.",
+            )
         )
     if any(s.evidence != "measured" for s in comparison.scores):
         limits.append(
-            "Published and estimated scores were taken by others, under prompts and settings that may differ: they give"
-            " orientation and prove nothing."
+            say(
+                "Published and estimated scores were taken by others, under prompts and settings that may differ: they"
+                " give orientation and prove nothing.",
+            )
         )
     if not any(s.null is not None for s in comparison.scores):
-        limits.append("No null child was scored: what search and MRI add over a uniform ratio is not known.")
+        limits.append(say("No null child was scored: what search and MRI add over a uniform ratio is not known."))
     return limits

@@ -6,18 +6,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from darwin_mri.records import Comparison, Health, RepairChoice, RepairRecord, TaughtGroup
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.roles import PARENTS, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Block, Bullets, Row, Section, Table, Text, score_label, table
-from darwin_mri.report.model.findings import COMPOSITE, READINGS, read_contrast
+from darwin_mri.report.model.findings import COMPOSITE, Reading, read_contrast, reading_label
 from darwin_mri.report.sections import accuracy, axes
+from darwin_mri.translation import labels, later, say, say_count
 
-KEY, TITLE = "repair", "Repaired child"
-NAMES = {"child": "repaired child", "baseline": "child, not repaired"}  # the one baseline of its comparison
-NULLS = (
+KEY, TITLE = "repair", later("Repaired child")
+NAMES = {
+    "child": later("repaired child"),
+    "baseline": later("child, not repaired"),
+}  # the one baseline of its comparison
+OUTCOMES: dict[Reading, str] = {
+    "above": later("The repaired child is better than the unrepaired one on {where}: {difference}, p {p_value}."),
+    "below": later("The repaired child is worse than the unrepaired one on {where}: {difference}, p {p_value}."),
+    "within noise of": later(
+        "The repaired child is within noise of the unrepaired one on {where}: {difference}, p {p_value}."
+    ),
+}
+NULLS = later(
     "null repair-father: the father in place of the merged child, repaired toward the same teachers on the same texts;"
     " null repair-shuffled-text: the child, on the same texts with their words shuffled. A gain that they share is not"
-    " the merge's, or not the texts'."
+    " the merge's, or not the texts'.",
 )
 
 
@@ -40,29 +51,50 @@ def repair_section(record: RepairRecord, comparison: Comparison | None, health: 
         blocks.append(_layer_table(record))
     if notes := (*record.notes, *_left_alone(record)):
         blocks.append(Bullets(notes))
-    return Section(KEY, TITLE, tuple(blocks))
+    return Section(KEY, say(TITLE), tuple(blocks))
 
 
 def _chosen(record: RepairRecord) -> str:
     """What was done, and which strength the search items chose."""
     tried = sum(choice.strength is not None for choice in record.choices)
-    text = (
-        f"After the search the linear maps of the child's layers were solved again in closed form toward the outputs of"
-        f" the parent that predicts a text better, on {formats.plural(record.documents, 'text')} without labels"
-        f" ({record.tokens} tokens), in {record.seconds:.0f} s."
+    text = say_count(
+        "After the search the linear maps of the child's layers were solved again in closed form toward the outputs of"
+        " the parent that predicts a text better, on {count} text without labels ({tokens} tokens), in {seconds} s.",
+        "After the search the linear maps of the child's layers were solved again in closed form toward the outputs of"
+        " the parent that predicts a text better, on {count} texts without labels ({tokens} tokens), in {seconds} s.",
+        record.documents,
+        tokens=record.tokens,
+        seconds=f"{record.seconds:.0f}",
     )
-    judged = f"{formats.plural(record.items, 'search item')}"
+    judged = say_count("{count} search item", "{count} search items", record.items)
     if record.strength is None:
-        strengths = "strength that was" if tried == 1 else f"of the {tried} strengths that were"
-        return f"{text} On {judged} no {strengths} tried was better than no repair: there is no repaired child."
-    return f"{text} Strength {record.strength:g} was chosen on {judged}, {formats.plural(tried, 'strength')} tried."
+        outcome = say_count(
+            "On {items} no strength that was tried was better than no repair: there is no repaired child.",
+            "On {items} no of the {count} strengths that were tried was better than no repair: there is no repaired"
+            " child.",
+            tried,
+            items=judged,
+        )
+    else:
+        outcome = say_count(
+            "Strength {strength} was chosen on {items}, {count} strength tried.",
+            "Strength {strength} was chosen on {items}, {count} strengths tried.",
+            tried,
+            strength=f"{record.strength:g}",
+            items=judged,
+        )
+    return f"{text} {outcome}"
 
 
 def _health(health: Health | None) -> str:
     if health is None:
         return ""
     failed = formats.listing([gate.name for gate in health.gates if not gate.passed])
-    return f"It fails its health check ({failed}): do not use it." if failed else "It passes its health check."
+    return (
+        say("It fails its health check ({failed}): do not use it.", failed=failed)
+        if failed
+        else say("It passes its health check.")
+    )
 
 
 def _outcome(comparison: Comparison | None) -> str:
@@ -71,18 +103,23 @@ def _outcome(comparison: Comparison | None) -> str:
     if not own:
         return ""
     contrast = next((c for c in own if c.benchmark == COMPOSITE), own[0])
-    reading = {"above": "better than", "below": "worse than", "within noise of": "within noise of"}
-    where = "the held-out composite" if contrast.benchmark == COMPOSITE else f"held-out items of {contrast.benchmark}"
-    return (
-        f"The repaired child is {reading[read_contrast(contrast)]} the unrepaired one on {where}:"
-        f" {formats.difference(contrast)}, p {formats.probability(contrast.p_value)}."
+    where = (
+        say("the held-out composite")
+        if contrast.benchmark == COMPOSITE
+        else say("held-out items of {benchmark}", benchmark=contrast.benchmark)
+    )
+    return say(
+        OUTCOMES[read_contrast(contrast)],
+        where=where,
+        difference=formats.difference(contrast),
+        p_value=formats.probability(contrast.p_value),
     )
 
 
 def _scored(comparison: Comparison) -> list[Block]:
     """A chart for each unit and the table of every value."""
-    charts = accuracy.contrast_charts(comparison, "fig-repair", "Repaired child")
-    note = f"Held-out items, paired. {NULLS}"
+    charts = accuracy.contrast_charts(comparison, "fig-repair", TITLE)
+    note = f"{say('Held-out items, paired.')} {say(NULLS)}"
     if not charts:
         return [_score_table(comparison, note)]
     return list(accuracy.figures(charts, _score_table(comparison, note)))
@@ -100,12 +137,12 @@ def _score_table(comparison: Comparison, note: str) -> Table:
             contrast = next((c for c in comparison.contrasts if c.against(s)), None)
             cells = (
                 axes.task(benchmark, s.unit),
-                NAMES.get(s.role) or score_label(s),
+                say(NAMES[s.role]) if s.role in NAMES else score_label(s),
                 formats.score(s, bare=True),
                 *(
                     (
                         formats.difference(contrast, bare=True),
-                        READINGS[read_contrast(contrast)],
+                        reading_label(contrast),
                         formats.probability(contrast.p_value),
                         f"{contrast.wins}/{contrast.losses}",
                     )
@@ -114,8 +151,8 @@ def _score_table(comparison: Comparison, note: str) -> Table:
                 ),
             )
             rows.append(Row(cells, s.family, s.role == "child", index == 0))
-    columns = ("benchmark", "model", "score, 95 % interval", "repaired minus it", "reading", "p", "won/lost")
-    shown = table("Repaired child against the others", columns, rows, text=(0, 1, 4), note=note)
+    columns = labels("benchmark", "model", "score, 95 % interval", "repaired minus it", "reading", "p", "won/lost")
+    shown = table(say("Repaired child against the others"), columns, rows, text=(0, 1, 4), note=note)
     return replace(shown, marked=1, spare=(6,))
 
 
@@ -125,7 +162,7 @@ def _choice_table(record: RepairRecord) -> Table:
 
     def cells(choice: RepairChoice) -> tuple[str, ...]:
         return (
-            "no repair" if choice.strength is None else f"{choice.strength:g}",
+            say("no repair") if choice.strength is None else f"{choice.strength:g}",
             formats.fixed(choice.fitness, 4),
             *(formats.fixed(choice.scores.get(task), 4) for task in tasks),
             *((formats.fixed(choice.violation, 4),) if broken else ()),
@@ -133,12 +170,17 @@ def _choice_table(record: RepairRecord) -> Table:
         )
 
     rows = [Row(cells(choice), strong=choice.strength == record.strength) for choice in record.choices]
-    columns = ("strength", "fitness", *tasks, *(("limits broken by",) if broken else ()), "seconds")
-    note = (
-        "On search items. Strength: how much the merged weights hold a map, as a share of its mean squared input; the"
-        " larger, the less is repaired."
+    columns = (
+        *labels("strength", "fitness"),
+        *tasks,
+        *(labels("limits broken by") if broken else ()),
+        say("seconds"),
     )
-    return table("Strengths tried", columns, rows, note=note)
+    note = say(
+        "On search items. Strength: how much the merged weights hold a map, as a share of its mean squared input; the"
+        " larger, the less is repaired.",
+    )
+    return table(say("Strengths tried"), columns, rows, note=note)
 
 
 def _teacher_table(groups: Sequence[TaughtGroup]) -> Table:
@@ -148,16 +190,21 @@ def _teacher_table(groups: Sequence[TaughtGroup]) -> Table:
             (
                 f"{group.language}, {group.domain}",
                 str(group.documents),
-                "the father, protected"
+                say("the father, protected")
                 if group.protected
-                else ", ".join(f"{role} {group.teachers[role]}" for role in roles if role in group.teachers),
+                else ", ".join(
+                    f"{role_label(role)} {group.teachers[role]}" for role in roles if role in group.teachers
+                ),
                 *(formats.fixed(group.nll_per_byte.get(role), 3) for role in roles),
             )
         )
         for group in groups
     ]
-    columns = ("texts", "documents", "taught by", *(f"{role}, nats/byte" for role in roles))
-    return table("Who taught which texts", columns, rows, text=(0, 2))
+    columns = (
+        *labels("texts", "documents", "taught by"),
+        *(f"{role_label(role)}, nats/byte" for role in roles),
+    )
+    return table(say("Who taught which texts"), columns, rows, text=(0, 2))
 
 
 def _layer_table(record: RepairRecord) -> Table:
@@ -168,15 +215,15 @@ def _layer_table(record: RepairRecord) -> Table:
         means = [sum(column) / len(column) for column in values]
         cells = (str(layer), str(len(own)), *(formats.percent(mean) for mean in means))
         rows.append(Row(cells))
-    columns = ("layer", "maps", "change", "explained before", "explained after")
-    note = (
+    columns = labels("layer", "maps", "change", "explained before", "explained after")
+    note = say(
         "Means over the maps of a layer. Change: of the weights, relative to the merged ones. Explained: share of the"
         " teachers' outputs that the merged and the repaired map give on the repaired stream; every map is in"
-        " repair.json."
+        " repair.json.",
     )
-    return table("Maps by layer", columns, rows, note=note, folded=True)
+    return table(say("Maps by layer"), columns, rows, note=note, folded=True)
 
 
 def _left_alone(record: RepairRecord) -> tuple[str, ...]:
     parts = [f"{number} {reason}" for reason, number in record.left_alone.items()]
-    return (f"Matrices left as merged: {'; '.join(parts)}.",) if parts else ()
+    return (say("Matrices left as merged: {parts}.", parts="; ".join(parts)),) if parts else ()

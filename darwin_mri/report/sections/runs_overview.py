@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from darwin_mri.records import Manifest, Score
+from darwin_mri.records.roles import role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model import verdict
 from darwin_mri.report.model.elements import Row, Section, table
@@ -20,6 +21,7 @@ from darwin_mri.report.model.findings import (
 from darwin_mri.report.model.run_alerts import find_alerts
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.sections.runs_scores import FEW, Named, best_parent
+from darwin_mri.translation import labels, say, say_count
 
 Cell = tuple[str, float | None]  # what is printed, and the number to sort by; text has none
 NONE: Cell = ("", None)
@@ -29,47 +31,39 @@ def overview_section(named: Sequence[Named]) -> Section:
     """The runs side by side, one line each."""
     best = best_parent(named)
     columns = (
-        "run",
-        "verdict",
-        "child, composite",
+        *labels("run", "verdict", "child, composite"),
         best,
-        f"child minus {best}",
-        "best null",
-        "alerts",
-        "evaluations",
-        "frozen layers",
-        "seconds",
-        "date, UTC",
-        "method",
-        "seed",
-        "fresh items",
-        "parents",
+        say("child minus {best}", best=best),
+        *labels("best null", "alerts", "evaluations", "frozen layers", "seconds", "date, UTC"),
+        *labels("method", "seed", "fresh items", "parents"),
     )
     rows = [_overview_row(name, run) for name, run in named]
-    note = (
+    note = say(
         "Child, parents and nulls: composite of the held-out items with 95 % intervals. Alerts: those of the run's own"
         " report, without notes. Frozen layers: kept as the father's for every parent. Seconds: all stages of the run."
         " Fresh items: how far the winner's fitness moves on search items that did not choose it."
     )
     absent = [name for name, run in named if run.comparison is None]
     missing = (
-        f"comparison.json is missing in {formats.listing(absent, FEW)}: nothing was scored there." if absent else ""
+        say("comparison.json is missing in {runs}: nothing was scored there.", runs=formats.listing(absent, FEW))
+        if absent
+        else ""
     )
-    text = [columns.index(name) for name in ("run", "verdict", "date, UTC", "method", "parents")]
+    text = [columns.index(name) for name in labels("run", "verdict", "date, UTC", "method", "parents")]
     shown = replace(
-        table("Runs", columns, rows, text=text, note=note),
+        table(say("Runs"), columns, rows, text=text, note=note),
         spare=tuple(
-            columns.index(name) for name in ("parents", "seed", "method", "fresh items", "date, UTC", "seconds")
+            columns.index(name) for name in labels("parents", "seed", "method", "fresh items", "date, UTC", "seconds")
         ),
     )
-    return Section("runs", "The runs", (shown,), missing=missing)
+    return Section("runs", say("The runs"), (shown,), missing=missing)
 
 
 def _overview_row(name: str, run: RunRecords) -> Row:
     tone = verdict.judge(run).tone
     cells = (
         (name, None),
-        (verdict.TONES[tone], -float(list(verdict.TONES).index(tone))),
+        (say(verdict.TONES[tone]), -float(list(verdict.TONES).index(tone))),
         *_scored(run),
         _alarmed(run),
         *_searched(run),
@@ -103,7 +97,7 @@ def _score(named_by: str, score: Score | None) -> Cell:
         return NONE
     if not named_by:
         return formats.score_interval(score), score.value
-    name = score.role if named_by == "role" else score.null
+    name = role_label(score.role) if named_by == "role" else score.null
     return f"{name} {formats.score_value(score.value, score.unit)}", score.value
 
 
@@ -111,9 +105,9 @@ def _alarmed(run: RunRecords) -> Cell:
     """How many alerts a reader must settle first; the serious ones weigh more than any number of warnings."""
     levels = [alert.level for alert in find_alerts(run)]
     serious, warnings = levels.count("serious"), levels.count("warning")
-    parts = [f"{serious} serious"] if serious else []
-    parts += [formats.plural(warnings, "warning")] if warnings else []
-    return ", ".join(parts) or "none", 1000 * serious + warnings
+    parts = [say("{count} serious", count=serious)] if serious else []
+    parts += [say_count("{count} warning", "{count} warnings", warnings)] if warnings else []
+    return ", ".join(parts) or say("none"), 1000 * serious + warnings
 
 
 def _searched(run: RunRecords) -> tuple[Cell, Cell]:
@@ -123,7 +117,7 @@ def _searched(run: RunRecords) -> tuple[Cell, Cell]:
     layers = len({layer.index for layer in run.prior.layers}) if run.prior else 0
     return (
         (formats.count(evaluations), evaluations) if evaluations else NONE,
-        NONE if frozen is None else (f"{frozen} of {layers}", frozen),
+        NONE if frozen is None else (say("{frozen} of {layers}", frozen=frozen, layers=layers), frozen),
     )
 
 

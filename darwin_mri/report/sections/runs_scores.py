@@ -6,21 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from darwin_mri.records import Score
-from darwin_mri.records.roles import FAMILIES, PARENTS
+from darwin_mri.records.roles import FAMILIES, PARENTS, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Forest, ForestPanel, ForestRow
 from darwin_mri.report.model.elements import Row, Section, table
 from darwin_mri.report.model.findings import (
     COMPOSITE,
-    READINGS,
     against_better_parent,
     measured_scores,
     read_contrast,
+    reading_label,
 )
 from darwin_mri.report.model.run_records import RunRecords
+from darwin_mri.report.record_words import benchmark_label
 from darwin_mri.report.sections import axes
 from darwin_mri.report.sections.accuracy import all_accuracies, benchmark_order, figures
 from darwin_mri.stats.vigor import parent_words
+from darwin_mri.translation import labels, say
 
 Named = tuple[str, RunRecords]  # a run under the name it has on the page
 SHOWN = (*PARENTS, "child")
@@ -34,7 +36,7 @@ def most_parents(named: Sequence[Named]) -> int:
 
 def best_parent(named: Sequence[Named]) -> str:
     """What the page calls the parent with the highest score: ``better parent`` where every run has two."""
-    return f"{parent_words(most_parents(named)).best} parent"
+    return parent_words(most_parents(named)).best
 
 
 def _benchmarks(named: Sequence[Named]) -> list[str]:
@@ -44,37 +46,41 @@ def _benchmarks(named: Sequence[Named]) -> list[str]:
 
 def scores_section(named: Sequence[Named]) -> Section:
     """Parents and child of every run, benchmark by benchmark."""
-    family = "child" if len(named) > FEW else "parents and child"
+    family = say("child") if len(named) > FEW else say("parents and child")
     panels: dict[str, list[ForestPanel]] = {}
     rows: list[Row] = []
     for benchmark in _benchmarks(named):
         scores = [(name, s) for name, run in named for s in _family_scores(run, benchmark)]
         for number, (name, s) in enumerate(scores):
-            cells = (axes.task(benchmark, s.unit), name, s.role, formats.score(s, bare=True))
+            cells = (axes.task(benchmark, s.unit), name, role_label(s.role), formats.score(s, bare=True))
             rows.append(Row(cells, s.role, s.role == "child", group=number == 0))
         if len(named) > FEW:
             scores = [(name, s) for name, s in scores if s.role == "child" and benchmark == COMPOSITE]
         for unit in dict.fromkeys(s.unit for _, s in scores):  # two runs may mean different things by a name
             drawn = tuple(_forest_row(name, s) for name, s in scores if s.unit == unit)
             chance = None if unit else _chance(named, benchmark)
-            panels.setdefault(unit, []).append(ForestPanel(benchmark, drawn, chance))
+            panels.setdefault(unit, []).append(ForestPanel(benchmark_label(benchmark), drawn, chance))
     if not panels:
-        return Section("scores", "Scores", missing="No run has scores.")
+        return Section("scores", say("Scores"), missing=say("No run has scores."))
     accuracies = all(all_accuracies(run.comparison) for _, run in named if run.comparison)
     charts = [
         Forest(
             axes.chart_key("fig-scores", unit),
-            f"{axes.value_words(unit, accuracies)} of each run's {family}, with 95 % intervals",
-            f"For each benchmark, run by run: {family} with intervals; chance as a dotted tick.",
+            say(
+                "{scores} of each run's {family}, with 95 % intervals",
+                scores=axes.value_words(unit, accuracies),
+                family=family,
+            ),
+            say("For each benchmark, run by run: {family} with intervals; chance as a dotted tick.", family=family),
             tuple(group),
             unit=axes.score_axis(unit, accuracies),
             scale=axes.scale(unit),
         )
         for unit, group in panels.items()
     ]
-    columns = ("benchmark", "run", "role", "score, 95 % interval")
-    shown = replace(table("Scores by run", columns, rows, text=(0, 1, 2), folded=True), marked=2)
-    return Section("scores", "Scores", figures(charts, shown))
+    columns = labels("benchmark", "run", "role", "score, 95 % interval")
+    shown = replace(table(say("Scores by run"), columns, rows, text=(0, 1, 2), folded=True), marked=2)
+    return Section("scores", say("Scores"), figures(charts, shown))
 
 
 def _family_scores(run: RunRecords, benchmark: str) -> list[Score]:
@@ -86,7 +92,16 @@ def _family_scores(run: RunRecords, benchmark: str) -> list[Score]:
 def _forest_row(name: str, s: Score) -> ForestRow:
     more = f"n = {s.n}" if s.n is not None else ""
     text = formats.score_interval(s, bare=True)
-    return ForestRow(f"{name}: {s.role}", s.role, s.value, s.low, s.high, text, more, strong=s.role == "child")
+    return ForestRow(
+        f"{name}: {role_label(s.role)}",
+        s.role,
+        s.value,
+        s.low,
+        s.high,
+        text,
+        more,
+        strong=s.role == "child",
+    )
 
 
 def _chance(named: Sequence[Named], benchmark: str) -> float | None:
@@ -111,7 +126,7 @@ def contrasts_section(named: Sequence[Named]) -> Section:
             several += 1
             drawn.setdefault(c.unit, []).append(
                 ForestRow(
-                    f"{name} {formats.MINUS} its {c.other}",
+                    say("{run} \N{MINUS SIGN} its {parent}", run=name, parent=role_label(c.other)),
                     "child",
                     c.difference,
                     c.low,
@@ -125,9 +140,9 @@ def contrasts_section(named: Sequence[Named]) -> Section:
             cells = (
                 axes.task(benchmark, c.unit),
                 name,
-                c.other,
+                role_label(c.other),
                 text,
-                READINGS[reading],
+                reading_label(c),
                 formats.probability(c.p_value),
                 str(c.n),
             )
@@ -135,22 +150,26 @@ def contrasts_section(named: Sequence[Named]) -> Section:
         if len(named) > FEW and benchmark != COMPOSITE:
             continue
         for unit, lines in drawn.items():
-            panels.setdefault(unit, []).append(ForestPanel(benchmark, tuple(lines)))
-    key, title = "contrasts", f"Each child against its {best}"
+            panels.setdefault(unit, []).append(ForestPanel(benchmark_label(benchmark), tuple(lines)))
+    key, title = "contrasts", say("Each child against its {best}", best=best)
     if not panels:
-        return Section(key, title, missing="No run compares its child with all its parents.")
+        return Section(key, title, missing=say("No run compares its child with all its parents."))
     charts = [
         Forest(
             axes.chart_key("fig-contrasts", unit),
-            f"Child minus its {best}, paired on items, with 95 % intervals{axes.in_unit(unit)}",
-            "For each benchmark one line per run. The grey band is what that many items could not have shown.",
+            say("Child minus its {best}, paired on items, with 95 % intervals", best=best) + axes.in_unit(unit),
+            say("For each benchmark one line per run. The grey band is what that many items could not have shown."),
             tuple(group),
             signed=True,
-            unit=f"{axes.gain_words(unit)}, child minus its {best}",
+            unit=say("{unit}, child minus its {best}", unit=axes.gain_words(unit), best=best),
             scale=axes.scale(unit),
         )
         for unit, group in panels.items()
     ]
-    columns = ("benchmark", "run", best, "difference, 95 %", "reading", "p", "n")
-    shown = table("Contrasts by run", columns, rows, text=(0, 1, 2, 4), folded=True)
+    columns = (
+        *labels("benchmark", "run"),
+        best,
+        *labels("difference, 95 %", "reading", "p", "n"),
+    )
+    shown = table(say("Contrasts by run"), columns, rows, text=(0, 1, 2, 4), folded=True)
     return Section(key, title, figures(charts, shown))

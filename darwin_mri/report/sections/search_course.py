@@ -10,8 +10,10 @@ from darwin_mri.report import formats
 from darwin_mri.report.charts import Evolution, Forest, ForestPanel, ForestRow, Generation
 from darwin_mri.report.model.elements import Figure, Row, Section, Text, table
 from darwin_mri.report.model.findings import measured_score
+from darwin_mri.report.record_words import benchmark_label, status_label
 from darwin_mri.report.sections import axes
 from darwin_mri.report.sections.accuracy import benchmark_order, figures
+from darwin_mri.translation import labels, say, say_count
 
 MOST_GENERATIONS = 200  # rows of the evolution table
 
@@ -58,43 +60,57 @@ def _spent(account: Mapping[str, int]) -> str:
     """Item evaluations of the search in a sentence; nothing for genomes that keep no account."""
     if not account:
         return ""
-    parts = [f"{formats.count(account['asked'])} by candidates"]
-    parts += [f"{formats.count(account['logged'])} to choose anchors"] if account.get("logged") else []
-    parts += [f"{formats.count(account['retest'])} to re-test finalists"] if account.get("retest") else []
-    saved = f"; racing and anchors saved {formats.count(account['saved'])}" if account.get("saved", 0) > 0 else ""
-    return f" Item evaluations: {', '.join(parts)}{saved}."
+    parts = [say("{number} by candidates", number=formats.count(account["asked"]))]
+    if account.get("logged"):
+        parts.append(say("{number} to choose anchors", number=formats.count(account["logged"])))
+    if account.get("retest"):
+        parts.append(say("{number} to re-test finalists", number=formats.count(account["retest"])))
+    if account.get("saved", 0) > 0:
+        saved = formats.count(account["saved"])
+        return " " + say(
+            "Item evaluations: {parts}; racing and anchors saved {saved}.", parts=", ".join(parts), saved=saved
+        )
+    return " " + say("Item evaluations: {parts}.", parts=", ".join(parts))
 
 
 def evolution_section(ledger: Sequence[LedgerLine], genome: Genome | None = None) -> Section:
     """Section 'evolution': fitness, step size and items spent by generation."""
-    key, title = "evolution", "Course of the search"
+    key, title = "evolution", say("Course of the search")
     if not ledger:
         return Section(
-            key, title, missing="ledger.jsonl is missing or empty: nothing was searched. Run darwin-mri breed."
+            key, title, missing=say("ledger.jsonl is missing or empty: nothing was searched. Run darwin-mri breed.")
         )
     generations = summarise(ledger)
     states = {
         state: sum(line.status == state for line in ledger) for state in dict.fromkeys(line.status for line in ledger)
     }
-    text = (
-        f"{formats.plural(len(ledger), 'evaluation')} in {formats.plural(len(generations), 'generation')}:"
-        f" {', '.join(f'{count} {state}' for state, count in states.items())}; {formats.count(generations[-1].items)}"
-        f" item evaluations and {formats.fixed(sum(line.seconds for line in ledger), 0)} seconds. Fitness is measured"
-        " on search items only."
+    text = say(
+        "{evaluations} in {generations}: {states}; {items} item evaluations and {seconds} seconds.",
+        evaluations=say_count("{count} evaluation", "{count} evaluations", len(ledger)),
+        generations=say_count("{count} generation", "{count} generations", len(generations)),
+        states=", ".join(f"{count} {status_label(state)}" for state, count in states.items()),
+        items=formats.count(generations[-1].items),
+        seconds=formats.fixed(sum(line.seconds for line in ledger), 0),
     )
+    text += " " + say("Fitness is measured on search items only.")
     beyond = sum(line.violation > 0 for line in ledger)
     if beyond:
-        text += (
-            f" {formats.plural(beyond, 'candidate')} broke a limit on search items: they rank behind those that kept"
-            " it, and count in neither best nor median."
+        text += " " + say_count(
+            "{count} candidate broke a limit on search items: they rank behind those that kept it, and count in neither"
+            " best nor median.",
+            "{count} candidates broke a limit on search items: they rank behind those that kept it, and count in"
+            " neither best nor median.",
+            beyond,
         )
     if genome is not None:
         text += _spent(genome.account)
     chart = Evolution(
         "fig-evolution",
-        "Fitness, step size and items spent by generation",
-        "Step line: best fitness so far; diamonds: best of each generation; dots: every candidate; dashed: median;"
-        " crosses: failed candidates. Below: the search's sigma, and the items answered so far.",
+        say("Fitness, step size and items spent by generation"),
+        say(
+            "Step line: best fitness so far; diamonds: best of each generation; dots: every candidate; dashed: median;"
+            " crosses: failed candidates. Below: the search's sigma, and the items answered so far.",
+        ),
         generations,
     )
     every = max(1, -(-len(generations) // MOST_GENERATIONS))
@@ -114,9 +130,9 @@ def evolution_section(ledger: Sequence[LedgerLine], genome: Genome | None = None
         for i, g in enumerate(generations)
         if i % every == 0 or i == len(generations) - 1
     ]
-    columns = ("generation", "evaluations", "failed", "best", "median", "best so far", "sigma", "items so far")
-    note = f"Every {every}th generation; ledger.jsonl has them all." if every > 1 else ""
-    shown = table("Course of the search by generation", columns, rows, note=note, folded=True)
+    columns = labels("generation", "evaluations", "failed", "best", "median", "best so far", "sigma", "items so far")
+    note = say("Every {every}th generation; ledger.jsonl has them all.", every=every) if every > 1 else ""
+    shown = table(say("Course of the search by generation"), columns, rows, note=note, folded=True)
     return Section(key, title, (Text(text), Figure(chart, (shown,))))
 
 
@@ -131,17 +147,17 @@ def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest
     Returns:
         the section; it says what is missing.
     """
-    key, title = "fresh", "Search against held-out"
+    key, title = "fresh", say("Search against held-out")
     panels: dict[str, list[ForestPanel]] = {}  # by unit
     rows: list[Row] = []
     whole = measured_score(comparison, "child") if comparison else None
     if genome is not None and genome.search_score is not None:
-        fitness = [("on its own items", genome.search_score)]
-        fitness += [("on fresh items", genome.retest_score)] if genome.retest_score is not None else []
-        fitness += [("on held-out items", genome.held_out_score)] if genome.held_out_score is not None else []
+        fitness = [(say("on its own items"), genome.search_score)]
+        fitness += [(say("on fresh items"), genome.retest_score)] if genome.retest_score is not None else []
+        fitness += [(say("on held-out items"), genome.held_out_score)] if genome.held_out_score is not None else []
         panels.setdefault(whole.unit if whole else "", []).append(
             ForestPanel(
-                "winner's fitness",
+                say("winner's fitness"),
                 tuple(
                     ForestRow(label, "child", value, None, None, formats.fixed(value, 3), hollow=number == 0)
                     for number, (label, value) in enumerate(fitness)
@@ -149,37 +165,40 @@ def fresh_section(genome: Genome | None, comparison: Comparison | None, manifest
             )
         )
         rows += [
-            Row(("winner's fitness", label, formats.fixed(value, 3)), group=not i)
+            Row((say("winner's fitness"), label, formats.fixed(value, 3)), group=not i)
             for i, (label, value) in enumerate(fitness)
         ]
     for benchmark, pair in _both_splits(comparison).items():
-        labels = [("on search items", pair[0]), ("on held-out items", pair[1])]
+        parts = [(say("on search items"), pair[0]), (say("on held-out items"), pair[1])]
         panels.setdefault(pair[1].unit, []).append(
             ForestPanel(
-                f"child, {benchmark}",
+                say("child, {benchmark}", benchmark=benchmark_label(benchmark)),
                 tuple(
                     ForestRow(label, "child", s.value, s.low, s.high, formats.score(s), hollow=s.split == "search")
-                    for label, s in labels
+                    for label, s in parts
                 ),
             )
         )
-        rows += [Row((benchmark, label, formats.score(s)), group=not i) for i, (label, s) in enumerate(labels)]
+        rows += [
+            Row((benchmark_label(benchmark), label, formats.score(s)), group=not i)
+            for i, (label, s) in enumerate(parts)
+        ]
     if not panels:
         return Section(
-            key, title, missing="The winner's score on its own search items is not recorded: the gap is not known."
+            key, title, missing=say("The winner's score on its own search items is not recorded: the gap is not known.")
         )
     charts = [
         Forest(
             axes.chart_key("fig-fresh", unit),
-            "The winner on the items that chose it and on items it never met" + axes.in_unit(unit),
-            "Hollow: on the items the search used, which flatters the winner; filled: on others.",
+            say("The winner on the items that chose it and on items it never met") + axes.in_unit(unit),
+            say("Hollow: on the items the search used, which flatters the winner; filled: on others."),
             tuple(group),
-            unit=axes.score_axis(unit) if unit else "fitness or score, as a fraction",
+            unit=axes.score_axis(unit) if unit else say("fitness or score, as a fraction"),
             scale=1.0,
         )
         for unit, group in panels.items()
     ]
-    shown = table("Search against held-out", ("measure", "where", "value"), rows, text=(0, 1), folded=True)
+    shown = table(say("Search against held-out"), labels("measure", "where", "value"), rows, text=(0, 1), folded=True)
     return Section(key, title, (Text(_gap_sentence(genome, manifest, comparison)), *figures(charts, shown)))
 
 
@@ -197,20 +216,20 @@ def _both_splits(comparison: Comparison | None) -> dict[str, tuple[Score, Score]
 
 
 def _gap_sentence(genome: Genome | None, manifest: Manifest | None, comparison: Comparison | None) -> str:
-    text = "The best of many tries is partly luck: its fitness on the items that chose it tends to be too high."
+    text = say("The best of many tries is partly luck: its fitness on the items that chose it tends to be too high.")
     if genome is not None and genome.search_score is not None and genome.retest_score is not None:
         gap = genome.search_score - genome.retest_score
         text += (
-            f" On fresh search items it falls by {formats.fixed(gap, 3)}."
+            " " + say("On fresh search items it falls by {gap}.", gap=formats.fixed(gap, 3))
             if gap > 0
-            else " On fresh search items it holds."
+            else " " + say("On fresh search items it holds.")
         )
     elif genome is not None:
-        text += " No fresh search items were left to re-score it on."
+        text += " " + say("No fresh search items were left to re-score it on.")
     smooth = manifest.config.get("search", {}).get("smooth") if manifest else None
     if smooth:
         text += _smooth(comparison)
-    return text + " The scores above are on held-out items, which the search never saw."
+    return text + " " + say("The scores above are on held-out items, which the search never saw.")
 
 
 def _smooth(comparison: Comparison | None) -> str:
@@ -222,11 +241,12 @@ def _smooth(comparison: Comparison | None) -> str:
     if not with_choices & {*composite}:
         return ""
     if with_choices.issuperset(composite):
-        return (
-            " Fitness is the probability given to the right choice, so it is not comparable with the accuracies above."
+        return " " + say(
+            "Fitness is the probability given to the right choice, so it is not comparable with the accuracies above."
         )
     names = formats.listing([name for name in composite if name in with_choices])
-    return (
-        f" On {names} fitness counts the probability given to the right choice, so it is not comparable with the"
-        " composite above."
+    return " " + say(
+        "On {tasks} fitness counts the probability given to the right choice, so it is not comparable with the"
+        " composite above.",
+        tasks=names,
     )

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from darwin_mri.records import Estimate, LayerScan, PairScan, Prior, Scan
-from darwin_mri.records.roles import FATHER
+from darwin_mri.records.roles import FATHER, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.charts import HeatMap
 from darwin_mri.report.model.elements import Block, Figure, Row, Section, Table, Text, table
 from darwin_mri.report.model.findings import frozen_sentence, stability
 from darwin_mri.report.sections.harm import frozen_table, harm_figure, harms
-from darwin_mri.report.sections.heat_maps import Column, Parents, drawn_pair, layer_links, panels, scanned_parents
+from darwin_mri.report.sections.heat_maps import drawn_pair, scanned_parents
+from darwin_mri.report.sections.layer_panels import Column, Parents, layer_links, panels
 from darwin_mri.report.sections.layer_tables import layer_label, rise_writer
+from darwin_mri.translation import say
 
 
 def languages_section(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan], prior: Prior | None) -> Section:
@@ -28,7 +30,7 @@ def languages_section(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan], 
     Returns:
         the section; it says what is missing.
     """
-    key, title = "language", "Language sensitivity and frozen layers"
+    key, title = "language", say("Language sensitivity and frozen layers")
     parents = [
         (role, scan)
         for role, scan in scanned_parents(scans)
@@ -38,8 +40,10 @@ def languages_section(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan], 
     if parents:
         blocks.append(
             Text(
-                "How much more one language suffers than the others when a layer's FFN is replaced by its mean, on"
-                " parallel passages only. An asterisk: the 95 % interval leaves out zero."
+                say(
+                    "How much more one language suffers than the others when a layer's FFN is replaced by its mean, on"
+                    " parallel passages only. An asterisk: the 95 % interval leaves out zero.",
+                )
             )
         )
         blocks.append(_sensitivity_figure(parents, drawn_pair(dict(parents), pairs), prior))
@@ -54,11 +58,13 @@ def languages_section(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan], 
         return Section(
             key,
             title,
-            missing="No language was measured: run darwin-mri scan FATHER --against MOTHER with probes in two languages"
-            " or more.",
+            missing=say(
+                "No language was measured: run darwin-mri scan FATHER --against MOTHER with probes in two languages"
+                " or more.",
+            ),
         )
     return Section(
-        key, title, tuple(blocks), missing="" if prior else "prior.json is missing: frozen layers are not known."
+        key, title, tuple(blocks), missing="" if prior else say("prior.json is missing: frozen layers are not known.")
     )
 
 
@@ -85,15 +91,21 @@ def _sensitivity_figure(parents: Parents, pair: PairScan | None, prior: Prior | 
                 panel,
                 frozen=tuple(row for row, index in enumerate(indices) if index in prior.frozen),
                 strip=tuple(shares.get(i) for i in indices),
-                strip_title="stability",
+                strip_title=say("stability"),
             )
         starred.append(panel)
     chart = HeatMap(
         "fig-language",
-        "Language sensitivity",
-        "Layers as rows, languages as columns. Orange: this language needs the layer more than the others do; blue:"
-        " less."
-        + (" Bars: the share of resamples in which the layer would be frozen; hatched: frozen." if prior else ""),
+        say("Language sensitivity"),
+        say(
+            "Layers as rows, languages as columns. Orange: this language needs the layer more than the others do; blue:"
+            " less.",
+        )
+        + (
+            " " + say("Bars: the share of resamples in which the layer would be frozen; hatched: frozen.")
+            if prior
+            else ""
+        ),
         tuple(names),
         tuple(starred),
         (f"{formats.MINUS}{formats.percent(top)}", f"+{formats.percent(top)}"),
@@ -103,8 +115,11 @@ def _sensitivity_figure(parents: Parents, pair: PairScan | None, prior: Prior | 
     show = rise_writer([scan for _, scan in parents])
     tables = tuple(
         table(
-            f"{role}: language sensitivity, per cent",
-            ("layer", *names),
+            say("{role}: language sensitivity, per cent", role=role_label(role)),
+            (
+                say("layer"),
+                *names,
+            ),
             [
                 Row((layer_label(layer), *(show(layer.language.sensitivity.get(name)) for name in names)))
                 for layer in scan.layers
@@ -113,13 +128,17 @@ def _sensitivity_figure(parents: Parents, pair: PairScan | None, prior: Prior | 
         )
         for role, scan in parents
     )
-    note = (
-        "Bars beside the father's layers: share of resamples in which the freezing rule holds"
-        f"{', for the parent least sure of it' if len(parents) > 2 else ''}. Hatched: frozen."
-        if prior
-        else ""
-    )
-    return Figure(chart, tables, note)
+    return Figure(chart, tables, _strip_note(len(parents)) if prior else "")
+
+
+def _strip_note(parents: int) -> str:
+    """How to read the bars beside the father's layers."""
+    if parents > 2:
+        return say(
+            "Bars beside the father's layers: share of resamples in which the freezing rule holds, for the parent least"
+            " sure of it. Hatched: frozen."
+        )
+    return say("Bars beside the father's layers: share of resamples in which the freezing rule holds. Hatched: frozen.")
 
 
 def _sensitivity_reader(name: str) -> Callable[[LayerScan], float | None]:
@@ -150,9 +169,19 @@ def _more_channels(scan: Scan) -> Table | None:
                 )
             )
         )
-    columns = ("layer", *(f"alignment {k}" for k in aligned), *(f"neurons {k}" for k in neurons))
-    note = (
-        "Alignment: cosine of parallel passages minus that of mismatched ones. Neurons: count that fire for one"
-        " language almost alone."
+    columns = (
+        say("layer"),
+        *(say("alignment {language}", language=k) for k in aligned),
+        *(say("neurons {language}", language=k) for k in neurons),
     )
-    return table(f"Alignment and language-specific neurons of {scan.model.ref}", columns, rows, note=note, folded=True)
+    note = say(
+        "Alignment: cosine of parallel passages minus that of mismatched ones. Neurons: count that fire for one"
+        " language almost alone.",
+    )
+    return table(
+        say("Alignment and language-specific neurons of {ref}", ref=scan.model.ref),
+        columns,
+        rows,
+        note=note,
+        folded=True,
+    )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from darwin_mri.records import Comparison, Score
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.roles import PARENTS, role_label
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Bullets, Row, Section, table
 from darwin_mri.report.sections import axes
+from darwin_mri.translation import labels, say
 
 
 def slices_section(comparison: Comparison | None) -> Section:
     """Section 'slices': measured scores on parts of each benchmark, exploratory."""
-    key, title = "slices", "Slices"
+    key, title = "slices", say("Slices")
     scores = [s for s in comparison.scores if s.slice != "all" and s.evidence == "measured"] if comparison else []
     if not scores:
-        return Section(key, title, missing="No benchmark was scored by slice in this run.")
+        return Section(key, title, missing=say("No benchmark was scored by slice in this run."))
     roles = [role for role in (*PARENTS, "child") if any(s.role == role for s in scores)]
     by_key = {(s.benchmark, s.slice, s.role): s for s in scores}
     rows, last = [], ""
@@ -33,12 +34,21 @@ def slices_section(comparison: Comparison | None) -> Section:
         )
         rows.append(Row(cells, group=benchmark != last))
         last = benchmark
-    note = "" if len(roles) < 4 else "The intervals are in comparison.json."
-    shown = table("Scores by slice", ("benchmark", "slice", *roles, "n", "chance"), rows, text=(0, 1), note=note)
+    note = "" if len(roles) < 4 else say("The intervals are in comparison.json.")
+    shown = table(
+        say("Scores by slice"),
+        (*labels("benchmark", "slice"), *map(role_label, roles), *labels("n", "chance")),
+        rows,
+        text=(0, 1),
+        note=note,
+    )
     return Section(
         key,
         title,
-        (Bullets(("Exploratory: intervals but no tests; the more slices, the more of them differ by luck.",)), shown),
+        (
+            Bullets((say("Exploratory: intervals but no tests; the more slices, the more of them differ by luck."),)),
+            shown,
+        ),
     )
 
 

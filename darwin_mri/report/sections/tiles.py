@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from darwin_mri.records import Comparison, Score
-from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.roles import PARENTS, role_label
 from darwin_mri.report import formats
-from darwin_mri.report.model.findings import READINGS, against_better_parent, read_contrast
+from darwin_mri.report.model.findings import against_better_parent, reading_label
 from darwin_mri.report.model.view import Tile
 from darwin_mri.report.sections import axes
 from darwin_mri.report.sections.accuracy import benchmark_order, sorted_scores
+from darwin_mri.translation import say
 
 MOST_LINES = 3  # parents that each have a line of their own
 
@@ -44,8 +45,9 @@ def score_tile(title: str, child: Score, parents: Sequence[Score], comparison: C
     contrast = against_better_parent(comparison, child.benchmark)
     reading = ""
     if contrast is not None:
-        gain = formats.bare_gain(contrast.difference, contrast.unit) + ("" if contrast.unit else " pp")
-        reading = f"{gain}, {READINGS[read_contrast(contrast)]}"
+        gain = formats.bare_gain(contrast.difference, contrast.unit)
+        gain = gain if contrast.unit else say("{number} pp", number=gain)
+        reading = f"{gain}, {reading_label(contrast)}"
     shown = formats.bare_value(child.value, child.unit)
     return Tile(axes.task(title, child.unit), shown, reading, _parent_lines(parents))
 
@@ -53,15 +55,15 @@ def score_tile(title: str, child: Score, parents: Sequence[Score], comparison: C
 def _parent_lines(parents: Sequence[Score]) -> tuple[str, ...]:
     """A line for each parent; of many the best one and what the others span, as the scores below name them all."""
     if len(parents) <= MOST_LINES:
-        return tuple(f"{s.role} {formats.bare_value(s.value, s.unit)}" for s in parents)
+        return tuple(f"{role_label(s.role)} {formats.bare_value(s.value, s.unit)}" for s in parents)
     best, *others = sorted(parents, key=lambda s: -s.value)
-    ends = [formats.bare_value(s.value, s.unit) for s in (others[-1], others[0])]
+    low, high = (formats.bare_value(s.value, s.unit) for s in (others[-1], others[0]))
     return (
-        f"best: {best.role} {formats.bare_value(best.value, best.unit)}",
-        f"others {' to '.join(dict.fromkeys(ends))}",
+        say("best: {parent} {score}", parent=role_label(best.role), score=formats.bare_value(best.value, best.unit)),
+        say("others {score}", score=low) if low == high else say("others {low} to {high}", low=low, high=high),
     )
 
 
 def how_to_read(comparison: Comparison | None, note: str) -> str:
     """What stands below the figures, and that NLL and KL divergence are negated where there are any."""
-    return f"{note} {axes.NEGATED}" if comparison and axes.has_negated(comparison.scores) else note
+    return f"{note} {say(axes.NEGATED)}" if comparison and axes.has_negated(comparison.scores) else note

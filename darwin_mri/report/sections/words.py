@@ -8,14 +8,14 @@ from darwin_mri.records import Channel, PairScan, Scan, Word, Words
 from darwin_mri.records.roles import named
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Row, Table, table
+from darwin_mri.translation import labels, later, say
 
 PREFIX = "words:"
 SEPARATOR = "  "
 FEW = 3  # tokens in a cell of a table of all layers
-COLUMNS = ("texts", "layer", "logits", "promotes", "suppresses")
-HOW_TO_READ = (
+HOW_TO_READ = later(
     "layer: where the difference is largest. logits: standard deviation over the vocabulary of the change of the"
-    " logits, with its 95 % interval. ␣: a space."
+    " logits, with its 95 % interval. ␣: a space.",
 )
 
 ByLayer = Sequence[tuple[int, Mapping[str, Words]]]
@@ -39,22 +39,22 @@ def word_tables(scans: Iterable[Scan | None], pairs: Mapping[str, PairScan] | No
 def scan_tables(scan: Scan) -> tuple[Table, ...]:
     """Of one model: the groups, and folded all layers."""
     layers = [(layer.index, layer.words) for layer in scan.layers]
-    caption = f"What the FFNs of {scan.model.ref} write"
-    note = f"The mean on these texts beside that on others. {HOW_TO_READ}"
+    caption = say("What the FFNs of {ref} write", ref=scan.model.ref)
+    note = f"{say('The mean on these texts beside that on others.')} {say(HOW_TO_READ)}"
     return _tables(caption, note, layers, scan.channels, PREFIX)
 
 
 def pair_tables(role: str, pair: PairScan) -> tuple[Table, ...]:
     """Of siblings: the streams after the layers, and the FFNs' increments."""
     sites: tuple[tuple[str, str, Callable[..., Mapping[str, Words]]], ...] = (
-        ("h_out", "layers", lambda layer: layer.h_out),
-        ("end", "layers at the end of a text", lambda layer: layer.end),
-        ("f", "FFNs", lambda layer: layer.f),
+        ("h_out", say("layers"), lambda layer: layer.h_out),
+        ("end", say("layers at the end of a text"), lambda layer: layer.end),
+        ("f", say("FFNs"), lambda layer: layer.f),
     )
     found: list[Table] = []
     for site, what, read in sites:
-        caption = f"What {named(role)}'s {what} write that the father's do not"
-        note = f"The mean difference on the same tokens. {HOW_TO_READ}"
+        caption = say("What {parent}'s {parts} write that the father's do not", parent=named(role), parts=what)
+        note = f"{say('The mean difference on the same tokens.')} {say(HOW_TO_READ)}"
         layers = [(layer.index, read(layer)) for layer in pair.words]
         found += _tables(caption, note, layers, pair.channels, f"{PREFIX}{site}:")
     return tuple(found)
@@ -68,7 +68,9 @@ def _tables(
     if not groups:
         return ()
     rows = [_group_row(name, layers, channels[prefix + name]) for name in groups]
-    tables = [table(caption, COLUMNS, rows, text=(0, 3, 4), note=note)]
+    tables = [
+        table(caption, labels("texts", "layer", "logits", "promotes", "suppresses"), rows, text=(0, 3, 4), note=note)
+    ]
     telling = [name for name in groups if any(name in words for _, words in layers)]
     if telling:
         shown = [
@@ -76,15 +78,17 @@ def _tables(
             for index, words in layers
             if words
         ]
-        names = ("layer", *(_short(name) for name in telling))
-        tables.append(table(f"{caption}, layer by layer", names, shown, text=range(len(names)), folded=True))
+        names = (say("layer"), *(_short(name) for name in telling))
+        tables.append(
+            table(say("{caption}, layer by layer", caption=caption), names, shown, text=range(len(names)), folded=True)
+        )
     return tuple(tables)
 
 
 def _group_row(group: str, layers: ByLayer, channel: Channel) -> Row:
     found = [(index, words[group]) for index, words in layers if group in words]
     if not found:
-        why = channel.note if channel.note and channel.p_value == 1 else "no signal"
+        why = channel.note if channel.note and channel.p_value == 1 else say("no signal")
         return Row((_short(group), formats.ABSENT, formats.ABSENT, why, ""))
     index, words = max(found, key=lambda one: one[1].strength.value)
     size = words.strength
@@ -97,4 +101,4 @@ def _tokens(words: Sequence[Word]) -> str:
 
 
 def _short(group: str) -> str:
-    return group.partition(":")[2] or "all texts"
+    return group.partition(":")[2] or say("all texts")
