@@ -54,8 +54,8 @@ class PriorConfig(Section):
     """How scans become the search's starting point."""
 
     preset: Literal["response", "cross-fitted", "flat", "v5", "v6", "paper"] = Field(
-        default="response",
-        description="response: measured slopes; cross-fitted: the same, as far as unseen items agree; v5, v6, paper:"
+        default="cross-fitted",
+        description="cross-fitted: measured slopes, as far as unseen items agree; response: all the way; v5, v6, paper:"
         " the published Darwin formulas; flat: no use of the scan",
     )
     protect: tuple[str, ...] = Field(

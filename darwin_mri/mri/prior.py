@@ -31,6 +31,7 @@ from darwin_mri.mri.reliability import MIN_DOCUMENTS, bootstrap_weights
 from darwin_mri.records import Prior, PriorGene, PriorLayer
 from darwin_mri.records.prior import GeneSite
 
+UNREAD = "no signal: {preset} needs two blocks of search items whose loss has slopes, so genes start flat"
 EQUAL = "no signal: blending changes nothing, the parents are equal"
 FLAT_SHARE = 0.5  # the flat start, as a share of upper: the middle of the box
 Place = tuple[int, str]
@@ -303,7 +304,8 @@ def _follow_published(names: Sequence[str], preset: str, upper: float, ratios: M
     flat = FLAT_SHARE * upper
     mean, trust = np.full(len(names), flat), np.zeros(len(names))
     if ratios is None:
-        return _Start(mean, trust, False, ["flat preset: the scan does not move the start"])
+        why = "flat preset: the scan does not move the start" if preset == "flat" else UNREAD.format(preset=preset)
+        return _Start(mean, trust, False, [why])
     known = np.array([name in ratios for name in names])
     published = np.array([ratios.get(name, 0.0) for name in names])
     trust = np.where(known, PRESET_TRUST[preset], 0.0)

@@ -49,3 +49,4 @@ class MeasurementCache:
         """Keep what was measured there."""
         with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"where": where, "values": values.tolist()}) + "\n")
+        self.known[where] = values

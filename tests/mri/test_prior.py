@@ -68,6 +68,7 @@ def prior_of(fitness: GeneSlopes | None, protected: dict[str, GeneSlopes], confi
     return make_prior(GENES, {"mother": (0, 1)}, config, options, freezing, Evidence(fitness, descent))
 
 
+RESPONSE = PriorConfig(preset="response")
 LAYERS = {"L0.ffn": 0, "L0.mixer": 0, "L1.ffn": 1, "L1.mixer": 1, "outside": None}
 GENES = {name: GeneSite(layer) for name, layer in LAYERS.items()}
 
@@ -89,7 +90,7 @@ def test_a_layer_is_frozen_for_the_parent_that_harms_it() -> None:
 
 def test_a_harmful_layer_is_frozen_and_its_stability_printed() -> None:
     harm = slopes([0.0, 0.001, 0.03, 0.03, 0.5], noise=0.001)
-    prior = prior_of(slopes([-0.5, -0.1, -0.3, 0.2, 0.1]), {"ko": harm}, PriorConfig())
+    prior = prior_of(slopes([-0.5, -0.1, -0.3, 0.2, 0.1]), {"ko": harm}, RESPONSE)
     assert prior.frozen == (1,)
     assert [g.frozen for g in prior.genes] == [False, False, True, True, False]
     assert prior.layers[1].frozen and prior.layers[1].frozen_stability == 1.0 and prior.layers[1].mean == 0.0
@@ -97,16 +98,18 @@ def test_a_harmful_layer_is_frozen_and_its_stability_printed() -> None:
 
 
 def test_clear_slopes_are_followed_and_noise_is_not() -> None:
-    clear = prior_of(slopes([-0.5, -0.1, -0.3, 0.2, 0.1], noise=1e-4), {}, PriorConfig())
+    clear = prior_of(slopes([-0.5, -0.1, -0.3, 0.2, 0.1], noise=1e-4), {}, RESPONSE)
     assert clear.informative and {round(g.mean, 3) for g in clear.genes} == {0.4}
-    noise = prior_of(slopes([0.0] * 5, noise=1.0), {}, PriorConfig())
+    noise = prior_of(slopes([0.0] * 5, noise=1.0), {}, RESPONSE)
     assert not noise.informative and "no signal" in noise.note
     assert min(g.mean for g in noise.genes) > 0.6  # nearer to 1, the better uniform ratio, than to where noise led
 
 
 def test_without_evidence_the_prior_is_flat_and_says_so() -> None:
-    equal = prior_of(slopes([0.0] * 5), {}, PriorConfig())
+    equal = prior_of(slopes([0.0] * 5), {}, RESPONSE)
     assert not equal.informative and "parents are equal" in equal.note
+    unread = prior_of(None, {}, PriorConfig())
+    assert not unread.informative and unread.note.startswith("no signal: cross-fitted needs two blocks")
     flat = prior_of(None, {}, PriorConfig(preset="flat"))
     for prior in (equal, flat):
         assert {g.mean for g in prior.genes} == {0.75} and {g.trust for g in prior.genes} == {0.0}
