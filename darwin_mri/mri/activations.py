@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.errors import BrokenModel
 from darwin_mri.mri.recorder import Recorder
 from darwin_mri.mri.sums import LayerSums, Units
 from darwin_mri.probes import TokenizedProbes, document_nll, observe
@@ -74,6 +75,9 @@ def measure_activations(
 
     Returns:
         Sums per layer and site, the loss of each text, and the values at the wanted positions.
+
+    Raises:
+        BrokenModel: the loss on a text is not finite.
     """
     device = str(parent.device)
     experts = {info.index: info.moe.count for info in parent.anatomy.layers if info.moe is not None}
@@ -85,6 +89,12 @@ def measure_activations(
             nll[batch.documents] = document_nll(parent.model, batch).double()
             recorder.finish()
             advance(len(batch.ids))
+    broken = torch.nonzero(~nll.isfinite()).flatten().tolist()
+    if broken:
+        text = tokenized.probes[broken[0]].doc
+        raise BrokenModel(
+            f"{parent.source.ref}: the loss on probe {text} is not finite: check its weights and config.json"
+        )
     return Activations(
         tokenized=tokenized,
         units=recorder.units,

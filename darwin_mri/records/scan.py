@@ -338,3 +338,9 @@ class PairScan(Record):
     words: tuple[PairWords, ...] = ()
     reading: tuple[Reading | None, ...] = ()
     validation: Validation | None = None
+
+    @property
+    def best_reading(self) -> Reading | None:
+        """Of the layer whose neurons tell most questions apart where the answer follows; None where none was read."""
+        read = [reading for reading in self.reading if reading is not None]
+        return max(read, key=lambda reading: reading.answer["a"].value, default=None)

@@ -119,3 +119,17 @@ def test_a_tokenizer_whose_settings_fail_when_it_is_used_is_refused(material: Pa
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": []}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="no tokenizer that loads"):
         load_tokenizer(find_model(str(folder)))
+
+
+def test_a_model_that_computes_no_numbers_is_refused_by_the_scan(
+    material: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base of 0 for its rotations made every loss a NaN, and the scan's record a traceback."""
+    monkeypatch.chdir(shutil.copytree(material, tmp_path / "case"))
+    path = Path("father/config.json")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["rope_parameters"]["rope_theta"] = False
+    path.write_text(json.dumps(config), encoding="utf-8")
+    words = ("scan", "father", "--documents", "4", "--probes", "probes", "--out", "out", "--device", "cpu", "--quiet")
+    code, _, messages = call(capfd, monkeypatch, *words)
+    assert code == 1 and "is not finite: check its weights and config.json" in messages, messages

@@ -18,6 +18,7 @@ from darwin_mri.report.model.score_alerts import score_alerts
 from darwin_mri.report.record_words import benchmark_label, status_label
 from darwin_mri.translation import say, say_count
 
+UNREADABLE = 0.1  # of the questions of a reading test: below it no layer can be taught
 GAP = 0.03  # a fraction lost on fresh items above this is a warning: the search has learned its items
 
 
@@ -199,6 +200,17 @@ def _split_gaps(scores: Iterable[Score]) -> Iterator[Alert]:
 
 def _scan_alerts(run: RunRecords) -> Iterator[Alert]:
     yield from _silent_channels(run)
+    for pair in run.pairs.values():
+        best = pair.best_reading
+        if best is not None and best.answer["a"].value < UNREADABLE:
+            text = say(
+                "No layer of {father} tells the questions apart in another wording (the best {share} of {count}): an"
+                " edit of its FFNs cannot answer them, whoever teaches.",
+                father=pair.father.ref,
+                share=formats.percent(best.answer["a"].value),
+                count=best.questions,
+            )
+            yield Alert(level="warning", text=text, kind="cannot-be-taught")
     if run.prior is None:
         return
     if not run.prior.informative:

@@ -24,6 +24,7 @@ from darwin_mri.report.sections import (
 from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.front import front_section
 from darwin_mri.report.sections.glossary import glossary_section
+from darwin_mri.report.sections.reading import reading_tables
 from darwin_mri.report.sections.repair import repair_section
 from darwin_mri.report.sections.words import word_tables
 from darwin_mri.stats.vigor import parent_words
@@ -77,6 +78,7 @@ def build_view(run: RunRecords) -> View:
                 for role, scan in run.scans.items()
             ),
             *expert_tables(*run.scans.values()),
+            *reading_tables(run.pairs),
             *(table for table in word_tables(run.scans.values(), run.pairs) if not table.folded),
         ),
         missing=run_alerts.find_missing(run),

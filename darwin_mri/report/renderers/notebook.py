@@ -12,6 +12,7 @@ from darwin_mri.report.model.findings import frozen_sentence
 from darwin_mri.report.renderers.html import render_tables
 from darwin_mri.report.sections import accuracy, genes, layer_map, layer_tables, provenance
 from darwin_mri.report.sections.experts import expert_tables
+from darwin_mri.report.sections.reading import reading_tables
 from darwin_mri.report.sections.words import pair_tables, scan_tables
 
 R = TypeVar("R", bound=Record)
@@ -46,6 +47,7 @@ _show(
     PairScan,
     lambda record: (
         *_tables(layer_map.similarity_section({record.parent: record})),
+        *reading_tables({record.parent: record}),
         *pair_tables(record.parent, record),
     ),
 )

@@ -24,6 +24,7 @@ from darwin_mri.report.pages import arena_page
 from darwin_mri.report.record_words import level_label
 from darwin_mri.report.sections import accuracy, layer_tables, prior_check
 from darwin_mri.report.sections.experts import expert_tables
+from darwin_mri.report.sections.reading import reading_tables
 from darwin_mri.report.sections.words import word_tables
 from darwin_mri.translation import say, say_count
 
@@ -98,7 +99,7 @@ def print_scan(
     for role, scan in scans.items():
         told = (pairs, prior) if role == FATHER else (None, None)
         _print_layers(console, scan, layer_tables.layer_table(scan, *told))
-    for table in (*expert_tables(*scans.values()), *word_tables(scans.values(), pairs)):
+    for table in (*expert_tables(*scans.values()), *reading_tables(pairs or {}), *word_tables(scans.values(), pairs)):
         if not table.folded or table.caption.startswith("Experts"):
             _print_table(console, table)
     for pair in (pairs or {}).values():

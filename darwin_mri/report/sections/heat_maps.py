@@ -13,6 +13,7 @@ from darwin_mri.report.model.findings import rises
 from darwin_mri.report.sections.experts import expert_tables
 from darwin_mri.report.sections.layer_panels import Column, Parents, column_scale, layer_links, panels
 from darwin_mri.report.sections.layer_tables import STATISTICS, layer_label, rise_writer
+from darwin_mri.report.sections.reading import reading_tables
 from darwin_mri.report.sections.weight_maps import weight_figures
 from darwin_mri.report.sections.words import word_tables
 from darwin_mri.stats.vigor import parent_words
@@ -50,6 +51,7 @@ def scans_section(scans: Mapping[str, Scan], pairs: Mapping[str, PairScan], role
     blocks.append(Text(say("What happens inside: activation statistics over all probes.")))
     blocks.append(_statistics_figure(parents, pair))
     blocks += [*weight_figures(parents, pair), *expert_tables(*(scan for _, scan in parents))]
+    blocks += reading_tables(pairs)
     blocks += word_tables((scan for _, scan in parents), pairs)
     named = [(role_label(role), scan.channels) for role, scan in parents]
     named += [
