@@ -9,7 +9,7 @@ from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import Config
 from darwin_mri.config_methods import FITTED
 from darwin_mri.planning import machine
-from darwin_mri.planning.activations import CHOICES, item_tokens
+from darwin_mri.planning.lengths import Lengths, usual_length
 from darwin_mri.planning.memory import (
     ONE_MODEL_ARMS,
     layer_parameters,
@@ -19,6 +19,7 @@ from darwin_mri.planning.memory import (
 )
 from darwin_mri.records import PlanStage
 
+SLOPES = 3.3  # forwards that a forward and backward pass takes (docs/LOG.md)
 FILLED = 0.7  # mean share of max_tokens that a text has
 LAYER_SECONDS = 8e-6  # per token and layer on a processor, whatever the width
 NULLS = 4  # and one more where several parents have ratios of their own
@@ -29,7 +30,7 @@ HELD_OUT = 400  # items per benchmark, where the config does not say
 
 
 def estimate_seconds(
-    config: Config, surveys: Sequence[Survey], device: machine.Device | None, rate: float | None
+    config: Config, surveys: Sequence[Survey], device: machine.Device | None, rate: float | None, lengths: Lengths
 ) -> tuple[tuple[PlanStage, ...], str]:
     """Seconds of each stage, and the speed they rest on.
 
@@ -38,12 +39,13 @@ def estimate_seconds(
         surveys: of the parents, the father's first.
         device: the accelerator; None for the processor.
         rate: FLOP/s that a forward pass reaches; from this machine when None.
+        lengths: of the items of benchmarks that are at hand.
 
     Returns:
         (stages in their order, the speed in words).
     """
     speed, basis = _speed(device, rate)
-    estimate = _Estimate(config, surveys, speed, 0 if device else LAYER_SECONDS)
+    estimate = _Estimate(config, surveys, speed, 0 if device else LAYER_SECONDS, lengths)
     stages = [
         estimate.scan(),
         *estimate.moments(),
@@ -69,11 +71,14 @@ def _speed(device: machine.Device | None, rate: float | None) -> tuple[float, st
 class _Estimate:
     """The estimate of each stage."""
 
-    def __init__(self, config: Config, surveys: Sequence[Survey], speed: float, layer_seconds: float) -> None:
+    def __init__(
+        self, config: Config, surveys: Sequence[Survey], speed: float, layer_seconds: float, lengths: Lengths
+    ) -> None:
         self.config, self.surveys, self.speed, self.layer_seconds = config, surveys, speed, layer_seconds
         self.groups = probe_groups(config)
         self.probe_tokens = config.scan.documents * self.groups * config.scan.max_tokens * FILLED
-        self.fitness_tokens = sum(item_tokens(name) for name in config.fitness)
+        self.length = {name: lengths.get(name) or usual_length(name) for name in {*config.fitness, *config.bench.tasks}}
+        self.fitness_tokens = sum(self.length[name].once for name in config.fitness)
 
     def seconds(self, survey: Survey, tokens: float) -> float:
         """Of a forward pass over so many tokens."""
@@ -109,18 +114,27 @@ class _Estimate:
         note = f"with gradients: texts in {len(prior.protect)} protected languages or domains, twice"
         if prior.preset in FITTED:
             times = 2 + prior.steps if prior.preset == "response" else 3 + 2 * prior.steps
-            tokens += times * prior.items * self.fitness_tokens * CHOICES
+            tokens += times * prior.items * sum(self.length[name].apart for name in self.config.fitness)
             note += f"; {prior.items} items per benchmark, {times} times"
-        return [PlanStage(name="prior", seconds=self.seconds(self.surveys[0], 3 * tokens), note=note)]
+        return [PlanStage(name="prior", seconds=self.seconds(self.surveys[0], SLOPES * tokens), note=note)]
 
     def donors(self) -> list[PlanStage]:
         config, father = self.config, self.surveys[0]
         if not config.cross or config.method in ONE_MODEL_ARMS:
             return []
         tokens = config.arm.documents * self.groups * config.arm.max_tokens * FILLED
-        passes = len(father.anatomy.layers) * config.arm.depth if config.method == "competence" else 2
-        seconds = sum(self.seconds(survey, tokens) for survey in self.surveys) * passes
-        return [PlanStage(name="donors", seconds=seconds, note=f"{passes:g} passes over {tokens:,.0f} tokens")]
+        if config.method != "competence":
+            seconds = sum(self.seconds(survey, tokens) for survey in self.surveys) * 2
+            return [PlanStage(name="donors", seconds=seconds, note=f"2 passes over {tokens:,.0f} tokens")]
+        written = 0.0
+        if config.arm.writer != "nobody" and not config.arm.prompts:
+            questions = sum(self.length[name].question + config.arm.new_tokens for name in config.fitness)
+            written = config.search.items * questions
+        passes = 1 + len(father.anatomy.layers) * config.arm.depth * config.arm.sweeps
+        seconds = self.seconds(father, passes * (tokens + written) + written)
+        seconds += sum(self.seconds(survey, tokens + 2 * written) for survey in self.surveys[1:])
+        note = f"{passes:g} passes over {tokens + written:,.0f} tokens, prompts of a folder apart"
+        return [PlanStage(name="donors", seconds=seconds, note=note)]
 
     def search(self) -> PlanStage:
         search = self.config.search
@@ -151,8 +165,8 @@ class _Estimate:
     def bench(self) -> PlanStage:
         bench, (father, *others) = self.config.bench, self.surveys
         held_out = bench.items or HELD_OUT
-        whole = sum(item_tokens(name) for name in bench.tasks) * held_out
-        each = whole * CHOICES if bench.harness else whole
+        whole = sum(self.length[name].once for name in bench.tasks) * held_out
+        each = sum(self.length[name].apart for name in bench.tasks) * held_out if bench.harness else whole
         nulls = NULLS + (len(self.config.ratio_roles) > 1) + (REPAIR_NULLS if self.config.repair else 0)
         children = 2 if self.config.repair else 1
         seconds = self.seconds(father, (1 + children) * each + nulls * whole) + sum(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from darwin_mri.checkpoints import load_tokenizer
 from darwin_mri.config import Config
-from darwin_mri.planning import is_whole_here, plan_run
+from darwin_mri.errors import DarwinError
+from darwin_mri.planning import count_tokens, is_whole_here, plan_run
+from darwin_mri.planning.lengths import Lengths
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_RUN, ask_method, refusals
 from darwin_mri.records import Plan
+from darwin_mri.records.roles import FATHER
 
 
 def plan(
@@ -29,10 +33,21 @@ def plan(
     Raises:
         CheckpointError: a parent cannot be found or its files are damaged.
     """
-    record = plan_run(config, out, offline=offline, rate=rate, memory=memory)
     if not all(is_whole_here(ref, offline) for ref in config.roles.values()):
-        return record
+        return plan_run(config, out, offline=offline, rate=rate, memory=memory)
     parents = Parents.find(config, device="auto" if config.device == "cuda" else None, offline=offline)
     asked = [str(error) for error in refusals(parents, [q for q in OF_A_RUN if q is not ask_method])]
+    record = plan_run(config, out, offline=offline, rate=rate, memory=memory, lengths=_lengths(parents))
     problems = tuple(dict.fromkeys((*record.problems, *asked)))
     return record.model_copy(update={"problems": problems, "fits": not problems})
+
+
+def _lengths(parents: Parents) -> Lengths:
+    """How long the benchmarks' items are in the father's tokens; nothing where they cannot be read."""
+    try:
+        items = parents.items.held_out | parents.items.search
+        tokenizer = load_tokenizer(parents.sources[FATHER])
+    except DarwinError:  # among the problems already
+        return {}
+    counted = {name: count_tokens(own, tokenizer) for name, own in items.items()}
+    return {name: length for name, length in counted.items() if length is not None}

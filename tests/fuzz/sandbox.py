@@ -41,7 +41,7 @@ def attempt(words: tuple[str, ...], folder: Path, limit: float, then: Callable[[
     Args:
         words: arguments of the command line.
         folder: working directory, with ``home``, ``cache`` and ``tmp`` for the command.
-        limit: seconds after which it hangs.
+        limit: seconds after which it hangs, without those in which other processes had the processors.
         then: called in the fork when the command has ended with exit code 0; what it returns is a fault.
 
     Returns:
@@ -51,21 +51,30 @@ def attempt(words: tuple[str, ...], folder: Path, limit: float, then: Callable[[
     child = os.fork()
     if child == 0:
         _run(words, folder, then)
-    code, hung = _wait(child, began + limit)
+    code, hung = _wait(child, began, limit)
     streams = [(folder / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr")]
     return Outcome(code, time.monotonic() - began, hung, *streams)
 
 
-def _wait(child: int, until: float) -> tuple[int, bool]:
+def _wait(child: int, began: float, limit: float) -> tuple[int, bool]:
+    """Wait for the child; time in which it waited for a processor is not its own."""
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status), False
-        if time.monotonic() > until:
+        if time.monotonic() - began > limit + _kept_waiting(child):
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return -signal.SIGKILL, True
         time.sleep(POLL)
+
+
+def _kept_waiting(process: int) -> float:
+    """Seconds in which a process was ready and others had the processors: they say nothing of it."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):  # it has ended, or the system counts no such thing
+        return 0.0
 
 
 def _run(words: tuple[str, ...], folder: Path, then: Callable[[], str] | None) -> None:

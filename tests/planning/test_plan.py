@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from darwin_mri.checkpoints import read_header
+from darwin_mri.benchmarks import ChoiceItem
+from darwin_mri.checkpoints import find_model, load_tokenizer, read_header
 from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import ARMS, OPERATORS, Config, load_config, make_config
 from darwin_mri.errors import InputError
@@ -22,7 +23,8 @@ from darwin_mri.merging import Settings, blend
 from darwin_mri.merging.arms import build_donors
 from darwin_mri.merging.compatibility import all_faults
 from darwin_mri.merging.settings import NEEDS_BASE, OF_TWO
-from darwin_mri.planning import machine, memory
+from darwin_mri.pipeline import plan
+from darwin_mri.planning import count_tokens, machine, memory
 from darwin_mri.planning.plan import plan_run
 from darwin_mri.records import PlanNeed
 from tests.commands import call
@@ -131,6 +133,39 @@ def test_the_plan_counts_the_null_children(
     config = make_config({"parents": parents, "base": toys["father"], "method": method, "device": "cpu"}, "test")
     bench = next(stage for stage in plan_run(config, tmp_path / "run", rate=1.0).stages if stage.name == "bench")
     assert f"{nulls} null children" in bench.note
+
+
+def test_seconds_follow_the_length_of_the_items_that_are_at_hand(toys: dict[str, str], tmp_path: Path) -> None:
+    spent = {}
+    for words in (6, 60):
+        file = tmp_path / f"{words}.jsonl"
+        item = {"choices": ["red", "green"], "answer": 0}
+        file.write_text("".join(json.dumps(item | {"question": f"{i} one" * words}) + "\n" for i in range(60)))
+        config = make_config(
+            {
+                **{role: toys[name] for role, name in (("father", "father"), ("mother", "sister"))},
+                "method": "linear",
+                "tasks": {"mine": {"jsonl": str(file)}},
+                "device": "cpu",
+            },
+            "test",
+        )
+        record = plan(config, tmp_path / "run", offline=True, rate=1e9)
+        assert not record.problems, record.problems
+        spent[words] = {stage.name: stage.seconds for stage in record.stages}
+    for stage in ("prior", "search", "bench"):
+        assert 2 < spent[60][stage] / spent[6][stage] < 12, stage
+
+
+def test_tokens_of_items_are_counted_by_the_fathers_tokenizer(toys: dict[str, str]) -> None:
+    tokenizer = load_tokenizer(find_model(toys["father"], offline=True))
+    fields = {"cluster": "c", "slice": "all", "benchmark": "mine", "gold": 0}
+    items = [ChoiceItem(key=str(i), context="what is it?", choices=("a b", "c"), **fields) for i in range(3)]
+    length = count_tokens(items, tokenizer)
+    assert length is not None and length.choices == 2
+    assert length.question == len(tokenizer("what is it?", add_special_tokens=False)["input_ids"])
+    assert length.once == pytest.approx(length.question + 2 * length.choice)
+    assert count_tokens([], tokenizer) is None
 
 
 def test_the_plan_counts_a_repair(toys: dict[str, str], tmp_path: Path) -> None:
