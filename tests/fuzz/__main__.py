@@ -11,13 +11,28 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.fuzz.hunt import Hunt
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
 LIMIT = 10.0  # seconds
 RATE = 20  # inputs a second that no machine exceeds
+
+
+def report_progress(hunts: Sequence[Hunt], inputs: int, seconds: float) -> None:
+    """A line on a terminal, over the one before."""
+    if not sys.stderr.isatty():
+        return
+    done, findings = sum(hunt.inputs for hunt in hunts), sum(len(hunt.findings) for hunt in hunts)
+    left = seconds * (inputs - done) / max(done, 1) / 60
+    sys.stderr.write(f"\r{done:,} of {inputs:,} inputs, {findings} findings, about {left:.0f} min left \x1b[K")
+    sys.stderr.flush()
 
 
 def main() -> int:
@@ -60,6 +75,7 @@ def main() -> int:
                     ).decode()
                 )
             sys.stdout.flush()
+            report_progress(hunts, sum(inputs for _, _, inputs in todo), time.time() - began)
     print(summarise(hunts, time.time() - began))
     return int(any(hunt.findings for hunt in hunts))
 
