@@ -134,7 +134,8 @@ def _cross_fit(read_slopes: SlopeReader, loss: Loss, free: Sequence[bool], run: 
     config, blocks = run.config, len(loss.blocks)
     if blocks < 2:
         return None
-    with run.progress.stage("descent", (2 * config.prior.steps + 1) * blocks) as advance:
+    # three uniform ratios, known or kept; that ratio's descent; a descent of each half, and the other half at its end
+    with run.progress.stage("descent", (2 * config.prior.steps + 4) * blocks) as advance:
         return cross_fit(
             lambda ratios, own: read_slopes(loss, ratios, advance, own),
             blocks,
