@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from darwin_mri.batch_sizes import SCAN_FORWARDS
+import numpy as np
+
+from darwin_mri.batch_sizes import GRADIENT_FORWARDS, PASS_FORWARDS, SCAN_FORWARDS, STATISTICS_FORWARDS
 from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import Config
 from darwin_mri.config_methods import FITTED
+from darwin_mri.mri.subsampling import make_design
 from darwin_mri.planning import machine
-from darwin_mri.planning.lengths import Lengths, usual_length
+from darwin_mri.planning.lengths import TokenCounts
 from darwin_mri.planning.memory import (
     ONE_MODEL_ARMS,
     layer_parameters,
     moment_files,
     moment_values,
-    probe_groups,
 )
 from darwin_mri.records import PlanStage
 
@@ -30,7 +32,7 @@ HELD_OUT = 400  # items per benchmark, where the config does not say
 
 
 def estimate_seconds(
-    config: Config, surveys: Sequence[Survey], device: machine.Device | None, rate: float | None, lengths: Lengths
+    config: Config, surveys: Sequence[Survey], device: machine.Device | None, rate: float | None, counts: TokenCounts
 ) -> tuple[tuple[PlanStage, ...], str]:
     """Seconds of each stage, and the speed they rest on.
 
@@ -39,13 +41,13 @@ def estimate_seconds(
         surveys: of the parents, the father's first.
         device: the accelerator; None for the processor.
         rate: FLOP/s that a forward pass reaches; from this machine when None.
-        lengths: of the items of benchmarks that are at hand.
+        counts: what the models read.
 
     Returns:
         (stages in their order, the speed in words).
     """
     speed, basis = _speed(device, rate)
-    estimate = _Estimate(config, surveys, speed, 0 if device else LAYER_SECONDS, lengths)
+    estimate = _Estimate(config, surveys, speed, 0 if device else LAYER_SECONDS, counts)
     stages = [
         estimate.scan(),
         *estimate.moments(),
@@ -72,12 +74,13 @@ class _Estimate:
     """The estimate of each stage."""
 
     def __init__(
-        self, config: Config, surveys: Sequence[Survey], speed: float, layer_seconds: float, lengths: Lengths
+        self, config: Config, surveys: Sequence[Survey], speed: float, layer_seconds: float, counts: TokenCounts
     ) -> None:
         self.config, self.surveys, self.speed, self.layer_seconds = config, surveys, speed, layer_seconds
-        self.groups = probe_groups(config)
-        self.probe_tokens = config.scan.documents * self.groups * config.scan.max_tokens * FILLED
-        self.length = {name: lengths.get(name) or usual_length(name) for name in {*config.fitness, *config.bench.tasks}}
+        self.counts = counts
+        self.groups = len({(probe.language, probe.domain) for probe in counts.probes})
+        self.probe_tokens = float(counts.tokens.sum())
+        self.length = {name: counts.item(name) for name in {*config.fitness, *config.bench.tasks}}
         self.fitness_tokens = sum(self.length[name].once for name in config.fitness)
 
     def seconds(self, survey: Survey, tokens: float) -> float:
@@ -91,10 +94,18 @@ class _Estimate:
         exact = [1 + parts * len(survey.anatomy.layers) / 2 for survey in self.surveys]
         note = f"{len(self.surveys) * read:,.0f} tokens, and once more from each ablated layer on"
         if self.config.scan.ablation == "fast":
-            exact = [min(forwards, SCAN_FORWARDS) for forwards in exact]
-            note = f"{len(self.surveys) * read:,.0f} tokens, read {SCAN_FORWARDS:g} times at most"
+            exact = [SCAN_FORWARDS if self._some_stand_for_all(forwards) else forwards for forwards in exact]
+            note = f"{len(self.surveys) * read:,.0f} tokens, read {max(exact):.0f} times at most"
         total = sum(self.seconds(survey, read * count) for survey, count in zip(self.surveys, exact, strict=True))
         return PlanStage(name="scan", seconds=total, note=note)
+
+    def _some_stand_for_all(self, exact: float) -> bool:
+        """Whether ablation is estimated: some texts of every kind are measured (``AblationPlan``)."""
+        budget = SCAN_FORWARDS - PASS_FORWARDS - STATISTICS_FORWARDS - GRADIENT_FORWARDS
+        if exact <= SCAN_FORWARDS - PASS_FORWARDS or not len(self.counts.tokens):
+            return False
+        design = make_design(self.counts.probes, np.ones(len(self.counts.tokens)), self.config.seed)
+        return len(design.first(self.counts.tokens, budget / max(exact, budget))) > 0
 
     def moments(self) -> list[PlanStage]:
         files = moment_files(self.config)
@@ -110,11 +121,11 @@ class _Estimate:
         prior = self.config.prior
         if prior.preset == "flat":
             return []
-        tokens = 2 * len(prior.protect) * self.probe_tokens / self.groups
+        tokens = 2 * sum(self.counts.group_tokens(name) for name in prior.protect)
         note = f"with gradients: texts in {len(prior.protect)} protected languages or domains, twice"
         if prior.preset in FITTED:
             times = 2 + prior.steps if prior.preset == "response" else 3 + 2 * prior.steps
-            tokens += times * prior.items * sum(self.length[name].apart for name in self.config.fitness)
+            tokens += times * prior.items * self.fitness_tokens
             note += f"; {prior.items} items per benchmark, {times} times"
         return [PlanStage(name="prior", seconds=self.seconds(self.surveys[0], SLOPES * tokens), note=note)]
 
@@ -122,7 +133,9 @@ class _Estimate:
         config, father = self.config, self.surveys[0]
         if not config.cross or config.method in ONE_MODEL_ARMS:
             return []
-        tokens = config.arm.documents * self.groups * config.arm.max_tokens * FILLED
+        tokens = self.counts.donor_tokens
+        if tokens is None:
+            tokens = config.arm.documents * self.groups * config.arm.max_tokens * FILLED
         if config.method != "competence":
             seconds = sum(self.seconds(survey, tokens) for survey in self.surveys) * 2
             return [PlanStage(name="donors", seconds=seconds, note=f"2 passes over {tokens:,.0f} tokens")]

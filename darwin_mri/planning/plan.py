@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from darwin_mri.batch_sizes import LARGE_DEVICE
 from darwin_mri.checkpoints.find import find_model, split_adapters
@@ -23,7 +22,7 @@ from darwin_mri.merging.compatibility import all_faults, sibling_fault, sibling_
 from darwin_mri.merging.vocabulary import align_vocabularies, read_choice
 from darwin_mri.planning import machine
 from darwin_mri.planning.duration import estimate_seconds
-from darwin_mri.planning.lengths import Lengths
+from darwin_mri.planning.lengths import TokenCounts, usual_counts
 from darwin_mri.planning.memory import can_wait, ffn_parameters, layer_parameters, moment_bytes, stage_bytes
 from darwin_mri.planning.surroundings import surrounding_faults
 from darwin_mri.records import Plan, PlanMethod, PlanNeed, PlanParent
@@ -42,7 +41,7 @@ def plan_run(
     offline: bool = False,
     rate: float | None = None,
     memory: int | None = None,
-    lengths: Lengths = MappingProxyType({}),
+    counts: TokenCounts | None = None,
 ) -> Plan:
     """What a run of this config needs, and what stands in its way.
 
@@ -53,7 +52,7 @@ def plan_run(
         rate: FLOP/s that a forward pass reaches, as ``python -m speed.rehearsal`` measures it; from this machine when
             None.
         memory: bytes of the device that is planned for; this machine's device when None.
-        lengths: of the items of benchmarks that are at hand; the usual ones of the others.
+        counts: what the models read, in the father's tokens; estimated when None.
 
     Returns:
         The plan; ``problems`` names what stands in the way.
@@ -73,7 +72,7 @@ def plan_run(
         present = machine.assumed(memory, present)
     device = present or (machine.ABSENT if config.device == "cuda" else None)
     needs = _needs(config, list(parents.values()), device, out)
-    stages, basis = estimate_seconds(config, list(parents.values()), device, rate, lengths)
+    stages, basis = estimate_seconds(config, list(parents.values()), device, rate, counts or usual_counts(config))
     problems = (*_problems(config, faults, needs, present), *surrounding_faults(config, out))
     return Plan(
         method=config.method,

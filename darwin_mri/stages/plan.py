@@ -7,8 +7,8 @@ from pathlib import Path
 from darwin_mri.checkpoints import load_tokenizer
 from darwin_mri.config import Config
 from darwin_mri.errors import DarwinError
-from darwin_mri.planning import count_tokens, is_whole_here, plan_run
-from darwin_mri.planning.lengths import Lengths
+from darwin_mri.planning import TokenCounts, count_texts, count_tokens, is_whole_here, plan_run
+from darwin_mri.problem.donors import arm_texts
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_RUN, ask_method, refusals
 from darwin_mri.records import Plan
@@ -37,17 +37,21 @@ def plan(
         return plan_run(config, out, offline=offline, rate=rate, memory=memory)
     parents = Parents.find(config, device="auto" if config.device == "cuda" else None, offline=offline)
     asked = [str(error) for error in refusals(parents, [q for q in OF_A_RUN if q is not ask_method])]
-    record = plan_run(config, out, offline=offline, rate=rate, memory=memory, lengths=_lengths(parents))
+    record = plan_run(config, out, offline=offline, rate=rate, memory=memory, counts=_count(parents))
     problems = tuple(dict.fromkeys((*record.problems, *asked)))
     return record.model_copy(update={"problems": problems, "fits": not problems})
 
 
-def _lengths(parents: Parents) -> Lengths:
-    """How long the benchmarks' items are in the father's tokens; nothing where they cannot be read."""
+def _count(parents: Parents) -> TokenCounts | None:
+    """What a run reads, in the father's tokens; None where something of it cannot be read, a problem by itself."""
+    config = parents.config
     try:
-        items = parents.items.held_out | parents.items.search
         tokenizer = load_tokenizer(parents.sources[FATHER])
-    except DarwinError:  # among the problems already
-        return {}
-    counted = {name: count_tokens(own, tokenizer) for name, own in items.items()}
-    return {name: length for name, length in counted.items() if length is not None}
+        texts = count_texts(parents.probes, config.scan.max_tokens, tokenizer)
+        donors = count_texts(arm_texts(config), config.arm.max_tokens, tokenizer).sum() if config.cross else None
+        items = parents.items.held_out | parents.items.search
+    except DarwinError:
+        return None
+    lengths = {name: count_tokens(own, tokenizer) for name, own in items.items()}
+    known = {name: length for name, length in lengths.items() if length is not None}
+    return TokenCounts(parents.probes, texts, known, donors)
