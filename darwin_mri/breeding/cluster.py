@@ -127,15 +127,30 @@ class RayWorkers:
 
     def _able(self, worker: int) -> int:
         """The actor that does a worker's tasks: its own, or the least busy of the others while that one is awaited."""
-        for number in [number for number in self._awaited if self._has_loaded(number)]:
-            self._awaited.remove(number)
-            if self._is_lost(number):  # it was begun on a machine that is gone, too
-                self._replace(number)
+        self._admit_loaded()
         others = [number for number in range(self.count) if number not in self._awaited]
         if worker not in self._awaited or not others:
             return worker
         busy = [job.actor for job in self._running.values()]
         return min(others, key=busy.count)
+
+    def _admit_loaded(self) -> None:
+        """No longer await the actors that have loaded."""
+        for number in [number for number in self._awaited if self._has_loaded(number)]:
+            self._awaited.remove(number)
+            if self._is_lost(number):  # it was begun on a machine that is gone, too
+                self._replace(number)
+
+    def _share(self) -> None:
+        """Give what waits at awaited actors to those that have loaded: there may be room for these alone."""
+        self._admit_loaded()
+        if len(self._awaited) == self.count:
+            return
+        for reference, job in list(self._running.items()):
+            if job.actor in self._awaited:
+                self.ray.cancel(reference)
+                del self._running[reference]
+                self._give(job.task, job.actor, job.tries)
 
     def _is_lost(self, number: int) -> bool:
         try:
@@ -169,6 +184,7 @@ class RayWorkers:
                     return _failed(job, lost)
                 self._give(job.task, job.actor, job.tries + 1)
             self._require_room()
+            self._share()
             late = [] if done else [job.actor for job in self._running.values() if self._is_late(job.actor, job.began)]
             if late:
                 return _failed(self._lose(late[0]), f"no result within {self.limit:g} s")

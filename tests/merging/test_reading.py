@@ -15,6 +15,7 @@ from darwin_mri.merging.arms.competence import chosen_layers
 from darwin_mri.merging.arms.reading import (
     QUESTIONS,
     WORDINGS,
+    _read,
     _recognised,
     choose_wordings,
     plain_layers,
@@ -63,6 +64,13 @@ def test_korean_facts_are_read_where_they_were_learned_and_nowhere_in_a_stranger
     assert shares[-1] > 0.6 and shares[-1] > shares[0] + 0.3
     assert unknown["answer", "a"].mean(1).max() < 0.1
     assert known["subject", "a"].mean(1)[:4].max() > shares[:4].max()  # subjects are told apart earlier than answers
+
+
+def test_of_a_batch_the_places_that_are_read_alone_stay_in_memory(father: LoadedModel) -> None:
+    states = _read(father, choose_wordings(KOREAN[:12], 1), [0, 1])
+    kept = [state for by_layer in states.values() for rows in by_layer.values() for state in rows]
+    storages = {state.untyped_storage().data_ptr(): state.untyped_storage().nbytes() for state in kept}
+    assert len(kept) == 2 * 4 * 12 and sum(storages.values()) == sum(state.nbytes for state in kept)
 
 
 def test_the_channel_has_intervals_for_every_layer_and_says_that_layers_differ(father: LoadedModel) -> None:

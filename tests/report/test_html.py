@@ -114,8 +114,8 @@ def test_nothing_points_to_another_host(html: str) -> None:
 
 
 def test_words_are_explained_and_the_head_links_to_them(page: Page, view: View) -> None:
-    assert "#words" in [a.get("href") for tag, a in page.tags if tag == "a" and a.get("href") != "#verdict"]
-    assert view.sections[-1].key == "words"
+    assert "#glossary" in [a.get("href") for tag, a in page.tags if tag == "a" and a.get("href") != "#verdict"]
+    assert view.sections[-1].key == "glossary"
     for term, explanation in TERMS.items():
         assert term in page.text and explanation in page.text
         assert term in render_text(view)
@@ -139,7 +139,7 @@ def test_sections_stand_in_the_order_of_the_design(page: Page) -> None:
         "genealogy",
         "provenance",
         "limits",
-        "words",
+        "glossary",
     ]
 
 

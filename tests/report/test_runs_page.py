@@ -91,7 +91,7 @@ def test_runs_with_missing_parts_render_and_say_so(runs: list[Path]) -> None:
     assert "No verdict: a genome was found" in html
     empty = build_runs_view([RunRecords("a"), RunRecords("b")])
     assert empty.verdict.headline.startswith("None of these runs can be judged")
-    assert all(section.missing or section.key in ("runs", "limits", "words") for section in empty.sections)
+    assert all(section.missing or section.key in ("runs", "limits", "glossary") for section in empty.sections)
     assert "no child was compared" in render_text(empty)
 
 

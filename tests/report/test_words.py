@@ -52,6 +52,15 @@ def siblings() -> PairScan:
     )  # fmt: skip
 
 
+def test_a_language_and_a_domain_of_one_name_are_told_apart() -> None:
+    both = {"language:code": said(0.2, "␣def"), "domain:code": said(0.3, "␣class"), "language:ko": said(0.1, "␣나무")}
+    layers = tuple(layer.model_copy(update={"words": both}) for layer in dense().layers)
+    channels = {f"words:{group}": CLEAR for group in both}
+    groups, by_layer = scan_tables(dense().model_copy(update={"layers": layers, "channels": channels}))
+    assert [row.cells[0] for row in groups.rows] == ["code (language)", "code (domain)", "ko"]
+    assert by_layer.columns == ("layer", "code (language)", "code (domain)", "ko")
+
+
 def test_the_strongest_layer_speaks_for_a_group_and_silence_is_said() -> None:
     groups, layers = scan_tables(telling())
     assert [row.cells[0] for row in groups.rows] == ["ko", "math", "code"]

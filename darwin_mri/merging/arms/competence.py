@@ -127,7 +127,8 @@ def _refit(
             out = seen[index, "o"][text].float()  # (tokens, hidden)
             out_rms = rms(out).clamp_min(1e-6)  # (tokens, 1)
             a, change = a / out_rms, unit(out / out_rms + change / norm) - out / out_rms
-        keys.append((a[edit], target.batch.ids.roll(-1, dims=1)[text][edit]))
+        if sum(len(tokens) for _, tokens in keys) < KEYS:
+            keys.append((a[edit], target.batch.ids.roll(-1, dims=1)[text][edit]))
         weight = torch.where(edit, 1.0, preserve).sqrt()[:, None]  # (tokens, 1)
         aa.add(a * weight, a * weight)
         ad.add(a * weight, change * weight)

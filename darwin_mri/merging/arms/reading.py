@@ -19,7 +19,8 @@ from torch import Tensor
 
 from darwin_mri import seeds
 from darwin_mri.checkpoints import LoadedModel
-from darwin_mri.probes import Probe, TokenizedProbes, capture, final_states, tokenize_probes
+from darwin_mri.probes import Batch, Probe, TokenizedProbes, final_states, observe, tokenize_probes
+from darwin_mri.probes.hooks import Observer
 
 QUESTIONS = 200  # read at most; bounds the states that are kept
 WORDINGS = 4  # of each at most
@@ -163,16 +164,42 @@ def _read(
         for site in SITES
     }
     for batch in tokenized.batches:
-        with capture(parent, dict.fromkeys(layers, SITES)) as seen:
+        with observe(parent, _keeper(states, batch, tokenized, places)):  # nothing else of a batch is kept
             final_states(parent.model, batch)
-        for row, document in enumerate(batch.documents.tolist()):
-            number = int(tokenized.probes[document].doc)
-            first = int(batch.text[row].nonzero()[0])
-            for place, token in zip(PLACES, places[document], strict=True):
-                for index in layers:
-                    for site in SITES:
-                        states[place, site][index][number] = seen[index, site][row, first + token].cpu()
     return states
+
+
+def _keeper(
+    states: dict[Key, dict[int, list[Tensor]]],
+    batch: Batch,
+    tokenized: TokenizedProbes,
+    places: Sequence[tuple[int, int]],
+) -> Observer:
+    """What keeps a batch's states.
+
+    Args:
+        states: (place, site) -> layer -> by wording; gets them.
+        batch: that is read.
+        tokenized: the wordings.
+        places: of each, from ``_places``.
+
+    Returns:
+        To be called with layer, site and values (rows, length, width).
+    """
+    documents = batch.documents.tolist()
+    numbers = [int(tokenized.probes[document].doc) for document in documents]
+    rows = torch.arange(len(documents), device=batch.text.device)
+    tokens = torch.tensor([places[document] for document in documents], device=batch.text.device)  # (rows, places)
+    tokens += batch.text.int().argmax(1, keepdim=True)  # counted from where the text begins
+
+    def keep(index: int, site: str, values: Tensor) -> None:
+        for place, at in zip(PLACES, tokens.T, strict=True):
+            own = states.get((place, site), {}).get(index)
+            if own is not None:
+                for number, state in zip(numbers, values[rows, at].cpu(), strict=True):
+                    own[number] = state  # (width,)
+
+    return keep
 
 
 def _places(tokenized: TokenizedProbes, wordings: Sequence[Wording]) -> list[tuple[int, int]]:

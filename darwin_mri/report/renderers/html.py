@@ -137,8 +137,10 @@ def mark_languages(text: str) -> Markup:
 
 def words_link() -> Markup:
     """Where a page explains its terms."""
-    sentence = escape(say("Terms such as hybrid vigor, null child and frozen are explained under {words}.", words="{}"))
-    return Markup(sentence).format(Markup('<a href="#words">{}</a>').format(say("Words")))
+    sentence = escape(
+        say("Terms such as hybrid vigor, null child and frozen are explained under {glossary}.", glossary="{}")
+    )
+    return Markup(sentence).format(Markup('<a href="#glossary">{}</a>').format(say("Glossary")))
 
 
 def file_name(name: str) -> str:

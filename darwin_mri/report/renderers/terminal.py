@@ -152,7 +152,7 @@ def print_report(console: Console, view: View) -> None:
     console.print(_text(view.name, "bold"), _text(view.subtitle, "dim"), sep="  ")
     console.print(Panel(Group(*parts), border_style=TONES[verdict.tone], padding=(0, 1)))
     console.print(
-        _text(say("Terms such as hybrid vigor, null child and frozen are explained at the end, under Words."), "dim")
+        _text(say("Terms such as hybrid vigor, null child and frozen are explained at the end, under Glossary."), "dim")
     )
     for alert in view.alerts:
         grid = RichTable.grid(padding=(0, 1))

@@ -133,8 +133,8 @@ SEVERAL = {
 
 
 def glossary_section(parents: int = 2) -> Section:
-    """Section 'words': the terms of a page about children of that many parents, explained."""
+    """Section 'glossary': the terms of a page about children of that many parents, explained."""
     replaced = SEVERAL if parents > 2 else {}
     chosen = (replaced.get(term, (term, text)) for term, text in TERMS.items())
     terms = tuple((say(term), say(text)) for term, text in chosen)
-    return Section("words", say("Words"), (Definitions(terms),))
+    return Section("glossary", say("Glossary"), (Definitions(terms),))

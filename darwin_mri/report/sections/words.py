@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from darwin_mri.records import Channel, PairScan, Scan, Word, Words
@@ -17,6 +18,8 @@ HOW_TO_READ = later(
     "layer: where the difference is largest. logits: standard deviation over the vocabulary of the change of the"
     " logits, with its 95 % interval. ␣: a space.",
 )
+
+KINDS = {"language": later("language"), "domain": later("domain"), "topic": later("topic")}
 
 ByLayer = Sequence[tuple[int, Mapping[str, Words]]]
 """(layer, group -> words)."""
@@ -67,7 +70,8 @@ def _tables(
     groups = [name.removeprefix(prefix) for name in channels if name.startswith(prefix)]
     if not groups:
         return ()
-    rows = [_group_row(name, layers, channels[prefix + name]) for name in groups]
+    shown_as = _group_names(groups)
+    rows = [_group_row(name, shown_as[name], layers, channels[prefix + name]) for name in groups]
     tables = [
         table(caption, labels("texts", "layer", "logits", "promotes", "suppresses"), rows, text=(0, 3, 4), note=note)
     ]
@@ -78,27 +82,35 @@ def _tables(
             for index, words in layers
             if words
         ]
-        names = (say("layer"), *(_short(name) for name in telling))
+        names = (say("layer"), *(shown_as[name] for name in telling))
         tables.append(
             table(say("{caption}, layer by layer", caption=caption), names, shown, text=range(len(names)), folded=True)
         )
     return tuple(tables)
 
 
-def _group_row(group: str, layers: ByLayer, channel: Channel) -> Row:
+def _group_row(group: str, shown_as: str, layers: ByLayer, channel: Channel) -> Row:
     found = [(index, words[group]) for index, words in layers if group in words]
     if not found:
         why = channel.note if channel.note and channel.p_value == 1 else say("no signal")
-        return Row((_short(group), formats.ABSENT, formats.ABSENT, why, ""))
+        return Row((shown_as, formats.ABSENT, formats.ABSENT, why, ""))
     index, words = max(found, key=lambda one: one[1].strength.value)
     size = words.strength
     logits = f"{formats.fixed(size.value)} [{formats.fixed(size.low)}, {formats.fixed(size.high)}]"
-    return Row((_short(group), str(index), logits, _tokens(words.promoted), _tokens(words.suppressed)))
+    return Row((shown_as, str(index), logits, _tokens(words.promoted), _tokens(words.suppressed)))
 
 
 def _tokens(words: Sequence[Word]) -> str:
     return SEPARATOR.join(word.token for word in words)
 
 
-def _short(group: str) -> str:
-    return group.partition(":")[2] or say("all texts")
+def _group_names(groups: Sequence[str]) -> dict[str, str]:
+    """Groups of texts as tables name them; with their kind where a language, a domain or a topic have one name."""
+    parts = {group: group.partition(":")[::2] for group in groups}
+    names = Counter(name for _, name in parts.values())
+    return {
+        group: say("{name} ({kind})", name=name, kind=say(KINDS[kind]) if kind in KINDS else kind)
+        if names[name] > 1
+        else name or say("all texts")
+        for group, (kind, name) in parts.items()
+    }
