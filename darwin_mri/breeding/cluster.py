@@ -57,6 +57,7 @@ class RayWorkers:
 
     Raises:
         ConfigError: Ray is not installed, does not answer at the address, or cannot give these actors.
+        DarwinError: Ray does not start.
     """
 
     def __init__(
@@ -81,13 +82,17 @@ class RayWorkers:
             # Ray reports usage unless it is told not to; a cloud's metadata server it asks all the same.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             # Actors import this package from where it is installed; nothing of the working folder is shipped.
-            ray.init(
-                address=address or "local",
-                num_cpus=None if address else actors,
-                log_to_driver=False,
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-            )
+            try:
+                ray.init(
+                    address=address or "local",
+                    num_cpus=None if address else actors,
+                    log_to_driver=False,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                )
+            except Exception as error:  # Ray has no class of its own for a node that does not come up in time
+                reason = " ".join(str(error).split()).partition(". ")[0][:200]
+                raise DarwinError(f"Ray did not start ({reason}): free processors, and go on with --resume") from None
         self.actors = []
         if fault := room_fault(actors, gpus, living(ray.nodes()), "Ray"):
             self.close()

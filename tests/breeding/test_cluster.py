@@ -19,6 +19,7 @@ from ray.cluster_utils import Cluster
 from darwin_mri.breeding import ItemScores, Ledger, Means, ObservedWorkers, SearchOptions, WorkerStates, search
 from darwin_mri.breeding.cluster import RayWorkers
 from darwin_mri.breeding.workers import Evaluate, Outcome, Task
+from darwin_mri.errors import DarwinError
 from darwin_mri.records import WorkerState
 from speed.asynchronous import SimulatedWorkers
 from tests.breeding.test_search import BLOCKS, bowl, run, start, timeless
@@ -162,3 +163,11 @@ def test_an_actor_that_hangs_is_killed_and_its_candidate_fails(tmp_path: Path, a
     failed = [line for line in ledger.lines if line.status == "failed"]
     assert failed and {line.reason for line in failed} == {"no result within 3 s"}
     assert sum(line.status != "failed" for line in ledger.lines) > len(ledger.lines) / 2
+
+
+def test_a_ray_that_does_not_start_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that was too busy for Ray's own time limit made a traceback of it."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
+    with pytest.raises(DarwinError, match=r"^Ray did not start \(.+\): free processors, and go on with --resume$"):
+        RayWorkers(partial(build, str(tmp_path)), actors=1)

@@ -38,8 +38,8 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 FORCED = ("--force", "--offline", "--quiet")
-# Seconds in which the helpers of a killed run must end. Ray's agents notice the death after 10 s, and then wait 60 s for
-# an answer of the server that died with it.
+# Seconds in which the helpers of a killed run must end. Ray's agents notice the death after 10 s, and then wait 60 s
+# for an answer of the server that died with it.
 PATIENCE = 90.0
 
 
