@@ -23,7 +23,7 @@ from darwin_mri.errors import DarwinError
 from darwin_mri.records import WorkerState
 from speed.asynchronous import SimulatedWorkers
 from tests.breeding.test_search import BLOCKS, bowl, run, start, timeless
-from tests.slow import slow_param
+from tests.slow import slow, slow_param
 
 OPTIONS = SearchOptions(budget=27, population=8, seed=0)
 
@@ -94,6 +94,7 @@ def test_a_node_that_dies_leaves_its_tasks_to_the_other_one(tmp_path: Path) -> N
     assert timeless(ledger) == timeless(run(tmp_path / "alone", options=OPTIONS)[1])
 
 
+@slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_where_room_is_left_for_one_actor_alone_it_does_all_tasks(tmp_path: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
