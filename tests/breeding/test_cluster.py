@@ -72,6 +72,7 @@ def kill_first(pids: Path) -> None:
     os.kill(int(sorted(pids.iterdir())[0].name), signal.SIGKILL)
 
 
+@slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_node_that_dies_leaves_its_tasks_to_the_other_one(tmp_path: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
