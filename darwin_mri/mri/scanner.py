@@ -190,7 +190,7 @@ def _outside(parent: LoadedModel) -> dict[str, dict[str, float]]:
     """Weight statistics of the text model's matrices outside its layers: embeddings, an untied head."""
     parameters = dict(parent.model.named_parameters())
     return {
-        name: tensor_statistics(parameters[name])
+        name: tensor_statistics(parameters[name], name)
         for name in text_names(parent.model, parameters)
         if parameters[name].ndim == 2 and not name.startswith(f"{parent.anatomy.prefix}.")
     }

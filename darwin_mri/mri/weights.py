@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from darwin_mri.checkpoints import LoadedModel, layer_modules
+from darwin_mri.errors import BrokenModel
 from darwin_mri.records import Anatomy, PairWeights
 
 BINS = 256
@@ -15,20 +16,24 @@ BLOCK = 2**24  # values in fp32 at once
 TAIL = 0.1  # share of the largest eigenvalues that the tail exponent is fitted to
 
 
-def tensor_statistics(weight: torch.Tensor) -> dict[str, float]:
+def tensor_statistics(weight: torch.Tensor, name: str = "a tensor") -> dict[str, float]:
     """Statistics of a weight matrix (out, in), read by blocks of rows.
 
-    A per-layer table of 2.8e9 values then needs no fp32 copy.
+    A per-layer table of 2.8e9 values then needs no fp32 copy. ``name`` is for the error.
 
     Returns:
         std; norm (Frobenius); stable_rank |W|_F^2 / |W|_2^2; entropy: Shannon entropy in bits of a 256-bin histogram
         over [-max, max], and entropy_normalised by its largest value, 8 bits; tail_exponent: Hill estimate
         1 + k / sum_i log(lambda_i / lambda_k) over the k largest tenth of the eigenvalues of W W^T (heavy tails: 2 to
         6).
+
+    Raises:
+        BrokenModel: values are not finite, or their products are not.
     """
     weight = weight.detach()
     blocks = weight.split(max(1, BLOCK // weight.shape[1]))
-    largest = max(float(block.abs().max()) for block in blocks)
+    largest = float(torch.stack([block.abs().max() for block in blocks]).max())  # NaN where one value is
+    _require_finite(largest, name)
     counts = torch.zeros(BINS, dtype=torch.float64, device=weight.device)
     total, square = 0.0, 0.0
     tall = weight.shape[0] > weight.shape[1]
@@ -45,6 +50,7 @@ def tensor_statistics(weight: torch.Tensor) -> dict[str, float]:
     if not tall:
         wide = weight.float()
         gram = wide @ wide.T
+    _require_finite(float(gram.abs().max()), name)
     share = counts[counts > 0] / counts.sum()
     entropy = max(float(-(share * share.log2()).sum()), 0.0)
     count = weight.numel()
@@ -57,6 +63,11 @@ def tensor_statistics(weight: torch.Tensor) -> dict[str, float]:
         "entropy_normalised": entropy / math.log2(BINS),
         "tail_exponent": _hill(eigenvalues),
     }
+
+
+def _require_finite(value: float, name: str) -> None:
+    if not math.isfinite(value):
+        raise BrokenModel(f"{name} holds values that are not finite, or too large to multiply: its file is damaged")
 
 
 def _hill(eigenvalues: torch.Tensor) -> float:
@@ -72,7 +83,7 @@ def weight_statistics(model: Any, anatomy: Anatomy) -> list[dict[str, dict[str, 
     """Per layer ``{tensor name relative to the layer: statistics}`` for every matrix of mixer and FFN."""
     out = []
     for layer in layer_modules(model, anatomy):
-        out.append({name: tensor_statistics(p) for name, p in layer.named_parameters() if p.ndim == 2})
+        out.append({name: tensor_statistics(p, name) for name, p in layer.named_parameters() if p.ndim == 2})
     return out
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from darwin_mri.checkpoints import find_model
 from darwin_mri.checkpoints.loading import load_tokenizer
@@ -133,3 +134,19 @@ def test_a_model_that_computes_no_numbers_is_refused_by_the_scan(
     words = ("scan", "father", "--documents", "4", "--probes", "probes", "--out", "out", "--device", "cpu", "--quiet")
     code, _, messages = call(capfd, monkeypatch, *words)
     assert code == 1 and "is not finite: check its weights and config.json" in messages, messages
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "3e38"])
+def test_a_matrix_that_is_not_finite_is_named_by_the_scan(
+    value: str, material: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a row of the embedding that no probe reads it harmed no loss, and made the statistics a traceback."""
+    monkeypatch.chdir(shutil.copytree(material, tmp_path / "case"))
+    index = json.loads(Path("father/model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
+    path = Path("father", index["model.embed_tokens.weight"])
+    tensors = load_file(path)
+    tensors["model.embed_tokens.weight"][1, 0] = float(value)
+    save_file(tensors, path, metadata={"format": "pt"})
+    words = ("scan", "father", "--documents", "4", "--probes", "probes", "--out", "out", "--device", "cpu", "--quiet")
+    code, _, messages = call(capfd, monkeypatch, *words)
+    assert code == 1 and "model.embed_tokens.weight holds values" in messages, messages
