@@ -59,7 +59,7 @@ def choose_wordings(prompts: Sequence[Probe], seed: int) -> list[Wording]:
         seed: of the choice where there are more than ``QUESTIONS``.
 
     Returns:
-        As many wordings of each question; empty where no two prompts share a ``pair``.
+        Up to ``WORDINGS`` wordings of each question; empty where no two prompts share a ``pair``.
     """
     by_pair: dict[str, list[Probe]] = defaultdict(list)
     for prompt in prompts:
