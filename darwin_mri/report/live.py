@@ -236,6 +236,7 @@ def _stages(folder: Path, manifest: Manifest, config: dict[str, Any], state: Liv
     """Every stage of the run; the one that goes on is the one its process names, else the first that is not done."""
     stages, waiting = list[LiveStage](), True
     running = manifest.status == "running"
+    named = state is not None and bool(state.stage)  # before, a record may be there whose stage still goes on
     for name, file in STAGES.items():
         if name == "validation" and not (config.get("scan") or {}).get("validation"):
             continue
@@ -245,7 +246,8 @@ def _stages(folder: Path, manifest: Manifest, config: dict[str, Any], state: Liv
             continue
         seconds = float(manifest.seconds.get(name, 0.0))
         now_on = manifest.status != "done" and state is not None and state.stage == name
-        if waiting and not now_on and ((folder / file).is_file() if file else name in manifest.seconds):
+        ended = (folder / file).is_file() if file and (named or not running) else name in manifest.seconds
+        if waiting and not now_on and ended:
             stages.append(LiveStage(name, "done", seconds))
         elif manifest.status == "done":  # a scan has fewer stages, and an older run had
             continue

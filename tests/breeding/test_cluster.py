@@ -152,7 +152,8 @@ def test_a_killed_actor_costs_one_task_and_changes_nothing(tmp_path: Path, async
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("asynchronous", [slow_param(False), True])
+@slow
+@pytest.mark.parametrize("asynchronous", [False, True])
 def test_an_actor_that_hangs_is_killed_and_its_candidate_fails(tmp_path: Path, asynchronous: bool) -> None:
     pids = tmp_path / "pids"
     pids.mkdir()
