@@ -87,7 +87,9 @@ def scan_parents(run: Run, parents: Parents) -> Scans:
 def _with_reading(run: Run, parents: Parents, pair: PairScan) -> PairScan:
     """The pair with where the father could be taught answers; as it is where no question comes in two wordings."""
     config, father = run.config, parents.father
-    wordings = choose_wordings(arm_prompts(parents), config.seed) if config.cross else []
+    if not config.cross or not config.arm.prompts:  # questions of items come in one wording each
+        return pair
+    wordings = choose_wordings(arm_prompts(parents), config.seed)
     if not wordings:
         return pair
     with run.progress.stage("reading test", len(plain_layers(father))) as advance:
