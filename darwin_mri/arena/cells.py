@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -31,7 +32,8 @@ class CellFactory:
     def __init__(self, context: Context, ignorant: LoadedModel | None) -> None:
         self.context, self.ignorant = context, ignorant
         self.father = father_source(survey(context.father.source.folder))
-        self._texts: dict[str, tuple[SynthesizedText, ...]] = {}
+        self._texts: dict[str, tuple[tuple[SynthesizedText, ...], float]] = {}  # with the seconds that they took
+        self.reused = 0.0  # seconds that the texts of the last cell had taken in an earlier one
         self._built: dict[str, Donors] = {}
 
     def merge(self, name: str, entry: Entry, null: str) -> tuple[Merge, Donors]:
@@ -48,6 +50,7 @@ class CellFactory:
         Returns:
             (merge, donors).
         """
+        self.reused = 0.0
         donors = self._arm(name, entry) if null in (CHILD, "random", "shuffled") else self._make(entry, null)
         origin, seed = self.father if entry.method == "competence" else None, self.context.seed
         source = donors
@@ -74,7 +77,7 @@ class CellFactory:
         if null == "ignorant":
             context, writer = self._with_ignorant(context), "ignorant"
         elif null == "father-writes":
-            context, writer = replace(context, settings=settings.model_copy(update={"writer": "father"})), "father"
+            context, writer = _father_writes(context), "father"
         elif null == "outside-text":
             alone = settings.model_copy(update={"writer": "nobody"})
             context, writes = replace(context, settings=alone, mother=context.father), False
@@ -105,12 +108,38 @@ class CellFactory:
         layer_map = proportional_map(len(context.father.layers), len(self.ignorant.layers))
         return replace(context, layer_map=layer_map, gate_rms=())
 
+    def texts(self, entry: Entry, null: str) -> list[str]:
+        """What the parents write for an entry; in the null ``ignorant`` with another mother, else the father alone.
+
+        Args:
+            entry: with the settings of the writing.
+            null: ``child``, ``ignorant`` or ``father-writes``.
+
+        Returns:
+            Prompts with their completions.
+        """
+        self.reused = 0.0
+        context, writer = replace(self.context, settings=entry.arm), "mother"
+        if null == "ignorant":
+            context, writer = self._with_ignorant(context), "ignorant"
+        elif null == "father-writes":
+            context, writer = _father_writes(context), "father"
+        return [written.text.text for written in self._synthesized(context, writer)]
+
     def _synthesized(self, context: Context, writer: str) -> tuple[SynthesizedText, ...]:
         settings = context.settings.model_dump(include={"writer", "trust", "new_tokens", "max_tokens"})
         key = f"{writer} {sorted(settings.items())}"
-        if key not in self._texts:
-            self._texts[key] = synthesize_texts(context)
-        return self._texts[key]
+        if key in self._texts:
+            self.reused += self._texts[key][1]
+        else:
+            began = time.process_time()
+            texts = synthesize_texts(context)
+            self._texts[key] = texts, time.process_time() - began
+        return self._texts[key][0]
+
+
+def _father_writes(context: Context) -> Context:
+    return replace(context, settings=context.settings.model_copy(update={"writer": "father"}))
 
 
 def _shuffled(context: Context, marks: torch.Tensor) -> torch.Tensor:

@@ -1,62 +1,125 @@
 """What a user would do instead: a short fine-tuning by gradient on the same text that the arm competence is given.
 
-The FFN matrices of the same layers learn or, with ``depth: 1`` and more steps, all that is asked for; the
+The mother's completions are hard labels, which cross any tokenizer (sequence-level distillation, arXiv 1606.07947). The
 loss is the next token's on what the parents wrote and on the general texts, in batches of the same text budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
 
 from darwin_mri import seeds
 from darwin_mri.arena.settings import Entry
-from darwin_mri.checkpoints import submodule
+from darwin_mri.checkpoints import LoadedModel, submodule
 from darwin_mri.merging import DonorFFN
 from darwin_mri.merging.arms import Context
 from darwin_mri.merging.arms.competence import chosen_layers
 from darwin_mri.merging.arms.context import PairedBatch, paired_batches
 from darwin_mri.merging.arms.targets import written_tokens
+from darwin_mri.probes import Batch, final_states, token_nll
 
 WARM = 0.1  # share of the steps in which the learning rate rises
 
 
 def finetune(context: Context, entry: Entry) -> Iterator[DonorFFN]:
-    """Train the FFN matrices of the chosen layers, yield them as donors, and leave the father as it was."""
-    father, written = context.father, context.synthesized or ()
-    layers = chosen_layers(context)
-    names = _ffn_names(context, layers)
-    parameters = {name: p for name, p in father.model.named_parameters() if name in names}
-    before = {name: p.detach().clone() for name, p in parameters.items()}
-    texts = [*(w.text for w in written), *context.texts]
-    batches = paired_batches(father, father, texts, max_tokens=context.settings.max_tokens)
+    """Train weights of the father, yield them as donors, and leave the father as it was.
+
+    Args:
+        context: the father, the synthesized texts and the general ones.
+        entry: what learns (``train``), for how many steps, and at which peak rate.
+
+    Yields:
+        One donor per layer with weights that learned.
+    """
+    father = context.father
+    batches = paired_batches(
+        father,
+        father,
+        [*(written.text for written in context.synthesized or ()), *context.texts],
+        max_tokens=context.settings.max_tokens,
+    )
     marks = [_learned(context, batch) for batch in batches]
-    optimizer = torch.optim.AdamW(parameters.values(), lr=entry.learning_rate, weight_decay=0.0)
+    layers = chosen_layers(context) if entry.train == "ffn" else list(range(len(father.layers)))
+    names = _names(context, layers, entry.train)  # before adapters rename the weights
+    weights = dict(father.model.named_parameters())
+    torch.manual_seed(seeds.integer(context.seed, "adapters"))
+    learning = _adapted(father, names, entry.rank) if entry.train == "lora" else _whole(weights, names)
+    with learning as parameters, torch.enable_grad():
+        _descend(context, entry, parameters, [(b.father, m) for b, m in zip(batches, marks, strict=True)])
+        trained = {name: _value(father, name).detach().cpu().clone() for name in names}
+    for index in layers:
+        yield DonorFFN(index, None, {name: trained[name] for name in names if names[name] == index})
+
+
+def _descend(
+    context: Context, entry: Entry, parameters: Sequence[Tensor], batches: Sequence[tuple[Batch, Tensor]]
+) -> None:
+    """AdamW on batches drawn by the seed; ``batches`` come with the (rows, length) marks of tokens to predict."""
+    model, optimizer = context.father.model, torch.optim.AdamW(parameters, lr=entry.learning_rate, weight_decay=0.0)
     rng = seeds.named(context.seed, "finetune")
+    for step in range(entry.steps):
+        rate = min(1.0, (step + 1) / max(1.0, WARM * entry.steps)) * (1 - step / entry.steps)
+        optimizer.param_groups[0]["lr"] = entry.learning_rate * rate
+        batch, learned = batches[int(rng.integers(len(batches)))]
+        rows, columns = torch.nonzero(learned[:, 1:], as_tuple=True)
+        following = batch.ids[rows, columns + 1]  # (places,)
+        states = final_states(model, batch)[rows, columns]  # (places, hidden)
+        token_nll(model, states, following).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def _whole(weights: Mapping[str, nn.Parameter], names: Mapping[str, int]) -> Iterator[list[Tensor]]:
+    """While open, these weights learn; afterwards they are what they were."""
+    before = {name: weights[name].detach().clone() for name in names}
+    for name in names:
+        weights[name].requires_grad_(True)
     try:
-        with torch.enable_grad():
-            for p in parameters.values():
-                p.requires_grad_(True)
-            for step in range(entry.steps):
-                rate = min(1.0, (step + 1) / max(1.0, WARM * entry.steps)) * (1 - step / entry.steps)
-                optimizer.param_groups[0]["lr"] = entry.learning_rate * rate
-                number = int(rng.integers(len(batches)))
-                batch = batches[number].father
-                logits = father.model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).logits
-                rows, columns = torch.nonzero(marks[number][:, 1:], as_tuple=True)
-                following = batch.ids[rows, columns + 1]  # (places,)
-                torch.nn.functional.cross_entropy(logits[rows, columns].float(), following).backward()
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-        trained = {name: p.detach().clone() for name, p in parameters.items()}
+        yield [weights[name] for name in names]
     finally:
         with torch.no_grad():
-            for name, p in parameters.items():
-                p.copy_(before[name])
-                p.requires_grad_(False)
-    for index in layers:
-        yield DonorFFN(index, None, {name: trained[name].cpu() for name in names if names[name] == index})
+            for name in names:
+                weights[name].copy_(before[name])
+                weights[name].requires_grad_(False)
+
+
+class _LowRank(nn.Module):
+    """W + 2 B A, with A drawn and B zero at the start (LoRA, arXiv 2106.09685, at alpha = 2 rank)."""
+
+    def __init__(self, weight: Tensor, rank: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.empty(rank, weight.shape[1], device=weight.device))
+        self.b = nn.Parameter(torch.zeros(weight.shape[0], rank, device=weight.device))
+        nn.init.kaiming_uniform_(self.a, a=5**0.5)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (2 * self.b @ self.a).to(weight.dtype)
+
+
+@contextmanager
+def _adapted(father: LoadedModel, names: Mapping[str, int], rank: int) -> Iterator[list[Tensor]]:
+    """While open, these matrices have adapters, which learn; afterwards the model has none."""
+    modules = [submodule(father.model, name.removesuffix(".weight")) for name in names]
+    adapters = [_LowRank(module.weight, rank) for module in modules]
+    for module, adapter in zip(modules, adapters, strict=True):
+        register_parametrization(module, "weight", adapter)
+    try:
+        yield [parameter for adapter in adapters for parameter in adapter.parameters()]
+    finally:
+        for module in modules:
+            remove_parametrizations(module, "weight", leave_parametrized=False)
+
+
+def _value(father: LoadedModel, name: str) -> Tensor:
+    """A weight as the model uses it now, its adapter added."""
+    module, _, own = name.rpartition(".")
+    return getattr(submodule(father.model, module), own)
 
 
 def _learned(context: Context, batch: PairedBatch) -> torch.Tensor:
@@ -68,12 +131,19 @@ def _learned(context: Context, batch: PairedBatch) -> torch.Tensor:
     return marks
 
 
-def _ffn_names(context: Context, layers: list[int]) -> dict[str, int]:
-    """Parameter name -> layer of every FFN weight of these layers."""
+def _names(context: Context, layers: Sequence[int], train: str) -> dict[str, int]:
+    """Parameter name -> layer of what learns in these layers."""
     of = {id(p): name for name, p in context.father.model.named_parameters()}
     layer_of = {}
     for index in layers:
-        layer, _, ffn = context.father.ffn(index)
-        for part in dict.fromkeys(filter(None, (ffn.gate, ffn.up, ffn.down))):
-            layer_of[of[id(submodule(layer, part).weight)]] = index
+        layer = context.father.layers[index]
+        if train == "ffn":
+            ffn = context.father.ffn(index)[2]
+            parts = dict.fromkeys(filter(None, (ffn.gate, ffn.up, ffn.down)))
+            weights = [submodule(layer, part).weight for part in parts]
+        elif train == "lora":
+            weights = [module.weight for module in layer.modules() if isinstance(module, nn.Linear)]
+        else:
+            weights = list(layer.parameters())
+        layer_of |= {of[id(weight)]: index for weight in weights}
     return layer_of

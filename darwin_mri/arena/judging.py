@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from darwin_mri.arena.settings import ArenaConfig
+from darwin_mri.arena.settings import INSTEAD, ArenaConfig
 from darwin_mri.benchmarks import Item, chance, describe_benchmark
+from darwin_mri.config_tasks import KINDS
 from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult, ArenaRow, Comparison
 from darwin_mri.records.arena import PARENTS_ARM, cell_name
 from darwin_mri.records.roles import NULL_PREFIX
@@ -31,7 +32,7 @@ def judge(config: ArenaConfig, cells: Sequence[ArenaCell], items: Mapping[str, S
     for cell in cells:
         groups.setdefault((cell.arm, cell.null), []).append(cell)
     rows = [_row(config, group) for group in groups.values()]
-    arms = [row for row in rows if row.null == CHILD and config.arms[row.arm].method != "finetune"]
+    arms = [row for row in rows if row.null == CHILD and config.arms[row.arm].method not in INSTEAD]
     best = max(arms, key=lambda row: row.search).arm
     names, answers = {}, {}
     for (arm, null), group in groups.items():
@@ -46,7 +47,7 @@ def judge(config: ArenaConfig, cells: Sequence[ArenaCell], items: Mapping[str, S
         {task: chance(tuple(members)) for task, members in items.items()},
         config.weights,
         config.seeds[0],
-        benchmarks=tuple(describe_benchmark(task, members) for task, members in items.items()),
+        benchmarks=tuple(describe_benchmark(task, members, config.own) for task, members in items.items()),
     )
     comparison = _one_family(comparison)
     vigor, sentence = judge_arena(comparison, rows, best, len(config.seeds))
@@ -114,21 +115,25 @@ def _one_family(comparison: Comparison) -> Comparison:
     return comparison.model_copy(update={"contrasts": contrasts})
 
 
-def _ref(config: ArenaConfig, role: str) -> str:
+def _ref(config: ArenaConfig, role: str) -> str | None:
     """A parent's name without folders."""
     ref = getattr(config, role)
-    return ref.rstrip("/").rpartition("/")[2] if ref and ref.startswith(("/", ".")) else ref
+    return "+".join(_last(part) if part.startswith(("/", ".")) else part for part in ref.split("+")) if ref else ref
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def _public(config: ArenaConfig) -> dict[str, object]:
+    """The settings without folders of the machine."""
     data = config.model_dump(mode="json")
     for role in ("father", "mother", "ignorant"):
         data[role] = _ref(config, role)
-    for key in ("prompts", "data"):
-        if data[key]:
-            data[key] = data[key].rstrip("/").rpartition("/")[2]
-    for entry in data["arms"].values():
-        for key in ("texts", "prompts"):
-            if entry["arm"][key]:
-                entry["arm"][key] = entry["arm"][key].rstrip("/").rpartition("/")[2]
+    for section, keys in (
+        (data, ("prompts", "data")),
+        *((entry["arm"], ("texts", "prompts")) for entry in data["arms"].values()),
+        *((task, (*KINDS, "include_path")) for task in data["own"].values()),
+    ):
+        section |= {key: _last(section[key]) for key in keys if section.get(key)}
     return data

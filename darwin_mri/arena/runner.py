@@ -13,11 +13,13 @@ import numpy as np
 
 from darwin_mri.arena.cells import CellFactory
 from darwin_mri.arena.judging import judge
-from darwin_mri.arena.settings import ArenaConfig, Entry, nulls_of
+from darwin_mri.arena.retrieval import show_texts
+from darwin_mri.arena.settings import RETRIEVAL, ArenaConfig, Entry, nulls_of
 from darwin_mri.benchmarks import (
     Item,
     Prepared,
     Scorer,
+    item_hash,
     load_benchmark,
     sample_items,
     split_items,
@@ -93,7 +95,8 @@ class _Arena:
                 self.models[role] = load(source, digest, device=device, dtype=config.dtype)
         data = Path(config.data) if config.data else None
         self.items = {
-            task: load_benchmark(task, data, offline=offline, password=gpqa_password()) for task in config.tasks
+            task: load_benchmark(task, data, offline=offline, password=gpqa_password(), own=config.own)
+            for task in config.tasks
         }
         self._bench: SeedBench | None = None
 
@@ -128,8 +131,9 @@ class _Arena:
         arm = None
         if name != PARENTS:
             arm = self.config.arms[name].model_dump(mode="json", exclude_defaults=True, exclude={"nulls"})
+        own = {task: [item_hash(item) for item in self.items[task]] for task in self.config.own}
         digests = {role: model.digest for role, model in self.models.items()}
-        text = json.dumps([config, arm, digests, seed, null], sort_keys=True)
+        text = json.dumps([config, arm, digests, seed, null, *([own] if own else [])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -186,9 +190,11 @@ class SeedBench:
         Returns:
             Fields of ``ArenaCell``.
         """
+        if entry.method == RETRIEVAL:
+            return self._retrieve(entry, null)
         began = time.process_time()
         merge, donors = self.factory.merge(name, entry, null)
-        seconds = time.process_time() - began
+        seconds = time.process_time() - began + self.factory.reused
         candidate = Candidate(self.models["father"].model, {GENE: donors.names()}, merge)
         search: dict[str, float] = {}
         for ratio in self.config.ratios:
@@ -205,6 +211,19 @@ class SeedBench:
             "seconds": round(seconds, 2),
             "answers": answers,
         }
+
+    def _retrieve(self, entry: Entry, null: str) -> dict[str, Any]:
+        """Fields of the father's cell with written texts before each question."""
+        began = time.process_time()
+        texts = self.factory.texts(entry, null)
+        parts = [
+            {task: show_texts(own, texts, entry.shown) for task, own in part.items()}
+            for part in (self.search, self.held_out)
+        ]
+        seconds = time.process_time() - began + self.factory.reused
+        search, held_out = (_answers(self.scorer, items, _prepare(self.scorer, items)) for items in parts)
+        value = self._composite(search)
+        return {"ratio": 1.0, "search": {"1": value}, "seconds": round(seconds, 2), "answers": held_out}
 
     def _composite(self, answers: AnswersByTask) -> float:
         means = {task: float(np.mean([a.credit for a in part])) for task, part in answers.items()}

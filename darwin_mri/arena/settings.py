@@ -9,22 +9,32 @@ from pydantic import Field, model_validator
 
 from darwin_mri.config import ARMS, Arm, ArmConfig, Section, load_section
 from darwin_mri.config_base import NAME
+from darwin_mri.config_tasks import TaskConfig
 
 Null = Literal["random", "shuffled", "layers", "mask", "ignorant", "father-writes", "outside-text"]
 NULLS: tuple[str, ...] = get_args(Null)
-FINETUNE = "finetune"
+FINETUNE, RETRIEVAL = "finetune", "retrieval"
+INSTEAD = (FINETUNE, RETRIEVAL)  # no arms: what a user could do instead
 
 
 class Entry(Section):
-    """One arm as it is tried."""
+    """One arm as it is tried, or what a user could do instead."""
 
-    method: Literal[Arm, "finetune"] = Field(
-        description="an arm, or finetune: a short gradient fine-tuning on the text that competence would be given"
+    method: Literal[Arm, "finetune", "retrieval"] = Field(
+        description="an arm; finetune: a short fine-tuning by gradient on the text that competence would be given;"
+        " retrieval: the father unchanged, with the nearest of these texts before each question"
     )
     arm: ArmConfig = ArmConfig()
     nulls: bool = Field(default=True, description="whether its nulls are run beside it")
     steps: int = Field(default=60, ge=1, description="finetune: steps of AdamW")
     learning_rate: float = Field(default=3e-4, gt=0, description="finetune: peak")
+    train: Literal["ffn", "layers", "lora"] = Field(
+        default="ffn",
+        description="finetune: what learns; ffn: the FFN matrices of arm.layers or arm.depth; layers: all weights of"
+        " all layers; lora: low-rank adapters of all linear maps in all layers",
+    )
+    rank: int = Field(default=16, ge=1, description="finetune, train lora: rank of the adapters")
+    shown: int = Field(default=4, ge=1, description="retrieval: texts before a question")
 
 
 class ArenaConfig(Section):
@@ -46,8 +56,9 @@ class ArenaConfig(Section):
     tasks: dict[str, float] = Field(
         default={"nursery_click": 1.0, "nursery_musr": 1.0, "nursery_gpqa": 1.0},
         min_length=1,
-        description="benchmark -> weight in the composite",
+        description="benchmark, or a task of own -> weight in the composite",
     )
+    own: dict[str, TaskConfig] = Field(default={}, description="tasks of your own, as tasks in a run's config")
     data: str | None = Field(default=None, description="folder with the benchmark files; the hub when absent")
     search_share: float = Field(default=0.4, gt=0, lt=1, description="share of clusters on which ratios are chosen")
     search_items: int | None = Field(
@@ -72,6 +83,10 @@ class ArenaConfig(Section):
     def _sensible(self) -> ArenaConfig:
         if any(weight <= 0 for weight in self.tasks.values()):
             raise ValueError("every task needs a weight above 0")
+        if unused := sorted(set(self.own) - set(self.tasks)):
+            raise ValueError(f"own has {unused[0]}, which has no weight in tasks")
+        if all(entry.method in INSTEAD for entry in self.arms.values()):
+            raise ValueError(f"arms has no arm: {' and '.join(INSTEAD)} only stand beside one")
         if any(ratio <= 0 for ratio in self.ratios):
             raise ValueError("ratios must be above 0: the father, at 0, is always scored")
         return self
@@ -93,12 +108,12 @@ def nulls_of(entry: Entry, config: ArenaConfig) -> list[str]:
     if not entry.nulls:
         return []
     means = {
-        "random": entry.method != FINETUNE,
-        "shuffled": entry.method != FINETUNE,
-        "layers": entry.method not in (FINETUNE, "competence"),  # they use no layer map
+        "random": entry.method not in INSTEAD,
+        "shuffled": entry.method not in INSTEAD,
+        "layers": entry.method not in (*INSTEAD, "competence"),  # they use no layer map
         "mask": entry.method == "competence",
         "ignorant": config.ignorant is not None,
-        "father-writes": entry.method in (FINETUNE, "competence"),
+        "father-writes": entry.method in (*INSTEAD, "competence"),
         "outside-text": entry.method in (FINETUNE, "competence"),
     }
     return [null for null in config.nulls if means[null]]

@@ -84,8 +84,7 @@ def arena_table(result: ArenaResult) -> Table:
         note=say(
             "Each ratio was chosen on search items, for nulls as for arms. Differences are paired on items, intervals"
             " by resampling facts and stories, p-values by flipping their signs and corrected by Holm over all lines."
-            " Time is CPU time of making the donors; texts that several cells share are counted where they were written"
-            " first.",
+            " Time is CPU time of making the donors, the parents' writing included wherever its texts are used.",
         ),
     )
 
