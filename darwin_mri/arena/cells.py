@@ -34,16 +34,15 @@ class CellFactory:
         self.father = father_source(survey(context.father.source.folder))
         self._texts: dict[str, tuple[tuple[SynthesizedText, ...], float]] = {}  # with the seconds that they took
         self.reused = 0.0  # seconds that the texts of the last cell had taken in an earlier one
-        self._built: dict[str, Donors] = {}
+        self._built: tuple[Entry, Donors] | None = None  # one arm at a time: donors are as large as the father's FFNs
 
-    def merge(self, name: str, entry: Entry, null: str) -> tuple[Merge, Donors]:
+    def merge(self, entry: Entry, null: str) -> tuple[Merge, Donors]:
         """The merge of a cell, and the donors of the arm or null it moves toward.
 
         The nulls ``random`` and ``shuffled`` break the arm's own donors, the others their making. Arms that carry
         matrices over have whole matrices broken, ``competence``, which edits the father's, the edit alone.
 
         Args:
-            name: of the arm in the config.
             entry: the arm and its settings.
             null: ``child`` or a null's name.
 
@@ -51,7 +50,7 @@ class CellFactory:
             (merge, donors).
         """
         self.reused = 0.0
-        donors = self._arm(name, entry) if null in (CHILD, "random", "shuffled") else self._make(entry, null)
+        donors = self._arm(entry) if null in (CHILD, "random", "shuffled") else self._make(entry, null)
         origin, seed = self.father if entry.method == "competence" else None, self.context.seed
         source = donors
         if null == "random":
@@ -61,12 +60,11 @@ class CellFactory:
         method = "replace" if donors.replacing else "linear"
         return Merge(self.father, (source,), None, method, Settings(), seed), donors
 
-    def _arm(self, name: str, entry: Entry) -> Donors:
-        if name not in self._built:
-            self._built = {
-                name: self._make(entry, CHILD)
-            }  # one arm at a time: donors are as large as the father's FFNs
-        return self._built[name]
+    def _arm(self, entry: Entry) -> Donors:
+        if self._built is None or self._built[0] != entry:
+            self._built = None
+            self._built = entry, self._make(entry, CHILD)
+        return self._built[1]
 
     def _make(self, entry: Entry, null: str) -> Donors:
         """An arm's donors, or those of a null that breaks their making."""

@@ -31,12 +31,13 @@ def finetune(context: Context, entry: Entry) -> Iterator[DonorFFN]:
 
     Args:
         context: the father, the synthesized texts and the general ones.
-        entry: what learns (``train``), for how many steps, and at which peak rate.
+        entry: what learns (``train``), for how many steps, and at which peak rate; one of ``Entry.variants``.
 
     Yields:
         One donor per layer with weights that learned.
     """
-    father = context.father
+    father, rank = context.father, entry.rank
+    assert isinstance(rank, int)
     batches = paired_batches(
         father,
         father,
@@ -48,7 +49,7 @@ def finetune(context: Context, entry: Entry) -> Iterator[DonorFFN]:
     names = _names(context, layers, entry.train)  # before adapters rename the weights
     weights = dict(father.model.named_parameters())
     torch.manual_seed(seeds.integer(context.seed, "adapters"))
-    learning = _adapted(father, names, entry.rank) if entry.train == "lora" else _whole(weights, names)
+    learning = _adapted(father, names, rank) if entry.train == "lora" else _whole(weights, names)
     with learning as parameters, torch.enable_grad():
         _descend(context, entry, parameters, [(b.father, m) for b, m in zip(batches, marks, strict=True)])
         trained = {name: _value(father, name).detach().cpu().clone() for name in names}
@@ -60,11 +61,13 @@ def _descend(
     context: Context, entry: Entry, parameters: Sequence[Tensor], batches: Sequence[tuple[Batch, Tensor]]
 ) -> None:
     """AdamW on batches drawn by the seed; ``batches`` come with the (rows, length) marks of tokens to predict."""
-    model, optimizer = context.father.model, torch.optim.AdamW(parameters, lr=entry.learning_rate, weight_decay=0.0)
+    model, peak = context.father.model, entry.learning_rate
+    assert isinstance(peak, float)
+    optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=0.0)
     rng = seeds.named(context.seed, "finetune")
     for step in range(entry.steps):
         rate = min(1.0, (step + 1) / max(1.0, WARM * entry.steps)) * (1 - step / entry.steps)
-        optimizer.param_groups[0]["lr"] = entry.learning_rate * rate
+        optimizer.param_groups[0]["lr"] = peak * rate
         batch, learned = batches[int(rng.integers(len(batches)))]
         rows, columns = torch.nonzero(learned[:, 1:], as_tuple=True)
         following = batch.ids[rows, columns + 1]  # (places,)
@@ -106,7 +109,7 @@ class _LowRank(nn.Module):
 def _adapted(father: LoadedModel, names: Mapping[str, int], rank: int) -> Iterator[list[Tensor]]:
     """While open, these matrices have adapters, which learn; afterwards the model has none."""
     modules = [submodule(father.model, name.removesuffix(".weight")) for name in names]
-    adapters = [_LowRank(module.weight, rank) for module in modules]
+    adapters = [_LowRank(father.model.get_parameter(name), rank) for name in names]
     for module, adapter in zip(modules, adapters, strict=True):
         register_parametrization(module, "weight", adapter)
     try:

@@ -37,7 +37,7 @@ def judge(config: ArenaConfig, cells: Sequence[ArenaCell], items: Mapping[str, S
     names, answers = {}, {}
     for (arm, null), group in groups.items():
         key, role = _role(arm, null, best)
-        names[key] = (_ref(config, null) if arm == PARENTS_ARM else cell_name(arm, null), role)
+        names[key] = (_plain_ref(getattr(config, null)) if arm == PARENTS_ARM else cell_name(arm, null), role)
         answers[key] = _pooled(config, group)
     protocol = "cloze-logprob-sum, fast scorer; seeds pooled by cluster"
     comparison = compare(
@@ -54,9 +54,9 @@ def judge(config: ArenaConfig, cells: Sequence[ArenaCell], items: Mapping[str, S
     held_out = sum(len(members) for members in groups[PARENTS_ARM, "father"][0].answers.values())
     return ArenaResult(
         name=config.name,
-        father=_ref(config, "father"),
-        mother=_ref(config, "mother"),
-        ignorant=_ref(config, "ignorant"),
+        father=_plain_ref(config.father),
+        mother=_plain_ref(config.mother),
+        ignorant=_plain_ref(config.ignorant) if config.ignorant else None,
         seeds=config.seeds,
         items=held_out,
         best=best,
@@ -115,10 +115,9 @@ def _one_family(comparison: Comparison) -> Comparison:
     return comparison.model_copy(update={"contrasts": contrasts})
 
 
-def _ref(config: ArenaConfig, role: str) -> str | None:
+def _plain_ref(ref: str) -> str:
     """A parent's name without folders."""
-    ref = getattr(config, role)
-    return "+".join(_last(part) if part.startswith(("/", ".")) else part for part in ref.split("+")) if ref else ref
+    return "+".join(_last(part) if part.startswith(("/", ".")) else part for part in ref.split("+"))
 
 
 def _last(path: str) -> str:
@@ -129,7 +128,7 @@ def _public(config: ArenaConfig) -> dict[str, object]:
     """The settings without folders of the machine."""
     data = config.model_dump(mode="json")
     for role in ("father", "mother", "ignorant"):
-        data[role] = _ref(config, role)
+        data[role] = data[role] and _plain_ref(data[role])
     for section, keys in (
         (data, ("prompts", "data")),
         *((entry["arm"], ("texts", "prompts")) for entry in data["arms"].values()),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from darwin_mri.arena.cells import CellFactory
 from darwin_mri.arena.judging import judge
 from darwin_mri.arena.retrieval import show_texts
-from darwin_mri.arena.settings import RETRIEVAL, ArenaConfig, Entry, nulls_of
+from darwin_mri.arena.settings import FINETUNE, RETRIEVAL, ArenaConfig, Entry, nulls_of
 from darwin_mri.benchmarks import (
     Item,
     Prepared,
@@ -118,7 +119,7 @@ class _Arena:
         if self._bench is None or self._bench.seed != seed:
             self._bench = SeedBench(self.config, self.models, self.items, seed)
         bench = self._bench
-        fields = bench.parent(null) if name == PARENTS else bench.run(name, self.config.arms[name], null)
+        fields = bench.parent(null) if name == PARENTS else bench.run(self.config.arms[name], null)
         cell = ArenaCell(arm=name, null=null, seed=seed, identity=identity, **fields)
         cell.save(path)
         return cell, False
@@ -179,12 +180,11 @@ class SeedBench:
         search, held_out = (_answers(scorer, items, _prepare(scorer, items)) for items in (self.search, self.held_out))
         return {"ratio": 0.0, "search": {"0": self._composite(search)}, "seconds": 0.0, "answers": held_out}
 
-    def run(self, name: str, entry: Entry, null: str) -> dict[str, Any]:
+    def run(self, entry: Entry, null: str) -> dict[str, Any]:
         """Fields of an arm's or a null's cell; the father has its own weights afterwards.
 
         Args:
-            name: of the arm in the config.
-            entry: the arm and its settings.
+            entry: the arm and its settings; of several learning rates and ranks the best on search items is taken.
             null: ``child`` or a null's name.
 
         Returns:
@@ -192,42 +192,76 @@ class SeedBench:
         """
         if entry.method == RETRIEVAL:
             return self._retrieve(entry, null)
-        began = time.process_time()
-        merge, donors = self.factory.merge(name, entry, null)
-        seconds = time.process_time() - began + self.factory.reused
-        candidate = Candidate(self.models["father"].model, {GENE: donors.names()}, merge)
-        search: dict[str, float] = {}
-        for ratio in self.config.ratios:
-            candidate.apply({GENE: ratio})
-            search[f"{ratio:g}"] = self._composite(_answers(self.scorer, self.search, self.prepared["search"]))
-        ratio = max(self.config.ratios, key=lambda r: (search[f"{r:g}"], -r))
-        candidate.apply({GENE: ratio})
+        trials = [self._try(variant, null) for variant in entry.variants()]
+        best = max(trials, key=lambda trial: trial.value)
+        best.candidate.apply({GENE: best.ratio})
         answers = _answers(self.scorer, self.held_out, self.prepared["held_out"])
-        candidate.restore()
+        best.candidate.restore()
         return {
-            "ratio": ratio,
-            "search": search,
-            "fit": _mean_fit(donors),
-            "seconds": round(seconds, 2),
+            "ratio": best.ratio,
+            "search": {key: value for trial in trials for key, value in trial.search.items()},
+            "fit": best.fit,
+            "seconds": round(sum(trial.seconds for trial in trials) / len(trials), 2),
             "answers": answers,
         }
+
+    def _try(self, entry: Entry, null: str) -> _Trial:
+        """One variant at every ratio, on search items."""
+        began = time.process_time()
+        merge, donors = self.factory.merge(entry, null)
+        seconds = time.process_time() - began + self.factory.reused
+        candidate = Candidate(self.models["father"].model, {GENE: donors.names()}, merge)
+        values = {}
+        for ratio in self.config.ratios:
+            candidate.apply({GENE: ratio})
+            values[ratio] = self._composite(_answers(self.scorer, self.search, self.prepared["search"]))
+        candidate.restore()
+        best = max(self.config.ratios, key=lambda r: (values[r], -r))
+        chosen = _settings(entry)
+        label = "".join(f"{key} {value:g}, " for key, value in chosen.items())
+        search = {f"{label}{ratio:g}": value for ratio, value in values.items()}
+        return _Trial(candidate, best, values[best], search, chosen | _mean_fit(donors), seconds)
 
     def _retrieve(self, entry: Entry, null: str) -> dict[str, Any]:
         """Fields of the father's cell with written texts before each question."""
         began = time.process_time()
         texts = self.factory.texts(entry, null)
-        parts = [
-            {task: show_texts(own, texts, entry.shown) for task, own in part.items()}
-            for part in (self.search, self.held_out)
-        ]
         seconds = time.process_time() - began + self.factory.reused
-        search, held_out = (_answers(self.scorer, items, _prepare(self.scorer, items)) for items in parts)
+        search, held_out = (
+            _answers(
+                self.scorer,
+                part,
+                _prepare(self.scorer, {task: show_texts(own, texts, entry.shown) for task, own in part.items()}),
+            )
+            for part in (self.search, self.held_out)
+        )
         value = self._composite(search)
         return {"ratio": 1.0, "search": {"1": value}, "seconds": round(seconds, 2), "answers": held_out}
 
     def _composite(self, answers: AnswersByTask) -> float:
         means = {task: float(np.mean([a.credit for a in part])) for task, part in answers.items()}
         return sum(weight * means[task] for task, weight in self.config.weights.items())
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A variant of an entry: its candidate, the ratio with the best composite on search items, and figures."""
+
+    candidate: Candidate
+    ratio: float
+    value: float
+    search: dict[str, float]
+    fit: dict[str, float]
+    seconds: float
+
+
+def _settings(entry: Entry) -> dict[str, float]:
+    """What tells the variants of an entry apart."""
+    if entry.method != FINETUNE:
+        return {}
+    assert isinstance(entry.learning_rate, float) and isinstance(entry.rank, int)
+    rank = {"rank": float(entry.rank)} if entry.train == "lora" else {}
+    return {"learning_rate": entry.learning_rate} | rank
 
 
 def _mean_fit(donors: Donors) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -17,6 +18,10 @@ FINETUNE, RETRIEVAL = "finetune", "retrieval"
 INSTEAD = (FINETUNE, RETRIEVAL)  # no arms: what a user could do instead
 
 
+Rate = Annotated[float, Field(gt=0)]
+Rank = Annotated[int, Field(ge=1)]
+
+
 class Entry(Section):
     """One arm as it is tried, or what a user could do instead."""
 
@@ -27,14 +32,23 @@ class Entry(Section):
     arm: ArmConfig = ArmConfig()
     nulls: bool = Field(default=True, description="whether its nulls are run beside it")
     steps: int = Field(default=60, ge=1, description="finetune: steps of AdamW")
-    learning_rate: float = Field(default=3e-4, gt=0, description="finetune: peak")
+    learning_rate: Rate | Annotated[tuple[Rate, ...], Field(min_length=1)] = Field(
+        default=3e-4, description="finetune: peak; of several the best on search items is taken"
+    )
     train: Literal["ffn", "layers", "lora"] = Field(
         default="ffn",
         description="finetune: what learns; ffn: the FFN matrices of arm.layers or arm.depth; layers: all weights of"
         " all layers; lora: low-rank adapters of all linear maps in all layers",
     )
-    rank: int = Field(default=16, ge=1, description="finetune, train lora: rank of the adapters")
+    rank: Rank | Annotated[tuple[Rank, ...], Field(min_length=1)] = Field(
+        default=16, description="finetune, train lora: rank of the adapters; of several the best on search items"
+    )
     shown: int = Field(default=4, ge=1, description="retrieval: texts before a question")
+
+    def variants(self) -> list[Entry]:
+        """The entry with each of its learning rates and ranks alone."""
+        rates, ranks = (given if isinstance(given, tuple) else (given,) for given in (self.learning_rate, self.rank))
+        return [self.model_copy(update={"learning_rate": rate, "rank": rank}) for rate, rank in product(rates, ranks)]
 
 
 class ArenaConfig(Section):

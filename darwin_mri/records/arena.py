@@ -23,9 +23,9 @@ class ArenaCell(Record):
         seed: of splits, prompts, texts and nulls.
         identity: hash of everything the cell depends on.
         ratio: the ratio with the best composite on search items.
-        search: composite on search items, by ratio.
-        fit: means over layers of the donors' figures.
-        seconds: CPU time of making the donors.
+        search: composite on search items, by ratio, and by learning rate and rank where there are several.
+        fit: means over layers of the donors' figures, and the learning rate and rank that were taken.
+        seconds: CPU time of making the donors, in the mean of what was tried.
         answers: benchmark -> answers to the held-out items at the chosen ratio.
     """
 
