@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from darwin_mri.arena import load_arena, run_arena
+from darwin_mri.checkpoints.products import use_fast_products
 from darwin_mri.cli.console import ConsoleProgress, stdout
 from darwin_mri.report import print_arena, write_arena
 from proving.bases import fetch_base
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--subject", default="villages", help="of the specialist that is the mother")
     parser.add_argument("--wordings", type=int, default=4, help="of each fact that the parents complete")
     options = parser.parse_args()
+    use_fast_products()
     config = load_arena(write_inputs(options.out.resolve(), options.subject, options.wordings))
     result = run_arena(config, options.out, offline=True, progress=ConsoleProgress(False))
     write_arena(result, options.out)

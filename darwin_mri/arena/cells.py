@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -12,12 +12,14 @@ from darwin_mri.arena.finetune import finetune
 from darwin_mri.arena.settings import FINETUNE, Entry
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.checkpoints.survey import survey
+from darwin_mri.config import ArmConfig
 from darwin_mri.merging import DonorFFN, Donors, Merge, RandomSource, Settings, ShuffledSource
 from darwin_mri.merging.arms import Context, build_donors, competence
 from darwin_mri.merging.arms.context import SynthesizedText
 from darwin_mri.merging.arms.synthesis import synthesize_texts
 from darwin_mri.merging.folder_sources import father_source
 from darwin_mri.mri.similarity import proportional_map
+from darwin_mri.probes import Probe
 from darwin_mri.records import CHILD
 
 
@@ -25,14 +27,17 @@ class CellFactory:
     """Builds the merges of one seed's cells; what several cells share is built once.
 
     Args:
-        context: the pair's.
+        context: the pair's; settings and texts are those of each entry.
         ignorant: a model that does not know what is tested, in the mother's place; None leaves that null out.
+        texts: an arm's settings -> what both parents read.
     """
 
-    def __init__(self, context: Context, ignorant: LoadedModel | None) -> None:
-        self.context, self.ignorant = context, ignorant
+    def __init__(
+        self, context: Context, ignorant: LoadedModel | None, texts: Callable[[ArmConfig], tuple[Probe, ...]]
+    ) -> None:
+        self.context, self.ignorant, self.texts = context, ignorant, texts
         self.father = father_source(survey(context.father.source.folder))
-        self._texts: dict[str, tuple[tuple[SynthesizedText, ...], float]] = {}  # with the seconds that they took
+        self._written: dict[str, tuple[tuple[SynthesizedText, ...], float]] = {}  # with the seconds that they took
         self.reused = 0.0  # seconds that the texts of the last cell had taken in an earlier one
         self._built: tuple[Entry, Donors] | None = None  # one arm at a time: donors are as large as the father's FFNs
 
@@ -69,7 +74,7 @@ class CellFactory:
     def _make(self, entry: Entry, null: str) -> Donors:
         """An arm's donors, or those of a null that breaks their making."""
         settings = entry.arm
-        context = replace(self.context, settings=settings)
+        context = replace(self.context, settings=settings, texts=self.texts(settings))
         writes = entry.method == FINETUNE or (entry.method == "competence" and settings.writer != "nobody")
         writer = "mother"
         if null == "ignorant":
@@ -106,7 +111,7 @@ class CellFactory:
         layer_map = proportional_map(len(context.father.layers), len(self.ignorant.layers))
         return replace(context, layer_map=layer_map, gate_rms=())
 
-    def texts(self, entry: Entry, null: str) -> list[str]:
+    def written(self, entry: Entry, null: str) -> list[str]:
         """What the parents write for an entry; in the null ``ignorant`` with another mother, else the father alone.
 
         Args:
@@ -127,13 +132,13 @@ class CellFactory:
     def _synthesized(self, context: Context, writer: str) -> tuple[SynthesizedText, ...]:
         settings = context.settings.model_dump(include={"writer", "trust", "new_tokens", "max_tokens"})
         key = f"{writer} {sorted(settings.items())}"
-        if key in self._texts:
-            self.reused += self._texts[key][1]
+        if key in self._written:
+            self.reused += self._written[key][1]
         else:
             began = time.process_time()
             texts = synthesize_texts(context)
-            self._texts[key] = texts, time.process_time() - began
-        return self._texts[key][0]
+            self._written[key] = texts, time.process_time() - began
+        return self._written[key][0]
 
 
 def _father_writes(context: Context) -> Context:

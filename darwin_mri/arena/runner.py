@@ -28,11 +28,12 @@ from darwin_mri.benchmarks import (
     with_choices,
 )
 from darwin_mri.checkpoints import LoadedModel, file_digests, find_model, load, resolve_device, weights_digest
+from darwin_mri.config import ArmConfig
 from darwin_mri.files import require_output
 from darwin_mri.merging import Candidate, Donors
 from darwin_mri.merging.arms import Context
 from darwin_mri.mri.similarity import proportional_map
-from darwin_mri.probes import load_probes, select_probes
+from darwin_mri.probes import Probe, load_probes, select_probes
 from darwin_mri.problem.donors import named_prompts
 from darwin_mri.problem.items import gpqa_password
 from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult
@@ -157,21 +158,24 @@ class SeedBench:
         self.search = {
             task: sample_items(part.search, size, seed) if size else part.search for task, part in parts.items()
         }
-        settings = next(iter(config.arms.values())).arm
-        texts = load_probes(Path(settings.texts) if settings.texts else None)
         context = Context(
             father,
             mother,
             proportional_map(len(father.layers), len(mother.layers)),
-            settings,
+            ArmConfig(),
             seed,
-            select_probes(texts, config.languages, settings.documents, seed),
+            (),
             named_prompts(config.prompts, config.forms, seed),
             config.protect,
         )
-        self.factory = CellFactory(context, models.get("ignorant"))
+        self.factory = CellFactory(context, models.get("ignorant"), self._texts)
         self.scorer = Scorer(father.model, father.tokenizer)
         self.prepared = {"search": _prepare(self.scorer, self.search), "held_out": _prepare(self.scorer, self.held_out)}
+
+    def _texts(self, settings: ArmConfig) -> tuple[Probe, ...]:
+        """What both parents read for an arm with these settings."""
+        texts = load_probes(Path(settings.texts) if settings.texts else None)
+        return select_probes(texts, self.config.languages, settings.documents, self.seed)
 
     def parent(self, role: str) -> dict[str, Any]:
         """Fields of a parent's own cell."""
@@ -225,7 +229,7 @@ class SeedBench:
     def _retrieve(self, entry: Entry, null: str) -> dict[str, Any]:
         """Fields of the father's cell with written texts before each question."""
         began = time.process_time()
-        texts = self.factory.texts(entry, null)
+        texts = self.factory.written(entry, null)
         seconds = time.process_time() - began + self.factory.reused
         search, held_out = (
             _answers(

@@ -8,6 +8,7 @@ from darwin_mri.probes.texts import DOMAINS, Probe, describe_probes, load_probes
 from darwin_mri.probes.tokens import (
     Batch,
     TokenizedProbes,
+    batch_together,
     document_nll,
     embedding_rows,
     final_states,
@@ -28,6 +29,7 @@ __all__ = [
     "Probe",
     "TokenizedProbes",
     "ablate",
+    "batch_together",
     "capture",
     "describe_probes",
     "document_nll",

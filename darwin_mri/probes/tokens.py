@@ -233,6 +233,21 @@ def select_tokenized(
     )
 
 
+def batch_together(tokenized: TokenizedProbes, keep: Sequence[int], *, device: str) -> Batch:
+    """Some of the tokenised probes in one batch, whatever their lengths.
+
+    Args:
+        tokenized: all of them.
+        keep: indices into ``tokenized.probes``.
+        device: where the batch is used.
+
+    Returns:
+        These texts by length; its ``documents`` count along ``keep``.
+    """
+    ids = tuple(tokenized.ids[i] for i in keep)
+    return _batch(sorted(range(len(ids)), key=lambda i: len(ids[i])), ids, tokenized.prefix, device)
+
+
 def final_states(model: Any, batch: Batch, forward: Callable[..., Any] | None = None) -> torch.Tensor:
     """The decoder's last hidden state, after the final norm.
 

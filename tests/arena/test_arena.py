@@ -138,6 +138,9 @@ def test_each_null_differs_from_the_child_as_its_name_says(file: Path) -> None:
         assert torch.allclose(edits[null].norm(), child.norm(), rtol=2e-2) and not torch.allclose(edits[null], child)
     for null in ("mask", "ignorant", "father-writes", "outside-text"):
         assert not torch.allclose(edits[null], child)
+    more = entry.model_copy(update={"arm": entry.arm.model_copy(update={"documents": 3})})
+    tokens = [donors.layers[0].fit["tokens"] for donors in (merges["child"][1], bench.factory.merge(more, "child")[1])]
+    assert tokens[0] < tokens[1]  # every arm reads its own texts
     merge, raw = bench.factory.merge(config.arms["raw"], "child")
     candidate = Candidate(father.model, {"all": raw.names()}, merge)
     candidate.apply({"all": 0.25})

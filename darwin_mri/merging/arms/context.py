@@ -16,8 +16,8 @@ from darwin_mri.probes import (
     Batch,
     Probe,
     TokenizedProbes,
+    batch_together,
     require_tokens,
-    select_tokenized,
     shared_positions,
     tokenize_probes,
 )
@@ -161,8 +161,8 @@ def _pair(
 ) -> PairedBatch:
     """Pair some of the father's texts (``rows``) with the mother's of the same document."""
     columns = [mother_index[father.probes[i].doc] for i in rows]
-    left = select_tokenized(father, rows, device=devices[0], token_budget=1 << 40).batches[0]
-    right = select_tokenized(mother, columns, device=devices[1], token_budget=1 << 40).batches[0]
+    left = batch_together(father, rows, device=devices[0])
+    right = batch_together(mother, columns, device=devices[1])
     row_of = {int(document): row for row, document in enumerate(right.documents)}
     places: list[tuple[int, int, int, int, int, int]] = []
     for row, document in enumerate(left.documents.tolist()):
