@@ -43,10 +43,16 @@ class ArmConfig(Section):
         le=1,
         description="competence: share of the layers to refit, counted from the last, where layers is absent",
     )
+    place: Literal["answer", "subject"] = Field(
+        default="answer",
+        description="competence: token whose state the edit changes; answer: where the answer follows; subject: the"
+        " last token of the question's subject, in layers that tell questions apart there (arm.layers: read)",
+    )
     target: Literal["nearest", "text", "states"] = Field(
         default="text",
-        description="competence: target states of the edit; text: a linear map of the written next token's embedding; "
-        "nearest: the nearest state from which that token follows; states: the mother's own states, mapped",
+        description="competence, place answer: target states of the edit; text: a linear map of the written next"
+        " token's embedding; nearest: the nearest state from which that token follows; states: the mother's own"
+        " states, mapped",
     )
     sweeps: int = Field(
         default=1, ge=1, description="competence: passes over the layers, each refitted after the one before"

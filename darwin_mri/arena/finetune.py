@@ -18,9 +18,9 @@ from darwin_mri.arena.settings import Entry
 from darwin_mri.checkpoints import LoadedModel, submodule
 from darwin_mri.merging import DonorFFN
 from darwin_mri.merging.arms import Context
-from darwin_mri.merging.arms.competence import chosen_layers
 from darwin_mri.merging.arms.context import PairedBatch, paired_batches
-from darwin_mri.merging.arms.targets import written_tokens
+from darwin_mri.merging.arms.edits import written_tokens
+from darwin_mri.merging.arms.layer_choice import chosen_layers
 from darwin_mri.probes import Batch, final_states, token_nll
 
 WARM = 0.1  # share of the steps in which the learning rate rises

@@ -25,11 +25,11 @@ from darwin_mri.config import ARMS as NAMED
 from darwin_mri.errors import ConfigError, InputError
 from darwin_mri.merging import Donors
 from darwin_mri.merging.arms import ARMS, build_donors, competence, matching
+from darwin_mri.merging.arms.edits import keep_marks
 from darwin_mri.merging.arms.matching import match
 from darwin_mri.merging.arms.moments import Moment, explained, procrustes, ridge
 from darwin_mri.merging.arms.shapes import fit_width, fold_activation, fold_gain, norm_gain
 from darwin_mri.merging.arms.synthesis import synthesize_texts
-from darwin_mri.merging.arms.targets import keep_marks
 from tests.merging import trained_pair
 from tests.merging.pairs import context, loaded, source, texts
 from tests.toys import pico, pico_gemma4, pico_llama, pico_qwen35

@@ -11,7 +11,7 @@ from darwin_mri.checkpoints import LoadedModel, find_model, load
 from darwin_mri.config import ArmConfig
 from darwin_mri.errors import InputError
 from darwin_mri.merging.arms import Context
-from darwin_mri.merging.arms.competence import chosen_layers
+from darwin_mri.merging.arms.layer_choice import chosen_layers
 from darwin_mri.merging.arms.reading import (
     QUESTIONS,
     WORDINGS,

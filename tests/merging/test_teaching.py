@@ -9,10 +9,11 @@ import torch
 
 from darwin_mri.merging import Donors
 from darwin_mri.merging.arms.competence import build, collision
+from darwin_mri.merging.arms.edits import keep_marks
 from darwin_mri.merging.arms.moments import free_directions
 from darwin_mri.merging.arms.nearest import TARGET_PROBABILITY, FinalGain, nearest_states
 from darwin_mri.merging.arms.synthesis import Completion, agreement
-from darwin_mri.merging.arms.targets import edit_targets, keep_marks
+from darwin_mri.merging.arms.targets import edit_targets
 from darwin_mri.probes import Probe, capture, final_states, project, tokenize_probes
 from tests.merging import trained_pair
 from tests.merging.pairs import context, loaded, texts
@@ -88,7 +89,8 @@ def test_fewer_preserved_rows_keep_every_row_with_an_edit() -> None:
     assert sizes[0.25][1] < sizes[None][1]  # rows
 
 
-def test_nearest_states_write_what_only_the_mother_knows() -> None:
+@pytest.mark.parametrize("place", [{"depth": 0.67, "sweeps": 2}, {"place": "subject", "layers": (0, 1)}])
+def test_edits_at_the_answer_and_at_the_subject_write_what_only_the_mother_knows(place: dict[str, object]) -> None:
     father, mother = trained_pair.father(), trained_pair.mother()
     own = {name: parameter.detach().clone() for name, parameter in father.model.named_parameters()}
     c = context(
@@ -98,14 +100,15 @@ def test_nearest_states_write_what_only_the_mother_knows() -> None:
         prompts=trained_pair.prompts(),
         protect=("ko",),
         new_tokens=1,
-        depth=0.67,
         target="nearest",
-        sweeps=2,
         trust="agreement",
+        **place,
     )
     scores = {}
     for name, arrange in (("child", keep_marks), ("shuffled places", trained_pair.shuffle)):
-        father.model.load_state_dict(Donors(build(c, arrange)).tensors, strict=False)
+        with torch.inference_mode():  # as a run builds them
+            donors = Donors(build(c, arrange))
+        father.model.load_state_dict(donors.tensors, strict=False)
         scores[name] = [trained_pair.score(father, words) for words in (trained_pair.KNOWN, trained_pair.NEW)]
         father.model.load_state_dict(own, strict=False)
     assert scores["child"][0] >= 0.9 and scores["child"][1] >= 0.7, scores

@@ -32,14 +32,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darwin_mri.checkpoints import LoadedModel, ffn_matrices, submodule
-from darwin_mri.errors import InputError
 from darwin_mri.merging.arms.context import Context
+from darwin_mri.merging.arms.edits import Arrange, EditTarget, keep_marks
+from darwin_mri.merging.arms.layer_choice import chosen_layers
 from darwin_mri.merging.arms.moments import Moment, free_directions, ridge
-from darwin_mri.merging.arms.reading import plain_layers, readable_layers
 from darwin_mri.merging.arms.shapes import as_parameters, clip_gain, norm_gain, rms, unit
-from darwin_mri.merging.arms.targets import Arrange, EditTarget, edit_targets, keep_marks
+from darwin_mri.merging.arms.targets import edit_targets
 from darwin_mri.merging.donors import DonorFFN
-from darwin_mri.probes import Batch, capture, final_states, increment_modules
+from darwin_mri.probes import capture, final_states, increment_modules
 
 GAIN_STEP = 0.1  # of an increment's rms: the step by which a layer's gain is measured
 SMALLEST_GAIN = 0.05
@@ -69,30 +69,6 @@ def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]
         yield DonorFFN(index, None, tensors, fit={**fit, **figures[index]})
 
 
-def chosen_layers(context: Context) -> list[int]:
-    """The father's layers that are refitted.
-
-    They are the settings' ``layers``, those that tell the prompts' questions apart, or the last ``depth`` share of
-    those with an FFN.
-
-    Raises:
-        InputError: the settings name a layer without a plain FFN, or no prompts that layers could be chosen by.
-    """
-    able = plain_layers(context.father)
-    if context.settings.layers is None:
-        return able[-max(1, round(context.settings.depth * len(able))) :]
-    if context.settings.layers == "read":
-        if not (readable := readable_layers(context.father, context.prompts, context.seed)):
-            raise InputError("arm.layers: read needs prompts (arm.prompts) in two wordings or more: give them one pair")
-        return readable
-    missing = sorted(set(context.settings.layers) - set(able))
-    if missing:
-        raise InputError(
-            f"arm.layers names layer {missing[0]}, which the father has no plain FFN in (it has {len(able)})"
-        )
-    return sorted(set(context.settings.layers))
-
-
 @torch.inference_mode()
 def _refit(
     context: Context, index: int, remaining: int, targets: Sequence[EditTarget], edits: dict[int, Tensor]
@@ -103,9 +79,9 @@ def _refit(
     """
     father, device = context.father, context.father.device
     layer, info, ffn = father.ffn(index)
-    down, last = ffn_matrices(layer, ffn)[2], len(father.layers) - 1
+    down, last = ffn_matrices(layer, ffn)[2], targets[0].layer
     down = edits.get(index, down)
-    gain = _stream_gain(context, index, targets[0].batch, edits)
+    gain = _stream_gain(context, index, targets[0], edits)
     norm = clip_gain(norm_gain(layer, info.post_norm, father.anatomy.hidden_size)) if info.post_norm else None
     width, hidden = down.shape[1], down.shape[0]
     aa, ad, held = Moment(width, width, device), Moment(width, hidden, device), Moment(width, width, device)
@@ -180,13 +156,13 @@ def _preserve_weight(context: Context, targets: Sequence[EditTarget]) -> float:
     return context.settings.hold * max(edited, 1) / max(preserved, 1)
 
 
-def _stream_gain(context: Context, index: int, batch: Batch, edits: dict[int, Tensor]) -> float:
-    """The gain d(last state) / d(this layer's increment) along a random direction, measured by a small step.
+def _stream_gain(context: Context, index: int, target: EditTarget, edits: dict[int, Tensor]) -> float:
+    """The gain d(target's state) / d(this layer's increment) along a random direction, measured by a small step.
 
     About 1 in a plain residual stream, a product of layer scalars in Gemma 4.
     """
     father = context.father
-    info, last = father.anatomy.layers[index], len(father.layers) - 1
+    info, batch, last = father.anatomy.layers[index], target.batch, target.layer
     (module,) = increment_modules(father.layers[index], info)
     generator = context.generator("stream gain", index)
     direction = torch.randn(father.anatomy.hidden_size, generator=generator).to(father.device)  # (hidden,)

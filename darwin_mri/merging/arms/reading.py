@@ -79,6 +79,28 @@ def choose_wordings(prompts: Sequence[Probe], seed: int) -> list[Wording]:
     ]
 
 
+def subject_ends(texts: Sequence[Probe], starts: Sequence[int]) -> list[int]:
+    """The character in each prompt where the last part of its subject ends.
+
+    Args:
+        texts: prompts, with or without what follows; wordings of one question share ``pair``.
+        starts: the character where each prompt ends.
+
+    Returns:
+        As many characters; the prompt's own end where no other wording shows what its subject is.
+    """
+    prompts = [text.text[:start] for text, start in zip(texts, starts, strict=True)]
+    by_question: dict[str, list[int]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        by_question[text.pair or text.doc].append(number)
+    groups = list(by_question.values())
+    ends = [0] * len(prompts)
+    for numbers, parts in zip(groups, _subjects([[prompts[n] for n in own] for own in groups]), strict=True):
+        for n in numbers:
+            ends[n] = max((prompts[n].rfind(part) + len(part) for part in parts), default=len(prompts[n]))
+    return ends
+
+
 def _subjects(texts: Sequence[Sequence[str]]) -> list[list[str]]:
     """What every wording of a question says and few other questions do: beginnings of words, per question."""
     firsts = [own[0] for own in texts]
@@ -132,13 +154,14 @@ def plain_layers(parent: LoadedModel) -> list[int]:
     return [info.index for info in parent.anatomy.layers if info.ffn is not None]
 
 
-def readable_layers(parent: LoadedModel, prompts: Sequence[Probe], seed: int) -> list[int]:
-    """The layers whose neurons recognise questions nearly as well as the best layer's, where the answer follows.
+def readable_layers(parent: LoadedModel, prompts: Sequence[Probe], seed: int, place: str = "answer") -> list[int]:
+    """The layers whose neurons recognise questions nearly as well as the best layer's.
 
     Args:
         parent: the model that is to be edited.
         prompts: wordings of one question share ``pair``.
         seed: of the choice of questions.
+        place: one of ``PLACES``.
 
     Returns:
         Numbers of layers; empty where no question comes in two wordings.
@@ -146,7 +169,7 @@ def readable_layers(parent: LoadedModel, prompts: Sequence[Probe], seed: int) ->
     wordings = choose_wordings(prompts, seed)
     if not wordings:
         return []
-    shares = recognise(parent, wordings)["answer", "a"].mean(1)  # (layers,)
+    shares = recognise(parent, wordings)[place, "a"].mean(1)  # (layers,)
     return [index for index, share in zip(plain_layers(parent), shares, strict=True) if share >= NEARLY * shares.max()]
 
 

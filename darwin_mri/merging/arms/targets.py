@@ -1,12 +1,12 @@
 """What the father's last residual states should become, and where: the targets that ``competence`` solves for.
 
-Three ways to set them (``arm.target``); the header of ``competence`` has the formulas.
+Three ways to set them (``arm.target``), where the answer follows; the header of ``competence`` has the formulas. Module
+``subject`` has those of a layer in between, at the subject.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,34 +14,14 @@ from torch import Tensor
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.errors import InputError
 from darwin_mri.merging.arms.context import Context, PairedBatch, SynthesizedText, paired_batches
+from darwin_mri.merging.arms.edits import Arrange, EditTarget, keep_marks, written_tokens
+from darwin_mri.merging.arms.layer_choice import chosen_layers
 from darwin_mri.merging.arms.losses import advantage, segment_losses, token_losses
 from darwin_mri.merging.arms.moments import Moment, explained, ridge
 from darwin_mri.merging.arms.nearest import FinalGain, nearest_states
+from darwin_mri.merging.arms.subject import subject_targets
 from darwin_mri.merging.arms.synthesis import synthesize_texts
 from darwin_mri.probes import Batch, capture, final_states
-
-Arrange = Callable[[Tensor], Tensor]
-"""Called with the boolean marks (places,) of the edited places in one batch; a null arm shuffles them."""
-
-
-def keep_marks(marks: Tensor) -> Tensor:
-    """The marks as they are."""
-    return marks
-
-
-@dataclass(frozen=True)
-class EditTarget:
-    """One batch with the states the father should have.
-
-    Attributes:
-        batch: the text.
-        states: (rows, length, hidden) target of the last residual state, fp32.
-        edit: (rows, length) boolean, where the target is not the father's own state.
-    """
-
-    batch: Batch
-    states: Tensor
-    edit: Tensor
 
 
 def edit_targets(context: Context, arrange: Arrange = keep_marks) -> tuple[list[EditTarget], dict[str, float]]:
@@ -62,7 +42,9 @@ def edit_targets(context: Context, arrange: Arrange = keep_marks) -> tuple[list[
         synthesized = synthesize_texts(context) if context.synthesized is None else context.synthesized
     texts = [*(text.text for text in synthesized), *context.texts]
     batches = paired_batches(context.father, context.mother, texts, max_tokens=context.settings.max_tokens)
-    if context.settings.target == "states":
+    if context.settings.place == "subject":
+        targets, fit = subject_targets(context, chosen_layers(context)[-1], batches, synthesized, arrange)
+    elif context.settings.target == "states":
         targets, fit = _from_states(context, batches, arrange)
     else:
         targets, fit = _from_text(context, batches, synthesized, arrange)
@@ -107,7 +89,7 @@ def _from_states(
         target, edit = h_f.clone(), torch.zeros_like(batch.father.text)
         target[rows, columns] = h_m[leads] @ state_map.T
         edit[rows, columns] = True
-        targets.append(EditTarget(batch.father, target, edit))
+        targets.append(EditTarget(batch.father, len(father.layers) - 1, target, edit))
     return targets, fit
 
 
@@ -149,7 +131,7 @@ def _from_text(
             target[edit] = nearest_states(father, h_f[edit], following[edit], gain.value)
         else:
             target[edit] = embedding[following[edit]].float() @ token_map.T
-        targets.append(EditTarget(batch, target, edit))
+        targets.append(EditTarget(batch, len(father.layers) - 1, target, edit))
     return targets, fit
 
 
@@ -173,7 +155,7 @@ def _sample_rows(context: Context, targets: list[EditTarget]) -> list[EditTarget
                 part[rows].cpu() for part in (target.batch.ids, target.batch.attention, target.batch.text)
             )
             batch = Batch.of(ids, attention, text, torch.arange(len(ids)), context.father.device)
-            sample.append(EditTarget(batch, target.states[rows], target.edit[rows]))
+            sample.append(EditTarget(batch, target.layer, target.states[rows], target.edit[rows]))
     return sample
 
 
@@ -184,35 +166,3 @@ def _last_states(parent: LoadedModel, batch: Batch) -> tuple[Tensor, tuple[Tenso
         hidden = final_states(parent.model, batch)
         stream = seen[last, "h_out"].float()
     return stream, token_losses(parent, batch, hidden), hidden
-
-
-def written_tokens(father: LoadedModel, batch: PairedBatch, synthesized: tuple[SynthesizedText, ...]) -> Tensor:
-    """Which of the father's tokens belong to a completion.
-
-    Args:
-        father: the father.
-        batch: whose ``documents`` count the synthesized texts first.
-        synthesized: prompts with their completions; every text token counts where there are none.
-
-    Returns:
-        (rows, length) boolean.
-    """
-    if not synthesized:
-        return batch.father.text.clone()
-    marks = torch.zeros_like(batch.father.text)
-    for row, document in enumerate(batch.documents):
-        if document >= len(synthesized):
-            continue  # a text of the context, on which the father stays as it is
-        tokens = int(batch.father.text[row].sum())
-        first = int(batch.father.text[row].nonzero()[0])
-        encoded = father.tokenizer(
-            synthesized[document].text.text,
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            truncation=True,
-            max_length=tokens,
-        )
-        ends = [end for _, end in encoded["offset_mapping"]]
-        for column, end in enumerate(ends):
-            marks[row, first + column] = end > synthesized[document].start
-    return marks
