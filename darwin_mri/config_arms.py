@@ -8,6 +8,8 @@ from pydantic import Field, field_validator
 
 from darwin_mri.config_base import Section
 
+SUBJECT_STEPS = 12  # by gradient, of arm.place: subject
+
 
 class ArmConfig(Section):
     """How a cross-architecture donor is built from the mother (aligned, transplant, refit, competence)."""
@@ -56,6 +58,11 @@ class ArmConfig(Section):
     )
     sweeps: int = Field(
         default=1, ge=1, description="competence: passes over the layers, each refitted after the one before"
+    )
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        description="competence: times that the parents write and the father is taught what it still gets wrong",
     )
     writer: Literal["parents", "father", "mother", "nobody"] = Field(
         default="parents",

@@ -43,6 +43,7 @@ ItemsByTask = Mapping[str, Sequence[Item]]
 AnswersByTask = dict[str, tuple[Answer, ...]]
 PARENTS = "parents"  # the folder of father's and mother's own cells
 WRITTEN = ("arena.json", "arena.html", "cells/seed-*/*/*.json")
+FEW = 4  # composites that a line of progress shows
 GENE = "donors"  # the one gene of a cell: the ratio of all donors
 
 
@@ -74,12 +75,19 @@ def run_arena(
             cell, known = arena.cell(seed, name, null)
             cells.append(cell)
             if not known:
-                search = ", ".join(f"{ratio}: {value:.3f}" for ratio, value in cell.search.items())
-                progress.say(f"seed {seed} {name} {null}: search {search}; {cell.seconds:.0f} s")
+                progress.say(f"seed {seed} {name} {null}: search {_searched(cell.search)}; {cell.seconds:.0f} s")
             advance(1)
     result = judge(config, cells, {task: arena.items[task] for task in config.tasks})
     result.save(out / "arena.json")
     return result
+
+
+def _searched(search: Mapping[str, float]) -> str:
+    """The composites on search items in a line: all of a few, the best of many."""
+    if len(search) <= FEW:
+        return ", ".join(f"{setting}: {value:.3f}" for setting, value in search.items())
+    best = max(search, key=lambda setting: search[setting])
+    return f"{search[best]:.3f} ({best}), the best of {len(search)}"
 
 
 class _Arena:

@@ -9,6 +9,7 @@ import numpy as np
 from darwin_mri.batch_sizes import GRADIENT_FORWARDS, PASS_FORWARDS, SCAN_FORWARDS, STATISTICS_FORWARDS
 from darwin_mri.checkpoints.survey import Survey
 from darwin_mri.config import Config
+from darwin_mri.config_arms import SUBJECT_STEPS
 from darwin_mri.config_methods import FITTED
 from darwin_mri.mri.subsampling import make_design
 from darwin_mri.planning import machine
@@ -143,8 +144,10 @@ class _Estimate:
         if config.arm.writer != "nobody" and not config.arm.prompts:
             questions = sum(self.length[name].question + config.arm.new_tokens for name in config.fitness)
             written = config.search.items * questions
-        passes = 1 + len(father.anatomy.layers) * config.arm.depth * config.arm.sweeps
+        passes = config.arm.rounds * (1 + len(father.anatomy.layers) * config.arm.depth * config.arm.sweeps)
         seconds = self.seconds(father, passes * (tokens + written) + written)
+        if config.arm.place == "subject":
+            seconds += self.seconds(father, config.arm.rounds * SUBJECT_STEPS * SLOPES * written)
         seconds += sum(self.seconds(survey, tokens + 2 * written) for survey in self.surveys[1:])
         note = f"{passes:g} passes over {tokens + written:,.0f} tokens, prompts of a folder apart"
         return [PlanStage(name="donors", seconds=seconds, note=note)]

@@ -115,6 +115,21 @@ def test_edits_at_the_answer_and_at_the_subject_write_what_only_the_mother_knows
     assert scores["shuffled places"][1] <= 0.45, scores
 
 
+def test_a_second_round_teaches_only_what_is_still_wrong() -> None:
+    father, mother = trained_pair.father(), trained_pair.mother()
+    taught = {}
+    for rounds in (1, 2):
+        fields = {"prompts": trained_pair.prompts(), "protect": ("ko",), "new_tokens": 1, "target": "nearest"}
+        c = context(father, mother, trained_pair.texts(), depth=0.67, rounds=rounds, **fields)
+        donors = Donors(build(c))
+        taught[rounds] = donors.layers[0].fit["taught"]
+        own = {name: parameter.detach().clone() for name, parameter in father.model.named_parameters()}
+        father.model.load_state_dict(donors.tensors, strict=False)
+        assert trained_pair.score(father, trained_pair.NEW) >= 0.7
+        father.model.load_state_dict(own, strict=False)
+    assert taught[2] < 0.5 * taught[1], taught
+
+
 def test_an_edit_off_more_held_directions_changes_less_of_what_must_stay() -> None:
     father, mother = trained_pair.father(), trained_pair.mother()
     own = {name: parameter.detach().clone() for name, parameter in father.model.named_parameters()}

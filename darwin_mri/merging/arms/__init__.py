@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.arms import aligned, competence, folded, raw, refit, transplant
 from darwin_mri.merging.arms.context import Context
+from darwin_mri.merging.arms.layer_choice import chosen_layers
 from darwin_mri.merging.donors import DonorFFN
 
 ARMS: dict[str, Callable[[Context], Iterator[DonorFFN]]] = {
@@ -48,5 +49,5 @@ def _counted(arm: str, context: Context) -> Iterator[DonorFFN]:
 def count_steps(arm: str, context: Context) -> int:
     """How many steps building a named arm's donors takes: layers that are refitted, or built."""
     if arm == "competence":
-        return len(competence.chosen_layers(context)) * context.settings.sweeps
+        return len(chosen_layers(context)) * context.settings.sweeps * context.settings.rounds
     return len(context.pairs())

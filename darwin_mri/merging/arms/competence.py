@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -56,14 +57,18 @@ def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]
     Yields:
         Donors in the order of their layers, with figures of the targets and of the fit.
     """
-    layers = chosen_layers(context)
-    targets, fit = edit_targets(context, arrange)
+    layers, fit = chosen_layers(context), dict[str, float]()
     edits: dict[int, Tensor] = {}  # layer -> its new down projection, (hidden, width)
     figures: dict[int, dict[str, float]] = {}
-    for _ in range(context.settings.sweeps):
-        for position, index in enumerate(layers):
-            edits[index], figures[index] = _refit(context, index, len(layers) - position, targets, edits)
-            context.advance(1)
+    for number in range(context.settings.rounds):
+        if number:  # the father, as it is by now, writes again
+            context = replace(context, synthesized=None)
+        with replace_down(context.father, edits):
+            targets, fit = edit_targets(context, arrange)
+        for _ in range(context.settings.sweeps):
+            for position, index in enumerate(layers):
+                edits[index], figures[index] = _refit(context, index, len(layers) - position, targets, edits)
+                context.advance(1)
     for index in layers:
         tensors = as_parameters(context.father, index, None, None, edits[index].cpu())
         yield DonorFFN(index, None, tensors, fit={**fit, **figures[index]})

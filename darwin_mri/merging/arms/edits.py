@@ -63,7 +63,16 @@ def written_tokens(father: LoadedModel, batch: PairedBatch, synthesized: tuple[S
 
 
 def token_ends(father: LoadedModel, text: str, tokens: int) -> list[int]:
-    """The character where each of a text's first tokens ends."""
+    """The character where each of a text's first tokens ends.
+
+    Args:
+        father: whose tokenizer reads it.
+        text: the text.
+        tokens: how many of its first tokens.
+
+    Returns:
+        One character for each of these tokens.
+    """
     encoded = father.tokenizer(
         text, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=tokens
     )

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from darwin_mri.checkpoints import LoadedModel
+from darwin_mri.config_arms import SUBJECT_STEPS
 from darwin_mri.merging.arms.context import Context, PairedBatch, SynthesizedText
 from darwin_mri.merging.arms.edits import Arrange, EditTarget, token_ends, written_tokens
 from darwin_mri.merging.arms.reading import subject_ends
 from darwin_mri.probes import Batch, capture, final_states, token_nll
 
-STEPS = 12
 RATE = 0.1  # of Adam, in units of the state's rms
 LARGEST = 1.0  # norm of a step, in units of the state's
 
@@ -150,9 +150,9 @@ def _descend(
     optimizer = torch.optim.Adam([steps], lr=RATE)
     tokens = sum(int(rows.written.sum()) for rows in asked)
     losses: list[float] = []
-    for _ in range(STEPS + 1):
+    for _ in range(SUBJECT_STEPS + 1):
         losses.append(0.0)
-        learns = len(losses) <= STEPS
+        learns = len(losses) <= SUBJECT_STEPS
         for rows in asked:
             with torch.set_grad_enabled(learns), _moved(father.layers[layer], rows, steps):
                 out = final_states(father.model, rows.batch)
