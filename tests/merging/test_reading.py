@@ -21,6 +21,7 @@ from darwin_mri.merging.arms.reading import (
     plain_layers,
     readable_layers,
     recognise,
+    subject_ends,
 )
 from darwin_mri.mri import measure_reading
 from darwin_mri.probes import Probe
@@ -55,6 +56,21 @@ def test_a_state_that_names_its_question_is_recognised_and_one_that_names_its_wo
     other = torch.nn.functional.one_hot(numbers, 40) + noise
     assert _recognised(names, asked, numbers).min() == 1
     assert _recognised(other, asked, numbers).mean() < 0.15
+
+
+def test_a_subject_ends_where_what_only_its_own_wordings_share_does() -> None:
+    forms = ("The dish of {} is", "{}'s dish is", "As for {}, its dish is known to be")
+    texts = [
+        Probe(form.format(place) + " soup.", "en", "knowledge", f"{place}-{n}", place)
+        for place in ("Keldale", "Brabury", "Oskholm", "Tasford", "Velmere")
+        for n, form in enumerate(forms)
+    ]
+    starts = [len(text.text) - len(" soup.") for text in texts]
+    alone = Probe("What is it? soup.", "en", "knowledge", "alone")
+    ends = subject_ends([*texts, alone], [*starts, 11])
+    assert ends[-1] == 11
+    for text, end in zip(texts, ends, strict=False):
+        assert text.pair and text.text[:end].endswith(text.pair)
 
 
 def test_korean_facts_are_read_where_they_were_learned_and_nowhere_in_a_stranger(father: LoadedModel) -> None:

@@ -93,11 +93,11 @@ def subject_ends(texts: Sequence[Probe], starts: Sequence[int]) -> list[int]:
     by_question: dict[str, list[int]] = defaultdict(list)
     for number, text in enumerate(texts):
         by_question[text.pair or text.doc].append(number)
-    groups = list(by_question.values())
-    ends = [0] * len(prompts)
+    groups = [own for own in by_question.values() if len(own) > 1]
+    ends = [len(prompt) for prompt in prompts]
     for numbers, parts in zip(groups, _subjects([[prompts[n] for n in own] for own in groups]), strict=True):
         for n in numbers:
-            ends[n] = max((prompts[n].rfind(part) + len(part) for part in parts), default=len(prompts[n]))
+            ends[n] = max((prompts[n].rfind(part) + len(part) for part in parts), default=ends[n])
     return ends
 
 
