@@ -26,6 +26,7 @@ from proving.subjects import SUBJECTS
 from proving.subjects.subject import FactSubject, split_statement
 
 KEPT = "countries"  # the father's own subject
+PROTECTED = "prose"  # the domain of prompts that the father completes
 
 
 def write_inputs(folder: Path, subject: str, wordings: int) -> Path:
@@ -52,7 +53,8 @@ def write_inputs(folder: Path, subject: str, wordings: int) -> Path:
             for item in SUBJECTS[name].items()
         )
         _write_rows(folder / f"{name}.jsonl", rows)
-    _write_rows(folder / "prompts" / f"{subject}.jsonl", _prompts(subject, wordings))
+    for name in (subject, KEPT):
+        _write_rows(folder / "prompts" / f"{name}.jsonl", _prompts(name, wordings))
     path = folder / "arena.yaml"
     path.write_text(yaml.safe_dump(_config(folder, subject), sort_keys=False), encoding="utf-8")
     return path
@@ -65,7 +67,8 @@ def _prompts(subject: str, wordings: int) -> Iterable[dict[str, str]]:
         for number, statement in enumerate(fact.statements[:wordings]):
             prompt, _ = split_statement(statement, fact.answer)
             doc = f"{fact.key}-{number}"
-            yield {"text": prompt, "language": "en", "domain": "knowledge", "doc": doc, "pair": fact.key}
+            domain = PROTECTED if subject == KEPT else "knowledge"
+            yield {"text": prompt, "language": "en", "domain": domain, "doc": doc, "pair": f"{subject}-{fact.key}"}
 
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -89,7 +92,7 @@ def _config(folder: Path, subject: str) -> dict[str, Any]:
         "seeds": [1, 2, 3],
         "search_items": 80,
         "search_share": 0.3,
-        "protect": ["ko"],
+        "protect": [PROTECTED],
         "prompts": str(folder / "prompts"),
         "tasks": {subject: 1.0, KEPT: 1.0},
         "own": {name: {"jsonl": str(folder / f"{name}.jsonl")} for name in (subject, KEPT)},

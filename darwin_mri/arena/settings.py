@@ -128,6 +128,6 @@ def nulls_of(entry: Entry, config: ArenaConfig) -> list[str]:
         "mask": entry.method == "competence",
         "ignorant": config.ignorant is not None,
         "father-writes": entry.method in (*INSTEAD, "competence"),
-        "outside-text": entry.method in (FINETUNE, "competence"),
+        "outside-text": entry.method in (FINETUNE, "competence") and entry.arm.place == "answer",
     }
     return [null for null in config.nulls if means[null]]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from darwin_mri.errors import InputError
 from darwin_mri.merging import Donors
 from darwin_mri.merging.arms.competence import build, collision
 from darwin_mri.merging.arms.edits import keep_marks
@@ -113,6 +114,16 @@ def test_edits_at_the_answer_and_at_the_subject_write_what_only_the_mother_knows
         father.model.load_state_dict(own, strict=False)
     assert scores["child"][0] >= 0.9 and scores["child"][1] >= 0.7, scores
     assert scores["shuffled places"][1] <= 0.45, scores
+
+
+def test_what_the_father_wrote_itself_is_held_at_the_subject() -> None:
+    father, mother = trained_pair.father(), trained_pair.mother()
+    fields = {"prompts": trained_pair.prompts(), "writer": "father", "new_tokens": 1, "place": "subject"}
+    for donor in build(context(father, mother, trained_pair.texts(), layers=(0, 1), **fields)):
+        ((name, down),) = donor.tensors.items()
+        assert torch.allclose(down, father.model.get_parameter(name), atol=1e-4) and donor.fit["taught"] == 0
+    with pytest.raises(InputError, match="cannot have arm.writer: nobody"):
+        list(build(context(father, mother, trained_pair.texts(), layers=(0,), place="subject", writer="nobody")))
 
 
 def test_a_second_round_teaches_only_what_is_still_wrong() -> None:

@@ -3,7 +3,8 @@
 The state of layer L at the last token of the subject gets a step d, one for each question and the same in all its
 wordings, so that later layers carry the written answer to its place: d minimises the loss of the completions (as the
 value vectors of ROME and MEMIT, arXiv 2202.05262 and 2210.07229), by Adam on the states alone. No weight learns by
-gradient: ``competence`` then solves the down projections up to L in closed form, as for its other targets.
+gradient: ``competence`` then solves the down projections up to L in closed form, as for its other targets. What the
+father wrote itself is held.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _rows(
     ends: Sequence[int],
     names: dict[str, int],
 ) -> _Rows | None:
-    """The rows of a batch that ask, None where none does.
+    """The rows of a batch whose completion is not the father's own, None where there is none.
 
     Args:
         father: the father.
@@ -120,7 +121,11 @@ def _rows(
     Returns:
         The rows with the places that matter.
     """
-    asks = [row for row, document in enumerate(batch.documents) if document < len(synthesized)]
+    asks = [
+        row
+        for row, document in enumerate(batch.documents)
+        if document < len(synthesized) and synthesized[document].author != "father"
+    ]
     if not asks:
         return None
     prompts = [synthesized[batch.documents[row]] for row in asks]
@@ -148,7 +153,7 @@ def _descend(
     hidden = father.anatomy.hidden_size
     steps = torch.zeros(questions, hidden, device=father.device, requires_grad=True)
     optimizer = torch.optim.Adam([steps], lr=RATE)
-    tokens = sum(int(rows.written.sum()) for rows in asked)
+    tokens = max(1, sum(int(rows.written.sum()) for rows in asked))
     losses: list[float] = []
     for _ in range(SUBJECT_STEPS + 1):
         losses.append(0.0)

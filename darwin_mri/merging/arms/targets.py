@@ -40,6 +40,8 @@ def edit_targets(context: Context, arrange: Arrange = keep_marks) -> tuple[list[
         if not context.prompts:
             raise InputError("arm competence lets the parents write: give prompts, or set arm.writer to nobody")
         synthesized = synthesize_texts(context) if context.synthesized is None else context.synthesized
+    if context.settings.place == "subject" and not synthesized:
+        raise InputError("arm.place: subject writes what the parents completed: it cannot have arm.writer: nobody")
     texts = [*(text.text for text in synthesized), *context.texts]
     batches = paired_batches(context.father, context.mother, texts, max_tokens=context.settings.max_tokens)
     if context.settings.place == "subject":
