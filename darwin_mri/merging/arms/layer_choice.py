@@ -25,7 +25,8 @@ def chosen_layers(context: Context) -> list[int]:
                 "arm.layers: read and arm.place: subject need prompts (arm.prompts) in two wordings or more: give them"
                 " one pair"
             )
-        return readable
+        # What stands at the subject still has to reach the answer: later layers must read it.
+        return [i for i in readable if place == "answer" or i < len(context.father.layers) // 2] or readable[:1]
     assert isinstance(context.settings.layers, tuple)
     missing = sorted(set(context.settings.layers) - set(able))
     if missing:
