@@ -344,3 +344,7 @@ class PairScan(Record):
         """Of the layer whose neurons tell most questions apart where the answer follows; None where none was read."""
         read = [reading for reading in self.reading if reading is not None]
         return max(read, key=lambda reading: reading.answer["a"].value, default=None)
+
+    def teachable_subject(self, share: float) -> bool:
+        """Whether a layer of the first half tells so many questions apart at the subject: later ones can carry it."""
+        return any(one is not None and one.subject["a"].value >= share for one in self.reading[: len(self.reading) // 2])

@@ -18,7 +18,7 @@ from darwin_mri.report.model.score_alerts import score_alerts
 from darwin_mri.report.record_words import benchmark_label, status_label
 from darwin_mri.translation import say, say_count
 
-UNREADABLE = 0.1  # of the questions of a reading test: below it no layer can be taught
+UNREADABLE = 0.3  # of the questions of a reading test: below it nothing was taught on any pair (docs/LOG.md)
 GAP = 0.03  # a fraction lost on fresh items above this is a warning: the search has learned its items
 
 
@@ -198,11 +198,17 @@ def _split_gaps(scores: Iterable[Score]) -> Iterator[Alert]:
             )
 
 
+def _place(run: RunRecords) -> object:
+    """Where the run's config has an arm write (``arm.place``)."""
+    arm = run.manifest.config.get("arm") if run.manifest else None
+    return arm.get("place", "answer") if isinstance(arm, dict) else "answer"
+
+
 def _scan_alerts(run: RunRecords) -> Iterator[Alert]:
     yield from _silent_channels(run)
     for pair in run.pairs.values():
         best = pair.best_reading
-        if best is not None and best.answer["a"].value < UNREADABLE:
+        if best is not None and best.answer["a"].value < UNREADABLE and not pair.teachable_subject(UNREADABLE):
             text = say(
                 "No layer of {father} tells the questions apart in another wording (the best {share} of {count}): an"
                 " edit of its FFNs cannot answer them, whoever teaches.",
@@ -211,6 +217,15 @@ def _scan_alerts(run: RunRecords) -> Iterator[Alert]:
                 count=best.questions,
             )
             yield Alert(level="warning", text=text, kind="cannot-be-taught")
+        elif best is not None and best.answer["a"].value < UNREADABLE and _place(run) == "answer":
+            text = say(
+                "{father} tells the questions apart at their subjects and not where the answer follows ({share} of"
+                " {count}): set arm.place: subject.",
+                father=pair.father.ref,
+                share=formats.percent(best.answer["a"].value),
+                count=best.questions,
+            )
+            yield Alert(level="warning", text=text, kind="taught-at-another-place")
     if run.prior is None:
         return
     if not run.prior.informative:
