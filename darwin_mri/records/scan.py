@@ -347,4 +347,4 @@ class PairScan(Record):
 
     def teachable_subject(self, share: float) -> bool:
         """Whether a layer of the first half tells so many questions apart at the subject: later ones can carry it."""
-        return any(one is not None and one.subject["a"].value >= share for one in self.reading[: len(self.reading) // 2])
+        return any(r is not None and r.subject["a"].value >= share for r in self.reading[: len(self.reading) // 2])
