@@ -119,8 +119,11 @@ class CMA:
         points: list[np.ndarray] = []
         older: list[int] = []  # places of points that the present distribution did not draw
         for place, (vector, _) in enumerate(told):
-            asked = self._asked.get(vector.tobytes())
+            key = vector.tobytes()
+            asked = self._asked.get(key)
             x, drawn = asked.popleft() if asked else (self._point(vector), -1)
+            if asked is not None and not asked:
+                del self._asked[key]
             points.append(x)
             if drawn < self.es.countiter:
                 older.append(place)
