@@ -178,6 +178,8 @@ class Config(Tasks):
             for name, value in numbers.items():
                 if name in QUANTITIES and (fault := quantity_fault(name, value)):
                     raise ValueError(where + fault)
+        if self.method == "competence" and (fault := self.arm.prompts_fault()):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -108,3 +108,10 @@ class ArmConfig(Section):
         if not isinstance(hold, str) and hold <= 0:
             raise ValueError("must be above 0, or null-space")
         return hold
+
+    def prompts_fault(self) -> str | None:
+        """What a run's ``competence`` lacks to find the subjects of questions; None where it lacks nothing."""
+        if self.prompts is None and (self.place == "subject" or self.layers == "read"):
+            asked = "place: subject" if self.place == "subject" else "layers: read"
+            return f"arm.{asked} needs arm.prompts: several wordings of each question, of equal pair"
+        return None

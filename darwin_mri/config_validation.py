@@ -11,6 +11,8 @@ from darwin_mri.config_base import AnySection
 from darwin_mri.config_tasks import KINDS
 from darwin_mri.errors import ConfigError
 
+OF_TASKS = ("tasks", "own")  # keys of a run's and an arena's config
+
 
 def validated(kind: type[AnySection], data: dict[str, Any], where: str) -> AnySection:
     """The section that a mapping is.
@@ -30,7 +32,7 @@ def validated(kind: type[AnySection], data: dict[str, Any], where: str) -> AnySe
         return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        parts = [part for place, part in enumerate(first["loc"]) if (first["loc"][0], place) != ("tasks", 2)]
+        parts = [part for place, part in enumerate(first["loc"]) if not (first["loc"][0] in OF_TASKS and place == 2)]
         name = ".".join(str(part) for part in parts) or "config"  # without the kind of a task, which no user wrote
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
@@ -41,7 +43,7 @@ def validated(kind: type[AnySection], data: dict[str, Any], where: str) -> AnySe
 
 def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     for part in path:
-        if path[0] == "tasks" and part in KINDS:
+        if path[0] in OF_TASKS and part in KINDS:
             model = KINDS[str(part)]
         kind = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
         for option in (kind, *get_args(kind)):  # a section, or "section or nothing"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from darwin_mri.config import ARMS, OPERATORS, Config, SearchConfig, load_config, make_config
 from darwin_mri.errors import ConfigError
@@ -102,3 +103,14 @@ def test_a_further_parent_beside_no_list_of_parents_is_refused(tmp_path: Path) -
     path.write_text("parents: model\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="parents is no list"):
         load_config(path, {"further": ["another"]})
+
+
+@pytest.mark.parametrize("arm", [{"place": "subject"}, {"layers": "read"}])
+def test_an_arm_that_looks_for_subjects_needs_prompts_of_its_own(arm: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    settings = {"father": "a", "mother": "b", "method": "competence", "arm": arm}
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"needs arm\.prompts: several wordings"):
+        load_config(path, {})
+    path.write_text(yaml.safe_dump({**settings, "arm": {**arm, "prompts": "nursery"}}), encoding="utf-8")
+    load_config(path, {})
