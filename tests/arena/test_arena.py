@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -188,7 +190,7 @@ def test_own_questions_are_a_task_whose_items_are_part_of_a_cell(file: Path, tmp
     table = tmp_path / "own.jsonl"
     rows = [{"question": f"Is {n} even?", "choices": ["yes", "no"], "answer": n % 2} for n in range(20)]
 
-    def run_with(rows: list[dict[str, object]]) -> ArenaResult:
+    def run_with(rows: Sequence[dict[str, Any]]) -> ArenaResult:
         table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         change = {"tasks": {"even": 1.0}, "own": {"even": {"jsonl": str(table)}}, "arms": {"raw": {"method": "raw"}}}
         path = tmp_path / "arena.yaml"

@@ -47,7 +47,8 @@ def _counted(arm: str, context: Context) -> Iterator[DonorFFN]:
 
 
 def count_steps(arm: str, context: Context) -> int:
-    """How many steps building a named arm's donors takes: layers that are refitted, or built."""
+    """How many steps building a named arm's donors takes: layers that are refitted, or built, and their targets."""
     if arm == "competence":
-        return len(chosen_layers(context)) * context.settings.sweeps * context.settings.rounds
+        passes = competence.target_steps(context) + len(chosen_layers(context)) * context.settings.sweeps
+        return passes * context.settings.rounds
     return len(context.pairs())

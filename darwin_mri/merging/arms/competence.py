@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darwin_mri.checkpoints import LoadedModel, ffn_matrices, submodule
+from darwin_mri.config_arms import SUBJECT_STEPS
 from darwin_mri.merging.arms.context import Context
 from darwin_mri.merging.arms.edits import Arrange, EditTarget, keep_marks
 from darwin_mri.merging.arms.layer_choice import chosen_layers
@@ -44,6 +45,7 @@ from darwin_mri.probes import capture, final_states, increment_modules
 
 GAIN_STEP = 0.1  # of an increment's rms: the step by which a layer's gain is measured
 SMALLEST_GAIN = 0.05
+TARGETS = 3  # refits of a layer that take as long as writing and setting targets, for the progress bar
 KEYS = 2048  # of edited places that are compared with each other
 
 
@@ -65,6 +67,7 @@ def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]
             context = replace(context, synthesized=None)
         with replace_down(context.father, edits):
             targets, fit = edit_targets(context, arrange)
+        context.advance(target_steps(context))
         for _ in range(context.settings.sweeps):
             for position, index in enumerate(layers):
                 edits[index], figures[index] = _refit(context, index, len(layers) - position, targets, edits)
@@ -72,6 +75,11 @@ def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]
     for index in layers:
         tensors = as_parameters(context.father, index, None, None, edits[index].cpu())
         yield DonorFFN(index, None, tensors, fit={**fit, **figures[index]})
+
+
+def target_steps(context: Context) -> int:
+    """About how many layers could be refitted in the time that writing and setting targets takes."""
+    return TARGETS + (SUBJECT_STEPS if context.settings.place == "subject" else 0)
 
 
 @torch.inference_mode()
