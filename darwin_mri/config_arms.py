@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from darwin_mri.config_base import Section
 
+READS = 0.3  # share of questions that a father must tell apart to be taught; nothing was taught below (docs/LOG.md)
 SUBJECT_STEPS = 12  # by gradient, of arm.place: subject
 
 
@@ -45,10 +46,11 @@ class ArmConfig(Section):
         le=1,
         description="competence: share of the layers to refit, counted from the last, where layers is absent",
     )
-    place: Literal["answer", "subject"] = Field(
+    place: Literal["answer", "subject", "read"] = Field(
         default="answer",
         description="competence: token whose state the edit changes; answer: where the answer follows; subject: the"
-        " last token of the question's subject, in layers that tell questions apart there (arm.layers: read)",
+        " last token of the question's subject, in layers that tell questions apart there; read: the subject where"
+        " the reading test says that the father reads there alone",
     )
     target: Literal["nearest", "text", "states"] = Field(
         default="text",
@@ -111,7 +113,7 @@ class ArmConfig(Section):
 
     def prompts_fault(self) -> str | None:
         """What a run's ``competence`` lacks to find the subjects of questions; None where it lacks nothing."""
-        if self.prompts is None and (self.place == "subject" or self.layers == "read"):
-            asked = "place: subject" if self.place == "subject" else "layers: read"
+        if self.prompts is None and (self.place != "answer" or self.layers == "read"):
+            asked = "layers: read" if self.place == "answer" else f"place: {self.place}"
             return f"arm.{asked} needs arm.prompts: several wordings of each question, of equal pair"
         return None

@@ -13,7 +13,7 @@ from darwin_mri.checkpoints.survey import survey
 from darwin_mri.config import Config
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging import keep_donors, verify_donors
-from darwin_mri.merging.arms import Context, build_donors, count_steps
+from darwin_mri.merging.arms import Context, build_donors, count_steps, settle
 from darwin_mri.merging.folder_sources import father_source
 from darwin_mri.nursery.prompts import world_prompts
 from darwin_mri.nursery.world import WORLD_SEED, World
@@ -81,6 +81,8 @@ def make_donors(
         config.prior.protect,
         gate_rms,
     )
+    if config.method == "competence":
+        context = settle(context)
     dtypes = father_source(survey(father.source.folder)).dtype
     steps = count_steps(config.method, context)
     with progress.stage(f"donors ({config.method})", steps) as advance, torch.inference_mode():

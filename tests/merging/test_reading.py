@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from darwin_mri.checkpoints import LoadedModel, find_model, load
 from darwin_mri.config import ArmConfig
 from darwin_mri.errors import InputError
-from darwin_mri.merging.arms import Context
+from darwin_mri.merging.arms import Context, layer_choice
 from darwin_mri.merging.arms.layer_choice import chosen_layers
 from darwin_mri.merging.arms.reading import (
     QUESTIONS,
@@ -19,7 +22,6 @@ from darwin_mri.merging.arms.reading import (
     _recognised,
     choose_wordings,
     plain_layers,
-    readable_layers,
     recognise,
     subject_ends,
 )
@@ -103,11 +105,39 @@ def test_arm_layers_read_takes_those_that_tell_the_questions_apart(father: Loade
     settings = ArmConfig(layers="read")
     context = Context(father, father, tuple(range(len(father.layers))), settings, prompts=tuple(KOREAN))
     chosen = chosen_layers(context)
-    assert chosen == readable_layers(father, KOREAN, 1)
+    shares = recognise(father, choose_wordings(KOREAN, 1))["answer", "a"].mean(1)
+    assert chosen == [i for i, share in zip(plain_layers(father), shares, strict=True) if share >= 0.75 * shares.max()]
     assert len(father.layers) - 1 in chosen and 0 not in chosen and set(chosen) < set(plain_layers(father))
     single = [prompt for number, prompt in enumerate(KOREAN) if number % 3 == 0]
     with pytest.raises(InputError, match="two wordings"):
         chosen_layers(Context(father, father, context.layer_map, settings, prompts=tuple(single)))
+
+
+@pytest.mark.parametrize(
+    ("at_answer", "at_subject", "place", "layers"),
+    [
+        ((0.0, 0.1, 0.5, 0.7), (0.9, 0.8, 0.2, 0.2), "answer", (2, 3)),  # it reads at both
+        ((0.0, 0.1, 0.2, 0.2), (0.9, 0.8, 0.2, 0.9), "subject", (0, 1)),  # layers behind have to carry it
+        ((0.0, 0.1, 0.2, 0.2), (0.2, 0.1, 0.9, 0.9), "answer", (2, 3)),  # at neither
+    ],
+)
+def test_the_place_follows_from_where_the_father_reads(
+    at_answer: tuple[float, ...],
+    at_subject: tuple[float, ...],
+    place: str,
+    layers: tuple[int, ...],
+    father: LoadedModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    four = replace(father, anatomy=father.anatomy.model_copy(update={"layers": father.anatomy.layers[:4]}))
+    tables = {("answer", "a"): at_answer, ("subject", "a"): at_subject, ("answer", "x"): at_subject}
+    monkeypatch.setattr(
+        layer_choice, "recognise", lambda *_: {key: np.array(shares)[:, None] for key, shares in tables.items()}
+    )
+    context = Context(four, four, (0, 1, 2, 3), ArmConfig(place="read"), prompts=tuple(KOREAN))
+    settled = layer_choice.settle(context)
+    assert (settled.settings.place, settled.settings.layers) == (place, layers)
+    assert layer_choice.settle(settled) == settled
 
 
 @given(st.integers(0, 5), st.integers(1, 6))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from darwin_mri.errors import ConfigError
 from darwin_mri.merging.arms import aligned, competence, folded, raw, refit, transplant
 from darwin_mri.merging.arms.context import Context
-from darwin_mri.merging.arms.layer_choice import chosen_layers
+from darwin_mri.merging.arms.layer_choice import chosen_layers, settle
 from darwin_mri.merging.donors import DonorFFN
 
 ARMS: dict[str, Callable[[Context], Iterator[DonorFFN]]] = {
@@ -24,7 +24,7 @@ ARMS: dict[str, Callable[[Context], Iterator[DonorFFN]]] = {
     "competence": competence.build,
 }
 
-__all__ = ["ARMS", "Context", "build_donors", "count_steps"]
+__all__ = ["ARMS", "Context", "build_donors", "count_steps", "settle"]
 
 
 def build_donors(arm: str, context: Context) -> Iterator[DonorFFN]:
@@ -36,7 +36,7 @@ def build_donors(arm: str, context: Context) -> Iterator[DonorFFN]:
     """
     if arm not in ARMS:
         raise ConfigError(f"cross-architecture arm '{arm}' is unknown: choose one of {', '.join(ARMS)}")
-    return _counted(arm, context)
+    return _counted(arm, settle(context) if arm == "competence" else context)
 
 
 def _counted(arm: str, context: Context) -> Iterator[DonorFFN]:

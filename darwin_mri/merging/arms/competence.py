@@ -36,7 +36,7 @@ from darwin_mri.checkpoints import LoadedModel, ffn_matrices, submodule
 from darwin_mri.config_arms import SUBJECT_STEPS
 from darwin_mri.merging.arms.context import Context
 from darwin_mri.merging.arms.edits import Arrange, EditTarget, keep_marks
-from darwin_mri.merging.arms.layer_choice import chosen_layers
+from darwin_mri.merging.arms.layer_choice import chosen_layers, settle
 from darwin_mri.merging.arms.moments import Moment, free_directions, ridge
 from darwin_mri.merging.arms.shapes import as_parameters, clip_gain, norm_gain, rms, unit
 from darwin_mri.merging.arms.targets import edit_targets
@@ -59,6 +59,7 @@ def build(context: Context, arrange: Arrange = keep_marks) -> Iterator[DonorFFN]
     Yields:
         Donors in the order of their layers, with figures of the targets and of the fit.
     """
+    context = settle(context)
     layers, fit = chosen_layers(context), dict[str, float]()
     edits: dict[int, Tensor] = {}  # layer -> its new down projection, (hidden, width)
     figures: dict[int, dict[str, float]] = {}

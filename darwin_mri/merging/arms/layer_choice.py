@@ -1,36 +1,68 @@
-"""Which of the father's layers ``competence`` refits."""
+"""Which of the father's layers ``competence`` refits, and at which place of a text: by rule, or by the reading test."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from darwin_mri.config_arms import READS
 from darwin_mri.errors import InputError
 from darwin_mri.merging.arms.context import Context
-from darwin_mri.merging.arms.reading import plain_layers, readable_layers
+from darwin_mri.merging.arms.reading import NEARLY, choose_wordings, plain_layers, recognise
 
 
-def chosen_layers(context: Context) -> list[int]:
-    """The father's layers that are refitted.
+def settle(context: Context) -> Context:
+    """The context with place and layers decided, so that no reading test is made twice.
 
-    They are the settings' ``layers``; those that tell the prompts' questions apart; or, where answers are written and
+    The layers are the settings' own; those that tell the prompts' questions apart; or, where answers are written and
     nothing else is said, the last ``depth`` share of those with an FFN.
 
     Raises:
-        InputError: the settings name a layer without a plain FFN, or no prompts that layers could be chosen by.
+        InputError: the settings name a layer without a plain FFN, or no prompts that the reading test could ask.
     """
-    able, place = plain_layers(context.father), context.settings.place
-    if context.settings.layers is None and place == "answer":
-        return able[-max(1, round(context.settings.depth * len(able))) :]
-    if context.settings.layers in (None, "read"):
-        if not (readable := readable_layers(context.father, context.prompts, context.seed, place)):
-            raise InputError(
-                "arm.layers: read and arm.place: subject need prompts (arm.prompts) in two wordings or more: give them"
-                " one pair"
-            )
-        # What stands at the subject still has to reach the answer: later layers must read it.
-        return [i for i in readable if place == "answer" or i < len(context.father.layers) // 2] or readable[:1]
-    assert isinstance(context.settings.layers, tuple)
-    missing = sorted(set(context.settings.layers) - set(able))
-    if missing:
+    settings, able = context.settings, plain_layers(context.father)
+    place, layers = settings.place, settings.layers
+    if isinstance(layers, tuple) and (missing := sorted(set(layers) - set(able))):
         raise InputError(
             f"arm.layers names layer {missing[0]}, which the father has no plain FFN in (it has {len(able)})"
         )
-    return sorted(set(context.settings.layers))
+    if place == "read" or layers == "read" or (layers is None and place == "subject"):
+        shares = _shares(context)
+        first_half = sum(index < len(context.father.anatomy.layers) // 2 for index in able)
+        if place == "read":
+            at_answer = shares["answer"].max() >= READS or shares["subject"][:first_half].max() < READS
+            place = "answer" if at_answer else "subject"
+        if layers == "read" or (layers is None and place == "subject"):
+            # What stands at a subject still has to reach the answer: layers behind must read it.
+            count = len(able) if place == "answer" else max(1, first_half)
+            layers = _readable(able[:count], shares[place][:count])
+    if layers is None:
+        layers = tuple(able[-max(1, round(settings.depth * len(able))) :])
+    assert layers != "read"
+    decided = {"place": place, "layers": tuple(sorted(set(layers)))}
+    return replace(context, settings=settings.model_copy(update=decided))
+
+
+def chosen_layers(context: Context) -> list[int]:
+    """The father's layers that are refitted; errors as ``settle``."""
+    layers = settle(context).settings.layers
+    assert isinstance(layers, tuple)
+    return list(layers)
+
+
+def _shares(context: Context) -> dict[str, np.ndarray]:
+    """Place -> (layers with an FFN,) share of questions that their neurons recognise in another wording."""
+    wordings = choose_wordings(context.prompts, context.seed)
+    if not wordings:
+        raise InputError(
+            "arm.layers: read, arm.place: subject and read need prompts (arm.prompts) in two wordings or more: give"
+            " them one pair"
+        )
+    return {place: hits.mean(1) for (place, site), hits in recognise(context.father, wordings).items() if site == "a"}
+
+
+def _readable(layers: Sequence[int], shares: np.ndarray) -> tuple[int, ...]:
+    """The layers that recognise nearly as many questions as the best of them."""
+    return tuple(index for index, share in zip(layers, shares, strict=True) if share >= NEARLY * shares.max())

@@ -154,25 +154,6 @@ def plain_layers(parent: LoadedModel) -> list[int]:
     return [info.index for info in parent.anatomy.layers if info.ffn is not None]
 
 
-def readable_layers(parent: LoadedModel, prompts: Sequence[Probe], seed: int, place: str = "answer") -> list[int]:
-    """The layers whose neurons recognise questions nearly as well as the best layer's.
-
-    Args:
-        parent: the model that is to be edited.
-        prompts: wordings of one question share ``pair``.
-        seed: of the choice of questions.
-        place: one of ``PLACES``.
-
-    Returns:
-        Numbers of layers; empty where no question comes in two wordings.
-    """
-    wordings = choose_wordings(prompts, seed)
-    if not wordings:
-        return []
-    shares = recognise(parent, wordings)[place, "a"].mean(1)  # (layers,)
-    return [index for index, share in zip(plain_layers(parent), shares, strict=True) if share >= NEARLY * shares.max()]
-
-
 def _read(
     parent: LoadedModel, wordings: Sequence[Wording], layers: Sequence[int]
 ) -> dict[Key, dict[int, list[Tensor]]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from darwin_mri.config_arms import READS
 from darwin_mri.records import Alert, Score
 from darwin_mri.records.roles import MOTHER, named, pair_file, scan_file
 from darwin_mri.records.score import LEVELS, Level
@@ -18,7 +19,6 @@ from darwin_mri.report.model.score_alerts import score_alerts
 from darwin_mri.report.record_words import benchmark_label, status_label
 from darwin_mri.translation import say, say_count
 
-UNREADABLE = 0.3  # of the questions of a reading test: below it nothing was taught on any pair (docs/LOG.md)
 GAP = 0.03  # a fraction lost on fresh items above this is a warning: the search has learned its items
 
 
@@ -208,7 +208,7 @@ def _scan_alerts(run: RunRecords) -> Iterator[Alert]:
     yield from _silent_channels(run)
     for pair in run.pairs.values():
         best = pair.best_reading
-        if best is not None and best.answer["a"].value < UNREADABLE and not pair.teachable_subject(UNREADABLE):
+        if best is not None and best.answer["a"].value < READS and not pair.teachable_subject(READS):
             text = say(
                 "No layer of {father} tells the questions apart in another wording (the best {share} of {count}): an"
                 " edit of its FFNs cannot answer them, whoever teaches.",
@@ -217,7 +217,7 @@ def _scan_alerts(run: RunRecords) -> Iterator[Alert]:
                 count=best.questions,
             )
             yield Alert(level="warning", text=text, kind="cannot-be-taught")
-        elif best is not None and best.answer["a"].value < UNREADABLE and _place(run) == "answer":
+        elif best is not None and best.answer["a"].value < READS and _place(run) == "answer":
             text = say(
                 "{father} tells the questions apart at their subjects and not where the answer follows ({share} of"
                 " {count}): set arm.place: subject.",
