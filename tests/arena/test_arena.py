@@ -54,7 +54,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "adapters": {
                 "method": "finetune",
                 "train": "lora",
-                "rank": [1, 2],
+                "rank": 2,
                 "learning_rate": [1e-4, 1e-2],
                 "steps": 2,
                 "arm": arm,
