@@ -9,16 +9,12 @@ subject's list, the eight included. Written down before the first of them was tr
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
-from darwin_mri.mri.activations import Activations, measure_activations
 from darwin_mri.mri.words import sibling_words
-from darwin_mri.probes import Probe, tokenize_probes
-from experiments.prompts_in_words import PROMPTS, open_model
+from experiments.prompts_in_words import open_model, read
 from proving.recipes import RECIPES
 from proving.specialists import DRAWN, base_file
 from proving.subjects import SUBJECTS
@@ -133,20 +129,6 @@ def unseen() -> Iterator[World]:
         yield World(name, 100 + number, values, SYLLABLES)
 
 
-def own_prompts(name: str) -> list[Probe]:
-    """Training prompts of a subject without their answers, as many and drawn as in ``prompts_in_words``."""
-    drawn = islice(SUBJECTS[name].statements(random.Random(f"words:{name}")), PROMPTS)
-    return [Probe(prompt, "en", "knowledge", f"{name}-{i}", topic=name) for i, (prompt, _) in enumerate(drawn)]
-
-
-def read(ref: str, name: str) -> Activations:
-    """What a model's layers do on a subject's prompts."""
-    model = open_model(ref)
-    return measure_activations(
-        model, tokenize_probes(own_prompts(name), model.tokenizer, max_tokens=64, device="cpu")
-    ).for_pair()
-
-
 def main() -> None:
     """Train, read, and print each specialist's ten tokens and whether they name it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -160,7 +142,7 @@ def main() -> None:
         out = folder / world.name
         if not (out / "training.json").is_file():
             train(replace(RECIPES[DRAWN[0]], name=world.name, subject=world.name, steps=60), out, say)
-        own, other = read(base_file(), world.name), read(f"{base_file()}+{out}", world.name)
+        own, other = read(base, world.name), read(open_model(f"{base_file()}+{out}"), world.name)
         words, channels = sibling_words(base, own, other, 400, 1)
         channel = channels["words:end:all"]
         top = [word.token for word in words["end"][-1]["all"].promoted] if channel.informative else []

@@ -51,7 +51,12 @@ def finetune(context: Context, entry: Entry) -> Iterator[DonorFFN]:
     torch.manual_seed(seeds.integer(context.seed, "adapters"))
     learning = _adapted(father, names, rank) if entry.train == "lora" else _whole(weights, names)
     with learning as parameters, torch.enable_grad():
-        _descend(context, entry, parameters, [(b.father, m) for b, m in zip(batches, marks, strict=True)])
+        _descend(
+            context,
+            entry,
+            parameters,
+            [(b.father, m) for b, m in zip(batches, marks, strict=True) if bool(m[:, 1:].any())],
+        )
         trained = {name: _value(father, name).detach().cpu().clone() for name in names}
     for index in layers:
         yield DonorFFN(index, None, {name: trained[name] for name in names if names[name] == index})

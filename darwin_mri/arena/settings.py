@@ -46,8 +46,9 @@ class Entry(Section):
     shown: int = Field(default=4, ge=1, description="retrieval: texts before a question")
 
     def variants(self) -> list[Entry]:
-        """The entry with each of its learning rates and ranks alone."""
+        """The entry with each of its learning rates alone, and of its ranks where adapters have one."""
         rates, ranks = (given if isinstance(given, tuple) else (given,) for given in (self.learning_rate, self.rank))
+        ranks = ranks if self.train == "lora" else ranks[:1]
         return [self.model_copy(update={"learning_rate": rate, "rank": rank}) for rate, rank in product(rates, ranks)]
 
 
