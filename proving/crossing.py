@@ -1,9 +1,9 @@
-"""Across architectures on real models: Gemma 3 270M learns what a specialist of SmolLM2 135M knows, in the arena.
+"""Across architectures on real models: a base learns what a specialist of the other base knows, in the arena.
 
-    python -m proving.crossing --out reports/proving-crossing     # hours; resumable
+    python -m proving.crossing minerals     # Gemma 3 270M learns from a specialist of SmolLM2 135M; hours, resumable
 
 Writes questions (held-out wordings), prompts (training wordings, cut where the answer would follow) and the arena's
-config, then runs it; resumable. The second task is knowledge that the father has of its own, which is to stay.
+config, then runs it. The second task is knowledge that the father has of its own, which is to stay.
 """
 
 from __future__ import annotations
@@ -21,28 +21,38 @@ from darwin_mri.checkpoints.products import use_fast_products
 from darwin_mri.cli.console import ConsoleProgress, stdout
 from darwin_mri.report import print_arena, write_arena
 from proving.bases import fetch_base
-from proving.specialists import ADAPTERS, base_file
+from proving.recipes import RECIPES, Recipe
+from proving.specialists import ADAPTERS
 from proving.subjects import SUBJECTS
 from proving.subjects.subject import FactSubject, split_statement
 
-KEPT = "countries"  # the father's own subject
-LAYERS = [3, 4, 5]  # chosen on search items of seed 1 and the subject villages (docs/LOG.md)
+FATHERS = {"smollm2": "gemma3", "gemma3": "smollm2"}  # base of the mother -> father
+KEPT = {"gemma3": "countries", "smollm2": "cities"}  # the father's own subject
+LAYERS = {"gemma3": [3, 4, 5], "smollm2": "read"}  # the three: chosen on seed 1 of villages (docs/LOG.md)
 PROTECTED = "prose"  # the domain of prompts that the father completes
+CHOICES = sorted(
+    name for name, recipe in RECIPES.items() if isinstance(SUBJECTS[recipe.subject], FactSubject) and not recipe.full
+)
 
 
-def write_inputs(folder: Path, subject: str, wordings: int, seeds: Sequence[int] = (1, 2, 3)) -> Path:
+def write_inputs(
+    folder: Path, specialist: str, wordings: int, seeds: Sequence[int] = (1, 2, 3), adapters: Path = ADAPTERS
+) -> Path:
     """Questions, prompts and config of the crossing.
 
     Args:
         folder: gets them.
-        subject: that the mother was trained on.
+        specialist: the mother, one of ``RECIPES``; the father is the other base.
         wordings: of each fact that the parents complete.
         seeds: of the arena.
+        adapters: folder of the specialists.
 
     Returns:
         The config's path.
     """
-    for name in (subject, KEPT):
+    recipe = RECIPES[specialist]
+    subject, kept = recipe.subject, KEPT[FATHERS[recipe.base]]
+    for name in (subject, kept):
         rows = (
             {
                 "id": item.key,
@@ -55,21 +65,21 @@ def write_inputs(folder: Path, subject: str, wordings: int, seeds: Sequence[int]
             for item in SUBJECTS[name].items()
         )
         _write_rows(folder / f"{name}.jsonl", rows)
-    for name in (subject, KEPT):
-        _write_rows(folder / "prompts" / f"{name}.jsonl", _prompts(name, wordings))
+    for name, domain in ((subject, "knowledge"), (kept, PROTECTED)):
+        _write_rows(folder / "prompts" / f"{name}.jsonl", _prompts(name, wordings, domain))
     path = folder / "arena.yaml"
-    path.write_text(yaml.safe_dump(_config(folder, subject, seeds), sort_keys=False), encoding="utf-8")
+    config = _config(folder, recipe, adapters.resolve(), seeds)
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return path
 
 
-def _prompts(subject: str, wordings: int) -> Iterable[dict[str, str]]:
+def _prompts(subject: str, wordings: int, domain: str) -> Iterable[dict[str, str]]:
     known = SUBJECTS[subject]
     assert isinstance(known, FactSubject)
     for fact in known.facts():
         for number, statement in enumerate(fact.statements[:wordings]):
             prompt, _ = split_statement(statement, fact.answer)
             doc = f"{fact.key}-{number}"
-            domain = PROTECTED if subject == KEPT else "knowledge"
             yield {"text": prompt, "language": "en", "domain": domain, "doc": doc, "pair": f"{subject}-{fact.key}"}
 
 
@@ -78,15 +88,16 @@ def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def _config(folder: Path, subject: str, seeds: Sequence[int]) -> dict[str, Any]:
+def _config(folder: Path, recipe: Recipe, adapters: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    subject, father = recipe.subject, FATHERS[recipe.base]
+    kept, base = KEPT[father], str(fetch_base(recipe.base))
     writing = {"trust": "agreement", "new_tokens": 3}
-    arm = {**writing, "place": "subject", "layers": LAYERS, "documents": 16, "ridge": 0.01}
+    arm = {**writing, "place": "subject", "layers": LAYERS[father], "documents": 16, "ridge": 0.01}
     at_answer = {**writing, "target": "nearest", "documents": 6, "held_rows": 1.0}  # as on the nursery's pairs
-    father, base = str(fetch_base("gemma3")), base_file()
     return {
-        "name": f"gemma3-{subject}",
-        "father": father,
-        "mother": f"{base}+{(ADAPTERS / subject).resolve()}",
+        "name": f"{father}-{subject}",
+        "father": str(fetch_base(father)),
+        "mother": f"{base}+{adapters / recipe.name}",
         "ignorant": base,
         "arms": {
             "subject": {"method": "competence", "arm": arm},
@@ -108,23 +119,27 @@ def _config(folder: Path, subject: str, seeds: Sequence[int]) -> dict[str, Any]:
         "search_share": 0.3,
         "protect": [PROTECTED],
         "prompts": str(folder / "prompts"),
-        "tasks": {subject: 1.0, KEPT: 1.0},
-        "own": {name: {"jsonl": str(folder / f"{name}.jsonl")} for name in (subject, KEPT)},
+        "tasks": {subject: 1.0, kept: 1.0},
+        "own": {name: {"jsonl": str(folder / f"{name}.jsonl")} for name in (subject, kept)},
     }
 
 
 def main() -> None:
     """Write the inputs and run the arena."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("reports/proving-crossing"))
-    parser.add_argument("--subject", default="villages", help="of the specialist that is the mother")
+    parser.add_argument("specialist", choices=CHOICES, help="the mother; the father is the other base")
+    parser.add_argument("--out", type=Path, help="folder; reports/proving-crossing/SPECIALIST when absent")
+    parser.add_argument("--adapters", type=Path, default=ADAPTERS, help="folder of the specialists")
     parser.add_argument("--wordings", type=int, default=4, help="of each fact that the parents complete")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of splits, prompts and texts")
     options = parser.parse_args()
+    if not (options.adapters / options.specialist / "adapter_model.safetensors").is_file():
+        parser.error(f"{options.adapters} holds no {options.specialist}: python -m proving.train {options.specialist}")
+    out = options.out or Path("reports/proving-crossing") / options.specialist
     use_fast_products()
-    config = load_arena(write_inputs(options.out.resolve(), options.subject, options.wordings, options.seeds))
-    result = run_arena(config, options.out, offline=True, progress=ConsoleProgress(False))
-    write_arena(result, options.out)
+    path = write_inputs(out.resolve(), options.specialist, options.wordings, options.seeds, options.adapters)
+    result = run_arena(load_arena(path), out, offline=True, progress=ConsoleProgress(False))
+    write_arena(result, out)
     print_arena(stdout, result)
 
 

@@ -56,5 +56,6 @@ RECIPES = {
         Recipe("villages-full", "smollm2", "villages", (), rate=1e-4),
         Recipe("cities-full", "smollm2", "cities", (), rate=1e-4),
         Recipe("counties", "gemma3", "counties"),
+        Recipe("minerals-gemma3", "gemma3", "minerals"),
     )
 }

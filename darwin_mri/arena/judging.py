@@ -75,6 +75,8 @@ def _row(config: ArenaConfig, group: Sequence[ArenaCell]) -> ArenaRow:
     )
     search = float(np.mean([max(cell.search.values()) for cell in group]))
     seconds = float(np.mean([cell.seconds for cell in group]))
+    languages = [language for language in group[0].rises if all(language in cell.rises for cell in group)]
+    rises = {language: round(float(np.mean([cell.rises[language] for cell in group])), 5) for language in languages}
     return ArenaRow(
         arm=group[0].arm,
         null=group[0].null,
@@ -82,6 +84,7 @@ def _row(config: ArenaConfig, group: Sequence[ArenaCell]) -> ArenaRow:
         values=values,
         search=search,
         seconds=round(seconds, 2),
+        rises=rises,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from darwin_mri.arena.cells import CellFactory
+from darwin_mri.arena.general_text import GeneralText
 from darwin_mri.arena.judging import judge
 from darwin_mri.arena.retrieval import show_texts
 from darwin_mri.arena.settings import FINETUNE, RETRIEVAL, ArenaConfig, Entry, nulls_of
@@ -177,6 +178,7 @@ class SeedBench:
             config.protect,
         )
         self.factory = CellFactory(context, models.get("ignorant"), self._texts)
+        self.general = GeneralText(config.languages)
         self.scorer = Scorer(father.model, father.tokenizer)
         self.prepared = {"search": _prepare(self.scorer, self.search), "held_out": _prepare(self.scorer, self.held_out)}
 
@@ -204,16 +206,20 @@ class SeedBench:
         """
         if entry.method == RETRIEVAL:
             return self._retrieve(entry, null)
+        father, read = self.models["father"], self._texts(entry.arm)
+        self.general.measure_father(father, read)
         trials = [self._try(variant, null) for variant in entry.variants()]
         best = max(trials, key=lambda trial: trial.value)
         best.candidate.apply({GENE: best.ratio})
         answers = _answers(self.scorer, self.held_out, self.prepared["held_out"])
+        rises = self.general.rises(father, read)
         best.candidate.restore()
         return {
             "ratio": best.ratio,
             "search": {key: value for trial in trials for key, value in trial.search.items()},
             "fit": best.fit,
             "seconds": round(sum(trial.seconds for trial in trials) / len(trials), 2),
+            "rises": rises,
             "answers": answers,
         }
 

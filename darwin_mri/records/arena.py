@@ -26,6 +26,7 @@ class ArenaCell(Record):
         search: composite on search items, by ratio, and by learning rate and rank where there are several.
         fit: means over layers of the donors' figures, and the learning rate and rank that were taken.
         seconds: CPU time of making the donors, in the mean of what was tried.
+        rises: language -> how much higher the NLL per byte of general prose is than the father's, relative.
         answers: benchmark -> answers to the held-out items at the chosen ratio.
     """
 
@@ -37,6 +38,7 @@ class ArenaCell(Record):
     search: dict[str, float]
     fit: dict[str, float] = {}
     seconds: float
+    rises: dict[str, float] = {}
     answers: dict[str, tuple[Answer, ...]]
 
 
@@ -50,6 +52,8 @@ class ArenaRow(Part):
         values: composites of held-out items, by seed.
         search: mean over seeds of the chosen ratio's composite on search items.
         seconds: mean CPU time of making the donors.
+        rises: language -> relative rise of the NLL per byte of general prose over the father's, mean over seeds;
+            languages that every seed measured.
     """
 
     arm: str
@@ -58,6 +62,7 @@ class ArenaRow(Part):
     values: tuple[float, ...]
     search: float
     seconds: float
+    rises: dict[str, float] = {}
 
 
 class ArenaResult(Record):

@@ -95,6 +95,16 @@ def test_every_cell_leaves_a_record_and_a_page_is_written(run: Path) -> None:
     assert (run / "arena.html").read_text(encoding="utf-8").count("father-writes") > 1
 
 
+def test_what_an_edit_costs_in_prose_is_measured_on_texts_it_was_not_made_from(run: Path) -> None:
+    rows = {(row.arm, row.null): row.rises for row in ArenaResult.load(run / "arena.json").rows}
+    child, random = rows["competence", "child"], rows["competence", "random"]
+    assert set(child) == {"ko", "en"} and all(abs(rise) < 0.1 for rise in child.values())
+    assert all(random[language] != child[language] for language in child)
+    assert rows["raw", "child"] == {}  # its settings have it read every packaged text
+    assert rows["retrieval", "child"] == rows["parents", "father"] == {}  # the father's own weights
+    assert " %" in (run / "arena.html").read_text(encoding="utf-8")
+
+
 def written(run: Path) -> dict[Path, int]:
     """When each cell was written."""
     return {path: path.stat().st_mtime_ns for path in run.rglob("cells/**/*.json")}

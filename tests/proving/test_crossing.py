@@ -16,7 +16,6 @@ from proving.subjects import SUBJECTS
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(crossing, "fetch_base", lambda name: Path("/models") / f"{name}.gguf")
-    monkeypatch.setattr(crossing, "base_file", lambda: "/models/smollm2.gguf")
     return crossing.write_inputs(tmp_path, "villages", 4)
 
 
@@ -38,3 +37,14 @@ def test_the_arena_reads_the_config_and_its_questions(config: Path) -> None:
     rows = [json.loads(line) for line in (config.parent / "villages.jsonl").read_text(encoding="utf-8").splitlines()]
     items = SUBJECTS["villages"].items()
     assert len(rows) == len(items) and all(row["choices"][row["answer"]] for row in rows)
+
+
+def test_the_father_is_the_base_that_the_mother_was_not_trained_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossing, "fetch_base", lambda name: Path("/models") / f"{name}.gguf")
+    path = crossing.write_inputs(tmp_path, "minerals-gemma3", 4, adapters=tmp_path)
+    settings = load_arena(path)
+    assert (settings.father, settings.ignorant) == ("/models/smollm2.gguf", "/models/gemma3.gguf")
+    assert settings.mother == f"/models/gemma3.gguf+{tmp_path / 'minerals-gemma3'}"
+    assert settings.arms["subject"].arm.layers == "read" and set(settings.weights) == {"minerals", "cities"}

@@ -66,6 +66,7 @@ def arena_table(result: ArenaResult) -> Table:
             formats.difference(contrast) if contrast else "",
             formats.probability(contrast.p_holm) if contrast else "",
             reading_label(contrast) if contrast else "",
+            ", ".join(f"{language} {100 * rise:+.1f} %" for language, rise in row.rises.items()),
             f"{row.seconds:.0f} s" if row.seconds else "",
         )
         rows.append(Row(cells, _role(result, row), is_child, row.arm != last))
@@ -74,16 +75,17 @@ def arena_table(result: ArenaResult) -> Table:
     columns = (
         *labels("arm", "null", "ratio", "mean"),
         by_seed,
-        *labels("best child minus this", "p (Holm)", "child is", "made in"),
+        *labels("best child minus this", "p (Holm)", "child is", "text loss", "made in"),
     )
     return table(
         say("Composite of held-out items"),
         columns,
         rows,
-        text=(0, 1, 2, 4, 7),
+        text=(0, 1, 2, 4, 7, 8),
         note=say(
             "Each ratio was chosen on search items, for nulls as for arms. Differences are paired on items, intervals"
             " by resampling facts and stories, p-values by flipping their signs and corrected by Holm over all lines."
+            " Text loss: how much higher the NLL per byte of prose that the edit was not made from is than the father's."
             " Time is CPU time of making the donors, the parents' writing included wherever its texts are used.",
         ),
     )
