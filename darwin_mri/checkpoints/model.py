@@ -111,13 +111,18 @@ def swapped(leaving: LoadedModel, coming: LoadedModel, device: str) -> Iterator[
     if str(coming.device) == device:
         yield
         return
-    leaving.model.to("cpu")
-    coming.model.to(device)
+    _move(leaving, "cpu")
+    _move(coming, device)
     try:
         yield
     finally:
-        coming.model.to("cpu")
-        leaving.model.to(device)
+        _move(coming, "cpu")
+        _move(leaving, device)
+
+
+@torch.inference_mode(False)  # weights that moved under it could learn no more
+def _move(model: LoadedModel, device: str) -> None:
+    model.model.to(device)
 
 
 @contextmanager

@@ -119,6 +119,20 @@ def masks(config: Config, survey: Survey, each: int, tokens: int, accelerator: b
     return values * (each * kinds + MASK_MARKS)
 
 
+def scores(survey: Survey, tokens: int, longest: int) -> int:
+    """Attention scores of one layer in fp32 with their softmax, where attention has no kernel that avoids them.
+
+    Args:
+        survey: of the model.
+        tokens: of the batch.
+        longest: tokens of a text at most.
+
+    Returns:
+        Bytes.
+    """
+    return 2 * 4 * tokens * longest * (getattr(survey.text_config, "num_attention_heads", None) or 1)
+
+
 def harness_batch(survey: Survey, each: int, tokens: int) -> int:
     """As ``forward``, of lm-eval: it has the logits of every position, twice, and fewer rows where they are large.
 

@@ -140,17 +140,21 @@ class _Estimate:
         if config.method != "competence":
             seconds = sum(self.seconds(survey, tokens) for survey in self.surveys) * 2
             return [PlanStage(name="donors", seconds=seconds, note=f"2 passes over {tokens:,.0f} tokens")]
-        written = 0.0
-        if config.arm.writer != "nobody" and not config.arm.prompts:
+        written = self.counts.written_tokens
+        if written is None:
             questions = sum(self.length[name].question + config.arm.new_tokens for name in config.fitness)
-            written = config.search.items * questions
-        passes = config.arm.rounds * (1 + len(father.anatomy.layers) * config.arm.depth * config.arm.sweeps)
-        seconds = self.seconds(father, passes * (tokens + written) + written)
-        if config.arm.place == "subject":
-            seconds += self.seconds(father, config.arm.rounds * SUBJECT_STEPS * SLOPES * written)
-        seconds += sum(self.seconds(survey, tokens + 2 * written) for survey in self.surveys[1:])
-        note = f"{passes:g} passes over {tokens + written:,.0f} tokens, prompts of a folder apart"
-        return [PlanStage(name="donors", seconds=seconds, note=note)]
+            written = 0.0 if config.arm.writer == "nobody" or config.arm.prompts else config.search.items * questions
+        held = tokens if config.arm.held_rows is None else min(tokens, config.arm.held_rows * written)
+        refits, read = _refits(config, father), written + held
+        width, hidden = father.anatomy.ffn_size, father.anatomy.hidden_size
+        refit = 2 * read * width * (width + hidden) + SOLVING * (width**3 / 3 + 2 * width**2 * hidden)
+        seconds = self.seconds(father, 2 * written + tokens + refits * read) + refits * refit / self.speed
+        if config.arm.place != "answer":
+            seconds += self.seconds(father, SUBJECT_STEPS * SLOPES * written)
+        seconds += sum(self.seconds(survey, written) for survey in self.surveys[1:])
+        counted = self.counts.written_tokens is not None or not config.arm.prompts
+        note = f"{refits} refits over {read:,.0f} tokens" + ("" if counted else ", prompts of a folder apart")
+        return [PlanStage(name="donors", seconds=config.arm.rounds * seconds, note=note)]
 
     def search(self) -> PlanStage:
         search = self.config.search
@@ -195,3 +199,12 @@ class _Estimate:
             seconds=seconds,
             note=f"{held_out} items per benchmark, {models} models and {nulls} null children",
         )
+
+
+def _refits(config: Config, father: Survey) -> int:
+    """How many layers ``competence`` solves again, at most where the reading test chooses them."""
+    layers, arm = len(father.anatomy.layers), config.arm
+    if isinstance(arm.layers, tuple):
+        return len(arm.layers) * arm.sweeps
+    chosen = layers // 2 if arm.place == "subject" else layers if arm.layers == "read" else round(arm.depth * layers)
+    return max(1, chosen) * arm.sweeps

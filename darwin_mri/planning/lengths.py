@@ -79,12 +79,14 @@ class TokenCounts:
         tokens: (probes,) of each, cut as the scan cuts them.
         items: benchmark -> the length of its items, where they are at hand.
         donor_tokens: of the texts that an arm's donors are built from; None where they were not counted.
+        written_tokens: of the prompts that parents complete for it, with their completions; None likewise.
     """
 
     probes: Sequence[Probe]
     tokens: np.ndarray
     items: Mapping[str, ItemLength]
     donor_tokens: float | None = None
+    written_tokens: float | None = None
 
     def item(self, name: str) -> ItemLength:
         """Length of a benchmark's mean item."""

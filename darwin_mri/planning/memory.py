@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 from darwin_mri.batch_sizes import (
+    ARM_TOKENS,
     ENGINE_CACHE,
     HARNESS_TOKENS,
     KEPT_SHARE,
@@ -25,6 +26,7 @@ from darwin_mri.checkpoints.survey import LAYER, Survey
 from darwin_mri.config import JOINT, Config
 from darwin_mri.config_methods import FITTED
 from darwin_mri.planning.activations import (
+    FROZEN_GRAPH,
     GRAPH,
     forward,
     gradient_logits,
@@ -32,12 +34,14 @@ from darwin_mri.planning.activations import (
     harness_batch,
     masks,
     scan_batch,
+    scores,
     slope_tokens,
 )
 
 PROBE_GROUPS = 9  # language and domain groups of the built-in probes, where the languages are not chosen
 HEALTH_TOKENS = 16 * 80  # of a forward of the health check: what a parent wrote on from prompts; probes are fewer
 FFN_COPIES = 8  # matrices in fp32 of a donor that is built from weights, with what they come from
+REFIT_MATRICES = 4  # (neurons, neurons) in fp64: the sum, the system, its factor, and a product on its way
 DIRECTIONS = 2  # bytes per value of a map that regression keeps beside: two matrices for each input
 WHOLE = ("nuslerp", "multislerp", "karcher")  # methods that a search keeps the parents' tensors for
 ADDING = ("task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")  # methods without an election
@@ -73,7 +77,13 @@ def moment_bytes(config: Config, surveys: Sequence[Survey]) -> int:
 
 
 def can_wait(config: Config) -> bool:
-    """Whether another parent may be in host memory while the father is on the device."""
+    """Whether another parent may be in host memory while the father is on the device.
+
+    The arm ``competence`` may: the mother writes, alone, before the father is refitted, and one kind of
+    target alone needs the mother's states.
+    """
+    if config.cross and config.method == "competence":
+        return config.arm.target != "states" or config.arm.place == "subject"
     return not config.cross or config.method in ONE_MODEL_ARMS
 
 
@@ -127,8 +137,7 @@ def stage_bytes(
     scored = scored_tokens(memory)
     stages = {"scan": _scan(config, surveys, held if alone else [pair] * len(held), each, memory)}
     if config.cross:
-        arm = 0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30)
-        stages["donors"] = beside + arm + FFN_COPIES * 4 * father.anatomy.hidden_size * father.anatomy.ffn_size
+        stages["donors"] = beside + _donor_bytes(config, father, each, memory)
     if config.prior.preset in FITTED or (config.prior.preset != "flat" and config.prior.protect):
         stages["prior"] = held[0] + prior_bytes(config, father, each, short=short)
     if kept is None:
@@ -152,6 +161,20 @@ def stage_bytes(
     # Null children are made as a search makes its candidates.
     stages["bench"] = max(read, held[0] + kept) + batch
     return stages
+
+
+def _donor_bytes(config: Config, father: Survey, each: int, memory: int | None) -> int:
+    """Bytes beside the models while an arm builds donors."""
+    hidden, width = father.anatomy.hidden_size, father.anatomy.ffn_size
+    copies = FFN_COPIES * 4 * hidden * width
+    if config.method == "competence":
+        matrices = REFIT_MATRICES + (config.arm.hold == "null-space")
+        read = max(forward(father, each, ARM_TOKENS), gradient_logits(father, ARM_TOKENS))  # targets go by gradient
+        read += scores(father, ARM_TOKENS, config.arm.max_tokens)
+        if config.arm.place != "answer":
+            read += ARM_TOKENS * graph_bytes(father, each, FROZEN_GRAPH[each])
+        return copies + 8 * matrices * width**2 + read
+    return copies + (0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30))
 
 
 def held_bytes(config: Config, surveys: Sequence[Survey], each: int, memory: int) -> dict[str, int]:

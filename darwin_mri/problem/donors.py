@@ -80,6 +80,7 @@ def make_donors(
         arm_prompts(parents),
         config.prior.protect,
         gate_rms,
+        mother_on_device=lambda: parents.on_device(MOTHER),
     )
     if config.method == "competence":
         context = settle(context)

@@ -8,7 +8,7 @@ from darwin_mri.checkpoints import load_tokenizer
 from darwin_mri.config import Config
 from darwin_mri.errors import DarwinError
 from darwin_mri.planning import TokenCounts, count_texts, count_tokens, is_whole_here, plan_run
-from darwin_mri.problem.donors import arm_texts
+from darwin_mri.problem.donors import arm_prompts, arm_texts
 from darwin_mri.problem.parents import Parents
 from darwin_mri.problem.questions import OF_A_RUN, ask_method, refusals
 from darwin_mri.records import Plan
@@ -48,10 +48,14 @@ def _count(parents: Parents) -> TokenCounts | None:
     try:
         tokenizer = load_tokenizer(parents.sources[FATHER])
         texts = count_texts(parents.probes, config.scan.max_tokens, tokenizer)
-        donors = count_texts(arm_texts(config), config.arm.max_tokens, tokenizer).sum() if config.cross else None
+        donors, written = None, None
+        if config.cross:
+            donors = count_texts(arm_texts(config), config.arm.max_tokens, tokenizer).sum()
+            prompts = count_texts(arm_prompts(parents), config.arm.max_tokens, tokenizer)
+            written = (prompts + config.arm.new_tokens).sum()
         items = parents.items.held_out | parents.items.search
     except DarwinError:
         return None
     lengths = {name: count_tokens(own, tokenizer) for name, own in items.items()}
     known = {name: length for name, length in lengths.items() if length is not None}
-    return TokenCounts(parents.probes, texts, known, donors)
+    return TokenCounts(parents.probes, texts, known, donors, written)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -90,9 +92,13 @@ def test_fewer_preserved_rows_keep_every_row_with_an_edit() -> None:
     assert sizes[0.25][1] < sizes[None][1]  # rows
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])  # on a GPU parents are read in bfloat16
 @pytest.mark.parametrize("place", [{"depth": 0.67, "sweeps": 2}, {"place": "subject", "layers": (0, 1)}])
-def test_edits_at_the_answer_and_at_the_subject_write_what_only_the_mother_knows(place: dict[str, object]) -> None:
+def test_edits_at_the_answer_and_at_the_subject_write_what_only_the_mother_knows(
+    place: dict[str, object], dtype: torch.dtype
+) -> None:
     father, mother = trained_pair.father(), trained_pair.mother()
+    father.model.to(dtype)
     own = {name: parameter.detach().clone() for name, parameter in father.model.named_parameters()}
     c = context(
         father,
@@ -114,6 +120,20 @@ def test_edits_at_the_answer_and_at_the_subject_write_what_only_the_mother_knows
         father.model.load_state_dict(own, strict=False)
     assert scores["child"][0] >= 0.9 and scores["child"][1] >= 0.7, scores
     assert scores["shuffled places"][1] <= 0.45, scores
+
+
+@pytest.mark.parametrize(("protect", "opened"), [((), 1), (("ko", "en"), 0)])
+def test_the_device_is_asked_for_once_and_only_where_the_mother_writes(protect: tuple[str, ...], opened: int) -> None:
+    father, mother, asked = trained_pair.father(2), trained_pair.mother(2), []
+
+    @contextmanager
+    def on_device() -> Iterator[None]:
+        asked.append("mother")
+        yield
+
+    fields = {"prompts": trained_pair.prompts(), "protect": protect, "new_tokens": 1, "target": "nearest"}
+    list(build(context(father, mother, trained_pair.texts(), mother_on_device=on_device, **fields)))
+    assert len(asked) == opened
 
 
 def test_what_the_father_wrote_itself_is_held_at_the_subject() -> None:

@@ -260,6 +260,11 @@ SHORT: dict[str, Any] = {
 RUNS: dict[str, dict[str, Any]] = {
     "siblings": {"method": "dare_ties", "density": 0.6},
     "crossed, the mother waits": {"base": None, "method": "folded"},
+    "crossed, the mother writes and waits": {
+        "base": None,
+        "method": "competence",
+        "arm": {"documents": 2, "new_tokens": 3, "target": "nearest"},
+    },
 }
 
 

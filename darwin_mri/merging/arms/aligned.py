@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darwin_mri.merging.arms.context import BATCH_TOKENS, Context, PairedBatch, paired_batches
+from darwin_mri.batch_sizes import ARM_TOKENS
+from darwin_mri.merging.arms.context import Context, PairedBatch, paired_batches
 from darwin_mri.merging.arms.matching import correlations, match
 from darwin_mri.merging.arms.moments import Moment, explained, layer_groups, procrustes, ridge
 from darwin_mri.merging.arms.raw import to_father_width
@@ -72,7 +73,7 @@ class _LayerMoments:
         hidden, mother_hidden = context.father.anatomy.hidden_size, context.mother.anatomy.hidden_size
         widths = context.father.anatomy.ffn_size, context.mother.anatomy.ffn_size
         moments = 8 * (hidden**2 + 2 * hidden * mother_hidden + mother_hidden**2) + 4 * widths[0] * widths[1]
-        return moments + 4 * BATCH_TOKENS * (2 * sum(widths) + 2 * (hidden + mother_hidden))
+        return moments + 4 * ARM_TOKENS * (2 * sum(widths) + 2 * (hidden + mother_hidden))
 
     def add(self, father: Mapping[str, Tensor], mother: Mapping[str, Tensor]) -> None:
         """Add the values at the places of one batch.

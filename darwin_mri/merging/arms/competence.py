@@ -98,8 +98,9 @@ def _refit(
     gain = _stream_gain(context, index, targets[0], edits)
     norm = clip_gain(norm_gain(layer, info.post_norm, father.anatomy.hidden_size)) if info.post_norm else None
     width, hidden = down.shape[1], down.shape[0]
-    aa, ad, held = Moment(width, width, device), Moment(width, hidden, device), Moment(width, width, device)
+    aa, ad = Moment(width, width, device), Moment(width, hidden, device)
     preserve = _preserve_weight(context, targets)
+    held = None if preserve else Moment(width, width, device)
     distance, size = 0.0, 0.0
     keys: list[tuple[Tensor, Tensor]] = []  # per batch, neurons at edited places, and the tokens that shall follow
     for target in targets:
@@ -108,10 +109,11 @@ def _refit(
         with capture(father, sites) as seen, replace_down(father, edits):
             final_states(father.model, target.batch)
         text = target.batch.text  # (rows, length); what it selects is (tokens, ...)
-        residual = (target.states - seen[last, "h_out"].float())[text]  # (tokens, hidden)
+        states = target.states.to(device)[text]  # (tokens, hidden)
+        residual = states - seen[last, "h_out"][text].float()
         edit = target.edit[text]  # (tokens,)
         distance += float(residual[edit].square().sum(dtype=torch.float64))
-        size += float(target.states[text][edit].square().sum(dtype=torch.float64))
+        size += float(states[edit].square().sum(dtype=torch.float64))
         a, change = seen[index, "a"][text].float(), residual / (remaining * gain)  # (tokens, width), (tokens, hidden)
         if norm is not None:
             out = seen[index, "o"][text].float()  # (tokens, hidden)
@@ -122,9 +124,9 @@ def _refit(
         weight = torch.where(edit, 1.0, preserve).sqrt()[:, None]  # (tokens, 1)
         aa.add(a * weight, a * weight)
         ad.add(a * weight, change * weight)
-        if not preserve:
+        if held is not None:
             held.add(a[~edit], a[~edit])
-    if preserve:
+    if held is None:
         update = ridge(aa.sum, ad.sum, context.settings.ridge)  # (hidden, width)
     else:
         free = free_directions(held.sum, context.settings.held_power)  # (width, directions)

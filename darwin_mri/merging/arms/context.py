@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from darwin_mri import seeds
+from darwin_mri.batch_sizes import ARM_TOKENS
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config import ArmConfig
 from darwin_mri.errors import InputError
@@ -22,7 +24,6 @@ from darwin_mri.probes import (
     tokenize_probes,
 )
 
-BATCH_TOKENS = 2048  # of one forward; bounds the activations that are alive at once
 Places = tuple[Tensor, Tensor, Tensor]
 """Rows, columns, and columns of the successors in a batch, (places,) each."""
 
@@ -59,6 +60,7 @@ class Context:
             where no scan measured it.
         synthesized: the completed prompts; None has the arm complete them (``synthesize_texts``).
         advance: called with the number of steps done (``count_steps``).
+        mother_on_device: while what it returns is open, the mother computes; the father may wait in host memory.
     """
 
     father: LoadedModel
@@ -72,6 +74,7 @@ class Context:
     gate_rms: tuple[float | None, ...] = ()
     synthesized: tuple[SynthesizedText, ...] | None = None
     advance: Callable[[int], None] = lambda _: None
+    mother_on_device: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def pairs(self) -> list[tuple[int, int]]:
         """(father layer, mother layer) wherever both have a plain FFN."""
@@ -113,7 +116,7 @@ def paired_batches(
     texts: Sequence[Probe],
     *,
     max_tokens: int,
-    token_budget: int = BATCH_TOKENS,
+    token_budget: int = ARM_TOKENS,
 ) -> list[PairedBatch]:
     """Texts in batches for both parents; a text too short for either is left out.
 

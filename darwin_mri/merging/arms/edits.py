@@ -28,7 +28,8 @@ class EditTarget:
     Attributes:
         batch: the text.
         layer: after which the states are meant.
-        states: (rows, length, hidden) target of the residual state there, fp32.
+        states: (rows, length, hidden) target of the residual state there, fp32, in host memory: all texts' together
+            would be short on a device.
         edit: (rows, length) boolean, where the target is not the father's own state.
     """
 

@@ -65,13 +65,19 @@ def _nearest(father: LoadedModel, states: Tensor, tokens: Tensor, gain: Tensor) 
     moved = states.clone()
     gain, tokens = gain.clone(), tokens.clone()
     for _ in range(STEPS):
-        moving = moved.detach().requires_grad_(True)
-        logits = project(father.model, unit(moving) * gain).float()  # (n, vocabulary)
-        losses = torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
-        (slope,) = torch.autograd.grad(losses.sum(), moving)
-        unlikely = (losses.detach() > -torch.log(torch.tensor(TARGET_PROBABILITY)))[:, None]
+        losses, slope = _slope(father, moved, tokens, gain)
+        unlikely = (losses > -torch.log(torch.tensor(TARGET_PROBABILITY)))[:, None]
         if not bool(unlikely.any()):
             break
         size = states.norm(dim=-1, keepdim=True)
         moved = moved - unlikely * STEP * size * slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-    return moved.detach()
+    return moved
+
+
+def _slope(father: LoadedModel, states: Tensor, tokens: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens' losses (n,) and their gradients (n, hidden) by the states."""
+    moving = states.detach().requires_grad_(True)
+    normed = (unit(moving) * gain).to(father.model.get_output_embeddings().weight.dtype)
+    logits = project(father.model, normed)  # (n, vocabulary)
+    losses = torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
+    return losses.detach(), torch.autograd.grad(losses.sum(), moving)[0]

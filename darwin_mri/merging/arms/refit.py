@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import torch
 
+from darwin_mri.batch_sizes import ARM_TOKENS
 from darwin_mri.merging.arms.aligned import MappedFFN, map_layers, match_to_father
-from darwin_mri.merging.arms.context import BATCH_TOKENS, Context, paired_batches
+from darwin_mri.merging.arms.context import Context, paired_batches
 from darwin_mri.merging.arms.moments import Moment, explained, layer_groups, ridge
 from darwin_mri.merging.arms.shapes import GatedFFN, as_parameters, gated_matrices, neurons
 from darwin_mri.merging.arms.transplant import transplant_neurons
@@ -25,7 +26,7 @@ def build(context: Context) -> Iterator[DonorFFN]:
     starts: dict[int, tuple[MappedFFN, GatedFFN]] = {}
     width = context.father.anatomy.ffn_size
     hidden, mother_hidden = context.father.anatomy.hidden_size, context.mother.anatomy.hidden_size
-    size = 8 * (width**2 + width * hidden) + 4 * BATCH_TOKENS * (width + hidden + mother_hidden)
+    size = 8 * (width**2 + width * hidden) + 4 * ARM_TOKENS * (width + hidden + mother_hidden)
     budget = int(context.settings.memory_gb * 2**30)
     group_size = len(next(iter(layer_groups(list(range(len(context.pairs()))), size, budget)), []))
     for mapped in map_layers(context):

@@ -83,7 +83,7 @@ def subject_targets(
             moved = change[edit]  # (questions' places, hidden), in the order of places
             edit = torch.zeros_like(edit).index_put(places, arrange(edit[places]))
             states[edit] = states[edit] + moved * _rms(states[edit])
-        targets.append(EditTarget(batch.father, layer, states, edit))
+        targets.append(EditTarget(batch.father, layer, states.cpu(), edit))
     return targets, fit
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -48,7 +49,8 @@ def synthesize_texts(context: Context) -> tuple[SynthesizedText, ...]:
         ("father", context.father, [n for n in range(len(prompts)) if n not in mother_alone]),
         ("mother", context.mother, free),
     ):
-        texts = complete(parent, [prompts[n] for n in numbers], settings.new_tokens, settings.max_tokens)
+        with context.mother_on_device() if role == "mother" and numbers else nullcontext():
+            texts = complete(parent, [prompts[n] for n in numbers], settings.new_tokens, settings.max_tokens)
         completions[role] = dict(zip(numbers, texts, strict=True))
     agreements = (
         {role: agreement(prompts, own) for role, own in completions.items()} if settings.trust == "agreement" else {}

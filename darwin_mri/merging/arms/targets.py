@@ -91,7 +91,7 @@ def _from_states(
         target, edit = h_f.clone(), torch.zeros_like(batch.father.text)
         target[rows, columns] = h_m[leads] @ state_map.T
         edit[rows, columns] = True
-        targets.append(EditTarget(batch.father, len(father.layers) - 1, target, edit))
+        targets.append(EditTarget(batch.father, len(father.layers) - 1, target.cpu(), edit))
     return targets, fit
 
 
@@ -118,22 +118,22 @@ def _from_text(
         power += float(states.square().sum(dtype=torch.float64))
         unknown = written_tokens(father, batch, synthesized).roll(-1, dims=1) & ~known
         unknown[:, -1] = False
-        seen.append((batch.father, h_f, following, unknown))
+        seen.append((batch.father, h_f.cpu(), following, unknown))
         gain.add(h_f[batch.father.text], normed[batch.father.text])
     token_map = ridge(ee.sum, eh.sum, context.settings.ridge)  # (hidden, width)
     fit = {"r2_tokens": explained(token_map, ee.sum, eh.sum, power)}
     nearest = context.settings.target == "nearest"
     targets = []
-    for batch, h_f, following, unknown in seen:
+    for batch, states, following, unknown in seen:
         edit = torch.zeros_like(unknown)  # (rows, length)
         places = torch.nonzero(batch.text.roll(-1, dims=1) & batch.text, as_tuple=True)
         edit[places] = arrange(unknown[places])
-        target = h_f.clone()
+        target = states.to(device, copy=True)
         if nearest:
-            target[edit] = nearest_states(father, h_f[edit], following[edit], gain.value)
+            target[edit] = nearest_states(father, target[edit], following[edit], gain.value)
         else:
             target[edit] = embedding[following[edit]].float() @ token_map.T
-        targets.append(EditTarget(batch, len(father.layers) - 1, target, edit))
+        targets.append(EditTarget(batch, len(father.layers) - 1, target.cpu(), edit))
     return targets, fit
 
 
@@ -157,7 +157,7 @@ def _sample_rows(context: Context, targets: list[EditTarget]) -> list[EditTarget
                 part[rows].cpu() for part in (target.batch.ids, target.batch.attention, target.batch.text)
             )
             batch = Batch.of(ids, attention, text, torch.arange(len(ids)), context.father.device)
-            sample.append(EditTarget(batch, target.layer, target.states[rows], target.edit[rows]))
+            sample.append(EditTarget(batch, target.layer, target.states[rows.cpu()], target.edit[rows]))
     return sample
 
 

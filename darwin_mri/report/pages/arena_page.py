@@ -85,8 +85,9 @@ def arena_table(result: ArenaResult) -> Table:
         note=say(
             "Each ratio was chosen on search items, for nulls as for arms. Differences are paired on items, intervals"
             " by resampling facts and stories, p-values by flipping their signs and corrected by Holm over all lines."
-            " Text loss: how much higher the NLL per byte of prose that the edit was not made from is than the father's."
-            " Time is CPU time of making the donors, the parents' writing included wherever its texts are used.",
+            " Text loss: how much higher the NLL per byte of prose that the edit was not made from is than the"
+            " father's. Time is CPU time of making the donors, the parents' writing included wherever its texts are"
+            " used.",
         ),
     )
 
