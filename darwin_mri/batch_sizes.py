@@ -4,6 +4,7 @@ BATCH_TOKENS = 4096  # of a forward of the scan on a CPU, and of a backward pass
 LARGE_DEVICE = 40 * 2**30  # bytes of memory from which on an accelerator reads long batches
 LONG_BATCH_TOKENS = 16384  # of a forward of the scan on such an accelerator
 ARM_TOKENS = 2048  # of a forward over the texts of an arm
+WRITING_ROWS, WRITING_TOKENS = 128, 16384  # prompts that a parent of a crossing completes at once, and their tokens
 SCORED_TOKENS = 8192  # of a batch of the scorer
 LONG_SCORED_TOKENS = 32768  # on a large accelerator, where it must be worth the launches of two forwards
 MASK_VALUES = 2**24  # of a mask of the scorer on a CPU: 64 MiB in fp32

@@ -30,6 +30,7 @@ FATHERS = {"smollm2": "gemma3", "gemma3": "smollm2"}  # base of the mother -> fa
 KEPT = {"gemma3": "countries", "smollm2": "cities"}  # the father's own subject
 LAYERS = {"gemma3": [3, 4, 5], "smollm2": "read"}  # the three: chosen on seed 1 of villages (docs/LOG.md)
 PROTECTED = "prose"  # the domain of prompts that the father completes
+ARMS = ["subject", "retrieval", "lora", "answer"]
 CHOICES = sorted(
     name for name, recipe in RECIPES.items() if isinstance(SUBJECTS[recipe.subject], FactSubject) and not recipe.full
 )
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder; reports/proving-crossing/SPECIALIST when absent")
     parser.add_argument("--adapters", type=Path, default=ADAPTERS, help="folder of the specialists")
     parser.add_argument("--wordings", type=int, default=4, help="of each fact that the parents complete")
+    parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS, help="that are tried; all when absent")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of splits, prompts and texts")
     options = parser.parse_args()
     if not (options.adapters / options.specialist / "adapter_model.safetensors").is_file():
@@ -138,7 +140,9 @@ def main() -> None:
     out = options.out or Path("reports/proving-crossing") / options.specialist
     use_fast_products()
     path = write_inputs(out.resolve(), options.specialist, options.wordings, options.seeds, options.adapters)
-    result = run_arena(load_arena(path), out, offline=True, progress=ConsoleProgress(False))
+    config = load_arena(path)
+    config = config.model_copy(update={"arms": {name: config.arms[name] for name in options.arms}})
+    result = run_arena(config, out, offline=True, progress=ConsoleProgress(False))
     write_arena(result, out)
     print_arena(stdout, result)
 

@@ -39,12 +39,14 @@ PAIRS: dict[str, dict[str, Any]] = {
 SHORT: dict[str, dict[str, Any]] = {
     "scan": {"languages": ["ko", "en"], "documents": 16, "max_tokens": 64, "positions": 256, "bootstrap": 50},
     "prior": {"items": 16, "steps": 2},
+    "arm": {"documents": 4, "max_tokens": 64, "new_tokens": 4},
     "search": {"budget": 4, "population": 2, "items": 64, "finalists": 1},
     "bench": {"tasks": ["nursery_click", "nursery_musr"], "items": 48, "harness": False},
 }
 # The father has a 57th of the bytes of the real one, and a token's activations in fp32 two fifths.
 SCALED: dict[str, dict[str, int]] = {
     "darwin_mri.batch_sizes": {
+        "ARM_TOKENS": 256,
         "BATCH_TOKENS": 512,
         "SCORED_TOKENS": 1024,
         "MOST_LOGITS": 2**20,
@@ -52,6 +54,7 @@ SCALED: dict[str, dict[str, int]] = {
         "LONG_MASK_VALUES": 2**21,
     },
     "darwin_mri.planning.memory": {"HEALTH_TOKENS": 2 * 128},
+    "darwin_mri.merging.arms.nearest": {"ROWS": 32},
     "darwin_mri.merging.blocks": {"DEVICE_BLOCK": 2**19},
     "darwin_mri.merging.model_figures": {"TEXTS": 2, "PROMPTS": 4, "NEW_TOKENS": 8, "SAMPLED_TOKENS": 8},
     "darwin_mri.mri.blended": {"BLOCK": 2**19},
@@ -135,7 +138,7 @@ def rehearse(folder: Path, pair: str, *, roomy: bool) -> dict[str, Any]:
             write_parent(parent, kind, small=True, seed=number, changes=SIZES[kind])
         config[role] = str(parent)
     config |= {"device": "cuda", "dtype": "float32", "fitness": {"nursery_click": 0.6, "nursery_musr": 0.4}}
-    config |= {section: {**config[section], **own} for section, own in SHORT.items()}
+    config |= {section: {**config[section], **own} for section, own in SHORT.items() if section in config}
     path = folder / f"{pair}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     way = "roomy" if roomy else "short"

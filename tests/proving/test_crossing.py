@@ -33,6 +33,7 @@ def test_no_prompt_holds_its_answer_or_a_tested_wording(config: Path) -> None:
 def test_the_arena_reads_the_config_and_its_questions(config: Path) -> None:
     settings = load_arena(config)
     assert settings.weights == {"villages": 0.5, "countries": 0.5}
+    assert list(settings.arms) == crossing.ARMS
     assert [settings.arms[name].method for name in settings.arms][:2] == ["competence", "retrieval"]
     rows = [json.loads(line) for line in (config.parent / "villages.jsonl").read_text(encoding="utf-8").splitlines()]
     items = SUBJECTS["villages"].items()

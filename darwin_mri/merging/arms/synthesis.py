@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from darwin_mri.batch_sizes import WRITING_ROWS, WRITING_TOKENS
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.merging.arms.context import Context, SynthesizedText
 from darwin_mri.merging.sampling import generate
 from darwin_mri.probes import Probe, prefix_tokens
 
-BATCH_ROWS = 128
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
 
 
@@ -121,8 +121,9 @@ def complete(parent: LoadedModel, prompts: Sequence[Probe], new_tokens: int, max
     for number, tokens in enumerate(ids):
         by_length.setdefault(len(tokens), []).append(number)
     for length, numbers in sorted(by_length.items()):
-        for start in range(0, len(numbers), BATCH_ROWS):
-            part = numbers[start : start + BATCH_ROWS]
+        rows = max(1, min(WRITING_ROWS, WRITING_TOKENS // (length + new_tokens)))
+        for start in range(0, len(numbers), rows):
+            part = numbers[start : start + rows]
             for number, completion in zip(
                 part, _complete(parent, [ids[n] for n in part], length, new_tokens), strict=True
             ):
