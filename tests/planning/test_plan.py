@@ -214,6 +214,33 @@ def test_full_size_configs_are_planned_from_recorded_shapes(name: str, tmp_path:
     if name == "genesis-4b":
         assert plan.parents[1].layers == 32 and {m.name for m in plan.methods if m.possible} == set(ARMS)
         assert needs["device memory"].needed < 80e9
+        small = plan_run(config, tmp_path, offline=True, rate=100e12, memory=22 * 2**30)  # the mother waits
+        assert next(need for need in small.needs if need.name == "device memory").fits
+
+
+def test_prompts_of_a_folder_are_counted_with_what_is_written(tmp_path: Path) -> None:
+    stages = []
+    for number in (20, 60):
+        folder = tmp_path / f"prompts-{number}"
+        folder.mkdir()
+        rows = [
+            {"text": f"Question {n} is about", "language": "en", "domain": "knowledge", "doc": str(n)}
+            for n in range(number)
+        ]
+        (folder / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        asked: dict[str, Any] = {
+            "father": "nursery:gemma4-korean",
+            "mother": "nursery:qwen35-mother",
+            "method": "competence",
+        }
+        asked |= {"fitness": {"nursery_click": 1}, "bench": {"tasks": ["nursery_click"]}}
+        arm = {"prompts": str(folder), "documents": 2, "layers": [6, 7], "place": "subject"}
+        config = make_config({**asked, "arm": arm, "search": {"space": "ffn"}, "device": "cpu"}, "test")
+        stages.append(
+            next(stage for stage in plan(config, tmp_path / "run", rate=1e9).stages if stage.name == "donors")
+        )
+    assert stages[1].seconds > stages[0].seconds and all(stage.note.startswith("2 refits over") for stage in stages)
+    assert not any("apart" in stage.note for stage in stages)
 
 
 def test_a_folder_without_weights_is_planned_like_the_whole_model(toys: dict[str, str], tmp_path: Path) -> None:
