@@ -44,8 +44,8 @@ from darwin_mri.config import Config, load_config
 from darwin_mri.problem.front import choose_member, find_front
 from darwin_mri.records import BenchmarkInfo, Comparison, LedgerLine
 from darwin_mri.records.roles import PARENTS
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.stats.compare import compare
-from darwin_mri.stats.scores import COMPOSITE
 from experiments.null_answers import (
     BOOKS,
     CHAPTERS,

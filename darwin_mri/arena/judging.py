@@ -12,7 +12,8 @@ from darwin_mri.config_tasks import KINDS
 from darwin_mri.records import CHILD, Answer, ArenaCell, ArenaResult, ArenaRow, Comparison
 from darwin_mri.records.arena import PARENTS_ARM, cell_name
 from darwin_mri.records.roles import NULL_PREFIX
-from darwin_mri.stats.arena_vigor import COMPOSITE, judge_arena
+from darwin_mri.records.score import COMPOSITE
+from darwin_mri.stats.arena_vigor import judge_arena
 from darwin_mri.stats.compare import compare
 from darwin_mri.stats.paired import holm
 

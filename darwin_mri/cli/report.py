@@ -98,7 +98,7 @@ def _write(runs: list[Path], out: Path | None, figures: Path | None, *, as_json:
     elif arena is not None:
         print_arena(stdout, arena)
     else:
-        print_report(stdout, view)
+        print_report(stdout, view, page.name)
     return page, drawn
 
 

@@ -17,6 +17,7 @@ Split = Literal["held-out", "search", "full", "all", "unknown"]
 Level = Literal["serious", "warning", "note"]
 LEVELS: tuple[Level, ...] = get_args(Level)  # the serious first
 # Names of the end that a model gives its text itself; empty where the engine does not tell how it ended.
+COMPOSITE = "composite"  # stands where a benchmark's name does, for the weighted mean of all
 FINISHED = {"", "stop", "eos", "eos_token", "stop_sequence", "end_turn"}
 
 

@@ -31,6 +31,7 @@ from darwin_mri.report.renderers.live_tables import live_tables
 from darwin_mri.report.renderers.plan_tables import print_plan, print_plan_summary
 from darwin_mri.report.renderers.social_card import render_social_card
 from darwin_mri.report.renderers.terminal import (
+    PAGE,
     contrasts_table,
     print_arena,
     print_report,
@@ -73,10 +74,10 @@ __all__ = [
 ]
 
 
-def render_text(view: View) -> str:
-    """The terminal report as plain text, without colour."""
+def render_text(view: View, page: str = PAGE) -> str:
+    """The terminal report as plain text, without colour; ``page`` is the file that has what a terminal cannot show."""
     stream = io.StringIO()
-    print_report(Console(file=stream, width=WIDTH, color_system=None, force_terminal=False, _environ={}), view)
+    print_report(Console(file=stream, width=WIDTH, color_system=None, force_terminal=False, _environ={}), view, page)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -129,7 +130,7 @@ def write_runs_report(runs: Sequence[Path], page: Path | None = None) -> tuple[V
         require_file(file, "--out")
     view = build_runs_view([load_run(run) for run in runs], [run.resolve().name for run in runs])
     write_text(page, render_html(view))
-    write_text(page.with_suffix(".txt"), render_text(view))
+    write_text(page.with_suffix(".txt"), render_text(view, page.name))
     return view, page
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.translation import later, say
-
-COMPOSITE = "composite"
 
 _STATUSES = {  # of a run and of an evaluation
     "running": later("running"),

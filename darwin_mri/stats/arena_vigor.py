@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from darwin_mri.records import CHILD, ArenaRow, Comparison, Contrast
 from darwin_mri.records.arena import PARENTS_ARM
 from darwin_mri.records.roles import named
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.translation import say
 
 LEVEL = 0.01
-COMPOSITE = "composite"
 
 
 def judge_arena(comparison: Comparison, rows: Sequence[ArenaRow], best: str, seeds: int) -> tuple[bool, str]:

@@ -8,13 +8,13 @@ from typing import TypedDict, Unpack
 from darwin_mri.config import LimitConfig
 from darwin_mri.records import Answer, BenchmarkInfo, Comparison, Protocol, Score
 from darwin_mri.records.roles import null_of_role
-from darwin_mri.records.score import Split
+from darwin_mri.records.score import COMPOSITE, Split
 from darwin_mri.stats import StatsError
 from darwin_mri.stats.alerts import find_alerts
 from darwin_mri.stats.contrasts import find_contrasts, find_vigor
 from darwin_mri.stats.limits import check_limits, limit_alerts
 from darwin_mri.stats.paired import RESAMPLES
-from darwin_mri.stats.scores import COMPOSITE, Scorekeeper
+from darwin_mri.stats.scores import Scorekeeper
 from darwin_mri.stats.table import Tables
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from darwin_mri import seeds
 from darwin_mri.records import Contrast, Vigor
 from darwin_mri.records.roles import CHILD_MINUS, PARENTS, Other, null_of_role
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.stats.intervals import wilson
 from darwin_mri.stats.paired import (
     composite_detectable,
@@ -17,7 +18,7 @@ from darwin_mri.stats.paired import (
     mcnemar_exact,
     sign_flip_p_value,
 )
-from darwin_mri.stats.scores import COMPOSITE, common_unit, composite_mean
+from darwin_mri.stats.scores import common_unit, composite_mean
 from darwin_mri.stats.table import Table, Tables
 from darwin_mri.stats.vigor import judge_vigor
 

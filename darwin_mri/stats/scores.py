@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from darwin_mri.records import Protocol, Score
+from darwin_mri.records.score import COMPOSITE, Split
 from darwin_mri.stats.intervals import Interval, clustered_interval, wilson
 from darwin_mri.stats.paired import ClusterTotals, Floats
 from darwin_mri.stats.table import Table, Tables
 from darwin_mri.units import MIXED
-
-COMPOSITE = "composite"
-Split = Literal["held-out", "search", "full", "all", "unknown"]
 
 
 @dataclass(frozen=True)

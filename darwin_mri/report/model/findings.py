@@ -7,8 +7,8 @@ from typing import Literal
 
 from darwin_mri.records import Comparison, Contrast, Estimate, Genome, LayerScan, PairScan, Prior, Score
 from darwin_mri.records.roles import FATHER, MOTHER, PARENTS, named
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.report import formats
-from darwin_mri.report.record_words import COMPOSITE as COMPOSITE
 from darwin_mri.stats.vigor import ParentWords, parent_words
 from darwin_mri.translation import later, say, say_count
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Gene
-from darwin_mri.report.model.findings import COMPOSITE
 from darwin_mri.report.model.gene_rows import is_joint, layer_genes, other_parents, upper_ratio
 from darwin_mri.report.model.run_records import RunRecords
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from darwin_mri.records import Alert, ArenaResult, Comparison
-from darwin_mri.report.model.findings import COMPOSITE, against_better_parent, measured_score, parents_of
+from darwin_mri.records.score import COMPOSITE
+from darwin_mri.report.model.findings import against_better_parent, measured_score, parents_of
 from darwin_mri.stats.alerts import find_alerts
 from darwin_mri.stats.arena_vigor import judge_arena
 from darwin_mri.stats.limits import limit_alerts

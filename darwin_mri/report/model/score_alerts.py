@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from darwin_mri.records import Alert, Comparison, Contrast
 from darwin_mri.records.roles import PARENTS, role_label
-from darwin_mri.records.score import MIXED_PROTOCOLS
+from darwin_mri.records.score import COMPOSITE, MIXED_PROTOCOLS
 from darwin_mri.report import formats
-from darwin_mri.report.model.findings import COMPOSITE, read_contrast, words_of
+from darwin_mri.report.model.findings import read_contrast, words_of
 from darwin_mri.report.record_words import benchmark_label, evidence_label, split_label
 from darwin_mri.stats.alerts import mixed_protocols
 from darwin_mri.translation import ENGLISH, say, spoken

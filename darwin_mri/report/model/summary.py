@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from darwin_mri.records import Comparison, PairScan, Prior, Scan
 from darwin_mri.records.roles import named, role_label
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.report import formats
-from darwin_mri.report.model.findings import COMPOSITE, fitness_gap, frozen_sentence, mean_similarity, rises
+from darwin_mri.report.model.findings import fitness_gap, frozen_sentence, mean_similarity, rises
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.record_words import split_label
 from darwin_mri.translation import say, say_count

@@ -7,9 +7,10 @@ import yaml
 from darwin_mri.records import CHILD, Alert, ArenaResult, ArenaRow, Contrast
 from darwin_mri.records.arena import PARENTS_ARM, cell_name
 from darwin_mri.records.roles import role_label
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Code, Row, Section, Table, Text, table
-from darwin_mri.report.model.findings import COMPOSITE, measured_score, reading_label
+from darwin_mri.report.model.findings import measured_score, reading_label
 from darwin_mri.report.model.retold import retold_alerts, retold_arena
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import View

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from darwin_mri.records import Alert
 from darwin_mri.records.roles import PARENTS
-from darwin_mri.records.score import MIXED_PROTOCOLS
+from darwin_mri.records.score import COMPOSITE, MIXED_PROTOCOLS
 from darwin_mri.report import formats
 from darwin_mri.report.model import run_alerts, verdict
-from darwin_mri.report.model.findings import COMPOSITE, measured_score
+from darwin_mri.report.model.findings import measured_score
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.model.verdict import Verdict
 from darwin_mri.report.model.view import Tile, View, families

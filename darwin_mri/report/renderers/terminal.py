@@ -46,7 +46,8 @@ LEVEL_STYLES = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 TONES = {"gain": "green", "level": "yellow", "loss": "red", "none": "dim"}
 MOST_ROWS = 100
 WORD = 14  # cells of a console that folded text needs: longer words, such as a hub's ids, are broken
-# Sections whose figures a terminal shows as their tables; maps of layers are left to report.html.
+PAGE = "report.html"  # what a terminal leaves to the page
+# Sections whose figures a terminal shows as their tables; maps of layers are left to the page.
 TABLED = ("scores", "contrasts", "repair", "genome", "front", "evolution", "fresh", "items", "runs")
 
 
@@ -106,7 +107,7 @@ def print_scan(
         if pair.validation is None:
             continue
         for block in prior_check.validation_section(pair).blocks:
-            _print_block(console, block, "validation")
+            _print_block(console, block, "validation", PAGE)
         console.print()
     if prior is not None:
         state = "informative" if prior.informative else f"not informative ({prior.note})"
@@ -143,8 +144,8 @@ def _reason(channel: Channel) -> str:
     return channel.note if channel.note and channel.p_value == 1 else "no signal"
 
 
-def print_report(console: Console, view: View) -> None:
-    """Print the report: verdict, alerts, then each section's text and tables; maps are left to report.html."""
+def print_report(console: Console, view: View, page: str = PAGE) -> None:
+    """Print the report: verdict, alerts, then each section's text and tables; maps are left to the page so named."""
     verdict = view.verdict
     parts: list[RenderableType] = [_text(verdict.headline, "bold")]
     for question, answer in verdict.answers:
@@ -167,20 +168,20 @@ def print_report(console: Console, view: View) -> None:
             console.print(_text(section.missing, "yellow"))
         if section.key == "mri":
             for table in view.layers:
-                _print_table(console, table)
+                _print_table(console, table, page)
                 console.print()
             continue
         for block, following in zip_longest(section.blocks, section.blocks[1:]):
             if isinstance(block, el.Text) and isinstance(following, el.Figure) and section.key not in TABLED:
                 continue  # introduces a map
-            _print_block(console, block, section.key)
+            _print_block(console, block, section.key, page)
     console.print()
     console.print(
-        _text(say("Heat maps, similarity, layer tables and all data: report.html in the same folder."), "dim")
+        _text(say("Heat maps, similarity, layer tables and all data: {page} in the same folder.", page=page), "dim")
     )
 
 
-def _print_block(console: Console, block: el.Block, section: str) -> None:
+def _print_block(console: Console, block: el.Block, section: str, page: str) -> None:
     match block:
         case el.Text():
             console.print(_text(block.text))
@@ -196,19 +197,20 @@ def _print_block(console: Console, block: el.Block, section: str) -> None:
             for term, text in block.terms:
                 console.print(RichText.assemble(_text(f"{term}: ", "bold"), _text(text)))
         case el.Table(folded=False):
-            _print_table(console, block)
+            _print_table(console, block, page)
         case el.Figure() if section in TABLED:
             for table in block.tables:
-                _print_table(console, table)
+                _print_table(console, table, page)
         case _:
-            pass  # maps and folded tables: report.html has them
+            pass  # maps and folded tables: the page has them
 
 
-def _print_table(console: Console, table: el.Table) -> None:
+def _print_table(console: Console, table: el.Table, page: str = PAGE) -> None:
     """A table; one that would scroll everything else away is cut, and says so."""
     console.print(Fitted(replace(table, rows=table.rows[:MOST_ROWS])))
     if len(table.rows) > MOST_ROWS:
-        console.print(_text(say("... and {count} more rows in report.html", count=len(table.rows) - MOST_ROWS), "dim"))
+        more = say("... and {count} more rows in {page}", count=len(table.rows) - MOST_ROWS, page=page)
+        console.print(_text(more, "dim"))
     if table.note:
         console.print(_text(table.note, "dim"))
 

@@ -11,10 +11,10 @@ import yaml
 from darwin_mri.records import ChildFiles, Comparison, Health, Inputs, Manifest, Scan
 from darwin_mri.records.genealogy import Birth, read_birth
 from darwin_mri.records.roles import role_label
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.report import formats
 from darwin_mri.report.charts import Pedigree
 from darwin_mri.report.model.elements import Block, Bullets, Code, Figure, Row, Section, Table, Tree, table
-from darwin_mri.report.model.findings import COMPOSITE
 from darwin_mri.report.model.metadata import gather
 from darwin_mri.report.model.run_records import RunRecords
 from darwin_mri.report.record_words import status_label

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from darwin_mri.records import Comparison, Health, RepairChoice, RepairRecord, TaughtGroup
 from darwin_mri.records.roles import PARENTS, role_label
+from darwin_mri.records.score import COMPOSITE
 from darwin_mri.report import formats
 from darwin_mri.report.model.elements import Block, Bullets, Row, Section, Table, Text, score_label, table
-from darwin_mri.report.model.findings import COMPOSITE, Reading, read_contrast, reading_label
+from darwin_mri.report.model.findings import Reading, read_contrast, reading_label
 from darwin_mri.report.sections import accuracy, axes
 from darwin_mri.translation import labels, later, say, say_count
 
