@@ -15,6 +15,7 @@ from math import prod
 from darwin_mri.batch_sizes import (
     ARM_TOKENS,
     ENGINE_CACHE,
+    GRADIENT_TOKENS,
     HARNESS_TOKENS,
     KEPT_SHARE,
     LONG_HARNESS_TOKENS,
@@ -172,7 +173,7 @@ def _donor_bytes(config: Config, father: Survey, each: int, memory: int | None) 
         read = max(forward(father, each, ARM_TOKENS), gradient_logits(father, ARM_TOKENS))  # targets go by gradient
         read += scores(father, ARM_TOKENS, config.arm.max_tokens)
         if config.arm.place != "answer":
-            read += ARM_TOKENS * graph_bytes(father, each, FROZEN_GRAPH[each])
+            read += GRADIENT_TOKENS * graph_bytes(father, each, FROZEN_GRAPH[each])
         return copies + 8 * matrices * width**2 + read
     return copies + (0 if config.method in ONE_MODEL_ARMS else int(config.arm.memory_gb * 2**30))
 

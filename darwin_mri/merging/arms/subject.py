@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from darwin_mri.batch_sizes import GRADIENT_TOKENS
 from darwin_mri.checkpoints import LoadedModel
 from darwin_mri.config_arms import SUBJECT_STEPS
 from darwin_mri.merging.arms.context import Context, PairedBatch, SynthesizedText
@@ -29,7 +30,7 @@ LARGEST = 1.0  # norm of a step, in units of the state's
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of one batch that ask a question.
+    """Rows of one batch that ask a question, as many as a backward pass takes.
 
     Attributes:
         rows: of the batch, (rows,).
@@ -70,16 +71,17 @@ def subject_targets(
     names = {key: n for n, key in enumerate(dict.fromkeys(_question(written) for written in synthesized))}
     ends = subject_ends([written.text for written in synthesized], [written.start for written in synthesized])
     asked = [_rows(father, batch, synthesized, ends, names) for batch in batches]
-    steps, fit = _descend(father, layer, [rows for rows in asked if rows is not None], len(names))
+    steps, fit = _descend(father, layer, [rows for parts in asked for rows in parts], len(names))
     targets = []
-    for batch, rows in zip(batches, asked, strict=True):
+    for batch, parts in zip(batches, asked, strict=True):
         states = _states(father, layer, batch.father)
         edit = torch.zeros_like(batch.father.text)
-        if rows is not None:
+        change = torch.zeros_like(states)
+        for rows in parts:
             edit[rows.rows, rows.column] = True
-            places = torch.nonzero(batch.father.text, as_tuple=True)
-            change = torch.zeros_like(states)
             change[rows.rows, rows.column] = steps[rows.question]
+        if parts:
+            places = torch.nonzero(batch.father.text, as_tuple=True)
             moved = change[edit]  # (questions' places, hidden), in the order of places
             edit = torch.zeros_like(edit).index_put(places, arrange(edit[places]))
             states[edit] = states[edit] + moved * _rms(states[edit])
@@ -108,8 +110,8 @@ def _rows(
     synthesized: Sequence[SynthesizedText],
     ends: Sequence[int],
     names: dict[str, int],
-) -> _Rows | None:
-    """The rows of a batch whose completion is not the father's own, None where there is none.
+) -> list[_Rows]:
+    """The rows of a batch whose completion is not the father's own.
 
     Args:
         father: the father.
@@ -119,15 +121,13 @@ def _rows(
         names: number of each question.
 
     Returns:
-        The rows with the places that matter.
+        The rows with the places that matter, in parts of at most ``GRADIENT_TOKENS`` tokens.
     """
     asks = [
         row
         for row, document in enumerate(batch.documents)
         if document < len(synthesized) and synthesized[document].author != "father"
     ]
-    if not asks:
-        return None
     prompts = [synthesized[batch.documents[row]] for row in asks]
     columns = []
     for row, written in zip(asks, prompts, strict=True):
@@ -135,15 +135,24 @@ def _rows(
         tokens = token_ends(father, written.text.text, int(text.sum()))
         place = next((n for n, end in enumerate(tokens) if end >= subject_end), len(tokens) - 1)
         columns.append(int(text.nonzero()[0]) + place)
-    rows = torch.tensor(asks, device=father.device)
-    ids, attention, text = (part[rows].cpu() for part in (batch.father.ids, batch.father.attention, batch.father.text))
-    return _Rows(
-        rows,
-        Batch.of(ids, attention, text, torch.arange(len(asks)), father.device),
-        torch.tensor([names[_question(written)] for written in prompts], device=father.device),
-        torch.tensor(columns, device=father.device),
-        written_tokens(father, batch, tuple(synthesized))[rows],
-    )
+    questions, written = [names[_question(one)] for one in prompts], written_tokens(father, batch, tuple(synthesized))
+    size = max(1, GRADIENT_TOKENS // batch.father.ids.shape[1])
+    parts = []
+    for at in range(0, len(asks), size):
+        rows = torch.tensor(asks[at : at + size], device=father.device)
+        ids, attention, text = (
+            part[rows].cpu() for part in (batch.father.ids, batch.father.attention, batch.father.text)
+        )
+        parts.append(
+            _Rows(
+                rows,
+                Batch.of(ids, attention, text, torch.arange(len(rows)), father.device),
+                torch.tensor(questions[at : at + size], device=father.device),
+                torch.tensor(columns[at : at + size], device=father.device),
+                written[rows],
+            )
+        )
+    return parts
 
 
 def _descend(
