@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from darwin_mri import seeds
 from darwin_mri.benchmarks.generation import Reply
 from darwin_mri.checkpoints.devices import retry_smaller
+from darwin_mri.checkpoints.generation import contiguous_head
 from darwin_mri.probes import require_tokens
 
 MOST_ROWS = {"cpu": 16}
@@ -114,7 +115,7 @@ class Decoder:
             pad_token_id=self._padding(),
             **(drawn if sampling.temperature else {"do_sample": False}),
         )
-        with torch.random.fork_rng(enabled=sampling.temperature > 0):
+        with contiguous_head(self.model), torch.random.fork_rng(enabled=sampling.temperature > 0):
             if sampling.temperature > 0:
                 torch.manual_seed(seeds.integer(0, "sampled answers", *(str(list(prompt)) for prompt in prompts)))
             written = self.model.generate(  # type: ignore[operator]  # its mixin is typed for another class

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from darwin_mri.checkpoints import quiet
+from darwin_mri.checkpoints.generation import contiguous_head
 from darwin_mri.probes import Probe, letters_by_script, prefix_tokens, require_tokens
 
 PROMPT_TOKENS = 16  # every prompt is cut to as many, so that all are continued together
@@ -50,7 +51,7 @@ def generate(
             on_logits(logits)
         return logits
 
-    with quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), contiguous_head(model), torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
         return model.generate(
