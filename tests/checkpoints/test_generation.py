@@ -24,7 +24,8 @@ def test_the_head_reads_contiguous_states_and_the_text_is_the_same(pico: object,
 
     handle = model.model.get_output_embeddings().register_forward_hook(look)
     plain = model.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, do_sample=False)
-    assert not all(seen), "transformers no longer hands on a slice: contiguous_head is not needed any more"
+    if pico is pico_llama:
+        assert not all(seen), "transformers no longer hands on a slice: contiguous_head is not needed any more"
     seen.clear()
     written = generate(model.model, model.tokenizer, ids.tolist(), 4)
     assert len(seen) > 0 and all(seen)
