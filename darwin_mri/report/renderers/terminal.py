@@ -145,7 +145,13 @@ def _reason(channel: Channel) -> str:
 
 
 def print_report(console: Console, view: View, page: str = PAGE) -> None:
-    """Print the report: verdict, alerts, then each section's text and tables; maps are left to the page so named."""
+    """Print the report: verdict, alerts, then each section's text and tables.
+
+    Args:
+        console: where to print.
+        view: the report.
+        page: file that has what a terminal leaves out: maps, folded tables, rows beyond a screen.
+    """
     verdict = view.verdict
     parts: list[RenderableType] = [_text(verdict.headline, "bold")]
     for question, answer in verdict.answers:
