@@ -262,9 +262,9 @@ def test_sentences_of_records_are_told_again_only_as_they_were_written() -> None
     comparison = Comparison.load(REPORTS / "nursery" / "genesis" / "comparison.json")
     assert comparison.vigor is not None
     with speaking("ko"):
-        assert retold_vigor(comparison).startswith("잡종강세: 자식이 두 부모를 앞섭니다(종합 점수 자식 85.7 %")
+        assert retold_vigor(comparison).startswith("잡종강세: 자식이 두 부모를 앞섭니다(종합 점수 자식 87.6 %")
         assert [alert.text for alert in retold_alerts(comparison)] == [
-            "탐색이 찾은 것은 대조 자식도 모두 가지고 있습니다: 자식 85.7 %, 대조 'prior-mean' 86.2 %, p = 0.69."
+            "자식이 가장 나은 대조 자식과 구별되지 않습니다: 자식 87.6 %, 대조 'prior-mean' 87.4 %, p = 1."
         ]
         other = comparison.alerts[0].model_copy(update={"text": "A sentence of an older version."})
         changed = comparison.model_copy(
