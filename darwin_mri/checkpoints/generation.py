@@ -14,7 +14,7 @@ def contiguous_head(model: Any) -> Iterator[None]:
     """While open, what the output head reads is contiguous.
 
     Transformers takes the last position of every prompt, a slice with gaps. PyTorch then multiplies row by row, with a
-    copy of the head for each of them (671 MB a row in Gemma 3 270M): 64 times the time, and memory to match.
+    copy of the head for each of them (671 MB a row in Gemma 3 270M): 80 times the time, and memory to match.
 
     Args:
         model: a causal language model.

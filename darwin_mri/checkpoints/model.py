@@ -132,11 +132,11 @@ def waiting_on_host(resident: LoadedModel) -> Iterator[None]:
     if device.type == "cpu":
         yield
         return
-    resident.model.to("cpu")
+    _move(resident, "cpu")
     try:
         yield
     finally:
-        resident.model.to(device)
+        _move(resident, str(device))
 
 
 @contextmanager
