@@ -22,7 +22,8 @@ class ScanConfig(Section):
     bootstrap: int = Field(default=400, ge=50, description="bootstrap resamples over documents")
     positions: int = Field(default=1024, ge=64, description="paired token positions kept for FFN similarity")
     mixers: bool = Field(
-        default=True, description="mean-ablate mixers as well as FFNs: doubles the forwards of the scan's longest part"
+        default=False,
+        description="mean-ablate mixers as well as FFNs: doubles the forwards of the scan's longest part",
     )
     ablation: Literal["fast", "exact"] = Field(
         default="fast",

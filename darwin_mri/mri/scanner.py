@@ -61,7 +61,7 @@ class ScanOptions:
 
     resamples: int
     seed: int
-    mixers: bool = True
+    mixers: bool = False
     ablation: str = "fast"
 
     @property

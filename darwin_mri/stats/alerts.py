@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from darwin_mri.records import Alert, BenchmarkInfo, Contrast, Score
 from darwin_mri.records.roles import named
 from darwin_mri.records.score import LEVELS, MIXED_PROTOCOLS
+from darwin_mri.stats.vigor import LEVEL
 from darwin_mri.translation import say, say_count
 from darwin_mri.units import difference_text, score_text
 
@@ -16,7 +17,6 @@ FEW_ITEMS = 100
 FEW_CLUSTERS = 6  # fewer have less than 40 patterns of signs: the two-sided p-value of sign flips stays above .05
 FEW_TEXTS = 30  # of fewer, more than one sample in 20 holds none of the texts that a model loses one time in ten
 SILENT = 0.05  # share of generated answers without a choice from which on the reader must know
-LEVEL = 0.05
 ONE_PLACE = 0.9  # from this share of answers at one place of the list on, a score says where the right answers lie
 
 

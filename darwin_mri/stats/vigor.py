@@ -10,7 +10,7 @@ from darwin_mri.records.roles import PARENTS, Other, Parent, named, role_label
 from darwin_mri.translation import say
 from darwin_mri.units import bare_difference, difference_text, score_text
 
-LEVEL = 0.05
+LEVEL = 0.05  # of every p-value of a comparison; an arena asks for a stricter one
 
 
 class ParentWords(NamedTuple):

@@ -66,6 +66,17 @@ def test_too_few_documents_give_no_verdict() -> None:
     assert not verdict.informative and "too few documents" in verdict.note
 
 
+@pytest.mark.parametrize("mixers", [False, True])
+def test_mixers_are_ablated_where_asked_for(father: LoadedModel, mixers: bool) -> None:
+    texts = tokenized(father)
+    scan, _ = scan_parent(father, texts, [], ScanOptions(resamples=60, seed=0, mixers=mixers))
+    default, _ = scan_parent(father, texts, [], ScanOptions(resamples=60, seed=0))
+    for layer, plain in zip(scan.layers, default.layers, strict=True):
+        assert layer.importance.keys() == plain.importance.keys() and plain.importance
+        assert layer.mixer_importance.keys() == (plain.importance.keys() if mixers else set())
+        assert not plain.mixer_importance
+
+
 def test_gate_rms_is_read_from_a_scan_or_refused(father: LoadedModel) -> None:
     scan, _ = scan_parent(father, tokenized(father), [], ScanOptions(resamples=60, seed=0, mixers=False))
     measured = gate_rms(scan)

@@ -140,7 +140,7 @@ def test_attribution_is_the_slope_of_partial_ablation(
 def test_an_interrupted_estimate_goes_on_and_ends_with_the_same_bytes(
     parent: LoadedModel, texts: TokenizedProbes, tmp_path: Path
 ) -> None:
-    options = ScanOptions(resamples=60, seed=3)
+    options = ScanOptions(resamples=60, seed=3, mixers=True)
     whole, _ = scan_parent(parent, texts, [], options)
 
     class Interrupted(MeasurementCache):

@@ -9,10 +9,8 @@ from darwin_mri.records import Comparison, Contrast, Estimate, Genome, LayerScan
 from darwin_mri.records.roles import FATHER, MOTHER, PARENTS, named
 from darwin_mri.records.score import COMPOSITE
 from darwin_mri.report import formats
-from darwin_mri.stats.vigor import ParentWords, parent_words
+from darwin_mri.stats.vigor import LEVEL, ParentWords, parent_words
 from darwin_mri.translation import later, say, say_count
-
-LEVEL = 0.05
 
 Reading = Literal["above", "below", "within noise of"]
 READINGS: dict[Reading, str] = {
