@@ -57,5 +57,6 @@ RECIPES = {
         Recipe("cities-full", "smollm2", "cities", (), rate=1e-4),
         Recipe("counties", "gemma3", "counties"),
         Recipe("minerals-gemma3", "gemma3", "minerals"),
+        Recipe("people-gemma3", "gemma3", "people"),
     )
 }

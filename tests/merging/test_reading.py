@@ -140,6 +140,23 @@ def test_the_place_follows_from_where_the_father_reads(
     assert layer_choice.settle(settled) == settled
 
 
+@pytest.mark.parametrize(
+    ("shares", "layers"),
+    [
+        ((0.1, 0.5, 0.3, 0.5, 0.6, 0.1, 0.1, 0.6), (1, 3, 4)),  # one layer may fail; behind two in a row none is taken
+        ((0.6, 0.1, 0.1, 0.5, 0.1, 0.1, 0.1, 0.5), (0,)),
+        ((0.6, 0.1, 0.1, 0.55, 0.1, 0.7, 0.7, 0.6), (3, 5, 6, 7)),
+    ],
+)
+def test_the_layers_that_are_read_lie_together(
+    shares: tuple[float, ...], layers: tuple[int, ...], father: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {("answer", "a"): np.array(shares)[:, None]}
+    monkeypatch.setattr(layer_choice, "recognise", lambda *_: table)
+    context = Context(father, father, tuple(range(8)), ArmConfig(layers="read"), prompts=tuple(KOREAN))
+    assert layer_choice.settle(context).settings.layers == layers
+
+
 @given(st.integers(0, 5), st.integers(1, 6))
 def test_only_questions_in_several_wordings_are_read(questions: int, wordings: int) -> None:
     chosen = choose_wordings(prompts(questions, wordings), 1)

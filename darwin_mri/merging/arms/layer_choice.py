@@ -12,6 +12,8 @@ from darwin_mri.errors import InputError
 from darwin_mri.merging.arms.context import Context
 from darwin_mri.merging.arms.reading import NEARLY, choose_wordings, plain_layers, recognise
 
+GAP = 2  # between the numbers of chosen layers, so that one between them may fail the test
+
 
 def settle(context: Context) -> Context:
     """The context with place and layers decided, so that no reading test is made twice.
@@ -64,5 +66,12 @@ def _shares(context: Context) -> dict[str, np.ndarray]:
 
 
 def _readable(layers: Sequence[int], shares: np.ndarray) -> tuple[int, ...]:
-    """The layers that recognise nearly as many questions as the best of them."""
-    return tuple(index for index, share in zip(layers, shares, strict=True) if share >= NEARLY * shares.max())
+    """The layers around the best one that recognise nearly as many questions, up to where two in a row do not.
+
+    All are solved for the state after the last one, so layers between them that stay as they are have to carry what
+    those before changed (docs/decisions/0033).
+    """
+    nearly = np.flatnonzero(shares >= NEARLY * shares.max())
+    runs = np.split(nearly, np.flatnonzero(np.diff(nearly) > GAP) + 1)
+    (around,) = (run for run in runs if int(shares.argmax()) in run)
+    return tuple(layers[index] for index in around)
