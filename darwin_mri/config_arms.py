@@ -93,7 +93,7 @@ class ArmConfig(Section):
         description="competence: texts that only preserve the father's outputs, per text with a target; absent: all",
     )
     hold: float | Literal["null-space"] = Field(
-        default=1.0,
+        default=10.0,
         description="competence: weight of all tokens whose output must not change, against 1 for those with a target;"
         " null-space: the edit is kept off the leading directions of what the neurons are on them",
     )

@@ -30,7 +30,7 @@ FATHERS = {"smollm2": "gemma3", "gemma3": "smollm2"}  # base of the mother -> fa
 KEPT = {"gemma3": "countries", "smollm2": "cities"}  # the father's own subject
 LAYERS = {"gemma3": [3, 4, 5], "smollm2": "read"}  # the three: chosen on seed 1 of villages (docs/LOG.md)
 PROTECTED = "prose"  # the domain of prompts that the father completes
-ARMS = ["subject", "retrieval", "lora", "answer"]
+ARMS = ["subject", "held", "retrieval", "lora", "answer"]
 CHOICES = sorted(
     name for name, recipe in RECIPES.items() if isinstance(SUBJECTS[recipe.subject], FactSubject) and not recipe.full
 )
@@ -93,8 +93,8 @@ def _config(folder: Path, recipe: Recipe, adapters: Path, seeds: Sequence[int]) 
     subject, father = recipe.subject, FATHERS[recipe.base]
     kept, base = KEPT[father], str(fetch_base(recipe.base))
     writing = {"trust": "agreement", "new_tokens": 3}
-    arm = {**writing, "place": "subject", "layers": LAYERS[father], "documents": 16, "ridge": 0.01}
-    at_answer = {**writing, "target": "nearest", "documents": 6, "held_rows": 1.0}  # as on the nursery's pairs
+    arm = {**writing, "place": "subject", "layers": LAYERS[father], "documents": 16, "ridge": 0.01, "hold": 1.0}
+    at_answer = {**writing, "target": "nearest", "documents": 6, "held_rows": 1.0, "hold": 1.0}  # as in the nursery
     return {
         "name": f"{father}-{subject}",
         "father": str(fetch_base(father)),
@@ -102,6 +102,7 @@ def _config(folder: Path, recipe: Recipe, adapters: Path, seeds: Sequence[int]) 
         "ignorant": base,
         "arms": {
             "subject": {"method": "competence", "arm": arm},
+            "held": {"method": "competence", "nulls": False, "arm": {**arm, "hold": 10.0}},
             "retrieval": {"method": "retrieval", "nulls": False, "arm": arm},
             "lora": {
                 "method": "finetune",
