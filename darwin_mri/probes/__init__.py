@@ -1,7 +1,7 @@
 """Probe texts, their tokens and alignment, and the hooks that stream what a layer does."""
 
 from darwin_mri.probes.alignment import encode_with_ends, shared_positions
-from darwin_mri.probes.hooks import SITES, ablate, capture, increment_modules, observe
+from darwin_mri.probes.hooks import SITES, ablate, capture, increment_modules, observe, read_through
 from darwin_mri.probes.languages import guess_language, letters_by_script
 from darwin_mri.probes.prefix_cache import PrefixCache
 from darwin_mri.probes.texts import DOMAINS, Probe, describe_probes, load_probes, select_probes
@@ -43,6 +43,7 @@ __all__ = [
     "observe",
     "prefix_tokens",
     "project",
+    "read_through",
     "require_tokens",
     "require_tokens_below",
     "select_probes",

@@ -21,13 +21,14 @@ Where mixer and FFN run side by side, ``m`` may come last but one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import nn
 
 from darwin_mri.checkpoints import LoadedModel, submodule
+from darwin_mri.probes.tokens import Batch, final_states
 from darwin_mri.records import FfnAnatomy, LayerAnatomy, MoeAnatomy
 
 SITES = ("h_in", "m", "x", "gate", "a", "o", "route", "f", "h_out")
@@ -64,6 +65,30 @@ def capture(parent: LoadedModel, sites: Mapping[int, Sequence[str]]) -> Iterator
     seen: dict[tuple[int, str], torch.Tensor] = {}
     with _hook_layers(parent, sites, lambda index, site, value: seen.__setitem__((index, site), value)):
         yield seen
+
+
+def read_through(parent: LoadedModel, batch: Batch, layer: int) -> None:
+    """A forward that ends behind a layer; for what ``capture`` keeps of this layer and those before.
+
+    Args:
+        parent: the model that is run.
+        batch: what it reads.
+        layer: index of the last layer that is computed.
+    """
+
+    def stop(*_: object) -> None:
+        raise _Read
+
+    handle = parent.layers[layer].register_forward_hook(stop)  # behind the hooks that were there before
+    try:
+        with suppress(_Read):
+            final_states(parent.model, batch)
+    finally:
+        handle.remove()
+
+
+class _Read(Exception):
+    """The last layer that is needed has been computed."""
 
 
 @contextmanager

@@ -41,7 +41,7 @@ from darwin_mri.merging.arms.moments import Moment, free_directions, ridge
 from darwin_mri.merging.arms.shapes import as_parameters, clip_gain, norm_gain, rms, unit
 from darwin_mri.merging.arms.targets import edit_targets
 from darwin_mri.merging.donors import DonorFFN
-from darwin_mri.probes import capture, final_states, increment_modules
+from darwin_mri.probes import capture, increment_modules, read_through
 
 GAIN_STEP = 0.1  # of an increment's rms: the step by which a layer's gain is measured
 SMALLEST_GAIN = 0.05
@@ -107,7 +107,7 @@ def _refit(
         sites: dict[int, tuple[str, ...]] = {index: ("a", "o")}
         sites[last] = (*sites.get(last, ()), "h_out")
         with capture(father, sites) as seen, replace_down(father, edits):
-            final_states(father.model, target.batch)
+            read_through(father, target.batch, last)
         text = target.batch.text  # (rows, length); what it selects is (tokens, ...)
         states = target.states.to(device)[text]  # (tokens, hidden)
         residual = states - seen[last, "h_out"][text].float()
@@ -193,7 +193,7 @@ def _stream_gain(context: Context, index: int, target: EditTarget, edits: dict[i
         handle = module.register_forward_hook(push) if pushed else None
         try:
             with capture(father, {last: ("h_out",)}) as seen, replace_down(father, edits):
-                final_states(father.model, batch)
+                read_through(father, batch, last)
             states.append(seen[last, "h_out"][batch.text].float())  # (tokens, hidden)
         finally:
             if handle is not None:

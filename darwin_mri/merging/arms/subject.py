@@ -22,7 +22,7 @@ from darwin_mri.config_arms import SUBJECT_STEPS
 from darwin_mri.merging.arms.context import Context, PairedBatch, SynthesizedText
 from darwin_mri.merging.arms.edits import Arrange, EditTarget, token_ends, written_tokens
 from darwin_mri.merging.arms.reading import subject_ends
-from darwin_mri.probes import Batch, capture, final_states, token_nll
+from darwin_mri.probes import Batch, capture, final_states, read_through, token_nll
 
 RATE = 0.1  # of Adam, in units of the state's rms
 LARGEST = 1.0  # norm of a step, in units of the state's
@@ -100,7 +100,7 @@ def _rms(states: Tensor) -> Tensor:
 @torch.no_grad()
 def _states(father: LoadedModel, layer: int, batch: Batch) -> Tensor:
     with capture(father, {layer: ("h_out",)}) as seen:
-        final_states(father.model, batch)
+        read_through(father, batch, layer)
     return seen[layer, "h_out"].float().clone()
 
 
