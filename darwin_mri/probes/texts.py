@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,10 @@ class Probe:
     doc: str
     pair: str | None = None
     topic: str = ""
+
+    def is_of(self, names: Iterable[str]) -> bool:
+        """Whether its language or its domain is among these."""
+        return bool({self.language, self.domain} & set(names))
 
 
 def load_probes(folder: Path | None = None) -> tuple[Probe, ...]:

@@ -135,7 +135,7 @@ def choose_teachers(
         role = roles[int(np.argmin(np.isfinite(nll).all(1)))]
         raise InputError(f"repair: the loss of the {role} is not finite on the texts: check its weights")
     best = nll.argmin(0)  # the father where all are alike
-    shielded = [bool({probe.language, probe.domain} & set(protect)) for probe in tokenized.probes]
+    shielded = [probe.is_of(protect) for probe in tokenized.probes]
     teachers: list[str] = [FATHER if kept else str(roles[int(row)]) for row, kept in zip(best, shielded, strict=True)]
     sizes = tokenized.bytes_read.numpy()
     groups = []

@@ -89,7 +89,7 @@ def _with_reading(run: Run, parents: Parents, pair: PairScan) -> PairScan:
     config, father = run.config, parents.father
     if not config.cross or not config.arm.prompts:  # questions of items come in one wording each
         return pair
-    wordings = choose_wordings(arm_prompts(parents), config.seed)
+    wordings = choose_wordings(arm_prompts(parents), config.seed, config.prior.protect)
     if not wordings:
         return pair
     with run.progress.stage("reading test", len(plain_layers(father))) as advance:

@@ -56,11 +56,11 @@ def chosen_layers(context: Context) -> list[int]:
 
 def _shares(context: Context) -> dict[str, np.ndarray]:
     """Place -> (layers with an FFN,) share of questions that their neurons recognise in another wording."""
-    wordings = choose_wordings(context.prompts, context.seed)
+    wordings = choose_wordings(context.prompts, context.seed, context.protect)
     if not wordings:
         raise InputError(
-            "arm.layers: read, arm.place: subject and read need prompts (arm.prompts) in two wordings or more: give"
-            " them one pair"
+            "arm.layers: read, arm.place: subject and read need prompts (arm.prompts) that are not protected, in two"
+            " wordings or more: give them one pair"
         )
     return {place: hits.mean(1) for (place, site), hits in recognise(context.father, wordings).items() if site == "a"}
 

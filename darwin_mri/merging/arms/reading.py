@@ -51,19 +51,20 @@ class Wording:
     subject_end: int
 
 
-def choose_wordings(prompts: Sequence[Probe], seed: int) -> list[Wording]:
+def choose_wordings(prompts: Sequence[Probe], seed: int, protect: Sequence[str] = ()) -> list[Wording]:
     """Questions that come in several wordings (the same ``pair``), and in each the end of its subject.
 
     Args:
         prompts: texts up to where an answer follows.
         seed: of the choice where there are more than ``QUESTIONS``.
+        protect: languages and domains whose prompts are left out, as nothing is taught there.
 
     Returns:
-        Up to ``WORDINGS`` wordings of each question; empty where no two prompts share a ``pair``.
+        Up to ``WORDINGS`` wordings of each question; empty where no two of these prompts share a ``pair``.
     """
     by_pair: dict[str, list[Probe]] = defaultdict(list)
     for prompt in prompts:
-        if prompt.pair:
+        if prompt.pair and not prompt.is_of(protect):
             by_pair[prompt.pair].append(prompt)
     several = {pair: own[:WORDINGS] for pair, own in by_pair.items() if len(own) > 1}
     names = sorted(several)

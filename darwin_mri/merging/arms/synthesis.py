@@ -42,7 +42,7 @@ def synthesize_texts(context: Context) -> tuple[SynthesizedText, ...]:
     Where a prompt's language or domain is protected, the father does, whatever the setting.
     """
     settings, prompts = context.settings, context.prompts
-    free = [n for n, prompt in enumerate(prompts) if settings.writer != "father" and not _is_protected(context, prompt)]
+    free = [n for n, prompt in enumerate(prompts) if settings.writer != "father" and not prompt.is_of(context.protect)]
     mother_alone = set(free) if settings.writer == "mother" else set()
     completions: dict[str, dict[int, Completion]] = {}  # role -> prompt number -> completion
     for role, parent, numbers in (
@@ -70,10 +70,6 @@ def synthesize_texts(context: Context) -> tuple[SynthesizedText, ...]:
             text = replace(prompt, text=prompt.text + completion.text)
             synthesized.append(SynthesizedText(text, len(prompt.text), author))
     return tuple(synthesized)
-
-
-def _is_protected(context: Context, prompt: Probe) -> bool:
-    return prompt.language in context.protect or prompt.domain in context.protect
 
 
 def agreement(prompts: Sequence[Probe], completions: Mapping[int, Completion]) -> dict[int, float]:
