@@ -101,6 +101,18 @@ def test_the_channel_has_intervals_for_every_layer_and_says_that_layers_differ(f
     assert again == readings
 
 
+def test_protected_prompts_are_not_asked(father: LoadedModel) -> None:
+    both = named_prompts("nursery", 3, 1)
+    taught = choose_wordings(both, 1, ("ko",))
+    assert taught == choose_wordings([prompt for prompt in both if prompt.language == "en"], 1)
+    assert {wording.text.language for wording in choose_wordings(both, 1)} == {"ko", "en"}
+    context = Context(
+        father, father, tuple(range(len(father.layers))), ArmConfig(layers="read"), prompts=both, protect=("ko", "en")
+    )
+    with pytest.raises(InputError, match="not protected"):
+        chosen_layers(context)
+
+
 def test_arm_layers_read_takes_those_that_tell_the_questions_apart(father: LoadedModel) -> None:
     settings = ArmConfig(layers="read")
     context = Context(father, father, tuple(range(len(father.layers))), settings, prompts=tuple(KOREAN))

@@ -34,7 +34,7 @@ def test_the_arena_reads_the_config_and_its_questions(config: Path) -> None:
     settings = load_arena(config)
     assert settings.weights == {"villages": 0.5, "countries": 0.5}
     assert list(settings.arms) == crossing.ARMS
-    assert [settings.arms[name].method for name in settings.arms][:2] == ["competence", "retrieval"]
+    assert [settings.arms[name].method for name in settings.arms][:3] == ["competence", "competence", "retrieval"]
     rows = [json.loads(line) for line in (config.parent / "villages.jsonl").read_text(encoding="utf-8").splitlines()]
     items = SUBJECTS["villages"].items()
     assert len(rows) == len(items) and all(row["choices"][row["answer"]] for row in rows)
