@@ -13,7 +13,7 @@ from darwin_mri.report import write_arena, write_report, write_runs_report
 EXAMPLE = Path(__file__).parents[2] / "reports" / "nursery"
 RUNS = ("opus", "david", "genesis")
 ARENA = EXAMPLE.parent / "arena"
-ARENAS = ("gemma3-minerals", "nursery", "other-world", "qwen-father", "reasoning", "smollm2-people")
+ARENAS = ("gemma3-minerals", "nursery", "other-world", "qwen-father", "reasoning", "smollm2-minerals", "smollm2-people")
 
 
 @pytest.mark.parametrize("name", RUNS)
