@@ -211,6 +211,7 @@ def test_competence_writes_what_only_the_mother_knows() -> None:
             new_tokens=1,
             depth=0.67,
             writer=writer,
+            hold=1.0,
         )
         father.model.load_state_dict(Donors(competence.build(c, arrange)).tensors, strict=False)
         scores[name] = trained_pair.score(father, known), trained_pair.score(father, new)
