@@ -14,7 +14,7 @@ from pathlib import Path
 import darwin_mri
 
 MODEL = "nursery:gemma4-korean"  # a Hub id or a folder works as well
-TEXTS = {"languages": ["ko", "en"], "documents": 3, "max_tokens": 64, "mixers": False}  # more texts: tighter intervals
+TEXTS = {"languages": ["ko", "en"], "documents": 3, "max_tokens": 64}  # more texts: tighter intervals
 
 
 def main() -> None:
